@@ -1,0 +1,82 @@
+//! The lock's types: what `orlop.lock` holds.
+
+use std::collections::BTreeSet;
+
+use formats::digest::Sha256;
+use formats::tree::Blob;
+use serde::{Deserialize, Serialize};
+
+/// The whole lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// What the resolver was asked, one fact a line, sorted.
+    pub inputs: Vec<String>,
+    /// The release files that were believed, in the recipe's order.
+    pub suites: Vec<Suite>,
+    /// Debian packages, sorted by name.
+    pub packages: Vec<Package>,
+    /// Files from the web, sorted by component.
+    pub urls: Vec<UrlFile>,
+}
+
+/// A suite's release file, as it was when the lock was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Suite {
+    /// Such as `trixie-security`.
+    pub name: String,
+    /// Its `Date` field, as written.
+    pub date: String,
+    /// Fingerprint of the key whose signature was good.
+    pub signed_by: String,
+}
+
+/// One Debian package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `amd64` or `all`.
+    pub architecture: String,
+    /// The source package; licences and security notices go by it.
+    pub source: String,
+    /// The suite that it was taken from.
+    pub suite: String,
+    /// `Filename` of the index: the path below a mirror.
+    pub path: String,
+    /// The `.deb`.
+    pub blob: Blob,
+    /// In the root, or for building the image only.
+    pub role: Role,
+    /// Who required it: packages, or `recipe`.
+    pub required_by: BTreeSet<String>,
+}
+
+/// What a package is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Its files are in the root.
+    Root,
+    /// It brings the kernel: `vmlinuz` for the UKI, modules for initrd and root.
+    Kernel,
+    /// It is used to build the image: boot loader, stub.
+    Tool,
+}
+
+/// A file from the web.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlFile {
+    /// The component's name in the recipe.
+    pub component: String,
+    /// Where it can be had.
+    pub url: String,
+    /// What it is.
+    pub blob: Blob,
+}
+
+/// A digest in TOML: `sha256 = "..."`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hex(pub Sha256);

@@ -1,0 +1,120 @@
+//! What a person or a machine sees while we work: bars on a terminal, plain lines otherwise,
+//! JSON on request. Everything goes to stderr; stdout is for results.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Bars if stderr is a terminal, plain lines if not.
+    Auto,
+    /// One line when a task ends.
+    Plain,
+    /// One JSON object a line.
+    Json,
+    /// Nothing but errors.
+    None,
+}
+
+/// Where progress goes. Cheap to clone; all clones draw on one screen.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    mode: Mode,
+    bars: MultiProgress,
+}
+
+impl Progress {
+    /// Decides what `Auto` means here.
+    pub fn new(mode: Mode) -> Self {
+        let mode = match mode {
+            Mode::Auto if !std::io::stderr().is_terminal() => Mode::Plain,
+            mode => mode,
+        };
+        Self { mode, bars: MultiProgress::new() }
+    }
+
+    /// Begins a task; `bytes` is its size if it is known and worth a bar.
+    pub fn task(&self, name: impl Into<String>, bytes: Option<u64>) -> Task {
+        let name = name.into();
+        let bar = (self.mode == Mode::Auto).then(|| {
+            let (bar, template) = match bytes {
+                Some(total) => (
+                    ProgressBar::new(total),
+                    "{spinner} {msg} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec}",
+                ),
+                None => (ProgressBar::new_spinner(), "{spinner} {msg} {elapsed}"),
+            };
+            let bar = self.bars.add(bar);
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_message(name.clone());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        self.json("start", &name, "");
+        Task { progress: self.clone(), name, bar }
+    }
+
+    /// One line for people; machines get it as an event.
+    pub fn note(&self, text: impl AsRef<str>) {
+        self.json("note", text.as_ref(), "");
+        self.line(text.as_ref());
+    }
+
+    /// Something that is worth a look and does not stop the work.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.json("warning", text.as_ref(), "");
+        self.line(&format!("warning: {}", text.as_ref()));
+    }
+
+    fn line(&self, text: &str) {
+        match self.mode {
+            // The bars are redrawn below the line. A closed stderr is no reason to stop.
+            Mode::Auto => drop(self.bars.println(text)),
+            Mode::Plain => drop(writeln!(std::io::stderr(), "{text}")),
+            Mode::Json | Mode::None => {}
+        }
+    }
+
+    fn json(&self, event: &str, name: &str, result: &str) {
+        if self.mode == Mode::Json {
+            let object = serde_json::json!({ "event": event, "name": name, "result": result });
+            drop(writeln!(std::io::stderr(), "{object}"));
+        }
+    }
+}
+
+/// A piece of work under way. Dropped without [`Task::done`], it vanishes from the screen.
+#[derive(Debug)]
+pub struct Task {
+    progress: Progress,
+    name: String,
+    bar: Option<ProgressBar>,
+}
+
+impl Task {
+    /// So many more bytes are done.
+    pub fn advance(&self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(bytes);
+        }
+    }
+
+    /// Ends it with one line: the task's name and what came out.
+    pub fn done(self, result: impl AsRef<str>) {
+        self.progress.json("done", &self.name, result.as_ref());
+        self.progress.line(&format!("{:<24} {}", self.name, result.as_ref()));
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The recipe's types. Names in TOML are kebab-case and unknown keys are refused.
+//!
+//! Paths in a recipe are relative to the file that names them; loading makes them absolute.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use formats::digest::Sha256;
+use formats::tree::TreePath;
+use serde::Deserialize;
+
+/// A whole recipe, after `extends` and profile.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Recipe {
+    /// Version of this schema: 1.
+    pub schema: Schema,
+    /// Names the image, its directory and its releases.
+    pub name: Name,
+    /// What is in it, in a sentence.
+    #[serde(default)]
+    pub description: String,
+    /// What `os-release` says.
+    pub os: Os,
+    /// The kernel, its modules and its command line.
+    pub kernel: Kernel,
+    /// Packages from a Debian archive.
+    pub debian: Debian,
+    /// Go programs, by component.
+    #[serde(default)]
+    pub go: BTreeMap<Name, Go>,
+    /// Rust programs of a Cargo workspace, by component.
+    #[serde(default)]
+    pub cargo: BTreeMap<Name, Cargo>,
+    /// Files from the web, by component.
+    #[serde(default)]
+    pub url: BTreeMap<Name, Url>,
+    /// Files and directories from beside the recipe, by component; later names win nothing:
+    /// two that give one path conflict unless `replace` lists it.
+    #[serde(default)]
+    pub local: BTreeMap<Name, Local>,
+    /// Users and groups with fixed ids.
+    #[serde(default)]
+    pub users: BTreeMap<Name, User>,
+    /// What the tree is made of beside packages and programs, and what it may hold.
+    #[serde(default)]
+    pub tree: TreeRules,
+    /// How large the partitions are.
+    #[serde(default)]
+    pub disk: Disk,
+}
+
+/// The only schema so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Schema;
+
+impl TryFrom<u64> for Schema {
+    type Error = String;
+
+    fn try_from(number: u64) -> Result<Self, String> {
+        if number == 1 { Ok(Self) } else { Err(format!("schema {number} is not known: use 1")) }
+    }
+}
+
+/// 1 to 32 of `a-z`, `0-9` and `-`, beginning with a letter: it becomes a file name, a directory
+/// and part of a release's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let first = text.chars().next().is_some_and(|c| c.is_ascii_lowercase());
+        if first && text.len() <= 32 && text.chars().all(good) {
+            return Ok(Self(text));
+        }
+        Err(format!("`{text}` is not a name: use 1 to 32 of a-z, 0-9 and `-`, a letter first"))
+    }
+}
+
+/// An absolute path in the image, such as `/usr/bin`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ImagePath(pub TreePath);
+
+impl TryFrom<String> for ImagePath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if !text.starts_with('/') {
+            return Err(format!("`{text}` must begin with `/`: it is a path in the image"));
+        }
+        TreePath::new(&text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+/// Mebibytes, written `"768 MiB"` or `"2 GiB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Mib(pub u32);
+
+impl Mib {
+    /// The same in bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0 as u64 * 1024 * 1024
+    }
+}
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB", self.0)
+    }
+}
+
+impl TryFrom<String> for Mib {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let error =
+            || format!("`{text}` is not a size: write for example \"768 MiB\" or \"2 GiB\"");
+        let (number, unit) = text.split_once(' ').ok_or_else(error)?;
+        let factor = match unit {
+            "MiB" => 1,
+            "GiB" => 1024,
+            _ => return Err(error()),
+        };
+        let mib = number.parse::<u32>().ok().and_then(|n| n.checked_mul(factor));
+        mib.filter(|&mib| mib > 0).map(Self).ok_or_else(error)
+    }
+}
+
+/// What `os-release` says.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Os {
+    /// `ID=`, for programs.
+    pub id: Name,
+    /// `NAME=`, for people.
+    pub name: String,
+    /// The image's version, under our own key: `VERSION*` in a UKI's `.osrel` would overrule
+    /// the boot loader's order (see `docs/disk.md`).
+    pub version: String,
+}
+
+/// The kernel, its modules and its command line.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Kernel {
+    /// The Debian package, or meta-package, that brings `boot/vmlinuz-*` and the modules.
+    pub package: String,
+    /// Parameters in order, beside those that are always given.
+    #[serde(default)]
+    pub command_line: Vec<String>,
+    /// Modules in the root, by name; what they depend on comes along.
+    #[serde(default)]
+    pub modules: BTreeSet<String>,
+    /// Modules in the initrd: what it takes to reach the root, loaded in dependency order.
+    #[serde(default)]
+    pub initrd_modules: BTreeSet<String>,
+}
+
+/// Packages from a Debian archive.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Debian {
+    /// Suites in order, such as `trixie`, `trixie-updates`, `trixie-security`. A suite that
+    /// ends in `-security` is looked for in the mirrors' `debian-security`.
+    pub suites: Vec<String>,
+    /// Components, such as `main`.
+    pub components: Vec<String>,
+    /// Fingerprints (40 hexadecimal digits) of the keys whose signature on a suite's release
+    /// file is believed; one good signature is enough.
+    pub keys: BTreeSet<String>,
+    /// A keyring file that holds those keys; without it the host's Debian keyrings are searched.
+    #[serde(default)]
+    pub keyring: Option<PathBuf>,
+    /// Packages of the root, by name; their `Depends` and `Pre-Depends` come along.
+    #[serde(default)]
+    pub packages: BTreeSet<String>,
+    /// Packages for building the image only (boot loader, stub): not in the root, and without
+    /// their dependencies.
+    #[serde(default)]
+    pub tools: BTreeSet<String>,
+    /// Packages that are left out although something depends on them, each with the reason.
+    #[serde(default)]
+    pub exclude: BTreeMap<String, String>,
+    /// Globs over paths that packages bring and the root does without, such as `/usr/share/doc/**`.
+    #[serde(default)]
+    pub drop: BTreeSet<String>,
+}
+
+/// Go programs built from one `go.mod`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Go {
+    /// The directory of `go.mod` and `go.sum`; `tool` lines name the programs that may be built.
+    pub module: PathBuf,
+    /// Build tags.
+    #[serde(default)]
+    pub tags: BTreeSet<String>,
+    /// `-X` settings stamped into the programs: variable and value. In a value, `{version}`
+    /// stands for the version of the module that holds the program, as `go.mod` requires it.
+    #[serde(default)]
+    pub stamp: BTreeMap<String, String>,
+    /// Where each program goes: the package's import path and the path in the image.
+    pub programs: BTreeMap<String, ImagePath>,
+}
+
+/// Rust programs built from one Cargo workspace, statically linked.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Cargo {
+    /// The directory of the workspace's `Cargo.toml` and `Cargo.lock`.
+    pub workspace: PathBuf,
+    /// The package.
+    pub package: String,
+    /// Where each binary goes: its name and the path in the image.
+    pub programs: BTreeMap<String, ImagePath>,
+}
+
+/// A file from the web.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Url {
+    /// Where it can be had.
+    pub url: String,
+    /// What it hashes to.
+    pub sha256: Digest,
+    /// Where it goes: members of the archive (`.tar`, `.tar.gz`, `.tar.xz`) by path, or `"."`
+    /// for the file itself.
+    pub unpack: BTreeMap<String, ImagePath>,
+    /// The mode of all these files.
+    #[serde(default)]
+    pub mode: FileMode,
+}
+
+/// A sha256 in a recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Digest(pub Sha256);
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: formats::digest::ParseSha256Error| error.to_string())
+    }
+}
+
+/// Permission bits, written as octal text: `"0755"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FileMode(pub u16);
+
+impl Default for FileMode {
+    fn default() -> Self {
+        Self(0o644)
+    }
+}
+
+impl TryFrom<String> for FileMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let mode = u16::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+        mode.map(Self).ok_or_else(|| format!("`{text}` is not a mode: write for example \"0755\""))
+    }
+}
+
+/// A file or directory from beside the recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Local {
+    /// The file, or the directory that is laid over the tree. Files are `root:root`, 0644, or
+    /// 0755 if the owner may execute them: nothing else of the host is taken over.
+    pub path: PathBuf,
+    /// Where it goes.
+    pub at: ImagePath,
+}
+
+/// A user with a group of the same name and id.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct User {
+    /// User and group id.
+    pub id: u32,
+    /// Home directory; nothing makes it.
+    #[serde(default)]
+    pub home: Option<ImagePath>,
+}
+
+/// What the tree is made of beside packages and programs, and what it may hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TreeRules {
+    /// Empty directories: mount points and the like.
+    #[serde(default)]
+    pub directories: BTreeSet<ImagePath>,
+    /// Symbolic links: path and target.
+    #[serde(default)]
+    pub symlinks: BTreeMap<ImagePath, String>,
+    /// Paths that a later component may give although an earlier one has given them.
+    #[serde(default)]
+    pub replace: BTreeSet<ImagePath>,
+    /// Globs of executables that may be in the root, each with the component it belongs to.
+    /// Programs of `go` and `cargo` need no line here.
+    #[serde(default)]
+    pub executables: BTreeMap<String, String>,
+}
+
+/// How large the partitions are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Disk {
+    /// The EFI system partition.
+    pub esp: Mib,
+    /// Each of `ROOT-A` and `ROOT-B`.
+    pub root: Mib,
+    /// `STATE` as it is in the image; the first boot grows it to the disk.
+    pub state: Mib,
+    /// Each of the two UKI files, padded to this size so that an update can overwrite one.
+    pub uki: Mib,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { esp: Mib(128), root: Mib(768), state: Mib(64), uki: Mib(40) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_carry_their_unit() {
+        for (text, mib) in [("1 MiB", 1), ("768 MiB", 768), ("2 GiB", 2048)] {
+            assert_eq!(Mib::try_from(text.to_owned()), Ok(Mib(mib)));
+        }
+        for text in ["768", "0 MiB", "1 KiB", "MiB", "-1 MiB", "9999999 GiB"] {
+            assert!(Mib::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_can_become_file_names() {
+        for text in ["a", "worker", "base-2"] {
+            assert!(Name::try_from(text.to_owned()).is_ok(), "{text}");
+        }
+        for text in ["", "2a", "Bad", "a_b", "a/b", &"a".repeat(33)] {
+            assert!(Name::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal_text_without_set_id_bits() {
+        assert_eq!(FileMode::try_from("0755".to_owned()), Ok(FileMode(0o755)));
+        for text in ["4755", "rwx", "-1", ""] {
+            assert!(FileMode::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The store: blobs by sha256, and what was derived from them by the digest of its inputs.
+//!
+//! ```text
+//! STORE/blobs/ab/ab12...    content, read-only, named by its sha256
+//! STORE/steps/ab12....json  result of a step, named by the digest of all its inputs
+//! STORE/partial/ab12...     a download under way, resumed by the next fetch
+//! STORE/tmp/                files not yet complete; what a dead process left is swept on opening
+//! ```
+//! Every file appears whole or not at all (written in `tmp`, then renamed), so builds may share a
+//! store and may be interrupted anywhere.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use formats::digest::{Hasher, Sha256};
+use formats::tree::Blob;
+use rustix::fs::FlockOperation;
+use tempfile::NamedTempFile;
+
+use crate::error::{Context as _, Error, Id, Result};
+
+/// An open store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it if it is not there.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`] if the directories cannot be made.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let store = Self { root: root.into() };
+        for directory in ["blobs", "steps", "partial", "tmp"] {
+            let path = store.root.join(directory);
+            fs::create_dir_all(&path).or_fail(Id::StoreWrite, || {
+                format!("cannot make the store at `{}`", store.root.display())
+            })?;
+        }
+        store.sweep();
+        Ok(store)
+    }
+
+    /// Where the store is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a download of `sha256` is kept until it is complete.
+    pub fn partial_path(&self, sha256: &Sha256) -> PathBuf {
+        self.root.join("partial").join(sha256.to_string())
+    }
+
+    /// Where the blob's file is or would be.
+    pub fn blob_path(&self, sha256: &Sha256) -> PathBuf {
+        let name = sha256.to_string();
+        self.root.join("blobs").join(&name[..2]).join(name)
+    }
+
+    /// Whether the blob is there with this size. (Its digest was checked when it was put in;
+    /// `orlop store verify` checks it again.)
+    pub fn has(&self, blob: &Blob) -> bool {
+        fs::metadata(self.blob_path(&blob.sha256)).is_ok_and(|meta| meta.len() == blob.size)
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    /// [`Id::StoreMissing`] if it is not there.
+    pub fn open_blob(&self, blob: &Blob) -> Result<File> {
+        let path = self.blob_path(&blob.sha256);
+        let file = File::open(&path).or_fail(Id::StoreMissing, || {
+            format!("blob `{}` is not in the store `{}`", blob.sha256, self.root.display())
+        })?;
+        let size = file.metadata().or_fail(Id::Read, || format!("`{}`", path.display()))?.len();
+        if size == blob.size {
+            return Ok(file);
+        }
+        Err(Error::new(
+            Id::WrongDigest,
+            format!("`{}` has {size} bytes and should have {}", path.display(), blob.size),
+        )
+        .hint("remove it and run `orlop fetch`"))
+    }
+
+    /// Reads a whole blob: for small ones.
+    ///
+    /// # Errors
+    /// As [`Store::open_blob`], and [`Id::Read`].
+    pub fn read_blob(&self, blob: &Blob) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open_blob(blob)?
+            .read_to_end(&mut bytes)
+            .or_fail(Id::Read, || format!("cannot read blob `{}`", blob.sha256))?;
+        Ok(bytes)
+    }
+
+    /// Takes all of `content` into the store.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`], also if `content` cannot be read.
+    pub fn put(&self, content: &mut impl Read) -> Result<Blob> {
+        let mut writer = self.writer()?;
+        io::copy(content, &mut writer).or_fail(Id::StoreWrite, || self.cannot_write())?;
+        writer.finish()
+    }
+
+    /// Takes these bytes into the store.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`].
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<Blob> {
+        let blob = Blob { sha256: Sha256::of(bytes), size: bytes.len() as u64 };
+        if self.has(&blob) { Ok(blob) } else { self.put(&mut &bytes[..]) }
+    }
+
+    /// Begins a blob whose digest is not known yet.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`].
+    pub fn writer(&self) -> Result<BlobWriter> {
+        Ok(BlobWriter {
+            store: self.clone(),
+            file: self.temporary()?,
+            hasher: Hasher::new(),
+            size: 0,
+        })
+    }
+
+    /// Moves a complete file, whose digest the caller has just computed, into the store.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`].
+    pub fn adopt(&self, file: &Path, blob: &Blob) -> Result<()> {
+        let path = self.blob_path(&blob.sha256);
+        self.place(&path, || {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o444))?;
+            fs::rename(file, &path)
+        })
+    }
+
+    /// The result that a step with this key left, if any.
+    pub fn step(&self, key: &Sha256) -> Option<Vec<u8>> {
+        fs::read(self.step_path(key)).ok()
+    }
+
+    /// Keeps the result of the step with this key.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`].
+    pub fn put_step(&self, key: &Sha256, result: &[u8]) -> Result<()> {
+        let mut file = self.temporary()?;
+        file.write_all(result).or_fail(Id::StoreWrite, || self.cannot_write())?;
+        let path = self.step_path(key);
+        self.place(&path, || file.persist(&path).map(drop).map_err(|error| error.error))
+    }
+
+    fn step_path(&self, key: &Sha256) -> PathBuf {
+        self.root.join("steps").join(format!("{key}.json"))
+    }
+
+    fn place(&self, path: &Path, rename: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        let make_and_rename = || {
+            if let Some(directory) = path.parent() {
+                fs::create_dir_all(directory)?;
+            }
+            rename()
+        };
+        make_and_rename().or_fail(Id::StoreWrite, || self.cannot_write())
+    }
+
+    fn temporary(&self) -> Result<NamedTempFile> {
+        let create = || {
+            let file =
+                tempfile::Builder::new().prefix("blob-").tempfile_in(self.root.join("tmp"))?;
+            // The lock tells `sweep` that somebody is still writing.
+            rustix::fs::flock(file.as_file(), FlockOperation::NonBlockingLockShared)?;
+            Ok::<_, io::Error>(file)
+        };
+        create().or_fail(Id::StoreWrite, || self.cannot_write())
+    }
+
+    /// Removes temporary files whose writer is gone. Best effort: another process may be faster.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let abandoned = File::open(&path).is_ok_and(|file| {
+                rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            });
+            if abandoned {
+                drop(fs::remove_file(&path));
+            }
+        }
+    }
+
+    fn cannot_write(&self) -> String {
+        format!("cannot write to the store `{}`", self.root.display())
+    }
+}
+
+/// A blob being written; its name is known when it is finished. Dropped before, it leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: Store,
+    file: NamedTempFile,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl BlobWriter {
+    /// The blob is complete: names it and makes it visible.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`].
+    pub fn finish(self) -> Result<Blob> {
+        let blob = Blob { sha256: self.hasher.finish(), size: self.size };
+        if self.store.has(&blob) {
+            return Ok(blob);
+        }
+        let path = self.store.blob_path(&blob.sha256);
+        let file = self.file;
+        self.store.place(&path, || {
+            file.as_file().set_permissions(fs::Permissions::from_mode(0o444))?;
+            file.persist(&path).map(drop).map_err(|error| error.error)
+        })?;
+        Ok(blob)
+    }
+
+    /// Reads back what was written so far, from the start.
+    ///
+    /// # Errors
+    /// [`Id::Read`].
+    pub fn reopen(&self) -> Result<File> {
+        let mut file = self.file.reopen().or_fail(Id::Read, || "cannot reopen a blob")?;
+        file.rewind().or_fail(Id::Read, || "cannot rewind a blob")?;
+        Ok(file)
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().join("store")).unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn what_was_put_in_comes_out_by_its_digest() {
+        let (_directory, store) = store();
+        let blob = store.put_bytes(b"abc").unwrap();
+        assert_eq!(blob, Blob { sha256: Sha256::of("abc"), size: 3 });
+        assert_eq!(store.read_blob(&blob).unwrap(), b"abc");
+        assert_eq!(store.put(&mut &b"abc"[..]).unwrap(), blob);
+    }
+
+    #[test]
+    fn a_missing_blob_is_named() {
+        let (_directory, store) = store();
+        let blob = Blob { sha256: Sha256::of("abc"), size: 3 };
+        assert!(!store.has(&blob));
+        assert_eq!(store.open_blob(&blob).unwrap_err().id(), Id::StoreMissing);
+    }
+
+    #[test]
+    fn a_blob_of_another_size_is_not_believed() {
+        let (_directory, store) = store();
+        let blob = store.put_bytes(b"abc").unwrap();
+        let path = store.blob_path(&blob.sha256);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"ab").unwrap();
+        assert!(!store.has(&blob));
+        assert_eq!(store.open_blob(&blob).unwrap_err().id(), Id::WrongDigest);
+    }
+
+    #[test]
+    fn a_writer_that_is_dropped_leaves_nothing() {
+        let (_directory, store) = store();
+        let mut writer = store.writer().unwrap();
+        writer.write_all(b"half").unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn opening_sweeps_what_a_dead_writer_left_and_nothing_else() {
+        let (_directory, store) = store();
+        let living = store.writer().unwrap();
+        fs::write(store.root().join("tmp/blob-dead"), b"half").unwrap();
+        Store::open(store.root()).unwrap();
+        assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 1);
+        living.finish().unwrap();
+    }
+
+    #[test]
+    fn a_step_is_found_by_its_key() {
+        let (_directory, store) = store();
+        let key = Sha256::of("inputs");
+        assert_eq!(store.step(&key), None);
+        store.put_step(&key, b"{}").unwrap();
+        assert_eq!(store.step(&key), Some(b"{}".to_vec()));
+    }
+}

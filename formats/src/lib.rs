@@ -1,0 +1,7 @@
+//! Pure encoders and decoders of the formats that OrlopOS images are made of.
+//!
+//! Bytes in, values out. Nothing here opens a file, reads a clock, draws a random number or says
+//! `unsafe`: who writes disks and runs programs sits above.
+
+pub mod digest;
+pub mod tree;

@@ -1,0 +1,1 @@
+//! Drives whole nodes in QEMU.
