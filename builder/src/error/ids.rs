@@ -35,8 +35,16 @@ macro_rules! ids {
 
 ids! {
     // E01: a check of the image failed.
+    /// The tree holds something that the recipe's promise excludes.
+    NotAllowed = "E0101", CheckFailed;
+    /// Two components give one path.
+    TreeConflict = "E0102", CheckFailed;
     // E02: usage.
     // E03: recipe.
+    /// A glob cannot be understood.
+    BadGlob = "E0320", Recipe;
+    /// The kernel has no such module.
+    UnknownModule = "E0321", Recipe;
     // E04: lock.
     // E05: fetch.
     // E06: environment.
@@ -56,6 +64,8 @@ ids! {
     // E08: verification.
     /// A blob does not have the digest or size it must have.
     WrongDigest = "E0801", Verification;
+    /// The kernel package is not as a Debian kernel package must be.
+    KernelPackage = "E0802", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;

@@ -1,0 +1,6 @@
+//! Compose: from what the sources give to one tree, as data. Nothing is mounted, nothing is run.
+
+pub mod allow;
+pub mod layers;
+pub mod modules;
+pub mod system;

@@ -1,0 +1,320 @@
+//! The promise "only these parts", checked: every executable belongs to a component that the
+//! recipe names, nothing can be used to log in or to install, nothing is set-id, and every
+//! shared library that a program asks for is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use formats::tree::{Blob, Kind, Tree, TreePath};
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::error::{Context as _, Error, Id, Result};
+
+/// Names that are never in a node image, whatever the recipe allows: file name and what it is.
+const NEVER: &[(&str, &str)] = &[
+    ("ash", "a shell"),
+    ("bash", "a shell"),
+    ("busybox", "a shell"),
+    ("csh", "a shell"),
+    ("dash", "a shell"),
+    ("fish", "a shell"),
+    ("ksh", "a shell"),
+    ("sh", "a shell"),
+    ("tcsh", "a shell"),
+    ("zsh", "a shell"),
+    ("awk", "an interpreter"),
+    ("gawk", "an interpreter"),
+    ("mawk", "an interpreter"),
+    ("lua", "an interpreter"),
+    ("node", "an interpreter"),
+    ("perl", "an interpreter"),
+    ("php", "an interpreter"),
+    ("python", "an interpreter"),
+    ("ruby", "an interpreter"),
+    ("tclsh", "an interpreter"),
+    ("apk", "a package manager"),
+    ("apt", "a package manager"),
+    ("apt-get", "a package manager"),
+    ("dnf", "a package manager"),
+    ("dpkg", "a package manager"),
+    ("pip", "a package manager"),
+    ("rpm", "a package manager"),
+    ("yum", "a package manager"),
+    ("sshd", "a login service"),
+    ("login", "a login service"),
+    ("su", "a way to change user"),
+    ("sudo", "a way to change user"),
+];
+
+/// Where the dynamic linker of Debian looks without a cache, `x86_64`.
+const LIBRARY_PATHS: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64"];
+
+/// What the first bytes of a file say it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Program {
+    /// Neither ELF nor script.
+    Data,
+    /// `#!` and the interpreter.
+    Script(String),
+    /// ELF: the dynamic linker if there is one, and the libraries that it asks for.
+    Elf {
+        /// `PT_INTERP`.
+        linker: Option<String>,
+        /// `DT_NEEDED`, in order.
+        needed: Vec<String>,
+    },
+}
+
+/// What a recipe allows.
+#[derive(Debug)]
+pub struct Rules {
+    executables: Vec<(GlobMatcher, String)>,
+    programs: BTreeSet<TreePath>,
+}
+
+impl Rules {
+    /// `executables` are globs with the component's name; `programs` are the paths that Go and
+    /// Cargo components give and that need no glob.
+    ///
+    /// # Errors
+    /// [`Id::BadGlob`].
+    pub fn new(
+        executables: &BTreeMap<String, String>,
+        programs: BTreeSet<TreePath>,
+    ) -> Result<Self> {
+        let matcher = |(pattern, owner): (&String, &String)| Ok((glob(pattern)?, owner.clone()));
+        Ok(Self { executables: executables.iter().map(matcher).collect::<Result<_>>()?, programs })
+    }
+
+    /// Checks the whole tree. `program` says what a file is; it is asked for executables and
+    /// shared libraries only.
+    ///
+    /// # Errors
+    /// [`Id::NotAllowed`] with everything that is wrong; what `program` fails with.
+    pub fn check(
+        &self,
+        tree: &Tree,
+        owners: &BTreeMap<TreePath, String>,
+        mut program: impl FnMut(&Blob) -> Result<Program>,
+    ) -> Result<()> {
+        let mut wrong = Vec::new();
+        for (path, node) in tree.iter() {
+            let owner = owners.get(path).map_or("nobody", String::as_str);
+            let mut complain = |what: String| wrong.push(format!("{path} {what}, from {owner}"));
+            if node.mode & 0o6000 != 0 && node.kind != Kind::Directory {
+                complain("is set-user-id or set-group-id".to_owned());
+            }
+            if node.kind != Kind::Directory
+                && let Some(what) = never(path.name())
+            {
+                complain(format!("is {what}"));
+            }
+            let Kind::File(blob) = &node.kind else { continue };
+            let executable = node.mode & 0o111 != 0;
+            if executable && !self.allows(path, owner) {
+                complain("is an executable that no component of the recipe answers for".to_owned());
+            }
+            if !executable && !path.name().contains(".so") {
+                continue;
+            }
+            match program(blob)? {
+                Program::Script(interpreter) => {
+                    complain(format!("is a script for `{interpreter}`"));
+                }
+                Program::Elf { linker, needed } => {
+                    let missing_linker =
+                        linker.filter(|linker| !exists(tree, linker.trim_start_matches('/')));
+                    let missing = needed.iter().filter(|library| {
+                        !LIBRARY_PATHS.iter().any(|dir| exists(tree, &format!("{dir}/{library}")))
+                    });
+                    for library in missing_linker.iter().chain(missing) {
+                        complain(format!("needs `{library}`, which is not in the tree"));
+                    }
+                }
+                Program::Data => {}
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the root may not hold this:\n  {}", wrong.join("\n  "));
+        Err(Error::new(Id::NotAllowed, message).hint(
+            "add a glob to `[debian] drop`, or, for a part that the node really needs, \
+             a line to `[tree.executables]`",
+        ))
+    }
+
+    fn allows(&self, path: &TreePath, owner: &str) -> bool {
+        let absolute = path.to_string();
+        let by_glob = |(glob, of): &(GlobMatcher, String)| of == owner && glob.is_match(&absolute);
+        self.programs.contains(path) || self.executables.iter().any(by_glob)
+    }
+}
+
+/// A glob over absolute paths: `*` stays within a directory, `**` does not.
+///
+/// # Errors
+/// [`Id::BadGlob`].
+pub fn glob(pattern: &str) -> Result<GlobMatcher> {
+    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+    Ok(glob.or_fail(Id::BadGlob, || format!("`{pattern}` is not a glob"))?.compile_matcher())
+}
+
+/// What the content is.
+///
+/// # Errors
+/// [`Id::NotAllowed`] if it begins as an ELF file and is damaged.
+pub fn program(content: &[u8]) -> Result<Program> {
+    if let Some(script) = content.strip_prefix(b"#!") {
+        let line = script.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line);
+        return Ok(Program::Script(line.trim().to_owned()));
+    }
+    if !content.starts_with(b"\x7fELF") {
+        return Ok(Program::Data);
+    }
+    elf(content).or_fail(Id::NotAllowed, || "cannot read an ELF file of the root")
+}
+
+fn elf(content: &[u8]) -> object::read::Result<Program> {
+    use object::elf::{DT_NEEDED, PT_INTERP};
+    use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
+
+    let header = object::elf::FileHeader64::<object::Endianness>::parse(content)?;
+    let endian = header.endian()?;
+    let mut linker = None;
+    for segment in header.program_headers(endian, content)? {
+        if segment.p_type(endian) == PT_INTERP {
+            let path = segment.data(endian, content).unwrap_or_default();
+            linker = Some(String::from_utf8_lossy(path).trim_end_matches('\0').to_owned());
+        }
+    }
+    let sections = header.sections(endian, content)?;
+    let mut needed = Vec::new();
+    if let Some((entries, strings)) = sections.dynamic(endian, content)? {
+        let strings = sections.strings(endian, content, strings)?;
+        for entry in entries.iter().filter(|entry| entry.tag32(endian) == Some(DT_NEEDED)) {
+            let name = entry.string(endian, strings)?;
+            needed.push(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    Ok(Program::Elf { linker, needed })
+}
+
+/// Follows one step of symbolic links in the directories, which is all that usrmerge needs.
+fn exists(tree: &Tree, path: &str) -> bool {
+    let direct = |text: &str| TreePath::new(text).is_ok_and(|path| tree.get(&path).is_some());
+    if direct(path) {
+        return true;
+    }
+    let Some((first, rest)) = path.split_once('/') else { return false };
+    let link = TreePath::new(first).ok().and_then(|first| tree.get(&first).cloned());
+    match link.map(|node| node.kind) {
+        Some(Kind::Symlink(target)) => direct(&format!("{}/{rest}", target.trim_matches('/'))),
+        _ => false,
+    }
+}
+
+/// `python3.13` is `python`, `perl5.40.1` is `perl`.
+fn never(name: &str) -> Option<&'static str> {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
+    NEVER.iter().find(|(bad, _)| *bad == name || *bad == stem).map(|(_, what)| *what)
+}
+
+#[cfg(test)]
+mod tests {
+    use formats::digest::Sha256;
+    use formats::tree::Node;
+
+    use super::*;
+
+    fn path(text: &str) -> TreePath {
+        TreePath::new(text).unwrap()
+    }
+
+    fn check(files: &[(&str, u16)], what: Program) -> Result<()> {
+        let mut tree = Tree::new();
+        let blob = Blob { sha256: Sha256::of("x"), size: 1 };
+        for (file, mode) in files {
+            tree.insert(path(file), Node::file(blob, *mode)).unwrap();
+        }
+        tree.insert(path("lib64"), Node::symlink("usr/lib64")).unwrap();
+        tree.insert(path("usr/lib64/ld"), Node::file(blob, 0o644)).unwrap();
+        let owners = files.iter().map(|(file, _)| (path(file), "runc".to_owned())).collect();
+        let executables = BTreeMap::from([("/usr/bin/*".to_owned(), "runc".to_owned())]);
+        let rules = Rules::new(&executables, [path("usr/lib/orlop/init")].into()).unwrap();
+        rules.check(&tree, &owners, |_| Ok(what.clone()))
+    }
+
+    #[test]
+    fn named_components_pass() {
+        check(&[("usr/bin/runc", 0o755), ("usr/lib/orlop/init", 0o755)], Program::Data).unwrap();
+        let elf = Program::Elf { linker: Some("/lib64/ld".into()), needed: vec!["ld".into()] };
+        check(&[("usr/bin/runc", 0o755)], elf).unwrap();
+    }
+
+    #[test]
+    fn what_breaks_the_promise_is_named_with_who_brought_it() {
+        let elf = Program::Elf { linker: Some("/lib/ld".into()), needed: vec!["libz.so.1".into()] };
+        for (file, mode, what, message) in [
+            ("usr/bin/su", 0o755, Program::Data, "/usr/bin/su is a way to change user, from runc"),
+            ("etc/sh", 0o644, Program::Data, "/etc/sh is a shell, from runc"),
+            (
+                "usr/bin/python3.13",
+                0o755,
+                Program::Data,
+                "/usr/bin/python3.13 is an interpreter, from runc",
+            ),
+            (
+                "usr/bin/x",
+                0o4755,
+                Program::Data,
+                "/usr/bin/x is set-user-id or set-group-id, from runc",
+            ),
+            (
+                "opt/tool",
+                0o755,
+                Program::Data,
+                "/opt/tool is an executable that no component of the recipe answers for, from runc",
+            ),
+            (
+                "usr/bin/x",
+                0o755,
+                Program::Script("/bin/sh -e".into()),
+                "/usr/bin/x is a script for `/bin/sh -e`, from runc",
+            ),
+            (
+                "usr/bin/x",
+                0o755,
+                elf,
+                "/usr/bin/x needs `/lib/ld`, which is not in the tree, from runc\n  \
+                 /usr/bin/x needs `libz.so.1`, which is not in the tree, from runc",
+            ),
+        ] {
+            let error = check(&[(file, mode)], what).unwrap_err();
+            assert_eq!(error.id(), Id::NotAllowed);
+            assert_eq!(error.to_string(), format!("the root may not hold this:\n  {message}"));
+        }
+    }
+
+    #[test]
+    fn the_first_bytes_tell_programs_apart() {
+        assert_eq!(program(b"text").unwrap(), Program::Data);
+        assert_eq!(program(b"#! /bin/sh -e\nx").unwrap(), Program::Script("/bin/sh -e".into()));
+        assert_eq!(program(b"\x7fELF").unwrap_err().id(), Id::NotAllowed);
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let Program::Elf { linker, needed } = program(&own).unwrap() else {
+            panic!("ELF expected")
+        };
+        assert!(linker.unwrap().contains("ld-linux"));
+        assert!(needed.iter().any(|library| library.starts_with("libc.so")));
+    }
+
+    #[test]
+    fn globs_keep_within_a_directory_unless_doubled() {
+        assert!(glob("/usr/*").unwrap().is_match("/usr/a"));
+        assert!(!glob("/usr/*").unwrap().is_match("/usr/a/b"));
+        assert!(glob("/usr/**").unwrap().is_match("/usr/a/b"));
+        assert_eq!(glob("[").unwrap_err().id(), Id::BadGlob);
+    }
+}
