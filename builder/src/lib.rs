@@ -2,7 +2,11 @@
 //!
 //! Data flows one way: recipe, lock, store, tree, root image, UKI, disk. See `ARCHITECTURE.md`.
 
+pub mod build;
+pub mod cli;
+pub mod commands;
 pub mod compose;
+pub mod environment;
 pub mod error;
 pub mod lock;
 pub mod process;
@@ -11,3 +15,4 @@ pub mod recipe;
 pub mod source;
 pub mod step;
 pub mod store;
+pub mod stored;

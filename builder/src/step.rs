@@ -3,12 +3,19 @@
 //! The key of a step is the digest of its name, its version and all its inputs, one fact a line.
 //! The lines themselves are kept, so that `--explain` can say which of them changed.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use formats::digest::Sha256;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Context as _, Id, Result};
 use crate::store::Store;
+
+/// The kind under which the inputs of the last run of each step are kept, for `--explain`.
+const LATEST: &str = "latest";
 
 /// What a step depends on: labelled facts, in the order they were added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,7 +110,7 @@ impl<'a> Steps<'a> {
         step: &Step,
         complete: impl FnOnce(&T) -> bool,
     ) -> Option<T> {
-        let known = self.store.step(&step.key());
+        let known = self.store.step(step.kind(), &step.key());
         let result = known.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
         let result = result.filter(complete);
         let outcome = match (&result, known) {
@@ -121,8 +128,8 @@ impl<'a> Steps<'a> {
     /// [`Id::StoreWrite`].
     pub fn remember<T: Serialize>(&self, step: &Step, result: &T) -> Result<()> {
         let bytes = serde_json::to_vec(result).or_fail(Id::Bug, || "a step's result")?;
-        self.store.put_step(&step.key(), &bytes)?;
-        self.store.put_step(&self.latest(step), step.inputs.0.join("\n").as_bytes())
+        self.store.put_step(step.kind(), &step.key(), &bytes)?;
+        self.store.put_step(LATEST, &self.latest(step), step.inputs.0.join("\n").as_bytes())
     }
 
     /// Recalls or does one step.
@@ -143,12 +150,68 @@ impl<'a> Steps<'a> {
         Ok(result)
     }
 
+    /// Like [`Steps::run`] for many instances of one step; what must be done is done by up to
+    /// `jobs` threads at once. Results come in the order of `items`.
+    ///
+    /// # Errors
+    /// The first failure in the order of `items`; all that succeeded is kept.
+    pub fn run_all<I: Sync, T: Serialize + DeserializeOwned + Send>(
+        &mut self,
+        items: &[I],
+        step: impl Fn(&I) -> Step,
+        complete: impl Fn(&T) -> bool,
+        make: impl Fn(&I) -> Result<T> + Sync,
+        jobs: usize,
+    ) -> Result<Vec<T>> {
+        let steps: Vec<_> = items.iter().map(step).collect();
+        let recalled: Vec<_> = steps.iter().map(|step| self.recall(step, &complete)).collect();
+        let missing: Vec<_> =
+            (0..items.len()).filter(|index| recalled[*index].is_none()).collect();
+        let next = AtomicUsize::new(0);
+        let made = Mutex::new(BTreeMap::new());
+        std::thread::scope(|scope| {
+            for _ in 0..jobs.clamp(1, missing.len().max(1)) {
+                scope.spawn(|| {
+                    while let Some(index) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let result = make(&items[*index]);
+                        if let Ok(mut made) = made.lock() {
+                            made.insert(*index, result);
+                        }
+                    }
+                });
+            }
+        });
+        let mut made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (index, result) in &made {
+            if let Ok(result) = result {
+                self.remember(&steps[*index], result)?;
+            }
+        }
+        let results = recalled.into_iter().enumerate().map(|(index, known)| match known {
+            Some(result) => Ok(result),
+            None => made.remove(&index).unwrap_or_else(|| {
+                Err(crate::error::Error::new(Id::Bug, "a step was neither recalled nor done"))
+            }),
+        });
+        results.collect()
+    }
+
+    /// Records that a step was done whose result is kept elsewhere.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`].
+    pub fn miss(&mut self, step: &Step) -> Result<()> {
+        let outcome = self.explain(step);
+        self.record(step.name.clone(), outcome);
+        self.store.put_step(LATEST, &self.latest(step), step.inputs.0.join("\n").as_bytes())
+    }
+
     fn latest(&self, step: &Step) -> Sha256 {
-        Sha256::of(format!("latest\n{}\n{}", self.scope, step.name))
+        Sha256::of(format!("{}\n{}", self.scope, step.name))
     }
 
     fn explain(&self, step: &Step) -> Outcome {
-        let Some(before) = self.store.step(&self.latest(step)) else { return Outcome::First };
+        let Some(before) = self.store.step(LATEST, &self.latest(step)) else { return Outcome::First };
         let before = String::from_utf8_lossy(&before).into_owned();
         let before: Vec<_> = before.lines().collect();
         let gone = before.iter().filter(|line| !step.inputs.0.iter().any(|now| now == *line));
@@ -174,10 +237,14 @@ impl Step {
         Self { name: name.into(), inputs: Inputs(facts) }
     }
 
-    fn key(&self) -> Sha256 {
-        // The first word is the kind of step; what follows only tells its instances apart.
-        let kind = self.name.split(' ').next().unwrap_or_default();
-        Sha256::of(format!("{kind}\n{}", self.inputs.digest()))
+    /// The digest of everything that shapes the result.
+    pub fn key(&self) -> Sha256 {
+        Sha256::of(format!("{}\n{}", self.kind(), self.inputs.digest()))
+    }
+
+    /// The first word of the name; what follows only tells instances apart.
+    fn kind(&self) -> &str {
+        self.name.split(' ').next().unwrap_or_default()
     }
 }
 
@@ -207,6 +274,19 @@ mod tests {
             Outcome::Changed { lines: vec!["- deb aa".into(), "+ deb bb".into()] }
         );
         assert_eq!(outcome(&mut steps, one, false), Outcome::Lost);
+    }
+
+    #[test]
+    fn many_steps_come_back_in_order_whatever_the_number_of_threads() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let items: Vec<u32> = (0..20).collect();
+        for jobs in [1, 3, 50] {
+            let mut steps = Steps::new(&store, "base");
+            let step = |n: &u32| Step::new(format!("square {n}"), 1, Inputs::new().with("n", n));
+            let squares = steps.run_all(&items, step, |_| jobs != 3, |n| Ok(n * n), jobs).unwrap();
+            assert_eq!(squares, items.iter().map(|n| n * n).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! STORE/blobs/ab/ab12...    content, read-only, named by its sha256
-//! STORE/steps/ab12....json  result of a step, named by the digest of all its inputs
+//! STORE/steps/KIND/ab12...  result of a step, named by the digest of all its inputs
 //! STORE/partial/ab12...     a download under way, resumed by the next fetch
 //! STORE/tmp/                files not yet complete; what a dead process left is swept on opening
 //! ```
@@ -47,6 +47,28 @@ impl Store {
     /// Where the store is.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Every blob: its file and its name, in order.
+    ///
+    /// # Errors
+    /// [`Id::Read`].
+    pub fn blobs(&self) -> Result<Vec<(PathBuf, Sha256)>> {
+        let list = |directory: &Path| -> io::Result<Vec<PathBuf>> {
+            fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect()
+        };
+        let all = || -> io::Result<Vec<PathBuf>> {
+            let directories = list(&self.root.join("blobs"))?;
+            Ok(directories.iter().map(|directory| list(directory)).collect::<Result<Vec<_>, _>>()?.concat())
+        };
+        let paths = all().or_fail(Id::Read, || format!("cannot read `{}`", self.root.display()))?;
+        let named = paths.into_iter().filter_map(|path| {
+            let name = path.file_name()?.to_str()?.parse().ok()?;
+            Some((path, name))
+        });
+        let mut blobs: Vec<_> = named.collect();
+        blobs.sort_unstable_by_key(|(_, name)| *name);
+        Ok(blobs)
     }
 
     /// Where a download of `sha256` is kept until it is complete.
@@ -142,24 +164,24 @@ impl Store {
         })
     }
 
-    /// The result that a step with this key left, if any.
-    pub fn step(&self, key: &Sha256) -> Option<Vec<u8>> {
-        fs::read(self.step_path(key)).ok()
+    /// The result that a step of this kind with this key left, if any.
+    pub fn step(&self, kind: &str, key: &Sha256) -> Option<Vec<u8>> {
+        fs::read(self.step_path(kind, key)).ok()
     }
 
-    /// Keeps the result of the step with this key.
+    /// Keeps the result of the step of this kind with this key.
     ///
     /// # Errors
     /// [`Id::StoreWrite`].
-    pub fn put_step(&self, key: &Sha256, result: &[u8]) -> Result<()> {
+    pub fn put_step(&self, kind: &str, key: &Sha256, result: &[u8]) -> Result<()> {
         let mut file = self.temporary()?;
         file.write_all(result).or_fail(Id::StoreWrite, || self.cannot_write())?;
-        let path = self.step_path(key);
+        let path = self.step_path(kind, key);
         self.place(&path, || file.persist(&path).map(drop).map_err(|error| error.error))
     }
 
-    fn step_path(&self, key: &Sha256) -> PathBuf {
-        self.root.join("steps").join(format!("{key}.json"))
+    fn step_path(&self, kind: &str, key: &Sha256) -> PathBuf {
+        self.root.join("steps").join(kind).join(key.to_string())
     }
 
     fn place(&self, path: &Path, rename: impl FnOnce() -> io::Result<()>) -> Result<()> {
@@ -314,8 +336,8 @@ mod tests {
     fn a_step_is_found_by_its_key() {
         let (_directory, store) = store();
         let key = Sha256::of("inputs");
-        assert_eq!(store.step(&key), None);
-        store.put_step(&key, b"{}").unwrap();
-        assert_eq!(store.step(&key), Some(b"{}".to_vec()));
+        assert_eq!(store.step("unpack", &key), None);
+        store.put_step("unpack", &key, b"{}").unwrap();
+        assert_eq!(store.step("unpack", &key), Some(b"{}".to_vec()));
     }
 }

@@ -1,1 +1,52 @@
-fn main() {}
+//! All automation of this repository: `cargo xtask COMMAND`. CI calls `test` and nothing else.
+
+#![expect(clippy::print_stdout, reason = "this is a command: its results go to stdout")]
+
+mod bench;
+mod command;
+mod image;
+mod quickstart;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Automation of the Orlop repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// From a fresh machine to a node that has booted: installs what is missing, builds, boots
+    Quickstart,
+    /// Install what this host lacks for building, running and testing
+    Setup(setup::Args),
+    /// Run the tests; without options, everything that CI runs
+    Test(test::Args),
+    /// Formatting, lints and house rules; no tests
+    Check,
+    /// House rules alone: file sizes, links, licences, names that must not stand in the tree
+    Tidy,
+    /// Measure; prints figures and never judges
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Command::parse() {
+        Command::Quickstart => quickstart::run_all(),
+        Command::Setup(args) => setup::run(&args),
+        Command::Test(args) => return test::run_command(&args),
+        Command::Check => test::check(),
+        Command::Tidy => tidy::run(),
+        Command::Bench(command) => bench::run(&command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -40,11 +40,17 @@ ids! {
     /// Two components give one path.
     TreeConflict = "E0102", CheckFailed;
     // E02: usage.
+    /// No such error id.
+    UnknownId = "E0210", Usage;
+    /// A package is not in the lock.
+    NotLocked = "E0211", Usage;
     // E03: recipe.
     /// A glob cannot be understood.
     BadGlob = "E0320", Recipe;
     /// The kernel has no such module.
     UnknownModule = "E0321", Recipe;
+    /// The tree has no PID 1.
+    NoInit = "E0322", Recipe;
     // E04: lock.
     // E05: fetch.
     // E06: environment.
@@ -52,6 +58,8 @@ ids! {
     MissingTool = "E0601", Environment;
     /// A program that we started failed.
     ToolFailed = "E0602", Environment;
+    /// There is no place for the store.
+    NoCache = "E0603", Environment;
     // E07: input and output.
     /// A file or directory cannot be read.
     Read = "E0701", Io;
@@ -61,11 +69,17 @@ ids! {
     StoreWrite = "E0703", Io;
     /// A blob which should be in the store is not there.
     StoreMissing = "E0704", Io;
+    /// A result cannot be written to stdout.
+    Stdout = "E0705", Io;
     // E08: verification.
     /// A blob does not have the digest or size it must have.
     WrongDigest = "E0801", Verification;
     /// The kernel package is not as a Debian kernel package must be.
     KernelPackage = "E0802", Verification;
+    /// A package of the store is not the package that the lock names, or cannot be unpacked.
+    DamagedPackage = "E0803", Verification;
+    /// No package of the lock brings the boot loader or the stub.
+    BootPackage = "E0804", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;

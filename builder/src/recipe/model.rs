@@ -320,10 +320,23 @@ pub struct TreeRules {
     /// Paths that a later component may give although an earlier one has given them.
     #[serde(default)]
     pub replace: BTreeSet<ImagePath>,
+    /// Makes one file of all certificates that a package brought.
+    #[serde(default)]
+    pub ca_bundle: Option<CaBundle>,
     /// Globs of executables that may be in the root, each with the component it belongs to.
     /// Programs of `go` and `cargo` need no line here.
     #[serde(default)]
     pub executables: BTreeMap<String, String>,
+}
+
+/// One file of all certificates, in place of the directory that they came in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CaBundle {
+    /// The directory whose `.crt` files (PEM) are joined, in the order of their paths.
+    pub from: ImagePath,
+    /// The file that takes them all.
+    pub at: ImagePath,
 }
 
 /// How large the partitions are.

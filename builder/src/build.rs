@@ -1,0 +1,89 @@
+//! The build: lock and store in, images out. Nothing here can reach the network, and nothing but
+//! the recipe, the lock and the blobs they name shapes a byte of what comes out.
+
+pub mod boot;
+pub mod kernel;
+pub mod output;
+pub mod parts;
+pub mod report;
+pub mod root;
+pub mod tree;
+
+use std::path::{Path, PathBuf};
+
+use crate::build::output::Output;
+use crate::build::report::Report;
+use crate::error::Result;
+use crate::lock::Lock;
+use crate::lock::model::Role;
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+use crate::source::Caches;
+use crate::step::{Outcome, Record, Step, Steps};
+use crate::store::Store;
+
+/// What a build works with. Nothing of it but `recipe` and `lock` may shape the result.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What to build.
+    pub recipe: &'a Recipe,
+    /// The blobs to build it from.
+    pub lock: &'a Lock,
+    /// Where they are.
+    pub store: &'a Store,
+    /// Where compilers keep what they know.
+    pub caches: &'a Caches,
+    /// How many things to do at once.
+    pub jobs: usize,
+    /// The directory that will hold the images.
+    pub output: &'a Path,
+    /// Who watches.
+    pub progress: &'a Progress,
+}
+
+/// A build that is done.
+#[derive(Debug)]
+pub struct Built {
+    /// The directory that holds the images.
+    pub output: PathBuf,
+    /// What is in them.
+    pub report: Report,
+    /// Which steps were done, and why.
+    pub steps: Vec<Record>,
+    /// Worth a look.
+    pub warnings: Vec<String>,
+}
+
+/// Builds all images of a recipe. If the output directory already holds this very build, it is
+/// left as it is.
+///
+/// # Errors
+/// The ids of all parts; the output directory is untouched then.
+pub fn build(request: &Request<'_>) -> Result<Built> {
+    let mut steps = Steps::new(request.store, request.recipe.name.as_str());
+    let parts = parts::gather(request, &mut steps)?;
+    let tree = tree::compose(request, &mut steps, &parts)?;
+    let in_root = request.lock.packages.iter().filter(|package| package.role != Role::Tool);
+    let packages =
+        in_root.map(|package| (package.name.clone(), package.version.clone())).collect();
+    let plan = boot::Plan::new(request.recipe, &parts, &tree, packages)?;
+
+    let image_step = Step::new("image", 1, plan.inputs().with("orlop", output::own_identity()));
+    let destination = Output::new(request.store, request.output);
+    let mut warnings = parts.warnings.clone();
+    warnings.extend(tree.warnings.iter().cloned());
+    if let Some(report) = destination.holds(&image_step) {
+        steps.record("image", Outcome::Hit);
+        let output = request.output.to_owned();
+        return Ok(Built { output, report, steps: steps.records().to_vec(), warnings });
+    }
+
+    let task = request.progress.task("image", Some(plan.bytes_to_write()));
+    let directory = destination.begin()?;
+    let report = plan.write(request.store, &directory, &task)?;
+    steps.miss(&image_step)?;
+    destination.publish(directory, &image_step, &report)?;
+    task.done(report.summary());
+    let output = request.output.to_owned();
+    Ok(Built { output, report, steps: steps.records().to_vec(), warnings })
+}

@@ -1,0 +1,186 @@
+//! From parts to the tree of the root: layers in their order, then the files that are made from
+//! data, then the allow-list.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use formats::digest::{Hasher, Sha256};
+use formats::tree::{Blob, Kind, Node, Tree, TreePath};
+
+use crate::build::Request;
+use crate::build::parts::Parts;
+use crate::compose::allow::{self, Program, Rules};
+use crate::compose::layers::Layers;
+use crate::compose::system;
+use crate::error::{Context as _, Error, Id, Result};
+use crate::step::{Inputs, Step, Steps};
+
+/// The tree of the root.
+#[derive(Debug)]
+pub struct Composed {
+    /// The tree.
+    pub tree: Tree,
+    /// Digest of [`manifest`]: two trees with one digest make one image.
+    pub digest: Sha256,
+    /// Bytes of file content by component.
+    pub weights: BTreeMap<String, u64>,
+    /// Content of `/usr/lib/os-release`.
+    pub os_release: String,
+    /// Worth a look.
+    pub warnings: Vec<String>,
+}
+
+/// Composes and checks the tree.
+///
+/// # Errors
+/// [`Id::TreeConflict`], [`Id::NotAllowed`], and those of the store.
+pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> Result<Composed> {
+    let recipe = request.recipe;
+    let replace = recipe.tree.replace.iter().map(|path| path.0.clone()).collect();
+    let mut layers = Layers::new(replace);
+    // Links and directories first: what packages bring below `/bin` has been moved to `/usr/bin`.
+    let links = recipe.tree.symlinks.iter();
+    layers.add("recipe", links.map(|(path, target)| (path.0.clone(), Node::symlink(target))))?;
+    let directories = recipe.tree.directories.iter();
+    layers.add("recipe", directories.map(|path| (path.0.clone(), Node::directory(0o755))))?;
+    for (owner, nodes) in &parts.layers {
+        layers.add(owner, nodes.iter().cloned())?;
+    }
+
+    let os_release = system::os_release(&recipe.os, &recipe.name);
+    let (passwd, group) = system::accounts(&recipe.users);
+    let file = |path: &str, text: &str| -> Result<(TreePath, Node)> {
+        let blob = request.store.put_bytes(text.as_bytes())?;
+        Ok((path_of(path)?, Node::file(blob, 0o644)))
+    };
+    let made = [
+        file("usr/lib/os-release", &os_release)?,
+        (path_of("etc/os-release")?, Node::symlink("../usr/lib/os-release")),
+        file("etc/passwd", &passwd)?,
+        file("etc/group", &group)?,
+    ];
+    layers.add("system", made)?;
+
+    let (mut tree, mut owners, mut warnings) = layers.finish()?;
+    if let Some(bundle) = &recipe.tree.ca_bundle {
+        let from = &bundle.from.0;
+        let blob = ca_bundle(request, &tree, from)?;
+        if blob.size == 0 {
+            warnings.push(format!("no certificates are below {from}: the CA bundle is empty"));
+        }
+        tree.remove(from);
+        owners.retain(|path, _| tree.get(path).is_some());
+        owners.insert(bundle.at.0.clone(), "ca-bundle".to_owned());
+        tree.insert(bundle.at.0.clone(), Node::file(blob, 0o644))
+            .or_fail(Id::TreeConflict, || "cannot place the CA bundle")?;
+    }
+
+    let digest = {
+        let mut hasher = Hasher::new();
+        hasher.update(manifest(&tree));
+        hasher.finish()
+    };
+    check(request, steps, parts, &tree, &owners, digest)?;
+    let mut weights = BTreeMap::new();
+    for (path, node) in tree.iter() {
+        if let (Kind::File(blob), Some(owner)) = (&node.kind, owners.get(path)) {
+            *weights.entry(owner.clone()).or_default() += blob.size;
+        }
+    }
+    Ok(Composed { tree, digest, weights, os_release, warnings })
+}
+
+/// The tree as text, one path a line: what two builds are compared by.
+pub fn manifest(tree: &Tree) -> String {
+    let mut text = String::new();
+    for (path, node) in tree.iter() {
+        let (kind, what) = match &node.kind {
+            Kind::Directory => ("d", String::new()),
+            Kind::File(blob) => ("f", format!(" {} {}", blob.sha256, blob.size)),
+            Kind::Symlink(target) => ("l", format!(" {}", target.escape_default())),
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "{kind} {:04o} {} {} {}{what}",
+            node.mode,
+            node.uid,
+            node.gid,
+            path.to_string().escape_default()
+        );
+        for (name, value) in &node.xattrs {
+            let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = write!(text, " {}={value}", name.escape_default());
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn ca_bundle(request: &Request<'_>, tree: &Tree, from: &TreePath) -> Result<Blob> {
+    let prefix = format!("{}/", from.as_str());
+    let mut certificates = Vec::new();
+    for (path, node) in tree.iter() {
+        if let Kind::File(blob) = &node.kind
+            && path.as_str().starts_with(&prefix)
+            && path.as_str().ends_with(".crt")
+        {
+            certificates.push(request.store.read_blob(blob)?);
+        }
+    }
+    request.store.put_bytes(&system::ca_bundle(certificates.iter().map(Vec::as_slice)))
+}
+
+fn check(
+    request: &Request<'_>,
+    steps: &mut Steps<'_>,
+    parts: &Parts,
+    tree: &Tree,
+    owners: &BTreeMap<TreePath, String>,
+    digest: Sha256,
+) -> Result<()> {
+    let rules = Rules::new(&request.recipe.tree.executables, parts.programs.clone())?;
+    let inputs = Inputs::new()
+        .with("tree", digest)
+        .with_all("owner", owners.iter().map(|(path, owner)| format!("{path} {owner}")))
+        .with_all(
+            "allowed",
+            request.recipe.tree.executables.iter().map(|(glob, owner)| format!("{glob} {owner}")),
+        )
+        .with_all("program", &parts.programs);
+    let inputs = Inputs::new().with("checked", inputs.digest());
+    let program = |blob: &Blob| -> Result<Program> {
+
+
+        allow::program(&request.store.read_blob(blob)?)
+    };
+    let step = Step::new("allow", 1, inputs);
+    steps.run(&step, |()| true, || rules.check(tree, owners, program))
+}
+
+fn path_of(text: &str) -> Result<TreePath> {
+    TreePath::new(text).map_err(|error| Error::new(Id::Bug, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_line_says_all_that_shapes_the_image() {
+        let mut tree = Tree::new();
+        let blob = Blob { sha256: Sha256::of("abc"), size: 3 };
+        let mut node = Node::file(blob, 0o4755);
+        (node.uid, node.gid) = (1, 2);
+        node.xattrs.insert("user.a".into(), vec![0, 255]);
+        tree.insert(TreePath::new("a b\n").unwrap(), node).unwrap();
+        tree.insert(TreePath::new("bin").unwrap(), Node::symlink("usr/bin")).unwrap();
+        assert_eq!(
+            manifest(&tree),
+            "d 0755 0 0 /\n\
+             f 4755 1 2 /a b\\n ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad 3 \
+             user.a=00ff\n\
+             l 0777 0 0 /bin usr/bin\n"
+        );
+    }
+}

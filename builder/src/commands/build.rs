@@ -1,0 +1,96 @@
+//! `orlop build`: the images, from lock and store alone.
+
+use std::path::PathBuf;
+
+use crate::build::{self, Built, Request};
+use crate::cli::{BuildArgs, Global, RecipeArgs};
+use crate::commands::fetch::{Loaded, Locking, Scope, fetch, load};
+use crate::commands::{print, print_json};
+use crate::environment::{Environment, processors};
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::step::Outcome;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+/// Builds, and prints the output directory as the last line of stdout.
+///
+/// # Errors
+/// Those of [`build::build`].
+pub fn run(
+    args: &Args,
+    global: &Global,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<()> {
+    let built = build(&args.recipe, &args.build, environment, progress)?;
+    if global.json {
+        return print_json(&serde_json::json!({
+            "output": built.output,
+            "report": built.report,
+            "steps": built.steps,
+            "warnings": built.warnings,
+        }));
+    }
+    if args.build.explain {
+        print(explain(&built))?;
+    }
+    print(built.output.display().to_string())
+}
+
+/// Builds what the arguments name. Missing locks and blobs are made and fetched if that is
+/// allowed here.
+///
+/// # Errors
+/// Those of locking, fetching and building.
+pub fn build(
+    recipe: &RecipeArgs,
+    args: &BuildArgs,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<Built> {
+    let store = environment.store()?;
+    let locking = Locking::of(args.locked, environment);
+    let Loaded { recipe, lock } = load(recipe, locking, environment, progress)?;
+    if !args.offline {
+        fetch(&recipe, &lock, Scope::Missing, &store, environment, progress)?;
+    }
+    let output = args.output.clone().unwrap_or_else(|| PathBuf::from("orlop-out").join(recipe.name.as_str()));
+    let built = build::build(&Request {
+        recipe: &recipe,
+        lock: &lock,
+        store: &store,
+        caches: &environment.caches,
+        jobs: args.jobs.unwrap_or_else(processors).max(1),
+        output: &output,
+        progress,
+    })?;
+    for warning in &built.warnings {
+        progress.warn(warning);
+    }
+    Ok(built)
+}
+
+fn explain(built: &Built) -> String {
+    let mut text = String::new();
+    for record in &built.steps {
+        let (word, lines) = match &record.outcome {
+            Outcome::Hit => ("remembered", &[][..]),
+            Outcome::First => ("done, for the first time", &[][..]),
+            Outcome::Lost => ("done, its result was gone", &[][..]),
+            Outcome::Changed { lines } => ("done, because this changed:", lines.as_slice()),
+        };
+        text += &format!("{:<24} {word}\n", record.step);
+        for line in lines {
+            text += &format!("    {line}\n");
+        }
+    }
+    text
+}

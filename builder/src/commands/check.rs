@@ -1,0 +1,40 @@
+//! `orlop check`: everything about a recipe that can be known without network.
+
+use crate::cli::{Global, RecipeArgs};
+use crate::commands::{print, print_json};
+use crate::error::Result;
+use crate::lock::{self, Lock};
+use crate::progress::Progress;
+use crate::recipe;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+/// Checks, and says what was checked.
+///
+/// # Errors
+/// Everything that is wrong with the recipe, and a lock that does not fit it.
+pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
+    let profile = args.recipe.profile.as_deref();
+    let loaded = recipe::load(&args.recipe.recipe, profile)?;
+    recipe::check::check(&loaded)?;
+    let path = lock::path_of(&args.recipe.recipe, profile);
+    let locked = Lock::read(&path)?;
+    match &locked {
+        Some(lock) => lock.check_fresh(&loaded.recipe, &path)?,
+        None => progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display())),
+    }
+    if global.json {
+        return print_json(&serde_json::json!({
+            "image": loaded.recipe.name.as_str(),
+            "files": loaded.files,
+            "locked": locked.is_some(),
+        }));
+    }
+    let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+    print(format!("`{}` is in order ({})", loaded.recipe.name, files.join(", ")))
+}

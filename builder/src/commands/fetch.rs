@@ -1,0 +1,184 @@
+//! `orlop fetch`: everything that the lock names, into the store. Beside `lock` the only command
+//! that uses the network, and what `build` calls when something is missing.
+
+use std::path::Path;
+
+use formats::digest::Sha256;
+use formats::tree::Blob;
+
+use crate::cli::RecipeArgs;
+use crate::commands::lock as lock_command;
+use crate::environment::Environment;
+use crate::error::{Error, Id, Result};
+use crate::fetch::Fetcher;
+use crate::lock::{self, Lock};
+use crate::progress::Progress;
+use crate::recipe::{self, Recipe};
+use crate::source::deb::mirror::Mirrors;
+use crate::source::{cargo, deb, go};
+use crate::step::Inputs;
+use crate::store::Store;
+
+/// The kind under which the store remembers that a compiler has fetched what it needs.
+const FETCHED: &str = "fetched";
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Refuse to make the lock (the default where `CI` is set)
+    #[arg(long)]
+    locked: bool,
+}
+
+/// What may be done about a missing lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// It is made.
+    Make,
+    /// It is an error.
+    Refuse,
+}
+
+impl Locking {
+    /// What the option and the environment say.
+    pub fn of(locked: bool, environment: &Environment) -> Self {
+        if locked || environment.ci { Self::Refuse } else { Self::Make }
+    }
+}
+
+/// A recipe and its lock, which fits it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Its lock.
+    pub lock: Lock,
+}
+
+/// Fetches everything, compilers' modules included.
+///
+/// # Errors
+/// Those of loading and fetching.
+pub fn run(args: &Args, environment: &Environment, progress: &Progress) -> Result<()> {
+    let store = environment.store()?;
+    let locking = Locking::of(args.locked, environment);
+    let Loaded { recipe, lock } = load(&args.recipe, locking, environment, progress)?;
+    fetch(&recipe, &lock, Scope::Everything, &store, environment, progress)
+}
+
+/// Reads the recipe and its lock; makes the lock if there is none and that is allowed.
+///
+/// # Errors
+/// Those of loading and locking; [`Id::LockStale`], [`Id::LockMissing`].
+pub fn load(
+    args: &RecipeArgs,
+    locking: Locking,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<Loaded> {
+    let loaded = recipe::load(&args.recipe, args.profile.as_deref())?;
+    let path = lock::path_of(&args.recipe, args.profile.as_deref());
+    let lock = match Lock::read(&path)? {
+        Some(lock) => lock,
+        None if locking == Locking::Refuse => return Err(missing(&path, &args.recipe)),
+        None => lock_command::make(&loaded, &path, environment, progress)?,
+    };
+    lock.check_fresh(&loaded.recipe, &path)?;
+    Ok(Loaded { recipe: loaded.recipe, lock })
+}
+
+fn missing(path: &Path, recipe: &Path) -> Error {
+    Error::new(Id::LockMissing, format!("there is no lock `{}`", path.display()))
+        .hint(format!("make it with `orlop lock {}` and keep it with the recipe", recipe.display()))
+}
+
+/// How much to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Ask every source, compilers included, whether it has all it needs.
+    Everything,
+    /// Only what a build would miss.
+    Missing,
+}
+
+/// Brings what the lock names into the store, and what compilers need into their caches.
+///
+/// # Errors
+/// Those of the sources.
+pub fn fetch(
+    recipe: &Recipe,
+    lock: &Lock,
+    scope: Scope,
+    store: &Store,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<()> {
+    fetch_blobs(lock, store, environment, progress)?;
+    for (name, component) in &recipe.go {
+        let inputs = Inputs::new().with("go", name).with("inputs", go::inputs(component)?.digest());
+        once(scope, inputs.digest(), store, progress, &format!("fetch go {name}"), || {
+            go::fetch(component, &environment.caches)
+        })?;
+    }
+    for (name, component) in &recipe.cargo {
+        let lock_file = component.workspace.join("Cargo.lock");
+        let lock_file = std::fs::read(&lock_file).unwrap_or_default();
+        let inputs = Inputs::new().with("cargo", name).with("lock", Sha256::of(lock_file));
+        once(scope, inputs.digest(), store, progress, &format!("fetch cargo {name}"), || {
+            cargo::fetch(component, &environment.caches)
+        })?;
+    }
+    Ok(())
+}
+
+fn fetch_blobs(
+    lock: &Lock,
+    store: &Store,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<()> {
+    let packages: Vec<_> = lock.packages.iter().filter(|p| !store.has(&p.blob)).collect();
+    let urls: Vec<_> = lock.urls.iter().filter(|file| !store.has(&file.blob)).collect();
+    if packages.is_empty() && urls.is_empty() {
+        return Ok(());
+    }
+    let fetcher = Fetcher::new()?;
+    let total = |blobs: &mut dyn Iterator<Item = &Blob>| blobs.map(|blob| blob.size).sum::<u64>();
+    let bytes = total(&mut packages.iter().map(|p| &p.blob)) + total(&mut urls.iter().map(|f| &f.blob));
+    let task = progress.task("fetch", Some(bytes));
+    if !packages.is_empty() {
+        let mirrors = Mirrors::find(&environment.mirrors, Path::new("/"))?;
+        for package in &packages {
+            let urls = deb::blob_urls(package, &mirrors);
+            let name = format!("{} {}", package.name, package.version);
+            fetcher.blob(store, &urls, &package.blob, &name, &task)?;
+        }
+    }
+    for file in &urls {
+        fetcher.blob(store, std::slice::from_ref(&file.url), &file.blob, &file.component, &task)?;
+    }
+    let count = packages.len() + urls.len();
+    task.done(format!("{count} files, {:.1} MB", bytes as f64 / 1e6));
+    Ok(())
+}
+
+/// Runs a compiler's own fetch, unless this very one was run before and that is good enough.
+fn once(
+    scope: Scope,
+    inputs: Sha256,
+    store: &Store,
+    progress: &Progress,
+    name: &str,
+    fetch: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    if scope == Scope::Missing && store.step(FETCHED, &inputs).is_some() {
+        return Ok(());
+    }
+    let task = progress.task(name, None);
+    fetch()?;
+    store.put_step(FETCHED, &inputs, b"true")?;
+    task.done("complete");
+    Ok(())
+}

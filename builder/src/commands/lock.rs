@@ -1,0 +1,95 @@
+//! `orlop lock`: decides on every version.
+
+use std::path::Path;
+
+use crate::cli::{Global, RecipeArgs};
+use crate::commands::{print, print_json};
+use crate::environment::Environment;
+use crate::error::{Error, Id, Result};
+use crate::http::Client;
+use crate::lock::model::UrlFile;
+use crate::lock::{self, Lock};
+use crate::progress::Progress;
+use crate::recipe;
+use crate::source::deb;
+use crate::source::deb::mirror::Mirrors;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Say why a package is in the lock, instead of making one
+    #[arg(long, value_name = "PACKAGE")]
+    why: Option<String>,
+}
+
+/// Makes the lock, or explains one.
+///
+/// # Errors
+/// Those of loading and resolving; [`Id::NotLocked`].
+pub fn run(
+    args: &Args,
+    global: &Global,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<()> {
+    let path = lock::path_of(&args.recipe.recipe, args.recipe.profile.as_deref());
+    if let Some(package) = &args.why {
+        return why(&path, package, global);
+    }
+    let loaded = recipe::load(&args.recipe.recipe, args.recipe.profile.as_deref())?;
+    let before = Lock::read(&path).ok().flatten();
+    let lock = make(&loaded, &path, environment, progress)?;
+    for line in before.map_or(Vec::new(), |before| before.changes(&lock)) {
+        progress.note(line);
+    }
+    print(path.display().to_string())
+}
+
+/// Resolves and writes the lock.
+///
+/// # Errors
+/// Those of resolving; [`Id::Write`].
+pub fn make(
+    loaded: &recipe::Loaded,
+    path: &Path,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<Lock> {
+    let recipe = &loaded.recipe;
+    let client = Client::new()?;
+    let mirrors = Mirrors::find(&environment.mirrors, Path::new("/"))?;
+    let get = |url: &str, limit: u64| client.get(url, limit);
+    let task = progress.task("lock", None);
+    let locked = deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, environment.now, &get)?;
+    for warning in &locked.warnings {
+        progress.warn(warning);
+    }
+    let mut urls = Vec::new();
+    for (name, file) in &recipe.url {
+        let size = client.size(&file.url)?;
+        let blob = formats::tree::Blob { sha256: file.sha256.0, size };
+        urls.push(UrlFile { component: name.to_string(), url: file.url.clone(), blob });
+    }
+    let lock = Lock { inputs: lock::inputs(recipe), suites: locked.suites, packages: locked.packages, urls };
+    lock.write(path)?;
+    task.done(format!("{} packages in {}", lock.packages.len(), path.display()));
+    Ok(lock)
+}
+
+fn why(path: &Path, package: &str, global: &Global) -> Result<()> {
+    let lock = Lock::read(path)?.ok_or_else(|| {
+        Error::new(Id::LockMissing, format!("there is no lock `{}`", path.display()))
+            .hint("make it with `orlop lock`")
+    })?;
+    let chains = deb::resolve::why(&lock.packages, package);
+    if chains.is_empty() {
+        return Err(Error::new(Id::NotLocked, format!("`{package}` is not in `{}`", path.display())));
+    }
+    if global.json {
+        return print_json(&chains);
+    }
+    let lines: Vec<_> = chains.iter().map(|chain| chain.join(" -> ")).collect();
+    print(lines.join("\n"))
+}

@@ -1,0 +1,74 @@
+//! `orlop store`: looking after the store.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use crate::commands::print;
+use crate::environment::Environment;
+use crate::error::{Context as _, Error, Id, Result};
+use crate::progress::Progress;
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Print where the store is
+    Path,
+    /// Put files into the store, for machines without network; prints each sha256
+    Add {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Read every blob and compare it with its name
+    Verify,
+}
+
+/// Does it.
+///
+/// # Errors
+/// [`Id::Read`], [`Id::StoreWrite`]; [`Id::WrongDigest`] if a blob is damaged.
+pub fn run(command: &Command, environment: &Environment, progress: &Progress) -> Result<()> {
+    let store = environment.store()?;
+    match command {
+        Command::Path => print(store.root().display().to_string()),
+        Command::Add { files } => {
+            for path in files {
+                let cannot = || format!("cannot read `{}`", path.display());
+                let mut file = File::open(path).or_fail(Id::Read, cannot)?;
+                if file.metadata().or_fail(Id::Read, cannot)?.is_dir() {
+                    return Err(Error::new(Id::Read, format!("`{}` is a directory", path.display())));
+                }
+                print(format!("{}  {}", store.put(&mut file)?.sha256, path.display()))?;
+            }
+            Ok(())
+        }
+        Command::Verify => {
+            let task = progress.task("verify", None);
+            let (mut count, mut damaged) = (0_u64, Vec::new());
+            for (path, name) in store.blobs()? {
+                let mut content = File::open(&path).or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
+                let mut hasher = formats::digest::Hasher::new();
+                let mut buffer = vec![0; 256 * 1024];
+                loop {
+                    let read = std::io::Read::read(&mut content, &mut buffer);
+                    let read = read.or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
+                    if read == 0 {
+                        break;
+                    }
+                    hasher.update(&buffer[..read]);
+                    task.advance(read as u64);
+                }
+                if hasher.finish() != name {
+                    damaged.push(path.display().to_string());
+                }
+                count += 1;
+            }
+            if damaged.is_empty() {
+                task.done(format!("{count} blobs are what their names say"));
+                return Ok(());
+            }
+            let message = format!("{} of {count} blobs are damaged:\n  {}", damaged.len(), damaged.join("\n  "));
+            Err(Error::new(Id::WrongDigest, message).hint("remove them and run `orlop fetch`"))
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Figures for people: what a build costs. CPU-seconds and bytes are steady on a busy machine,
+//! wall time is not and is not shown. Nothing here is a test.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::command::{Usage, measure, program, workspace};
+use crate::image;
+
+/// What to measure.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// What `orlop build` costs: cold, nothing changed, one overlay file changed
+    Build {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Figure {
+    what: &'static str,
+    cpu_seconds: f64,
+    target_cpu_seconds: Option<f64>,
+    peak_memory_bytes: u64,
+    bytes_on_disk: u64,
+}
+
+pub(crate) fn run(command: &Command) -> Result<()> {
+    let Command::Build { json } = command;
+    let figures = build_figures()?;
+    if *json {
+        println!("{}", serde_json::to_string_pretty(&figures)?);
+        return Ok(());
+    }
+    println!(
+        "{:<44} {:>8} {:>8} {:>12} {:>14}",
+        "orlop build recipes/base.toml", "CPU-s", "target", "peak MB", "MB on disk"
+    );
+    for figure in &figures {
+        let target = figure.target_cpu_seconds.map_or("-".to_owned(), |t| format!("{t:.1}"));
+        println!(
+            "{:<44} {:>8.2} {:>8} {:>12.0} {:>14.1}",
+            figure.what,
+            figure.cpu_seconds,
+            target,
+            figure.peak_memory_bytes as f64 / 1e6,
+            figure.bytes_on_disk as f64 / 1e6
+        );
+    }
+    Ok(())
+}
+
+fn build_figures() -> Result<Vec<Figure>> {
+    let orlop = image::orlop()?;
+    image::build(&orlop, "base")?;
+    let scratch = tempfile::tempdir_in(workspace().join("target"))?;
+    // A copy of what shapes the image, so that a file of the overlay can be changed.
+    let project = scratch.path().join("project");
+    for part in [
+        "recipes",
+        "rootfs-overlays",
+        "init",
+        "formats",
+        "updater",
+        "builder",
+        "qemu-tests",
+        "xtask",
+    ] {
+        copy_tree(&workspace().join(part), &project.join(part))?;
+    }
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        fs::copy(workspace().join(file), project.join(file))?;
+    }
+    copy_tree(&workspace().join(".cargo"), &project.join(".cargo"))?;
+    let recipe = project.join("recipes/base.toml");
+    let output = scratch.path().join("out");
+    let user_store = crate::command::output(program(&orlop).args(["store", "path"]))?;
+    let user_store = Path::new(user_store.trim());
+    let store = scratch.path().join("store");
+    let build = |store: &Path| {
+        let mut command = program(&orlop);
+        command
+            .arg("--store")
+            .arg(store)
+            .args(["build", "--offline"])
+            .arg(&recipe)
+            .arg("-o")
+            .arg(&output);
+        command
+    };
+    let figure = |what, usage: Usage, target| -> Result<Figure> {
+        Ok(Figure {
+            what,
+            cpu_seconds: usage.cpu_seconds,
+            target_cpu_seconds: target,
+            peak_memory_bytes: usage.peak_memory,
+            bytes_on_disk: disk_usage(&output)?,
+        })
+    };
+
+    let compile_store = scratch.path().join("compile-store");
+    seed_store(user_store, &compile_store, &["fetched"])?;
+    let compile = measure(&mut build(&compile_store))?;
+    let compiled = figure("cold, Go and Rust parts compiled or cached by them", compile, None)?;
+    fs::remove_dir_all(&output)?;
+    fs::remove_dir_all(&compile_store)?;
+
+    seed_store(user_store, &store, &["fetched", "go", "cargo"])?;
+    let cold = figure("cold, Go and Rust parts built", measure(&mut build(&store))?, Some(16.0))?;
+    let warm = figure("nothing changed", measure(&mut build(&store))?, Some(0.2))?;
+    let motd = project.join("rootfs-overlays/base/etc/motd");
+    fs::write(&motd, "a changed file\n")
+        .with_context(|| format!("cannot write {}", motd.display()))?;
+    let changed = figure("one overlay file changed", measure(&mut build(&store))?, Some(1.0))?;
+    Ok(vec![compiled, cold, warm, changed])
+}
+
+/// A store that holds the packages of the lock and the results of these kinds of steps only.
+fn seed_store(from: &Path, to: &Path, kinds: &[&str]) -> Result<()> {
+    let mut text = fs::read_to_string(workspace().join("recipes/base.lock"))?;
+    for kind in kinds {
+        let directory = from.join("steps").join(kind);
+        copy_tree(&directory, &to.join("steps").join(kind))?;
+        for entry in fs::read_dir(&directory)? {
+            text += &fs::read_to_string(entry?.path())?;
+            text.push('\n');
+        }
+    }
+    let words = text.split(|c: char| !c.is_ascii_hexdigit());
+    let digests: BTreeSet<_> = words.filter(|word| word.len() == 64).collect();
+    for digest in digests {
+        let name = Path::new("blobs").join(&digest[..2]).join(digest);
+        if from.join(&name).exists() {
+            fs::create_dir_all(to.join("blobs").join(&digest[..2]))?;
+            fs::copy(from.join(&name), to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that the files of a directory take on the disk, holes not counted.
+fn disk_usage(directory: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        bytes += std::os::unix::fs::MetadataExt::blocks(&entry?.metadata()?) * 512;
+    }
+    Ok(bytes)
+}

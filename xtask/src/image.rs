@@ -1,0 +1,33 @@
+//! The `orlop` binary and the base image that tests and benchmarks work with.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::command::{cargo, program, run, workspace};
+
+/// Builds `orlop` as users have it, and says where it is.
+pub(crate) fn orlop() -> Result<PathBuf> {
+    run(cargo().args(["build", "--quiet", "--release", "--package", "builder"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), PathBuf::from);
+    Ok(target.join("release/orlop"))
+}
+
+/// Locks (if there is no lock that fits), fetches and builds `recipes/NAME.toml`.
+pub(crate) fn build(orlop: &std::path::Path, name: &str) -> Result<PathBuf> {
+    let recipe = workspace().join(format!("recipes/{name}.toml"));
+    let locked = program(orlop)
+        .arg("check")
+        .arg(&recipe)
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let lock = workspace().join(format!("recipes/{name}.lock"));
+    if !locked || !lock.exists() {
+        run(program(orlop).arg("lock").arg(&recipe))?;
+    }
+    run(program(orlop).arg("fetch").arg(&recipe))?;
+    let output = workspace().join("target/images").join(name);
+    run(program(orlop).arg("build").arg(&recipe).arg("-o").arg(&output))?;
+    Ok(output)
+}

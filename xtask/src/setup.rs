@@ -1,0 +1,95 @@
+//! Installs what the host lacks. `orlop doctor` knows what that is; we only ask apt for it.
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::command::{output, program};
+use crate::image;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Say what would be installed, and install nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What a tool is for, as `orlop doctor --json` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Purpose {
+    /// `orlop build`.
+    Build,
+    /// `orlop run`.
+    Run,
+    /// The tests of this repository.
+    Test,
+}
+
+#[derive(Debug, Deserialize)]
+struct Doctor {
+    tools: Vec<Tool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tool {
+    name: String,
+    purpose: Purpose,
+    package: String,
+    found: Option<String>,
+}
+
+/// Installs everything, the judges of the tests included.
+pub(crate) fn run_all() -> Result<()> {
+    install(&[Purpose::Build, Purpose::Run, Purpose::Test], false)
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    install(&[Purpose::Build, Purpose::Run, Purpose::Test], args.dry_run)
+}
+
+/// Installs what is missing for these purposes.
+pub(crate) fn install(purposes: &[Purpose], dry_run: bool) -> Result<()> {
+    let orlop = image::orlop()?;
+    // doctor's exit status says that something is missing, which is why we ask.
+    let text =
+        output(program("sh").args(["-c", "\"$0\" doctor --json || test $? = 6"]).arg(&orlop))?;
+    let doctor: Doctor =
+        serde_json::from_str(&text).context("cannot read `orlop doctor --json`")?;
+    let missing =
+        doctor.tools.iter().filter(|tool| tool.found.is_none() && purposes.contains(&tool.purpose));
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
+        eprintln!("this host has all that is needed");
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package.as_str()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    for tool in &missing {
+        eprintln!("missing: {:<22} for {:?}, package {}", tool.name, tool.purpose, tool.package);
+    }
+    if dry_run {
+        println!("{}", packages.join(" "));
+        return Ok(());
+    }
+    let root = rustix::process::geteuid().is_root();
+    let apt = |arguments: &[&str]| {
+        let mut command = if root {
+            program("apt-get")
+        } else {
+            let mut sudo = program("sudo");
+            sudo.arg("apt-get");
+            sudo
+        };
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+        command
+    };
+    if output(program("sh").args(["-c", "command -v apt-get || true"]))?.trim().is_empty() {
+        bail!("this host has no apt-get: install by hand what provides {}", packages.join(", "));
+    }
+    crate::command::run(&mut apt(&["update", "-qq"]))?;
+    let mut install = apt(&["install", "-y", "-qq", "--no-install-recommends"]);
+    install.args(&packages);
+    crate::command::run(&mut install)
+}

@@ -1,0 +1,165 @@
+//! House rules that no compiler checks. Each is a function over the files that git knows; each
+//! says what is wrong and where.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde::Deserialize;
+
+use crate::command::{cargo, output, program, workspace};
+
+/// A source file has one subject: past this many lines it has two.
+const LONGEST_FILE: usize = 600;
+
+/// Licences that everything we link may have.
+const LICENCES: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+pub(crate) fn run() -> Result<()> {
+    let files =
+        output(program("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+    let files: Vec<&str> = files.lines().filter(|file| workspace().join(file).is_file()).collect();
+    let mut wrong = Vec::new();
+    for file in &files {
+        let bytes = fs::read(workspace().join(file))?;
+        let Ok(text) = String::from_utf8(bytes) else {
+            wrong.push(format!("{file}: not UTF-8: no binaries in git"));
+            continue;
+        };
+        check_text(file, &text, &mut wrong);
+        if file.ends_with(".md") {
+            check_links(file, &text, &mut wrong);
+        }
+    }
+    check_licences(&mut wrong)?;
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    bail!("{} house rules are broken:\n  {}", wrong.len(), wrong.join("\n  "))
+}
+
+fn check_text(file: &str, text: &str, wrong: &mut Vec<String>) {
+    let generated = ["Cargo.lock", "go.sum"].iter().any(|name| file.ends_with(name));
+    if generated {
+        return;
+    }
+    if file.ends_with(".rs") {
+        let lines = text.lines().count();
+        if lines > LONGEST_FILE {
+            wrong.push(format!("{file}: {lines} lines, more than {LONGEST_FILE}"));
+        }
+        if !text.starts_with("//!") && !file.contains("/tests/") && !file.ends_with("build.rs") {
+            wrong.push(format!("{file}: no `//!` that says what it is"));
+        }
+    }
+    for (number, line) in text.lines().enumerate() {
+        let mut complain = |what: &str| wrong.push(format!("{file}:{}: {what}", number + 1));
+        if line.contains('\t') && !file.ends_with("go.mod") {
+            complain("a tab");
+        }
+        if line.ends_with(' ') {
+            complain("a space at the end of the line");
+        }
+        // Words that are put together here so that this file does not hold them.
+        for word in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX:")] {
+            if line.contains(word) {
+                complain("a note to self: open an issue or do it");
+            }
+        }
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        wrong.push(format!("{file}: no line break at its end"));
+    }
+}
+
+/// `](path)` in Markdown: what is not a web address must exist.
+fn check_links(file: &str, text: &str, wrong: &mut Vec<String>) {
+    let here = Path::new(file).parent().unwrap_or(Path::new(""));
+    for (number, line) in text.lines().enumerate() {
+        for rest in line.split("](").skip(1) {
+            let target = rest.split([')', '#', ' ']).next().unwrap_or_default();
+            let local = !target.is_empty() && !target.contains("://");
+            if local && !workspace().join(here).join(target).exists() {
+                wrong.push(format!("{file}:{}: the link to `{target}` leads nowhere", number + 1));
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    license: Option<String>,
+}
+
+/// Every crate can be used under licences of our list. `deny.toml` says the same to cargo-deny.
+fn check_licences(wrong: &mut Vec<String>) -> Result<()> {
+    let text = output(cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
+    let metadata: Metadata = serde_json::from_str(&text)?;
+    for package in &metadata.packages {
+        let expression = package.license.as_deref().unwrap_or("none");
+        if !permitted(expression) {
+            wrong.push(format!(
+                "crate {}: its licence `{expression}` is not on our list",
+                package.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an SPDX expression can be satisfied: all parts of an AND, one part of an OR.
+fn permitted(expression: &str) -> bool {
+    let flat = expression.replace(['(', ')'], "");
+    let one = |choice: &str| LICENCES.contains(&choice.trim());
+    flat.split(" AND ").all(|part| part.replace('/', " OR ").split(" OR ").any(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_licence_expression_needs_one_of_each_or() {
+        for good in ["MIT", "MIT OR Apache-2.0", "MIT/Apache-2.0", "(MIT OR GPL-3.0) AND ISC"] {
+            assert!(permitted(good), "{good}");
+        }
+        for bad in ["GPL-3.0", "MIT AND GPL-3.0", "none", ""] {
+            assert!(!permitted(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn broken_rules_are_found_with_their_line() {
+        let mut wrong = Vec::new();
+        check_text("a.rs", "//! x\n\tx \n", &mut wrong);
+        assert_eq!(wrong, ["a.rs:2: a tab", "a.rs:2: a space at the end of the line"]);
+        wrong.clear();
+        check_links(
+            "README.md",
+            "[a](no/such.md) [b](Cargo.toml) [c](https://x.example/y)",
+            &mut wrong,
+        );
+        assert_eq!(wrong, ["README.md:1: the link to `no/such.md` leads nowhere"]);
+    }
+}
