@@ -4,4 +4,6 @@
 //! `unsafe`: who writes disks and runs programs sits above.
 
 pub mod digest;
+pub mod segment;
 pub mod tree;
+pub mod verity;
