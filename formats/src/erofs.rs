@@ -45,7 +45,7 @@ pub struct Options {
 /// The tree cannot become an EROFS image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// It would not fit into the superblock. (Linux before 6.12 wants the NUL behind it.)
+    /// It would not fit into the superblock. (Older Linux wants a NUL behind it.)
     #[error("the volume name `{0}` is not 0 to 15 bytes without NUL")]
     VolumeName(String),
     /// More than permission, set-id and sticky bits.
