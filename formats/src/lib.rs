@@ -3,5 +3,9 @@
 //! Bytes in, values out. Nothing here opens a file, reads a clock, draws a random number or says
 //! `unsafe`: who writes disks and runs programs sits above.
 
+pub mod cpio;
 pub mod digest;
+pub mod erofs;
+pub mod segment;
 pub mod tree;
+pub mod verity;
