@@ -1,1 +1,4 @@
-//! Drives whole nodes in QEMU.
+//! Drives whole images and whole nodes, as a user would: through the `orlop` command.
+
+pub mod command;
+pub mod store;

@@ -7,9 +7,10 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use qemu_tests::command::{Setting, program, run, workspace};
+use qemu_tests::store::{Seed, copy_tree, same, seed};
 
 /// The user that owns nothing.
 const NOBODY: u32 = 65534;
@@ -113,7 +114,10 @@ fn fsck_vfat(setting: &Setting) -> Result<()> {
     run(program("mcopy").arg("-i").arg(&esp).arg("::EFI/Linux/2a.efi").arg(&copy))?;
     let (on_disk, built) = (fs::read(&copy)?, fs::read(setting.image("uki.efi"))?);
     ensure!(on_disk.starts_with(&built), "2a.efi on the ESP is not uki.efi");
-    ensure!(on_disk[built.len()..].iter().all(|byte| *byte == 0), "2a.efi is not padded with zeros");
+    ensure!(
+        on_disk[built.len()..].iter().all(|byte| *byte == 0),
+        "2a.efi is not padded with zeros"
+    );
     Ok(())
 }
 
@@ -133,7 +137,10 @@ fn gpgv(setting: &Setting) -> Result<()> {
         let digest = digest.trim_end_matches('"');
         let release = setting.store()?.join("blobs").join(&digest[..2]).join(digest);
         let mut command = program("gpgv");
-        for keyring in ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"] {
+        for keyring in [
+            "/usr/share/keyrings/debian-archive-keyring.gpg",
+            "/usr/share/keyrings/debian-archive-keyring.pgp",
+        ] {
             if Path::new(keyring).exists() {
                 command.args(["--keyring", keyring]);
             }
@@ -166,10 +173,16 @@ fn nothing_changed(setting: &Setting) -> Result<()> {
         run(command.arg("-o").arg(&output).arg("--explain"))
     };
     let first = build()?;
-    ensure!(first.lines().last() == Some(&output.display().to_string()), "the last line is the output");
+    ensure!(
+        first.lines().last() == Some(&output.display().to_string()),
+        "the last line is the output"
+    );
     let before = fs::metadata(output.join("disk.raw"))?.modified()?;
     let second = build()?;
-    ensure!(fs::metadata(output.join("disk.raw"))?.modified()? == before, "the disk was written again");
+    ensure!(
+        fs::metadata(output.join("disk.raw"))?.modified()? == before,
+        "the disk was written again"
+    );
     let steps = second.lines().filter(|line| !line.starts_with('/'));
     for step in steps {
         ensure!(step.ends_with("remembered"), "not remembered: {step}");
@@ -242,7 +255,12 @@ fn elsewhere(setting: &Setting) -> Result<()> {
     for (from, at) in &lent {
         command.arg(from).arg(at);
     }
-    command.arg("--").arg(&own).arg("--store").arg(home.join("store")).args(["build", "--offline", "-j", "1"]);
+    command.arg("--").arg(&own).arg("--store").arg(home.join("store")).args([
+        "build",
+        "--offline",
+        "-j",
+        "1",
+    ]);
     command.arg(checkout.join("recipes/base.toml")).arg("-o").arg(home.join("out"));
     command.env_clear();
     let path = std::env::var("PATH").unwrap_or_default();
@@ -252,45 +270,6 @@ fn elsewhere(setting: &Setting) -> Result<()> {
     command.env("TZ", "Pacific/Kiritimati").env("LC_ALL", "tr_TR.UTF-8").env("LANG", "tr_TR.UTF-8");
     run(command.current_dir(home))?;
     same(&setting.images, &home.join("out"))
-}
-
-/// How much of a store is copied.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Seed {
-    /// What `fetch` brought.
-    Fetched,
-    /// That, and what the compilers made of it.
-    Compiled,
-}
-
-fn seed(from: &Path, to: &Path, seed: Seed) -> Result<()> {
-    copy_tree(&from.join("blobs"), &to.join("blobs"), &[])?;
-    let kinds: &[&str] =
-        if seed == Seed::Compiled { &["fetched", "go", "cargo"] } else { &["fetched"] };
-    for kind in kinds {
-        copy_tree(&from.join("steps").join(kind), &to.join("steps").join(kind), &[])?;
-    }
-    Ok(())
-}
-
-fn copy_tree(from: &Path, to: &Path, without: &[&str]) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
-        let entry = entry?;
-        if without.iter().any(|name| entry.file_name() == *name) {
-            continue;
-        }
-        let target = to.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            copy_tree(&entry.path(), &target, &[])?;
-        } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target)?;
-        } else if kind.is_file() {
-            fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
 }
 
 /// Makes everything below `directory` the property of nobody, and removable.
@@ -305,34 +284,5 @@ fn give_away(directory: &Path) -> Result<()> {
         std::os::unix::fs::lchown(&path, Some(NOBODY), Some(NOBODY))?;
     }
     chown(directory, Some(NOBODY), Some(NOBODY))?;
-    Ok(())
-}
-
-/// Every file of two output directories, byte by byte.
-fn same(one: &Path, two: &Path) -> Result<()> {
-    let names = |directory: &Path| -> Result<Vec<_>> {
-        let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name()));
-        let mut names = names.collect::<Result<Vec<_>>>()?;
-        names.sort();
-        Ok(names)
-    };
-    ensure!(names(one)? == names(two)?, "the two builds have other files");
-    for name in names(one)? {
-        let (mut a, mut b) = (File::open(one.join(&name))?, File::open(two.join(&name))?);
-        ensure!(a.metadata()?.len() == b.metadata()?.len(), "{} differs in size", name.display());
-        let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-        let mut offset = 0_u64;
-        loop {
-            let read = a.read(&mut left)?;
-            if read == 0 {
-                break;
-            }
-            b.read_exact(&mut right[..read])?;
-            if let Some(at) = (0..read).find(|index| left[*index] != right[*index]) {
-                bail!("{} differs at byte {}", name.display(), offset + at as u64);
-            }
-            offset += read as u64;
-        }
-    }
     Ok(())
 }

@@ -126,7 +126,7 @@ impl<'a> Plan<'a> {
         let weights: Vec<_> =
             self.tree.weights.iter().map(|(owner, bytes)| (owner.clone(), *bytes)).collect();
         let planned = self.erofs.image_size()
-            + formats::verity::tree_size(self.erofs.image_size() / u64::from(formats::verity::BLOCK_SIZE));
+            + formats::verity::tree_size(self.erofs.image_size() / formats::verity::BLOCK);
         let layout = Layout::plan(&self.recipe.disk, planned, self.disk_seed, &weights)?;
         let root = root::write(&self.erofs, *self.volume.as_bytes(), store, &root_path, task)?;
 
@@ -223,7 +223,7 @@ impl<'a> Plan<'a> {
             major: 5,
             minor: 1,
         };
-        let plan = cpio::Plan::new(&tree, &[console], EPOCH).or_fail(Id::Bug, bug)?;
+        let plan = cpio::Archive::new(&tree, &[console], EPOCH).or_fail(Id::Bug, bug)?;
         let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
         root::segments(plan.segments(), store, task, |bytes| gzip.write_all(bytes)).map_err(
             |error| match error {
@@ -246,9 +246,9 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// 16 bytes at most (`erofs_super_block.volume_name`).
+/// What EROFS can hold of the name, which is ASCII.
 fn volume_name(image: &str) -> String {
-    image.chars().take(16).collect()
+    image.chars().take(15).collect()
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -43,7 +43,7 @@ pub fn write(
 ) -> Result<RootImage> {
     let cannot = || format!("cannot write `{}`", path.display());
     let file = File::create(path).or_fail(Id::Write, cannot)?;
-    let mut sink = Hashed { file: BufWriter::with_capacity(CHUNK, file), hasher: TreeHasher::new(salt.to_vec()), size: 0 };
+    let mut sink = Hashed { file: BufWriter::with_capacity(CHUNK, file), hasher: TreeHasher::new(&salt), size: 0 };
     segments(plan.segments(), store, task, |bytes| sink.write(bytes)).map_err(|error| match error {
         SinkError::Sink(error) => Error::new(Id::Write, cannot()).caused_by(error),
         SinkError::Store(error) => error,
@@ -72,8 +72,8 @@ pub enum SinkError {
 ///
 /// # Errors
 /// See [`SinkError`].
-pub fn segments<'a>(
-    segments: impl Iterator<Item = Segment<'a>>,
+pub fn segments(
+    segments: impl Iterator<Item = Segment>,
     store: &Store,
     task: &Task,
     mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
