@@ -2,7 +2,10 @@
 //!
 //! Data flows one way: recipe, lock, store, tree, root image, UKI, disk. See `ARCHITECTURE.md`.
 
+pub mod environment;
 pub mod error;
+pub mod fetch;
+pub mod http;
 pub mod lock;
 pub mod process;
 pub mod progress;
