@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
-use crate::environment::Environment;
+use crate::settings::Settings;
 use crate::error::{Error, Exit, Id};
 use crate::progress::{Mode, Progress};
 
@@ -16,7 +16,7 @@ use crate::progress::{Mode, Progress};
 ///
 /// Results go to stdout, everything else to stderr. The exit status is 0 when all is well, 1 when
 /// a check of an image failed, 2 for a wrong command line, 3 recipe, 4 lock, 5 fetch,
-/// 6 environment, 7 input and output, 8 verification, 70 a mistake of orlop's own.
+/// 6 settings, 7 input and output, 8 verification, 70 a mistake of orlop's own.
 #[derive(Debug, Parser)]
 #[command(name = "orlop", version, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
@@ -132,18 +132,18 @@ fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
     let global = &cli.global;
     let progress = Progress::new(global.progress);
-    let environment = Environment::new(global)?;
+    let settings = Settings::new(global)?;
     match cli.command {
         Command::Init(args) => commands::init::run(&args, &progress)?,
         Command::Check(args) => commands::check::run(&args, global, &progress)?,
-        Command::Lock(args) => commands::lock::run(&args, global, &environment, &progress)?,
-        Command::Fetch(args) => commands::fetch::run(&args, &environment, &progress)?,
-        Command::Build(args) => commands::build::run(&args, global, &environment, &progress)?,
-        Command::Run(args) => commands::run::run(&args, global, &environment, &progress)?,
+        Command::Lock(args) => commands::lock::run(&args, global, &settings, &progress)?,
+        Command::Fetch(args) => commands::fetch::run(&args, &settings, &progress)?,
+        Command::Build(args) => commands::build::run(&args, global, &settings, &progress)?,
+        Command::Run(args) => commands::run::run(&args, global, &settings, &progress)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
         Command::Recipe(command) => commands::recipe::run(&command)?,
-        Command::Store(command) => commands::store::run(&command, &environment, &progress)?,
-        Command::Doctor => return commands::doctor::run(global, &environment),
+        Command::Store(command) => commands::store::run(&command, &settings, &progress)?,
+        Command::Doctor => return commands::doctor::run(global, &settings),
         Command::Explain(args) => commands::explain::run(&args)?,
         Command::Completions(args) => commands::completions::run(&args, &mut Cli::command())?,
     }

@@ -6,7 +6,7 @@ use crate::build::{self, Built, Request};
 use crate::cli::{BuildArgs, Global, RecipeArgs};
 use crate::commands::fetch::{Loaded, Locking, Scope, fetch, load};
 use crate::commands::{print, print_json};
-use crate::environment::{Environment, processors};
+use crate::settings::{Settings, processors};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::step::Outcome;
@@ -27,10 +27,10 @@ pub struct Args {
 pub fn run(
     args: &Args,
     global: &Global,
-    environment: &Environment,
+    settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
-    let built = build(&args.recipe, &args.build, environment, progress)?;
+    let built = build(&args.recipe, &args.build, settings, progress)?;
     if global.json {
         return print_json(&serde_json::json!({
             "output": built.output,
@@ -53,21 +53,21 @@ pub fn run(
 pub fn build(
     recipe: &RecipeArgs,
     args: &BuildArgs,
-    environment: &Environment,
+    settings: &Settings,
     progress: &Progress,
 ) -> Result<Built> {
-    let store = environment.store()?;
-    let locking = Locking::of(args.locked, environment);
-    let Loaded { recipe, lock } = load(recipe, locking, environment, progress)?;
+    let store = settings.store()?;
+    let locking = Locking::of(args.locked, settings);
+    let Loaded { recipe, lock } = load(recipe, locking, settings, progress)?;
     if !args.offline {
-        fetch(&recipe, &lock, Scope::Missing, &store, environment, progress)?;
+        fetch(&recipe, &lock, Scope::Missing, &store, settings, progress)?;
     }
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from("orlop-out").join(recipe.name.as_str()));
     let built = build::build(&Request {
         recipe: &recipe,
         lock: &lock,
         store: &store,
-        caches: &environment.caches,
+        caches: &settings.caches,
         jobs: args.jobs.unwrap_or_else(processors).max(1),
         output: &output,
         progress,

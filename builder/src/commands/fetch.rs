@@ -8,7 +8,7 @@ use formats::tree::Blob;
 
 use crate::cli::RecipeArgs;
 use crate::commands::lock as lock_command;
-use crate::environment::Environment;
+use crate::settings::Settings;
 use crate::error::{Error, Id, Result};
 use crate::fetch::Fetcher;
 use crate::lock::{self, Lock};
@@ -43,8 +43,8 @@ pub enum Locking {
 
 impl Locking {
     /// What the option and the environment say.
-    pub fn of(locked: bool, environment: &Environment) -> Self {
-        if locked || environment.ci { Self::Refuse } else { Self::Make }
+    pub fn of(locked: bool, settings: &Settings) -> Self {
+        if locked || settings.ci { Self::Refuse } else { Self::Make }
     }
 }
 
@@ -61,11 +61,11 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Those of loading and fetching.
-pub fn run(args: &Args, environment: &Environment, progress: &Progress) -> Result<()> {
-    let store = environment.store()?;
-    let locking = Locking::of(args.locked, environment);
-    let Loaded { recipe, lock } = load(&args.recipe, locking, environment, progress)?;
-    fetch(&recipe, &lock, Scope::Everything, &store, environment, progress)
+pub fn run(args: &Args, settings: &Settings, progress: &Progress) -> Result<()> {
+    let store = settings.store()?;
+    let locking = Locking::of(args.locked, settings);
+    let Loaded { recipe, lock } = load(&args.recipe, locking, settings, progress)?;
+    fetch(&recipe, &lock, Scope::Everything, &store, settings, progress)
 }
 
 /// Reads the recipe and its lock; makes the lock if there is none and that is allowed.
@@ -75,7 +75,7 @@ pub fn run(args: &Args, environment: &Environment, progress: &Progress) -> Resul
 pub fn load(
     args: &RecipeArgs,
     locking: Locking,
-    environment: &Environment,
+    settings: &Settings,
     progress: &Progress,
 ) -> Result<Loaded> {
     let loaded = recipe::load(&args.recipe, args.profile.as_deref())?;
@@ -83,7 +83,7 @@ pub fn load(
     let lock = match Lock::read(&path)? {
         Some(lock) => lock,
         None if locking == Locking::Refuse => return Err(missing(&path, &args.recipe)),
-        None => lock_command::make(&loaded, &path, environment, progress)?,
+        None => lock_command::make(&loaded, &path, settings, progress)?,
     };
     lock.check_fresh(&loaded.recipe, &path)?;
     Ok(Loaded { recipe: loaded.recipe, lock })
@@ -112,14 +112,14 @@ pub fn fetch(
     lock: &Lock,
     scope: Scope,
     store: &Store,
-    environment: &Environment,
+    settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
-    fetch_blobs(lock, store, environment, progress)?;
+    fetch_blobs(lock, store, settings, progress)?;
     for (name, component) in &recipe.go {
         let inputs = Inputs::new().with("go", name).with("inputs", go::inputs(component)?.digest());
         once(scope, inputs.digest(), store, progress, &format!("fetch go {name}"), || {
-            go::fetch(component, &environment.caches)
+            go::fetch(component, &settings.caches)
         })?;
     }
     for (name, component) in &recipe.cargo {
@@ -127,7 +127,7 @@ pub fn fetch(
         let lock_file = std::fs::read(&lock_file).unwrap_or_default();
         let inputs = Inputs::new().with("cargo", name).with("lock", Sha256::of(lock_file));
         once(scope, inputs.digest(), store, progress, &format!("fetch cargo {name}"), || {
-            cargo::fetch(component, &environment.caches)
+            cargo::fetch(component, &settings.caches)
         })?;
     }
     Ok(())
@@ -136,7 +136,7 @@ pub fn fetch(
 fn fetch_blobs(
     lock: &Lock,
     store: &Store,
-    environment: &Environment,
+    settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
     let packages: Vec<_> = lock.packages.iter().filter(|p| !store.has(&p.blob)).collect();
@@ -149,7 +149,7 @@ fn fetch_blobs(
     let bytes = total(&mut packages.iter().map(|p| &p.blob)) + total(&mut urls.iter().map(|f| &f.blob));
     let task = progress.task("fetch", Some(bytes));
     if !packages.is_empty() {
-        let mirrors = Mirrors::find(&environment.mirrors, Path::new("/"))?;
+        let mirrors = Mirrors::find(&settings.mirrors, Path::new("/"))?;
         for package in &packages {
             let urls = deb::blob_urls(package, &mirrors);
             let name = format!("{} {}", package.name, package.version);

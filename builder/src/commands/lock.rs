@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cli::{Global, RecipeArgs};
 use crate::commands::{print, print_json};
-use crate::environment::Environment;
+use crate::settings::Settings;
 use crate::error::{Error, Id, Result};
 use crate::http::Client;
 use crate::lock::model::UrlFile;
@@ -31,7 +31,7 @@ pub struct Args {
 pub fn run(
     args: &Args,
     global: &Global,
-    environment: &Environment,
+    settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
     let path = lock::path_of(&args.recipe.recipe, args.recipe.profile.as_deref());
@@ -40,7 +40,7 @@ pub fn run(
     }
     let loaded = recipe::load(&args.recipe.recipe, args.recipe.profile.as_deref())?;
     let before = Lock::read(&path).ok().flatten();
-    let lock = make(&loaded, &path, environment, progress)?;
+    let lock = make(&loaded, &path, settings, progress)?;
     for line in before.map_or(Vec::new(), |before| before.changes(&lock)) {
         progress.note(line);
     }
@@ -54,15 +54,15 @@ pub fn run(
 pub fn make(
     loaded: &recipe::Loaded,
     path: &Path,
-    environment: &Environment,
+    settings: &Settings,
     progress: &Progress,
 ) -> Result<Lock> {
     let recipe = &loaded.recipe;
     let client = Client::new()?;
-    let mirrors = Mirrors::find(&environment.mirrors, Path::new("/"))?;
+    let mirrors = Mirrors::find(&settings.mirrors, Path::new("/"))?;
     let get = |url: &str, limit: u64| client.get(url, limit);
     let task = progress.task("lock", None);
-    let locked = deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, environment.now, &get)?;
+    let locked = deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, settings.now, &get)?;
     for warning in &locked.warnings {
         progress.warn(warning);
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use crate::commands::print;
-use crate::environment::Environment;
+use crate::settings::Settings;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Progress;
 
@@ -27,8 +27,8 @@ pub enum Command {
 ///
 /// # Errors
 /// [`Id::Read`], [`Id::StoreWrite`]; [`Id::WrongDigest`] if a blob is damaged.
-pub fn run(command: &Command, environment: &Environment, progress: &Progress) -> Result<()> {
-    let store = environment.store()?;
+pub fn run(command: &Command, settings: &Settings, progress: &Progress) -> Result<()> {
+    let store = settings.store()?;
     match command {
         Command::Path => print(store.root().display().to_string()),
         Command::Add { files } => {

@@ -53,6 +53,32 @@ ids! {
     NoInit = "E0322", Recipe;
     // E04: lock.
     // E05: fetch.
+    /// A file cannot be had from any of its addresses.
+    FetchFailed = "E0501", Fetch;
+    /// The server has no such file.
+    NotFound = "E0502", Fetch;
+    /// The server answers, but not with the file.
+    HttpStatus = "E0503", Fetch;
+    /// The server cannot be reached.
+    NoConnection = "E0504", Fetch;
+    /// The server's name cannot be resolved.
+    UnknownHost = "E0505", Fetch;
+    /// The connection ended before the file did, again and again.
+    CutShort = "E0506", Fetch;
+    /// A page for people came instead of the file.
+    WebPage = "E0507", Fetch;
+    /// No secure connection: the certificate or the protocol is not right.
+    Untrusted = "E0508", Fetch;
+    /// What should be an address is none.
+    BadUrl = "E0509", Fetch;
+    /// A file is larger than it may be.
+    TooLarge = "E0510", Fetch;
+    /// A proxy is wrong or refuses.
+    ProxyFailed = "E0511", Fetch;
+    /// An archive cannot be unpacked.
+    Archive = "E0512", Fetch;
+    /// An archive does not hold a file that the recipe wants of it.
+    ArchiveMember = "E0513", Fetch;
     // E06: environment.
     /// A program that is needed is not on this host.
     MissingTool = "E0601", Environment;
@@ -60,6 +86,16 @@ ids! {
     ToolFailed = "E0602", Environment;
     /// There is no place for the store.
     NoCache = "E0603", Environment;
+    /// A Go component's `go.mod` or the recipe's wishes of it are wrong.
+    GoModule = "E0610", Environment;
+    /// Go's toolchain or modules are not there, and a build does not fetch them.
+    GoNotFetched = "E0611", Environment;
+    /// A Cargo workspace or the recipe's wishes of it are wrong.
+    CargoPackage = "E0612", Environment;
+    /// Crates are not there, and a build does not fetch them.
+    CargoNotFetched = "E0613", Environment;
+    /// The Rust toolchain cannot build static programs on this host.
+    StaticRust = "E0614", Environment;
     // E07: input and output.
     /// A file or directory cannot be read.
     Read = "E0701", Io;

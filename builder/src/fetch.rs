@@ -1,0 +1,230 @@
+//! Bringing blobs into the store: from any address that has them, resumed, checked by digest.
+//!
+//! An address is never trusted. The digest that the lock or the recipe names decides; a server
+//! that sends something else is named, and the next address is tried.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use formats::digest::{Hasher, Sha256};
+use formats::tree::Blob;
+use rustix::fs::FlockOperation;
+
+use crate::error::{Context as _, Error, Id, Result};
+use crate::http::{self, Client};
+use crate::progress::{Progress, Task};
+use crate::store::Store;
+
+/// A blob that is wanted, and where it can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What people call it: a package, a component.
+    pub name: String,
+    /// Addresses, the best one first.
+    pub urls: Vec<String>,
+    /// What it is.
+    pub blob: Blob,
+}
+
+/// Brings all these blobs into the store, `connections` at a time. Those that are there already
+/// cost no request. One that fails does not keep the others from coming.
+///
+/// # Errors
+/// As [`blob`]; of several failures the first is the error and the others are its hints.
+pub fn all(
+    client: &Client,
+    store: &Store,
+    wanted: &[Wanted],
+    progress: &Progress,
+    connections: usize,
+) -> Result<()> {
+    let missing: Vec<_> = wanted.iter().filter(|wanted| !store.has(&wanted.blob)).collect();
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..connections.clamp(1, missing.len().max(1)) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(wanted) = missing.get(index) else { return };
+                    let task = progress.task(&wanted.name, Some(wanted.blob.size));
+                    match blob(client, store, &wanted.urls, &wanted.blob, &wanted.name, &task) {
+                        Ok(()) => task.done(mebibytes(wanted.blob.size)),
+                        Err(error) => {
+                            let mut failures =
+                                failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                            failures.insert(index, error);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut failures = failures.into_values();
+    match failures.next() {
+        None => Ok(()),
+        Some(first) => Err(failures.fold(first, |first, other| {
+            first.hint(format!("also: {}: {}", other.id().code(), other.chain()))
+        })),
+    }
+}
+
+/// Brings one blob into the store unless it is there. A download that was cut is resumed, by this
+/// call or by a later one; two processes that want the same blob take turns.
+///
+/// # Errors
+/// If all addresses fail in the same way, that way: [`Id::WrongDigest`] with both digests,
+/// [`Id::NotFound`] and what else [`Client::download`] returns. If they fail in different ways,
+/// [`Id::FetchFailed`], which tells for each address why.
+pub fn blob(
+    client: &Client,
+    store: &Store,
+    urls: &[String],
+    blob: &Blob,
+    name: &str,
+    task: &Task,
+) -> Result<()> {
+    if store.has(blob) {
+        return Ok(());
+    }
+    let Some(partial) = Partial::lock(store, blob)? else { return Ok(()) };
+    let mut failures = Vec::new();
+    for url in urls {
+        match partial.fill(client, url, task) {
+            Ok(()) => return store.adopt(&partial.path, blob),
+            // Another address would fill the same disk.
+            Err(error) if error.id() == Id::StoreWrite => return Err(error),
+            Err(error) => failures.push((url, error)),
+        }
+    }
+    partial.leave();
+    Err(failed(name, failures))
+}
+
+/// The file that a download grows in, locked against other processes.
+struct Partial<'a> {
+    path: std::path::PathBuf,
+    blob: &'a Blob,
+    // Held for its lock, which ends with it.
+    _lock: File,
+}
+
+impl<'a> Partial<'a> {
+    /// Waits for whoever downloads the same blob. `None` if the blob is in the store by then.
+    fn lock(store: &Store, blob: &'a Blob) -> Result<Option<Self>> {
+        let path = store.partial_path(&blob.sha256);
+        let cannot = || format!("cannot write `{}`", path.display());
+        loop {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true);
+            let file = options.open(&path).or_fail(Id::StoreWrite, cannot)?;
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)
+                .or_fail(Id::StoreWrite, cannot)?;
+            let held = file.metadata().or_fail(Id::StoreWrite, cannot)?;
+            // Whoever had the lock may have moved the file into the store or thrown it away; what
+            // we hold then is not what a download would grow in.
+            let current = fs::metadata(&path)
+                .is_ok_and(|meta| (meta.dev(), meta.ino()) == (held.dev(), held.ino()));
+            let done = store.has(blob);
+            if current && !done {
+                return Ok(Some(Self { path, blob, _lock: file }));
+            }
+            if current {
+                remove(&path)?;
+            }
+            if done {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Downloads from one address and checks what came.
+    fn fill(&self, client: &Client, url: &str, task: &Task) -> Result<()> {
+        let resumed = fs::metadata(&self.path).is_ok_and(|meta| meta.len() > 0);
+        client.download(url, &self.path, self.blob.size, task)?;
+        let (sha256, page) = digest(&self.path)?;
+        if sha256 == self.blob.sha256 {
+            return Ok(());
+        }
+        self.empty()?;
+        if resumed {
+            // The beginning may have come from a server, or a disk, that is to blame instead.
+            return self.fill(client, url, task);
+        }
+        if page {
+            return Err(http::web_page(url));
+        }
+        let wanted = self.blob.sha256;
+        let message = format!("`{url}` has sha256 `{sha256}`, and `{wanted}` was asked for");
+        Err(Error::new(Id::WrongDigest, message))
+    }
+
+    fn empty(&self) -> Result<()> {
+        let file = OpenOptions::new().write(true).open(&self.path);
+        file.and_then(|file| file.set_len(0))
+            .or_fail(Id::StoreWrite, || format!("cannot write `{}`", self.path.display()))
+    }
+
+    /// Keeps what can be resumed. An empty file would only be litter; that it cannot be removed
+    /// does no harm.
+    fn leave(&self) {
+        if fs::metadata(&self.path).is_ok_and(|meta| meta.len() == 0) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).or_fail(Id::StoreWrite, || format!("cannot remove `{}`", path.display()))
+}
+
+/// The digest of a file, and whether it is a web page.
+fn digest(path: &Path) -> Result<(Sha256, bool)> {
+    let cannot = || format!("cannot read `{}`", path.display());
+    let mut file = File::open(path).or_fail(Id::Read, cannot)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 128 * 1024];
+    let mut page = None;
+    loop {
+        let read = file.read(&mut buffer).or_fail(Id::Read, cannot)?;
+        page.get_or_insert_with(|| http::is_web_page(&buffer[..read]));
+        if read == 0 {
+            return Ok((hasher.finish(), page.unwrap_or(false)));
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+fn failed(name: &str, mut failures: Vec<(&String, Error)>) -> Error {
+    if failures.len() == 1 {
+        return failures.remove(0).1;
+    }
+    let Some(first) = failures.first().map(|(_, error)| error.id()) else {
+        return Error::new(Id::FetchFailed, format!("no address is known for `{name}`"))
+            .hint("bring the file by other means and run `orlop store add FILE`");
+    };
+    let same = failures.iter().all(|(_, error)| error.id() == first);
+    let id = if same { first } else { Id::FetchFailed };
+    let mut message = format!("cannot fetch `{name}` from any of {} addresses", failures.len());
+    for (_, error) in &failures {
+        message.push_str(&format!("\n  {}: {}", error.id().code(), error.chain()));
+    }
+    let mut hints: Vec<_> =
+        failures.iter().flat_map(|(_, error)| error.hints().iter().cloned()).collect();
+    hints.dedup();
+    hints.into_iter().fold(Error::new(id, message), Error::hint)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10).div_ceil(1024 * 1024);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests;

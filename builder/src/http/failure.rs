@@ -1,0 +1,142 @@
+//! What can go wrong between two machines: which of it passes by itself, and how it is said.
+
+use std::error::Error as StdError;
+use std::io::ErrorKind;
+
+use ureq::http::StatusCode;
+
+use crate::error::{Error, Id};
+
+/// The result of one attempt of several.
+pub(super) type Attempt<T> = Result<T, Failure>;
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What the user is told if it was the last attempt.
+    pub(super) error: Error,
+    /// Whether it is worth another attempt.
+    pub(super) passing: bool,
+    /// Bytes that the attempt brought nevertheless.
+    pub(super) progress: u64,
+}
+
+impl Failure {
+    /// Another attempt may do better.
+    pub(super) fn passing(error: Error) -> Self {
+        Self { error, passing: true, progress: 0 }
+    }
+
+    /// Another attempt would end in the same way.
+    pub(super) fn lasting(error: Error) -> Self {
+        Self { error, passing: false, progress: 0 }
+    }
+
+    /// The attempt brought so many bytes before it failed.
+    pub(super) fn after(self, progress: u64) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// The server answered with something that is not the file.
+    pub(super) fn status(url: &str, status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Self::lasting(Error::new(
+                Id::NotFound,
+                format!("the server has no `{url}` ({status})"),
+            )),
+            _ => {
+                let error = Error::new(
+                    Id::HttpStatus,
+                    format!("the server answered `{status}` when asked for `{url}`"),
+                );
+                let busy =
+                    [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
+                if busy || status.is_server_error() {
+                    Self::passing(error)
+                } else {
+                    Self::lasting(error)
+                }
+            }
+        }
+    }
+
+    /// There is no whole answer.
+    pub(super) fn transport(url: &str, error: ureq::Error) -> Self {
+        use ureq::Error as E;
+        fn failure<C: StdError + Send + Sync + 'static>(
+            id: Id,
+            message: String,
+            cause: C,
+        ) -> Error {
+            Error::new(id, message).caused_by(cause)
+        }
+        match error {
+            E::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                Self::lasting(untrusted(url, io))
+            }
+            E::Io(io) => match io.kind() {
+                ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe => Self::passing(failure(
+                    Id::CutShort,
+                    format!("the connection was cut while fetching `{url}`"),
+                    io,
+                )),
+                // The kind of a failed look-up has no name in `std`; its text is the only mark.
+                _ if io.to_string().contains("lookup address information") => {
+                    Self::lasting(unknown_host(url).caused_by(io))
+                }
+                ErrorKind::ConnectionRefused
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::HostUnreachable => Self::lasting(no_connection(url).caused_by(io)),
+                _ => Self::passing(no_connection(url).caused_by(io)),
+            },
+            E::Timeout(_) => Self::passing(no_connection(url).caused_by(error)),
+            E::ConnectionFailed => Self::lasting(no_connection(url)),
+            E::HostNotFound => Self::lasting(unknown_host(url)),
+            E::Rustls(_) | E::Tls(_) | E::Pem(_) | E::TlsRequired => {
+                Self::lasting(untrusted(url, error))
+            }
+            E::BadUri(_) | E::Http(_) => Self::lasting(failure(
+                Id::BadUrl,
+                format!("`{url}` is not an http or https address"),
+                error,
+            )),
+            E::ConnectProxyFailed(_) | E::InvalidProxyUrl => Self::lasting(
+                failure(
+                    Id::ProxyFailed,
+                    format!("the proxy does not let us through to `{url}`"),
+                    error,
+                )
+                .hint("`http_proxy`, `https_proxy` and `no_proxy` name the proxies"),
+            ),
+            _ => Self::lasting(failure(
+                Id::HttpStatus,
+                format!("the server gave no proper answer when asked for `{url}`"),
+                error,
+            )),
+        }
+    }
+}
+
+fn no_connection(url: &str) -> Error {
+    Error::new(Id::NoConnection, format!("cannot connect to the server of `{url}`"))
+        .hint("is the server running, and is this host on the network?")
+}
+
+fn unknown_host(url: &str) -> Error {
+    Error::new(Id::UnknownHost, format!("the name of the server of `{url}` cannot be resolved"))
+        .hint("check the spelling, and this host's name servers in /etc/resolv.conf")
+}
+
+fn untrusted(url: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+    let cause = cause.into();
+    let error = Error::new(Id::Untrusted, format!("no secure connection to the server of `{url}`"));
+    let hint = if cause.to_string().contains("UnknownIssuer") {
+        "install `ca-certificates`, or name your own with `SSL_CERT_FILE`"
+    } else {
+        "is this host's clock right, and is the address an https one?"
+    };
+    error.caused_by(cause).hint(hint)
+}

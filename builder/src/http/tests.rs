@@ -1,0 +1,263 @@
+use std::sync::Mutex;
+
+use super::loopback::{Answer, Server, nobody};
+use super::*;
+use crate::progress::{Mode, Progress};
+
+fn client() -> Client {
+    Client::with_pause(&Proxies::default(), |_| {}).unwrap()
+}
+
+fn content() -> Vec<u8> {
+    (0..300_000_u32).flat_map(u32::to_le_bytes).collect()
+}
+
+/// Downloads over a file that holds `before`; gives the result and what the file holds then.
+fn download(server: &Server, before: &[u8], size: usize) -> (Result<()>, Vec<u8>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("partial");
+    std::fs::write(&path, before).unwrap();
+    let task = Progress::new(Mode::None).task("file", None);
+    let result = client().download(&server.url("file"), &path, size as u64, &task);
+    (result, std::fs::read(&path).unwrap())
+}
+
+#[test]
+fn a_request_says_who_we_are_and_wants_the_bytes_as_they_are() {
+    let server = Server::start([Answer::Whole(b"abc".to_vec())]);
+    assert_eq!(client().get(&server.url("a/b"), 3).unwrap(), b"abc");
+    let head = server.requests().remove(0).to_lowercase();
+    assert!(head.starts_with("get /a/b http/1.1\r\n"), "{head}");
+    assert!(head.contains(concat!("user-agent: orlop/", env!("CARGO_PKG_VERSION"), "\r\n")));
+    assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
+}
+
+#[test]
+fn what_passes_is_tried_again_and_what_lasts_is_not() {
+    let good = || Answer::Whole(b"abc".to_vec());
+    for (first, requests, id) in [
+        (Answer::Status(500, "oops"), 2, None),
+        (Answer::Status(503, ""), 2, None),
+        (Answer::Status(429, ""), 2, None),
+        (Answer::HangUp, 2, None),
+        (Answer::Cut(b"abc".to_vec(), 1), 2, None),
+        (Answer::Status(404, "no"), 1, Some(Id::NotFound)),
+        (Answer::Status(410, "no"), 1, Some(Id::NotFound)),
+        (Answer::Status(403, "no"), 1, Some(Id::HttpStatus)),
+        (Answer::Raw(b"220 mail.example ESMTP\r\n\r\n".to_vec()), 1, Some(Id::HttpStatus)),
+    ] {
+        let server = Server::start([first.clone(), good()]);
+        let result = client().get(&server.url("file"), 3);
+        assert_eq!(result.as_ref().err().map(Error::id), id, "{first:?}: {result:?}");
+        assert_eq!(server.requests().len(), requests, "{first:?}");
+    }
+}
+
+#[test]
+fn pauses_grow_and_attempts_are_counted() {
+    let pauses = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&pauses);
+    let client =
+        Client::with_pause(&Proxies::default(), move |p| seen.lock().unwrap().push(p)).unwrap();
+    let server = Server::start([Answer::Status(502, "")]);
+    let error = client.get(&server.url("file"), 3).unwrap_err();
+    assert_eq!(error.id(), Id::HttpStatus);
+    assert_eq!(
+        error.to_string(),
+        format!("the server answered `502 Bad Gateway` when asked for `{}`", server.url("file"))
+    );
+    assert_eq!(*pauses.lock().unwrap(), [500, 1000, 2000, 4000].map(Duration::from_millis));
+    assert_eq!(server.requests().len(), 5);
+}
+
+#[test]
+fn an_endless_answer_is_not_taken_into_memory() {
+    let endless = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcd".to_vec();
+    for answer in [Answer::Whole(b"abcd".to_vec()), Answer::Raw(endless)] {
+        let server = Server::start([answer]);
+        let error = client().get(&server.url("file"), 3).unwrap_err();
+        assert_eq!(error.id(), Id::TooLarge);
+        assert_eq!(client().get(&server.url("file"), 4).unwrap(), b"abcd");
+    }
+}
+
+#[test]
+fn a_download_that_is_cut_goes_on_where_it_ended() {
+    let content = content();
+    let server = Server::start([
+        Answer::Cut(content.clone(), 500_000),
+        Answer::Status(500, ""),
+        Answer::Cut(content.clone(), 900_000),
+        Answer::Part(content.clone()),
+    ]);
+    let (result, file) = download(&server, b"", content.len());
+    result.unwrap();
+    assert!(file == content);
+    let requests = server.requests();
+    let ranges: Vec<_> = requests
+        .iter()
+        .map(|head| head.to_lowercase())
+        .map(|head| head.lines().find_map(|line| line.strip_prefix("range: ").map(str::to_owned)))
+        .collect();
+    assert_eq!(
+        ranges.iter().map(Option::as_deref).collect::<Vec<_>>(),
+        [None, Some("bytes=500000-"), Some("bytes=500000-"), Some("bytes=900000-")]
+    );
+}
+
+#[test]
+fn a_server_without_ranges_sends_all_again() {
+    let content = content();
+    let server = Server::start([Answer::Whole(content.clone())]);
+    let (result, file) = download(&server, b"something else", content.len());
+    result.unwrap();
+    assert!(file == content);
+}
+
+#[test]
+fn a_range_that_does_not_fit_makes_the_download_begin_anew() {
+    let other_start = b"HTTP/1.1 206 Scripted\r\nConnection: close\r\nContent-Length: 1\r\n\
+        Content-Range: bytes 0-0/3\r\n\r\na";
+    let other_total = b"HTTP/1.1 206 Scripted\r\nConnection: close\r\nContent-Length: 1\r\n\
+        Content-Range: bytes 2-2/9\r\n\r\nc";
+    let no_header = b"HTTP/1.1 206 Scripted\r\nConnection: close\r\nContent-Length: 1\r\n\r\nc";
+    for first in [
+        Answer::Raw(other_start.to_vec()),
+        Answer::Raw(other_total.to_vec()),
+        Answer::Raw(no_header.to_vec()),
+        Answer::Status(416, ""),
+    ] {
+        let server = Server::start([first, Answer::Part(b"abc".to_vec())]);
+        let (result, file) = download(&server, b"xy", 3);
+        result.unwrap();
+        assert_eq!(file, b"abc");
+    }
+}
+
+#[test]
+fn a_complete_file_is_not_asked_for() {
+    let server = Server::start([Answer::HangUp]);
+    let (result, file) = download(&server, b"abc", 3);
+    result.unwrap();
+    assert_eq!(file, b"abc");
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn what_was_kept_and_is_too_long_is_thrown_away() {
+    let server = Server::start([Answer::Part(b"abc".to_vec())]);
+    let (result, file) = download(&server, b"abcdef", 3);
+    result.unwrap();
+    assert_eq!(file, b"abc");
+}
+
+#[test]
+fn a_file_of_another_size_is_refused_at_once() {
+    let endless = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcd".to_vec();
+    for (answer, what) in [
+        (Answer::Whole(b"abcd".to_vec()), "4"),
+        (Answer::Whole(b"ab".to_vec()), "2"),
+        (Answer::Raw(endless), "more"),
+    ] {
+        let server = Server::start([answer]);
+        let error = download(&server, b"", 3).0.unwrap_err();
+        assert_eq!(error.id(), Id::WrongDigest);
+        let text = format!("`{}` offers {what} bytes instead of 3", server.url("file"));
+        assert_eq!(error.to_string(), text);
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_line_that_breaks_always_at_once_is_given_up() {
+    let server = Server::start([Answer::Cut(content(), 1000)]);
+    let (result, file) = download(&server, b"", content().len());
+    assert_eq!(result.unwrap_err().id(), Id::CutShort);
+    assert_eq!(server.requests().len(), 5);
+    assert_eq!(file, content()[..1000], "what came is kept");
+}
+
+#[test]
+fn a_web_page_is_called_one() {
+    let page =
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html; charset=utf-8\r\n\
+        Content-Length: 6\r\n\r\n<html>";
+    let server = Server::start([Answer::Raw(page.to_vec())]);
+    let error = download(&server, b"", 3).0.unwrap_err();
+    assert_eq!(error.id(), Id::WebPage);
+    for (start, want) in [
+        ("<!DOCTYPE html><html>", true),
+        ("\r\n <HTML>", true),
+        ("<?xml version='1.0'?>", false),
+        ("", false),
+        ("\u{1f}\u{8b}", false),
+    ] {
+        assert_eq!(is_web_page(start.as_bytes()), want, "{start:?}");
+    }
+}
+
+#[test]
+fn redirects_are_followed_but_not_forever() {
+    let to = |place: &str| {
+        let head = "HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n";
+        Answer::Raw(format!("{head}Location: {place}\r\n\r\n").into_bytes())
+    };
+    let server = Server::start([to("/elsewhere"), Answer::Whole(b"abc".to_vec())]);
+    assert_eq!(client().get(&server.url("file"), 3).unwrap(), b"abc");
+    assert!(server.requests()[1].starts_with("GET /elsewhere "));
+
+    let server = Server::start([to("/round")]);
+    let error = client().get(&server.url("file"), 3).unwrap_err();
+    assert_eq!(error.id(), Id::HttpStatus);
+    assert!(error.chain().ends_with("too many redirects"), "{}", error.chain());
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_to_be_so() {
+    let error = client().get(&nobody(), 3).unwrap_err();
+    assert_eq!(error.id(), Id::NoConnection);
+    assert!(error.chain().contains("Connection refused"), "{}", error.chain());
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_said_to_be_so() {
+    // A label of more than 63 letters is in no name service: the resolver refuses it unasked.
+    let url = format!("http://{}.invalid/file", "a".repeat(64));
+    let error = client().get(&url, 3).unwrap_err();
+    assert_eq!(error.id(), Id::UnknownHost, "{}", error.chain());
+}
+
+#[test]
+fn a_server_that_does_not_speak_tls_is_not_trusted() {
+    let server = Server::start([Answer::Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())]);
+    let url = server.url("file").replace("http://", "https://");
+    let error = client().get(&url, 3).unwrap_err();
+    assert_eq!(error.id(), Id::Untrusted, "{}", error.chain());
+}
+
+#[test]
+fn what_is_no_address_is_said_to_be_so() {
+    for url in ["", "file", "ftp://mirror.example/file", "http://", "http://a b/"] {
+        assert_eq!(client().get(url, 3).unwrap_err().id(), Id::BadUrl, "{url}");
+    }
+}
+
+#[test]
+fn a_proxy_is_used_unless_the_host_is_excepted() {
+    let forbidden = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let proxy = Server::start([Answer::Raw(forbidden.to_vec())]);
+    let server = Server::start([Answer::Whole(b"abc".to_vec())]);
+    let client = |none_for: &str| {
+        let address = Some(proxy.url(""));
+        let none_for = vec![none_for.to_owned()];
+        let proxies = Proxies { http: address.clone(), https: address, none_for };
+        Client::with_pause(&proxies, |_| {}).unwrap()
+    };
+    let error = client("other.example").get("https://mirror.example/file", 3).unwrap_err();
+    assert_eq!(error.id(), Id::ProxyFailed, "{}", error.chain());
+    assert!(proxy.requests()[0].starts_with("CONNECT mirror.example:443 "));
+    assert_eq!(client("127.0.0.1").get(&server.url("file"), 3).unwrap(), b"abc");
+
+    let proxies = Proxies { http: Some("http://".to_owned()), ..Proxies::default() };
+    assert_eq!(Client::new(&proxies).unwrap_err().id(), Id::ProxyFailed);
+}

@@ -1,0 +1,203 @@
+use std::fs;
+
+use super::*;
+use crate::recipe::model::ImagePath;
+
+fn environment() -> Environment {
+    Environment::new(|name| std::env::var_os(name))
+}
+
+fn toolchain() -> Toolchain {
+    Toolchain::find(&environment(), Path::new("/")).unwrap()
+}
+
+/// A workspace of a program and a library, both of which name their source files when they panic.
+fn workspace(root: &Path) -> model::Cargo {
+    for (path, text) in [
+        (
+            "Cargo.toml",
+            "[workspace]\nresolver = '3'\nmembers = ['program', 'library', 'other']\n\
+             [profile.node]\ninherits = 'release'\npanic = 'abort'\nstrip = true\n",
+        ),
+        (
+            "Cargo.lock",
+            "version = 4\n\n[[package]]\nname = 'library'\nversion = '0.1.0'\n\n\
+             [[package]]\nname = 'other'\nversion = '0.1.0'\n\n\
+             [[package]]\nname = 'program'\nversion = '0.1.0'\ndependencies = ['library']\n",
+        ),
+        (
+            "program/Cargo.toml",
+            "[package]\nname = 'program'\nversion = '0.1.0'\nedition = '2024'\n\
+             [dependencies]\nlibrary = { path = '../library' }\n",
+        ),
+        (
+            "program/src/main.rs",
+            "fn main() {\n    let arguments = std::env::args().count();\n    \
+             println!(\"{} {}\", file!(), library::place());\n    \
+             library::fail_if(arguments > 1);\n}\n",
+        ),
+        (
+            "library/Cargo.toml",
+            "[package]\nname = 'library'\nversion = '0.1.0'\nedition = '2024'\n",
+        ),
+        (
+            "library/src/lib.rs",
+            "pub fn place() -> &'static str {\n    file!()\n}\n\
+             pub fn fail_if(fail: bool) {\n    assert!(!fail, \"failed\");\n}\n",
+        ),
+        ("other/Cargo.toml", "[package]\nname = 'other'\nversion = '0.1.0'\nedition = '2024'\n"),
+        ("other/src/lib.rs", ""),
+    ] {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let at = ImagePath::try_from("/usr/bin/program".to_owned()).unwrap();
+    model::Cargo {
+        workspace: root.to_owned(),
+        package: "program".to_owned(),
+        programs: BTreeMap::from([("program".to_owned(), at)]),
+    }
+}
+
+fn build(root: &Path, cargo: &model::Cargo, jobs: usize) -> Result<(Store, Blob)> {
+    let store = Store::open(root.join("store")).unwrap();
+    let caches = Caches::below(&root.join("caches"));
+    let component = Component::load(cargo).unwrap();
+    let built = component.build(&environment(), &toolchain(), &caches, &store, jobs)?;
+    Ok((store, built["program"]))
+}
+
+#[test]
+fn the_same_static_program_comes_out_of_any_directory() {
+    let mut blobs = Vec::new();
+    for (name, jobs) in [("a", 1), ("a longer name/below", 2)] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join(name);
+        let (store, blob) = build(&root, &workspace(&root.join("workspace")), jobs).unwrap();
+        let bytes = store.read_blob(&blob).unwrap();
+        let place = directory.path().to_str().unwrap().as_bytes();
+        assert!(!bytes.windows(place.len()).any(|window| window == place));
+        let path = directory.path().join("program");
+        fs::write(&path, &bytes).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = Command::new(&path).run().unwrap();
+        assert_eq!(output, b"program/src/main.rs library/src/lib.rs\n");
+        // A static program has no interpreter: no PT_INTERP among its program headers.
+        let headers = Command::new("readelf").args(["-lW"]).arg(&path).run();
+        let headers = String::from_utf8(headers.expect("install binutils")).unwrap();
+        assert!(headers.contains("LOAD") && !headers.contains("INTERP"), "{headers}");
+        blobs.push(blob);
+    }
+    assert_eq!(blobs[0], blobs[1]);
+}
+
+#[test]
+fn the_key_knows_all_that_shapes_a_program_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let cargo = workspace(directory.path());
+    let toolchain = toolchain();
+    let key = || Component::load(&cargo).unwrap().key(&toolchain).unwrap();
+    let mut keys = vec![key()];
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = Component::load(&workspace(elsewhere.path())).unwrap();
+    assert_eq!(copy.key(&toolchain).unwrap(), keys[0], "the place is no input");
+    fs::write(directory.path().join("other/src/lib.rs"), "// Not a dependency.\n").unwrap();
+    assert_eq!(key(), keys[0], "another package is no input");
+
+    for (path, text) in [
+        ("program/src/main.rs", "fn main() {}\n"),
+        ("library/src/lib.rs", "pub fn other() {}\n"),
+        ("program/src/data.bin", "data"),
+        ("Cargo.lock", "version = 4\n"),
+        (".cargo/config.toml", "[build]\n"),
+        ("rust-toolchain.toml", "[toolchain]\n"),
+    ] {
+        let path = directory.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        keys.push(key());
+    }
+    let mut newer = toolchain.clone();
+    newer.facts[0].push_str("newer");
+    keys.push(Component::load(&cargo).unwrap().key(&newer).unwrap());
+    let different: BTreeSet<_> = keys.iter().collect();
+    assert_eq!(different.len(), keys.len());
+}
+
+#[test]
+fn what_a_program_is_made_from_must_be_watched() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let cargo = workspace(&root);
+    let component = Component::load(&cargo).unwrap();
+    let sources = component.sources().unwrap();
+    let target = root.join("target");
+    let check = |list: &[PathBuf]| {
+        let list: Vec<_> =
+            list.iter().map(|path| path.to_str().unwrap().replace(' ', "\\ ")).collect();
+        let text = format!("/x/program: {}\n", list.join(" "));
+        component.check_sources(&text, &sources, &environment(), &target)
+    };
+    let good = ["program/src/main.rs", "library/src/lib.rs", "target/out/a b.rs", "Cargo.lock"];
+    check(&good.map(|path| root.join(path))).unwrap();
+    for bad in ["docs/page.md", "other/src/lib.rs", "a b/c.rs"] {
+        let error = check(&[root.join(good[0]), root.join(bad)]).unwrap_err();
+        assert_eq!(error.id(), Id::CargoPackage);
+        assert!(error.to_string().contains(&format!("{bad}`, which is not watched")), "{error}");
+    }
+    assert_eq!(check(&[PathBuf::from("/absent/file")]).unwrap_err().id(), Id::CargoPackage);
+}
+
+#[test]
+fn crates_that_are_not_fetched_are_not_built_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let cargo = workspace(directory.path());
+    let manifest = directory.path().join("library/Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let git = "git = 'https://git.example/absent'";
+    fs::write(manifest, format!("{text}[dependencies]\nabsent = {{ {git} }}\n")).unwrap();
+    let lock = directory.path().join("Cargo.lock");
+    let text = fs::read_to_string(&lock).unwrap().replace(
+        "name = 'library'\nversion = '0.1.0'\n",
+        "name = 'library'\nversion = '0.1.0'\ndependencies = ['absent']\n",
+    );
+    let package = format!(
+        "{text}\n[[package]]\nname = 'absent'\nversion = '0.1.0'\n\
+         source = 'git+https://git.example/absent#{}'\n",
+        "0".repeat(40)
+    );
+    fs::write(lock, package).unwrap();
+    let error = build(directory.path(), &cargo, 1).unwrap_err();
+    assert_eq!(error.id(), Id::CargoNotFetched, "{}", error.chain());
+}
+
+#[test]
+fn what_the_compiler_says_is_shown_or_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let cargo = workspace(directory.path());
+    fs::write(directory.path().join("library/src/lib.rs"), "nonsense\n").unwrap();
+    let error = build(directory.path(), &cargo, 2).unwrap_err();
+    assert_eq!(error.id(), Id::ToolFailed);
+    assert!(error.to_string().contains("could not compile `library`"), "{error}");
+
+    let words = "`cargo` failed with exit status: 101\n  error[E0463]: can't find crate for `std`";
+    let error = explained(Error::new(Id::ToolFailed, words));
+    assert_eq!(error.id(), Id::StaticRust);
+    assert_eq!(error.hints(), ["run `rustup target add x86_64-unknown-linux-gnu`"]);
+    // Cargo's words for a registry; for a git repository another test has them.
+    let words = "`cargo` failed\n  attempting to make an HTTP request, but --offline was specified";
+    assert_eq!(explained(Error::new(Id::ToolFailed, words)).id(), Id::CargoNotFetched);
+    let error = explained(Error::new(Id::ToolFailed, "`cargo build --offline mode` failed"));
+    assert_eq!(error.id(), Id::ToolFailed, "our own words explain nothing");
+}
+
+#[test]
+fn a_component_without_programs_or_package_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let cargo = workspace(directory.path());
+    let none = model::Cargo { programs: BTreeMap::new(), ..cargo.clone() };
+    assert_eq!(Component::load(&none).unwrap_err().id(), Id::CargoPackage);
+    let unknown = model::Cargo { package: "unknown".to_owned(), ..cargo };
+    assert_eq!(Component::load(&unknown).unwrap_err().id(), Id::CargoPackage);
+}

@@ -1,0 +1,286 @@
+//! Go programs, built from a component's `go.mod`.
+//!
+//! The `tool` lines of `go.mod` name the programs, `go.sum` is their lock, the `toolchain` line
+//! pins the compiler. `fetch` brings modules and toolchain into a cache of ours; `build` runs
+//! without network and without the host's settings and gives the same bytes in any directory.
+
+mod gomod;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::PathBuf;
+
+use formats::digest::Sha256;
+use formats::tree::Blob;
+
+use super::caches::{self, Caches};
+use super::files::{self, Key};
+use crate::environment::Environment;
+use crate::error::{Context as _, Error, Id, Result};
+use crate::process::Command;
+use crate::recipe::model;
+use crate::store::Store;
+
+pub use gomod::{GoMod, GoModError};
+
+/// Changes when [`Component::build`] would give other bytes for the same inputs.
+const STEP_VERSION: u32 = 1;
+
+/// What every build is told, beside what the component says. The versions of instruction sets
+/// are the lowest: a node must start on any x86-64.
+const TARGET: &[(&str, &str)] =
+    &[("CGO_ENABLED", "0"), ("GOOS", "linux"), ("GOARCH", "amd64"), ("GOAMD64", "v1")];
+
+const FLAGS: &[&str] = &["-trimpath", "-buildvcs=false", "-mod=readonly"];
+
+/// Symbols and debugging data are left out, and the build id, which would tell one linker run
+/// from another.
+const LINKER_FLAGS: &str = "-s -w -buildid=";
+
+/// A Go component, read and checked.
+#[derive(Debug)]
+pub struct Component {
+    directory: PathBuf,
+    gomod: GoMod,
+    tags: BTreeSet<String>,
+    // Invariant: not empty, and `gomod.tools` has them all.
+    programs: BTreeSet<String>,
+    stamp: BTreeMap<String, String>,
+}
+
+impl Component {
+    /// Reads the component's `go.mod` and checks that it fits what the recipe wants of it.
+    ///
+    /// # Errors
+    /// [`Id::Read`]; [`Id::GoModule`] if `go.mod` is not understood or has no such programs.
+    pub fn load(go: &model::Go) -> Result<Self> {
+        let path = go.module.join("go.mod");
+        let gomod = GoMod::parse(&files::text(&path)?)
+            .or_fail(Id::GoModule, || format!("cannot use `{}`", path.display()))?;
+        if go.programs.is_empty() {
+            let message = format!("no program of `{}` is wanted", path.display());
+            return Err(Error::new(Id::GoModule, message).hint("name them in `programs`"));
+        }
+        let component = Self {
+            directory: go.module.clone(),
+            gomod,
+            tags: go.tags.clone(),
+            programs: go.programs.keys().cloned().collect(),
+            stamp: go.stamp.clone(),
+        };
+        for program in &component.programs {
+            if !component.gomod.tools.contains(program) {
+                return Err(component.no_tool(program));
+            }
+            component.linker_flags(program)?;
+        }
+        Ok(component)
+    }
+
+    /// What its `go.mod` says.
+    pub fn gomod(&self) -> &GoMod {
+        &self.gomod
+    }
+
+    /// The digest of everything that shapes the programs. Costs no more than reading the
+    /// component's directory; Go is not asked.
+    ///
+    /// # Errors
+    /// [`Id::Read`].
+    pub fn key(&self) -> Result<Sha256> {
+        let mut key = Key::new("go build", STEP_VERSION);
+        key.list(FLAGS.iter());
+        key.fact(LINKER_FLAGS);
+        for (name, value) in TARGET {
+            key.fact(name);
+            key.fact(value);
+        }
+        // The toolchain stands in go.mod. A component may bring code of its own.
+        let files = files::digests(&self.directory, |path| path.join("go.mod").is_file())?;
+        key.list(files.keys());
+        files.values().for_each(|digest| key.fact(digest.as_bytes()));
+        key.list(self.tags.iter());
+        key.list(self.programs.iter());
+        key.list(self.stamp.keys());
+        key.list(self.stamp.values());
+        Ok(key.finish())
+    }
+
+    /// Brings the toolchain and all modules into the cache, through the Go mirror and proxies of
+    /// the environment. What is there already is not fetched again.
+    ///
+    /// # Errors
+    /// [`Id::MissingTool`] without Go, [`Id::ToolFailed`] with Go's own words.
+    pub fn fetch(&self, environment: &Environment, caches: &Caches) -> Result<()> {
+        let command = environment
+            .for_fetch()
+            .fold(self.go(environment, caches), |command, (name, value)| command.env(name, value))
+            // Otherwise the cache could only be removed after a chmod.
+            .env("GOFLAGS", "-modcacherw");
+        command.args(["mod", "download"]).run().map(drop).map_err(|error| {
+            error.hint("`GOPROXY` names another module mirror, `GOSUMDB` another checksum database")
+        })
+    }
+
+    /// Builds the programs and takes them into the store, by import path. Compiles at most `jobs`
+    /// packages at a time, which has no influence on the bytes.
+    ///
+    /// # Errors
+    /// [`Id::GoNotFetched`] if something is missing that `fetch` brings, [`Id::MissingTool`]
+    /// without Go, [`Id::ToolFailed`] with the compiler's own words, [`Id::StoreWrite`].
+    pub fn build(
+        &self,
+        environment: &Environment,
+        caches: &Caches,
+        store: &Store,
+        jobs: usize,
+    ) -> Result<BTreeMap<String, Blob>> {
+        let mut blobs = BTreeMap::new();
+        for group in self.groups()? {
+            let output = caches::scratch(&caches.go_build)?;
+            let mut target = output.path().as_os_str().to_owned();
+            target.push("/");
+            let command = TARGET.iter().fold(self.go(environment, caches), |command, target| {
+                command.env(target.0, target.1)
+            });
+            let command = command
+                .env("GOENV", "off")
+                .env("GOPROXY", "off")
+                .env("GOWORK", "off")
+                // An empty value would let the settings of the host's Go through.
+                .env("GOFLAGS", "-mod=readonly")
+                .arg("build")
+                .args(FLAGS)
+                .args(["-p", &jobs.max(1).to_string()])
+                .args(["-ldflags", &group.linker_flags])
+                .args(["-tags", &Vec::from_iter(self.tags.iter().map(String::as_str)).join(",")])
+                .arg("-o")
+                .arg(target)
+                .args(group.programs.values());
+            command.run().map_err(|error| not_fetched(error, &self.gomod))?;
+            for (name, program) in group.programs {
+                let path = output.path().join(name);
+                let mut file = File::open(&path).or_fail(Id::Bug, || {
+                    format!("`go build` has not made `{}` of `{program}`", path.display())
+                })?;
+                blobs.insert(program.to_owned(), store.put(&mut file)?);
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// `go` in the component's directory, with nothing of our environment but the path.
+    fn go(&self, environment: &Environment, caches: &Caches) -> Command {
+        Command::new("go")
+            .directory(&self.directory)
+            .env_clear()
+            .env("PATH", environment.path())
+            .env("GOTOOLCHAIN", &self.gomod.toolchain)
+            .env("GOPATH", &caches.go_mod)
+            .env("GOMODCACHE", caches.go_mod.join("pkg/mod"))
+            .env("GOCACHE", &caches.go_build)
+    }
+
+    /// Programs that one call of the compiler can make: of one stamp, with different names.
+    fn groups(&self) -> Result<Vec<Group<'_>>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for program in &self.programs {
+            let linker_flags = self.linker_flags(program)?;
+            let name = executable_name(program);
+            let fits = |group: &&mut Group<'_>| {
+                group.linker_flags == linker_flags && !group.programs.contains_key(name)
+            };
+            match groups.iter_mut().find(fits) {
+                Some(group) => drop(group.programs.insert(name, program)),
+                None => {
+                    groups.push(Group {
+                        linker_flags,
+                        programs: BTreeMap::from([(name, program.as_str())]),
+                    });
+                }
+            }
+        }
+        Ok(groups)
+    }
+
+    fn linker_flags(&self, program: &str) -> Result<String> {
+        let mut flags = LINKER_FLAGS.to_owned();
+        for (variable, value) in &self.stamp {
+            let value = if value.contains("{version}") {
+                let version = self.gomod.version_of(program).ok_or_else(|| {
+                    let message = format!("`{variable}` wants the version of `{program}`, which is code of the component itself and has none");
+                    Error::new(Id::GoModule, message)
+                })?;
+                value.replace("{version}", version)
+            } else {
+                value.clone()
+            };
+            flags.push_str(" -X ");
+            flags.push_str(&quoted(&format!("{variable}={value}")).ok_or_else(|| {
+                let message = format!("the stamp `{variable}` holds both kinds of quotes");
+                Error::new(Id::GoModule, message)
+            })?);
+        }
+        Ok(flags)
+    }
+
+    fn no_tool(&self, program: &str) -> Error {
+        let path = self.directory.join("go.mod");
+        let message = format!("`{}` has no `tool {program}` line", path.display());
+        let near = self
+            .gomod
+            .tools
+            .iter()
+            .min_by_key(|tool| strsim::damerau_levenshtein(tool, program))
+            .filter(|tool| strsim::normalized_damerau_levenshtein(tool, program) > 0.7);
+        let error = Error::new(Id::GoModule, message);
+        match near {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("run `go get -tool PACKAGE@VERSION` in its directory"),
+        }
+    }
+}
+
+struct Group<'a> {
+    linker_flags: String,
+    /// Import paths by the name of the executable.
+    programs: BTreeMap<&'a str, &'a str>,
+}
+
+/// The name that `go build` gives the executable of a package: the last part of its import path
+/// that is not a major version.
+fn executable_name(package: &str) -> &str {
+    let (rest, last) = package.rsplit_once('/').unwrap_or(("", package));
+    let major = last.strip_prefix('v').is_some_and(|number| {
+        number != "1" && !number.starts_with('0') && number.parse::<u64>().is_ok()
+    });
+    if major && !rest.is_empty() {
+        rest.rsplit_once('/').map_or(rest, |(_, name)| name)
+    } else {
+        last
+    }
+}
+
+/// One word as Go's `-ldflags` splits it: in quotes of the kind that it does not hold.
+fn quoted(word: &str) -> Option<String> {
+    let plain = |c: char| !c.is_whitespace() && c != '\'' && c != '"';
+    if word.chars().all(plain) {
+        return Some(word.to_owned());
+    }
+    let quote = ['\'', '"'].into_iter().find(|quote| !word.contains(*quote))?;
+    Some(format!("{quote}{word}{quote}"))
+}
+
+fn not_fetched(error: Error, gomod: &GoMod) -> Error {
+    // Go's words for a module and for a toolchain when it may not use the network.
+    let words = ["GOPROXY=off", "toolchain not available"];
+    if !words.iter().any(|words| error.to_string().contains(words)) {
+        return error;
+    }
+    let message =
+        format!("the modules of `{}` or `{}` are not fetched", gomod.module, gomod.toolchain);
+    Error::new(Id::GoNotFetched, message).caused_by(error).hint("run `orlop fetch`")
+}
+
+#[cfg(test)]
+mod tests;
