@@ -3,5 +3,6 @@
 //! Bytes in, values out. Nothing here opens a file, reads a clock, draws a random number or says
 //! `unsafe`: who writes disks and runs programs sits above.
 
+pub mod deb;
 pub mod digest;
 pub mod tree;
