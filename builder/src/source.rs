@@ -1,12 +1,5 @@
-//! The closed set of sources that a recipe can name. Each can `lock` (say what it will take),
-//! `fetch` (bring it into the store; the only code that uses the network beside `lock`) and
-//! `build` (turn it into blobs and tree nodes, offline).
+//! The closed set of sources that a recipe can name. Each can `fetch` (bring what it needs; the
+//! only code that uses the network beside locking) and `build` (turn it into blobs and tree
+//! nodes, offline). Packages are also locked here.
 
-mod caches;
-pub mod cargo;
-mod files;
-pub mod go;
-pub mod local;
-pub mod url;
-
-pub use caches::Caches;
+pub mod deb;

@@ -4,6 +4,7 @@
 //! `unsafe`: who writes disks and runs programs sits above.
 
 pub mod cpio;
+pub mod deb;
 pub mod digest;
 pub mod erofs;
 pub mod segment;

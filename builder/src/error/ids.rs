@@ -52,6 +52,14 @@ ids! {
     /// The tree has no PID 1.
     NoInit = "E0322", Recipe;
     // E04: lock.
+    /// No suite of the recipe has a package of this name.
+    UnknownPackage = "E0410", Lock;
+    /// A package needs something that the suites do not have.
+    Unsatisfiable = "E0411", Lock;
+    /// The recipe asks for a package and excludes it.
+    ExcludedPackage = "E0412", Lock;
+    /// A suite has no such component, or not for this architecture.
+    MissingIndex = "E0413", Lock;
     // E05: fetch.
     /// A file cannot be had from any of its addresses.
     FetchFailed = "E0501", Fetch;
@@ -79,6 +87,14 @@ ids! {
     Archive = "E0512", Fetch;
     /// An archive does not hold a file that the recipe wants of it.
     ArchiveMember = "E0513", Fetch;
+    /// No Debian mirror is known.
+    NoMirror = "E0520", Fetch;
+    /// All mirrors failed, each in its own way.
+    MirrorsFailed = "E0521", Fetch;
+    /// A mirror answers with something that is not a release file.
+    NotRelease = "E0522", Fetch;
+    /// What was given as a mirror is not a web address.
+    BadMirror = "E0523", Fetch;
     // E06: environment.
     /// A program that is needed is not on this host.
     MissingTool = "E0601", Environment;
@@ -116,6 +132,26 @@ ids! {
     DamagedPackage = "E0803", Verification;
     /// No package of the lock brings the boot loader or the stub.
     BootPackage = "E0804", Verification;
+    /// A release file carries no signature.
+    ReleaseUnsigned = "E0820", Verification;
+    /// A release file is signed, but not by a key that the recipe pins.
+    WrongKey = "E0821", Verification;
+    /// None of the keys that the recipe pins is in a keyring.
+    MissingKey = "E0822", Verification;
+    /// The signature of a pinned key does not fit the release file.
+    BadSignature = "E0823", Verification;
+    /// The key or the signature has expired or was revoked.
+    ExpiredKey = "E0824", Verification;
+    /// A release file is too old, or from the future.
+    ReleaseDate = "E0825", Verification;
+    /// A package index is not what the signed release file says.
+    WrongIndex = "E0826", Verification;
+    /// A release file is of another suite than was asked for.
+    WrongSuite = "E0827", Verification;
+    /// What an archive has signed cannot be understood.
+    BadArchiveData = "E0828", Verification;
+    /// A `.deb` is damaged, holds what an image may not, or is another package.
+    BadPackage = "E0829", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;

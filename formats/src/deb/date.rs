@@ -1,0 +1,105 @@
+//! Dates of release files: `Sat, 12 Sep 2026 07:55:41 UTC`, the form of RFC 2822 (`date -R -u`),
+//! always in universal time.
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+
+/// The text is not a date of this form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a date such as `Sat, 12 Sep 2026 07:55:41 UTC`")]
+pub struct DateError(String);
+
+/// Seconds since 1970-01-01 00:00 UTC.
+///
+/// # Errors
+/// The text has another form, another zone than UTC, a year before 1970 or after 9999, names a
+/// day that is not in the calendar or not that day of the week.
+pub fn parse(text: &str) -> Result<u64, DateError> {
+    seconds(text).ok_or_else(|| DateError(text.to_owned()))
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let &[weekday, day, month, year, time, zone] = words.as_slice() else { return None };
+    if !matches!(zone, "UTC" | "GMT" | "Z" | "+0000") {
+        return None;
+    }
+    let weekday = DAYS.iter().position(|name| weekday.strip_suffix(',') == Some(name))?;
+    let month = MONTHS.iter().position(|name| *name == month)?;
+    let day = number(day, 1..=2)?;
+    let year = number(year, 4..=4).filter(|year| *year >= 1970)?;
+    let mut parts = time.split(':').map(|part| number(part, 1..=2));
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+    // A leap second is written as second 60.
+    if parts.next().is_some() || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    if day == 0 || day > lengths[month] {
+        return None;
+    }
+    let before = year - 1;
+    let years = (year - 1970) * 365 + (before / 4 - before / 100 + before / 400) - 477;
+    let days = years + lengths[..month].iter().sum::<u64>() + day - 1;
+    if u64::try_from(weekday) != Ok(days % 7) {
+        return None;
+    }
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<u64> {
+    let good = digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if good { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn dates_become_seconds() {
+        // As `date -u -d TEXT +%s` has it.
+        for (text, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 UTC", 0),
+            ("Thu, 1 Jan 1970  0:00:01 +0000", 1),
+            ("Tue, 29 Feb 2000 23:59:59 GMT", 951_868_799),
+            ("Sat, 12 Sep 2026 07:55:41 UTC", 1_789_199_741),
+            ("Wed, 25 Nov 2026 22:17:43 UTC", 1_795_645_063),
+            ("Mon, 01 Mar 2100 00:00:00 UTC", 4_107_542_400),
+        ] {
+            assert_eq!(parse(text), Ok(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_such_a_date_is_refused() {
+        for text in [
+            "",
+            "2026-09-12",
+            "Fri, 12 Sep 2026 07:55:41 UTC",
+            "Sat, 12 Sep 2026 07:55:41 CET",
+            "Sat, 12 Sep 2026 07:55 UTC",
+            "Sat, 12 Sep 2026 24:55:41 UTC",
+            "Sat, 12 sep 2026 07:55:41 UTC",
+            "Sat 12 Sep 2026 07:55:41 UTC",
+            "Sun, 29 Feb 2026 00:00:00 UTC",
+            "Mon, 00 Jan 2026 00:00:00 UTC",
+            "Wed, 31 Dec 1969 23:59:59 UTC",
+            "Sat, 12 Sep 2026 07:55:41 UTC now",
+            "Sat, +2 Sep 2026 07:55:41 UTC",
+        ] {
+            assert_eq!(parse(text), Err(DateError(text.to_owned())), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "([A-Z][a-z]{2}, [0-9]{1,3} (Jan|Dec) [0-9]{0,5} [0-9:]{0,9} (UTC|.)|.*)") {
+            drop(parse(&text));
+        }
+    }
+}
