@@ -7,5 +7,6 @@ pub mod lock;
 pub mod process;
 pub mod progress;
 pub mod recipe;
+pub mod scaffold;
 pub mod source;
 pub mod store;

@@ -36,8 +36,36 @@ macro_rules! ids {
 ids! {
     // E01: a check of the image failed.
     // E02: usage.
+    /// `orlop init` would overwrite something.
+    InitInTheWay = "E0201", Usage;
+    /// `orlop init` has found no recipe to extend.
+    InitNoBase = "E0202", Usage;
     // E03: recipe.
+    /// A recipe file is not TOML.
+    RecipeSyntax = "E0301", Recipe;
+    /// A recipe has a key that is not known.
+    RecipeKey = "E0302", Recipe;
+    /// A value of a recipe is of the wrong type or not possible.
+    RecipeValue = "E0303", Recipe;
+    /// A recipe lacks a key.
+    RecipeMissingKey = "E0304", Recipe;
+    /// What a recipe extends cannot be read, or is the recipe itself.
+    RecipeExtends = "E0305", Recipe;
+    /// A list cannot be changed as a recipe says.
+    RecipeList = "E0306", Recipe;
+    /// There is no such profile, or it cannot be one.
+    RecipeProfile = "E0307", Recipe;
+    /// A recipe reads well and cannot be built.
+    RecipeCheck = "E0308", Recipe;
+    /// The recipe itself cannot be read.
+    RecipeNotFound = "E0309", Recipe;
     // E04: lock.
+    /// The lock answers another question than the recipe asks.
+    LockStale = "E0401", Lock;
+    /// There is no lock.
+    LockMissing = "E0402", Lock;
+    /// The lock cannot be understood.
+    LockFormat = "E0403", Lock;
     // E05: fetch.
     // E06: environment.
     /// A program that is needed is not on this host.
