@@ -14,6 +14,7 @@ pub mod lock;
 pub mod process;
 pub mod progress;
 pub mod recipe;
+pub mod scaffold;
 pub mod settings;
 pub mod source;
 pub mod step;

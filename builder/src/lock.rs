@@ -2,8 +2,100 @@
 //!
 //! It is written by `orlop lock`, sorted, as TOML; `build` reads it and the store and nothing
 //! else. `inputs` repeats what the resolver was asked, line by line, so that a stale lock is found
-//! offline and the error names the lines that changed.
+//! offline and the error names the lines that changed. See `docs/lock.md`.
 
+mod inputs;
 pub mod model;
+mod text;
 
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+pub use inputs::inputs;
 pub use model::Lock;
+
+use crate::error::{Context as _, Error, Id, Result};
+use crate::recipe;
+
+/// Where the lock of the recipe at `recipe` is: `orlop.lock` beside a `recipe.toml`, `NAME.lock`
+/// beside any other `NAME.toml`; `orlop.PROFILE.lock` or `NAME.PROFILE.lock` for a profile that
+/// has a lock of its own.
+pub fn path(recipe: &Path, profile: Option<&str>) -> PathBuf {
+    let stem = if recipe.file_name().is_some_and(|name| name == recipe::FILE_NAME) {
+        "orlop".into()
+    } else {
+        recipe.file_stem().unwrap_or_default().to_os_string()
+    };
+    let mut name = stem;
+    if let Some(profile) = profile {
+        name.push(".");
+        name.push(profile);
+    }
+    name.push(".lock");
+    recipe.with_file_name(name)
+}
+
+impl Lock {
+    /// Reads the lock at `path`.
+    ///
+    /// # Errors
+    /// [`Id::LockMissing`], [`Id::LockFormat`], [`Id::Read`].
+    pub fn read(path: &Path) -> Result<Self> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Error::new(Id::LockMissing, format!("there is no lock `{}`", path.display()))
+                    .hint("`orlop lock` makes it"))
+            }
+            Err(error) => {
+                Err(Error::new(Id::Read, format!("cannot read the lock `{}`", path.display()))
+                    .caused_by(error))
+            }
+        }
+    }
+
+    /// Writes the lock to `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Id::Write`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let directory = match path.parent() {
+            Some(directory) if !directory.as_os_str().is_empty() => directory,
+            _ => Path::new("."),
+        };
+        let write = || {
+            let mut file = tempfile::Builder::new()
+                .prefix(".orlop-lock-")
+                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+                .tempfile_in(directory)?;
+            file.write_all(self.to_toml().as_bytes())?;
+            file.persist(path).map(drop).map_err(|error| error.error)
+        };
+        write().or_fail(Id::Write, || format!("cannot write the lock `{}`", path.display()))
+    }
+
+    /// Checks that the recipe asks the resolver for what this lock answers.
+    ///
+    /// # Errors
+    /// [`Id::LockStale`] with the lines that came (`+`) and went (`-`).
+    pub fn check_fresh(&self, recipe: &recipe::Recipe) -> Result<()> {
+        let wanted = inputs(recipe);
+        let gone = self.inputs.iter().filter(|line| !wanted.contains(line));
+        let new = wanted.iter().filter(|line| !self.inputs.contains(line));
+        let mut changes: Vec<_> =
+            gone.map(|line| (line, '-')).chain(new.map(|l| (l, '+'))).collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        changes.sort();
+        let mut message = "the lock is stale: the recipe has changed since it was made".to_owned();
+        for (line, sign) in changes {
+            message.push_str(&format!("\n  {sign} {line}"));
+        }
+        Err(Error::new(Id::LockStale, message).hint("`orlop lock` brings it up to date"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

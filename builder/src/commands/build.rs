@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::build::{self, Built, Request};
 use crate::cli::{BuildArgs, Global, RecipeArgs};
-use crate::commands::fetch::{Loaded, Locking, Scope, fetch, load};
+use crate::commands::fetch::{Loaded, Locking, Scope, bring, load};
 use crate::commands::{print, print_json};
 use crate::settings::{Settings, processors};
 use crate::error::Result;
@@ -60,7 +60,7 @@ pub fn build(
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock } = load(recipe, locking, settings, progress)?;
     if !args.offline {
-        fetch(&recipe, &lock, Scope::Missing, &store, settings, progress)?;
+        bring(&recipe, &lock, Scope::Missing, &store, settings, progress)?;
     }
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from("orlop-out").join(recipe.name.as_str()));
     let built = build::build(&Request {

@@ -3,7 +3,7 @@
 use crate::cli::{Global, RecipeArgs};
 use crate::commands::{print, print_json};
 use crate::error::Result;
-use crate::lock::{self, Lock};
+use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::recipe;
 
@@ -21,11 +21,14 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
     let profile = args.recipe.profile.as_deref();
     let loaded = recipe::load(&args.recipe.recipe, profile)?;
-    recipe::check::check(&loaded)?;
-    let path = lock::path_of(&args.recipe.recipe, profile);
-    let locked = Lock::read(&path)?;
+    for warning in &loaded.warnings {
+        progress.warn(warning);
+    }
+    loaded.check()?;
+    let path = loaded.lock_path();
+    let locked = Lock::read(path)?;
     match &locked {
-        Some(lock) => lock.check_fresh(&loaded.recipe, &path)?,
+        Some(lock) => lock.check_fresh(&loaded.recipe)?,
         None => progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display())),
     }
     if global.json {

@@ -4,14 +4,14 @@
 use std::path::Path;
 
 use formats::digest::Sha256;
-use formats::tree::Blob;
 
 use crate::cli::RecipeArgs;
 use crate::commands::lock as lock_command;
 use crate::settings::Settings;
 use crate::error::{Error, Id, Result};
-use crate::fetch::Fetcher;
-use crate::lock::{self, Lock};
+use crate::fetch::{self, Wanted};
+use crate::http::Client;
+use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::source::deb::mirror::Mirrors;
@@ -21,6 +21,9 @@ use crate::store::Store;
 
 /// The kind under which the store remembers that a compiler has fetched what it needs.
 const FETCHED: &str = "fetched";
+
+/// Downloads at once: mirrors ask not to be flooded.
+const CONNECTIONS: usize = 4;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -65,7 +68,7 @@ pub fn run(args: &Args, settings: &Settings, progress: &Progress) -> Result<()> 
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock } = load(&args.recipe, locking, settings, progress)?;
-    fetch(&recipe, &lock, Scope::Everything, &store, settings, progress)
+    bring(&recipe, &lock, Scope::Everything, &store, settings, progress)
 }
 
 /// Reads the recipe and its lock; makes the lock if there is none and that is allowed.
@@ -79,13 +82,16 @@ pub fn load(
     progress: &Progress,
 ) -> Result<Loaded> {
     let loaded = recipe::load(&args.recipe, args.profile.as_deref())?;
-    let path = lock::path_of(&args.recipe, args.profile.as_deref());
-    let lock = match Lock::read(&path)? {
+    for warning in &loaded.warnings {
+        progress.warn(warning);
+    }
+    let path = loaded.lock_path();
+    let lock = match Lock::read(path)? {
         Some(lock) => lock,
-        None if locking == Locking::Refuse => return Err(missing(&path, &args.recipe)),
-        None => lock_command::make(&loaded, &path, settings, progress)?,
+        None if locking == Locking::Refuse => return Err(missing(path, &args.recipe)),
+        None => lock_command::make(&loaded, settings, progress)?,
     };
-    lock.check_fresh(&loaded.recipe, &path)?;
+    lock.check_fresh(&loaded.recipe)?;
     Ok(Loaded { recipe: loaded.recipe, lock })
 }
 
@@ -107,7 +113,7 @@ pub enum Scope {
 ///
 /// # Errors
 /// Those of the sources.
-pub fn fetch(
+pub fn bring(
     recipe: &Recipe,
     lock: &Lock,
     scope: Scope,
@@ -119,7 +125,7 @@ pub fn fetch(
     for (name, component) in &recipe.go {
         let inputs = Inputs::new().with("go", name).with("inputs", go::inputs(component)?.digest());
         once(scope, inputs.digest(), store, progress, &format!("fetch go {name}"), || {
-            go::fetch(component, &settings.caches)
+            go::fetch(component, &settings.caches, &settings.environment)
         })?;
     }
     for (name, component) in &recipe.cargo {
@@ -127,7 +133,7 @@ pub fn fetch(
         let lock_file = std::fs::read(&lock_file).unwrap_or_default();
         let inputs = Inputs::new().with("cargo", name).with("lock", Sha256::of(lock_file));
         once(scope, inputs.digest(), store, progress, &format!("fetch cargo {name}"), || {
-            cargo::fetch(component, &settings.caches)
+            cargo::fetch(component, &settings.caches, &settings.environment)
         })?;
     }
     Ok(())
@@ -144,24 +150,22 @@ fn fetch_blobs(
     if packages.is_empty() && urls.is_empty() {
         return Ok(());
     }
-    let fetcher = Fetcher::new()?;
-    let total = |blobs: &mut dyn Iterator<Item = &Blob>| blobs.map(|blob| blob.size).sum::<u64>();
-    let bytes = total(&mut packages.iter().map(|p| &p.blob)) + total(&mut urls.iter().map(|f| &f.blob));
-    let task = progress.task("fetch", Some(bytes));
+    let mut wanted = Vec::new();
     if !packages.is_empty() {
         let mirrors = Mirrors::find(&settings.mirrors, Path::new("/"))?;
-        for package in &packages {
-            let urls = deb::blob_urls(package, &mirrors);
-            let name = format!("{} {}", package.name, package.version);
-            fetcher.blob(store, &urls, &package.blob, &name, &task)?;
-        }
+        wanted.extend(packages.iter().map(|package| Wanted {
+            name: format!("{} {}", package.name, package.version),
+            urls: deb::blob_urls(package, &mirrors),
+            blob: package.blob,
+        }));
     }
-    for file in &urls {
-        fetcher.blob(store, std::slice::from_ref(&file.url), &file.blob, &file.component, &task)?;
-    }
-    let count = packages.len() + urls.len();
-    task.done(format!("{count} files, {:.1} MB", bytes as f64 / 1e6));
-    Ok(())
+    wanted.extend(urls.iter().map(|file| Wanted {
+        name: file.component.clone(),
+        urls: vec![file.url.clone()],
+        blob: file.blob,
+    }));
+    let client = Client::new(&settings.environment.proxies())?;
+    fetch::all(&client, store, &wanted, progress, CONNECTIONS)
 }
 
 /// Runs a compiler's own fetch, unless this very one was run before and that is good enough.

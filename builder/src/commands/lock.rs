@@ -1,5 +1,6 @@
 //! `orlop lock`: decides on every version.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::cli::{Global, RecipeArgs};
@@ -34,14 +35,18 @@ pub fn run(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
-    let path = lock::path_of(&args.recipe.recipe, args.recipe.profile.as_deref());
-    if let Some(package) = &args.why {
-        return why(&path, package, global);
-    }
     let loaded = recipe::load(&args.recipe.recipe, args.recipe.profile.as_deref())?;
-    let before = Lock::read(&path).ok().flatten();
-    let lock = make(&loaded, &path, settings, progress)?;
-    for line in before.map_or(Vec::new(), |before| before.changes(&lock)) {
+    let path = loaded.lock_path();
+    if let Some(package) = &args.why {
+        return why(path, package, global);
+    }
+    for warning in &loaded.warnings {
+        progress.warn(warning);
+    }
+    // One that cannot be read is replaced: that is what the user asks for.
+    let before = Lock::read(path).ok().flatten();
+    let lock = make(&loaded, settings, progress)?;
+    for line in before.map_or(Vec::new(), |before| changes(&before, &lock)) {
         progress.note(line);
     }
     print(path.display().to_string())
@@ -53,12 +58,11 @@ pub fn run(
 /// Those of resolving; [`Id::Write`].
 pub fn make(
     loaded: &recipe::Loaded,
-    path: &Path,
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Lock> {
-    let recipe = &loaded.recipe;
-    let client = Client::new()?;
+    let (recipe, path) = (&loaded.recipe, loaded.lock_path());
+    let client = Client::new(&settings.environment.proxies())?;
     let mirrors = Mirrors::find(&settings.mirrors, Path::new("/"))?;
     let get = |url: &str, limit: u64| client.get(url, limit);
     let task = progress.task("lock", None);
@@ -76,6 +80,22 @@ pub fn make(
     lock.write(path)?;
     task.done(format!("{} packages in {}", lock.packages.len(), path.display()));
     Ok(lock)
+}
+
+/// What moved between two locks, one package a line.
+fn changes(before: &Lock, now: &Lock) -> Vec<String> {
+    let versions = |lock: &Lock| -> BTreeMap<String, String> {
+        lock.packages.iter().map(|p| (p.name.clone(), p.version.clone())).collect()
+    };
+    let (before, now) = (versions(before), versions(now));
+    let names: BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let line = |name: &&String| match (before.get(*name), now.get(*name)) {
+        (Some(old), Some(new)) if old != new => Some(format!("{name}: {old} -> {new}")),
+        (None, Some(new)) => Some(format!("{name}: added, {new}")),
+        (Some(old), None) => Some(format!("{name}: removed, was {old}")),
+        _ => None,
+    };
+    names.iter().filter_map(line).collect()
 }
 
 fn why(path: &Path, package: &str, global: &Global) -> Result<()> {

@@ -19,5 +19,5 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<()> {
     let Command::Show(args) = command;
     let loaded = recipe::load(&args.recipe, args.profile.as_deref())?;
-    print(recipe::show::show(&loaded))
+    print(loaded.show())
 }

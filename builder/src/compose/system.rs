@@ -29,22 +29,19 @@ fn shell_quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// `passwd(5)` and `group(5)`: root, the recipe's users sorted by id, and nobody. Nobody can log
-/// in: there is no shell.
+/// `passwd(5)` and `group(5)`: the recipe's users sorted by id, each with a group of its own name
+/// and id. Nobody can log in: there is no shell.
 pub fn accounts(users: &BTreeMap<Name, User>) -> (String, String) {
     let mut by_id: Vec<_> =
         users.iter().map(|(name, user)| (user.id, name.as_str(), user)).collect();
     by_id.sort_unstable_by_key(|(id, name, _)| (*id, *name));
-    let mut passwd = String::from("root:x:0:0:root:/:/nonexistent\n");
-    let mut group = String::from("root:x:0:\n");
+    let (mut passwd, mut group) = (String::new(), String::new());
     for (id, name, user) in by_id {
         let home = user.home.as_ref().map_or("/nonexistent".to_owned(), |home| home.0.to_string());
         // Writing to a String cannot fail.
         let _ = writeln!(passwd, "{name}:x:{id}:{id}::{home}:/nonexistent");
         let _ = writeln!(group, "{name}:x:{id}:");
     }
-    passwd += "nobody:x:65534:65534:nobody:/nonexistent:/nonexistent\n";
-    group += "nogroup:x:65534:\n";
     (passwd, group)
 }
 
@@ -93,11 +90,9 @@ mod tests {
         let (passwd, group) = accounts(&users);
         assert_eq!(
             passwd,
-            "root:x:0:0:root:/:/nonexistent\nb:x:200:200::/nonexistent:/nonexistent\n\
-             a:x:300:300::/nonexistent:/nonexistent\n\
-             nobody:x:65534:65534:nobody:/nonexistent:/nonexistent\n"
+            "b:x:200:200::/nonexistent:/nonexistent\na:x:300:300::/nonexistent:/nonexistent\n"
         );
-        assert_eq!(group, "root:x:0:\nb:x:200:\na:x:300:\nnogroup:x:65534:\n");
+        assert_eq!(group, "b:x:200:\na:x:300:\n");
     }
 
     #[test]

@@ -40,11 +40,33 @@ ids! {
     /// Two components give one path.
     TreeConflict = "E0102", CheckFailed;
     // E02: usage.
+    /// `orlop init` would overwrite something.
+    InitInTheWay = "E0201", Usage;
+    /// `orlop init` has found no recipe to extend.
+    InitNoBase = "E0202", Usage;
     /// No such error id.
     UnknownId = "E0210", Usage;
     /// A package is not in the lock.
     NotLocked = "E0211", Usage;
     // E03: recipe.
+    /// A recipe file is not TOML.
+    RecipeSyntax = "E0301", Recipe;
+    /// A recipe has a key that is not known.
+    RecipeKey = "E0302", Recipe;
+    /// A value of a recipe is of the wrong type or not possible.
+    RecipeValue = "E0303", Recipe;
+    /// A recipe lacks a key.
+    RecipeMissingKey = "E0304", Recipe;
+    /// What a recipe extends cannot be read, or is the recipe itself.
+    RecipeExtends = "E0305", Recipe;
+    /// A list cannot be changed as a recipe says.
+    RecipeList = "E0306", Recipe;
+    /// There is no such profile, or it cannot be one.
+    RecipeProfile = "E0307", Recipe;
+    /// A recipe reads well and cannot be built.
+    RecipeCheck = "E0308", Recipe;
+    /// The recipe itself cannot be read.
+    RecipeNotFound = "E0309", Recipe;
     /// A glob cannot be understood.
     BadGlob = "E0320", Recipe;
     /// The kernel has no such module.
@@ -52,6 +74,12 @@ ids! {
     /// The tree has no PID 1.
     NoInit = "E0322", Recipe;
     // E04: lock.
+    /// The lock answers another question than the recipe asks.
+    LockStale = "E0401", Lock;
+    /// There is no lock.
+    LockMissing = "E0402", Lock;
+    /// The lock cannot be understood.
+    LockFormat = "E0403", Lock;
     /// No suite of the recipe has a package of this name.
     UnknownPackage = "E0410", Lock;
     /// A package needs something that the suites do not have.

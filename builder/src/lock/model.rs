@@ -1,10 +1,9 @@
-//! The lock's types: what `orlop.lock` holds.
+//! The lock's types: what `orlop.lock` holds. `text` says how it is written.
 
 use std::collections::BTreeSet;
 
-use formats::digest::Sha256;
 use formats::tree::Blob;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// The whole lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +19,7 @@ pub struct Lock {
 }
 
 /// A suite's release file, as it was when the lock was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Suite {
     /// Such as `trixie-security`.
@@ -55,7 +54,7 @@ pub struct Package {
 }
 
 /// What a package is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Its files are in the root.
@@ -76,7 +75,3 @@ pub struct UrlFile {
     /// What it is.
     pub blob: Blob,
 }
-
-/// A digest in TOML: `sha256 = "..."`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hex(pub Sha256);

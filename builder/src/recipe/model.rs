@@ -1,6 +1,8 @@
 //! The recipe's types. Names in TOML are kebab-case and unknown keys are refused.
 //!
-//! Paths in a recipe are relative to the file that names them; loading makes them absolute.
+//! Paths in a recipe are relative to the file that names them; loading makes them absolute: a
+//! field of type `PathBuf` is read through [`host_path`], which asks the deserializer for it under
+//! the name [`HOST_PATH`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,10 +10,10 @@ use std::path::PathBuf;
 
 use formats::digest::Sha256;
 use formats::tree::TreePath;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A whole recipe, after `extends` and profile.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recipe {
     /// Version of this schema: 1.
@@ -52,8 +54,8 @@ pub struct Recipe {
 }
 
 /// The only schema so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct Schema;
 
 impl TryFrom<u64> for Schema {
@@ -64,10 +66,16 @@ impl TryFrom<u64> for Schema {
     }
 }
 
+impl From<Schema> for u64 {
+    fn from(Schema: Schema) -> Self {
+        1
+    }
+}
+
 /// 1 to 32 of `a-z`, `0-9` and `-`, beginning with a letter: it becomes a file name, a directory
 /// and part of a release's name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
 impl Name {
@@ -97,8 +105,8 @@ impl TryFrom<String> for Name {
 }
 
 /// An absolute path in the image, such as `/usr/bin`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ImagePath(pub TreePath);
 
 impl TryFrom<String> for ImagePath {
@@ -113,8 +121,8 @@ impl TryFrom<String> for ImagePath {
 }
 
 /// Mebibytes, written `"768 MiB"` or `"2 GiB"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Mib(pub u32);
 
 impl Mib {
@@ -148,7 +156,7 @@ impl TryFrom<String> for Mib {
 }
 
 /// What `os-release` says.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Os {
     /// `ID=`, for programs.
@@ -161,7 +169,7 @@ pub struct Os {
 }
 
 /// The kernel, its modules and its command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Kernel {
     /// The Debian package, or meta-package, that brings `boot/vmlinuz-*` and the modules.
@@ -178,7 +186,7 @@ pub struct Kernel {
 }
 
 /// Packages from a Debian archive.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Debian {
     /// Suites in order, such as `trixie`, `trixie-updates`, `trixie-security`. A suite that
@@ -190,7 +198,7 @@ pub struct Debian {
     /// file is believed; one good signature is enough.
     pub keys: BTreeSet<String>,
     /// A keyring file that holds those keys; without it the host's Debian keyrings are searched.
-    #[serde(default)]
+    #[serde(default, with = "host_path::optional", skip_serializing_if = "Option::is_none")]
     pub keyring: Option<PathBuf>,
     /// Packages of the root, by name; their `Depends` and `Pre-Depends` come along.
     #[serde(default)]
@@ -208,10 +216,11 @@ pub struct Debian {
 }
 
 /// Go programs built from one `go.mod`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Go {
     /// The directory of `go.mod` and `go.sum`; `tool` lines name the programs that may be built.
+    #[serde(with = "host_path")]
     pub module: PathBuf,
     /// Build tags.
     #[serde(default)]
@@ -225,10 +234,11 @@ pub struct Go {
 }
 
 /// Rust programs built from one Cargo workspace, statically linked.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Cargo {
     /// The directory of the workspace's `Cargo.toml` and `Cargo.lock`.
+    #[serde(with = "host_path")]
     pub workspace: PathBuf,
     /// The package.
     pub package: String,
@@ -237,7 +247,7 @@ pub struct Cargo {
 }
 
 /// A file from the web.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Url {
     /// Where it can be had.
@@ -253,8 +263,8 @@ pub struct Url {
 }
 
 /// A sha256 in a recipe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Digest(pub Sha256);
 
 impl TryFrom<String> for Digest {
@@ -266,8 +276,8 @@ impl TryFrom<String> for Digest {
 }
 
 /// Permission bits, written as octal text: `"0755"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct FileMode(pub u16);
 
 impl Default for FileMode {
@@ -286,29 +296,30 @@ impl TryFrom<String> for FileMode {
 }
 
 /// A file or directory from beside the recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Local {
     /// The file, or the directory that is laid over the tree. Files are `root:root`, 0644, or
     /// 0755 if the owner may execute them: nothing else of the host is taken over.
+    #[serde(with = "host_path")]
     pub path: PathBuf,
     /// Where it goes.
     pub at: ImagePath,
 }
 
 /// A user with a group of the same name and id.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct User {
     /// User and group id.
     pub id: u32,
     /// Home directory; nothing makes it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<ImagePath>,
 }
 
 /// What the tree is made of beside packages and programs, and what it may hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TreeRules {
     /// Empty directories: mount points and the like.
@@ -340,7 +351,7 @@ pub struct CaBundle {
 }
 
 /// How large the partitions are.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Disk {
     /// The EFI system partition.
@@ -356,6 +367,84 @@ pub struct Disk {
 impl Default for Disk {
     fn default() -> Self {
         Self { esp: Mib(128), root: Mib(768), state: Mib(64), uki: Mib(40) }
+    }
+}
+
+/// How a type of one string is written again: what `try_from` reads.
+macro_rules! written {
+    ($($name:ident: |$value:ident| $text:expr;)*) => {$(
+        impl From<$name> for String {
+            fn from($value: $name) -> Self {
+                $text
+            }
+        }
+    )*};
+}
+
+written! {
+    Name: |name| name.0;
+    ImagePath: |path| path.0.to_string();
+    Mib: |size| size.to_string();
+    Digest: |digest| digest.0.to_string();
+    FileMode: |mode| format!("{:04o}", mode.0);
+}
+
+/// The name under which a [`host_path`] is read as a newtype; a deserializer that knows it makes
+/// the path absolute, others give the text.
+pub(super) const HOST_PATH: &str = "orlop::recipe::HostPath";
+
+/// Paths of the building host.
+mod host_path {
+    use std::fmt;
+    use std::path::{Path, PathBuf};
+
+    use serde::de::{Deserializer, Visitor};
+    use serde::{Deserialize as _, Serializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        struct Newtype;
+
+        impl<'de> Visitor<'de> for Newtype {
+            type Value = PathBuf;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                from: D,
+            ) -> Result<PathBuf, D::Error> {
+                String::deserialize(from).map(PathBuf::from)
+            }
+        }
+
+        from.deserialize_newtype_struct(super::HOST_PATH, Newtype)
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&path.to_string_lossy())
+    }
+
+    /// The same where the key may be left out.
+    pub(super) mod optional {
+        use super::{Deserializer, Path, PathBuf, Serializer};
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<PathBuf>, D::Error> {
+            super::deserialize(from).map(Some)
+        }
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            path: &Option<impl AsRef<Path>>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match path {
+                Some(path) => super::serialize(path.as_ref(), to),
+                None => to.serialize_none(),
+            }
+        }
     }
 }
 

@@ -1,0 +1,201 @@
+//! The lock as TOML.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use formats::tree::Blob;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::model::{Lock, Package, Role, Suite, UrlFile};
+use crate::error::{Error, Id, Result};
+use crate::recipe::model::Digest;
+use crate::recipe::{problem, quote};
+
+/// Read before all else, so that a newer lock is told from a broken one.
+#[derive(Deserialize)]
+struct Head {
+    schema: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Text {
+    #[serde(rename = "schema")]
+    _schema: u64,
+    inputs: Vec<String>,
+    #[serde(default, rename = "suite")]
+    suites: Vec<Suite>,
+    #[serde(default, rename = "package")]
+    packages: Vec<Spanned<PackageText>>,
+    #[serde(default, rename = "url")]
+    urls: Vec<Spanned<UrlText>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PackageText {
+    name: String,
+    version: String,
+    architecture: String,
+    source: String,
+    suite: String,
+    path: String,
+    sha256: Digest,
+    size: u64,
+    role: Role,
+    required_by: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct UrlText {
+    component: String,
+    url: String,
+    sha256: Digest,
+    size: u64,
+}
+
+impl Lock {
+    /// Reads a lock's text; `path` is for messages only.
+    ///
+    /// # Errors
+    /// [`Id::LockFormat`]: it is of another schema, or was changed by hand or by a merge.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let not_a_lock = |error: toml::de::Error| {
+            let message = format!("`{}` is not a lock: {}", path.display(), error.message());
+            let excerpt = error.span().map(|span| problem::excerpt(path, text, span));
+            broken(message, excerpt)
+        };
+        let Head { schema } = toml::from_str(text).map_err(not_a_lock)?;
+        if schema != 1 {
+            let message = format!(
+                "`{}` is of schema {schema}: this version of `orlop` knows 1",
+                path.display()
+            );
+            return Err(broken(message, None));
+        }
+        let Text { inputs, suites, packages, urls, .. } =
+            toml::from_str(text).map_err(not_a_lock)?;
+        let twice = |span, what: String| {
+            let message = format!("`{}` has {what} twice", path.display());
+            broken(message, Some(problem::excerpt(path, text, span)))
+        };
+        let mut by_name = BTreeMap::new();
+        for package in packages {
+            let span = package.span();
+            let package = Package::from(package.into_inner());
+            let name = package.name.clone();
+            if by_name.insert(name.clone(), package).is_some() {
+                return Err(twice(span, format!("package `{name}`")));
+            }
+        }
+        let mut by_component = BTreeMap::new();
+        for url in urls {
+            let span = url.span();
+            let url = UrlFile::from(url.into_inner());
+            let component = url.component.clone();
+            if by_component.insert(component.clone(), url).is_some() {
+                return Err(twice(span, format!("the file of `{component}`")));
+            }
+        }
+        Ok(Self {
+            inputs,
+            suites,
+            packages: by_name.into_values().collect(),
+            urls: by_component.into_values().collect(),
+        })
+    }
+
+    /// The lock's text: the same for the same lock, packages and files sorted by name.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::from("# Made by `orlop lock`; do not edit.\nschema = 1\n");
+        text.push_str("inputs = [\n");
+        for line in &self.inputs {
+            text.push_str(&format!("    {},\n", quote::string(line)));
+        }
+        text.push_str("]\n");
+        for suite in &self.suites {
+            table(
+                &mut text,
+                "suite",
+                &[("name", &suite.name), ("date", &suite.date), ("signed-by", &suite.signed_by)],
+            );
+        }
+        let mut packages: Vec<_> = self.packages.iter().collect();
+        packages.sort_by_key(|package| &package.name);
+        for package in packages {
+            table(
+                &mut text,
+                "package",
+                &[
+                    ("name", &package.name),
+                    ("version", &package.version),
+                    ("architecture", &package.architecture),
+                    ("source", &package.source),
+                    ("suite", &package.suite),
+                    ("path", &package.path),
+                ],
+            );
+            blob(&mut text, &package.blob);
+            let role = match package.role {
+                Role::Root => "root",
+                Role::Kernel => "kernel",
+                Role::Tool => "tool",
+            };
+            let required_by = quote::list(package.required_by.iter().map(String::as_str));
+            text.push_str(&format!("role = \"{role}\"\nrequired-by = {required_by}\n"));
+        }
+        let mut urls: Vec<_> = self.urls.iter().collect();
+        urls.sort_by_key(|file| &file.component);
+        for file in urls {
+            table(&mut text, "url", &[("component", &file.component), ("url", &file.url)]);
+            blob(&mut text, &file.blob);
+        }
+        text
+    }
+}
+
+fn table(text: &mut String, name: &str, values: &[(&str, &String)]) {
+    text.push_str(&format!("\n[[{name}]]\n"));
+    for (key, value) in values {
+        text.push_str(&format!("{key} = {}\n", quote::string(value)));
+    }
+}
+
+fn blob(text: &mut String, blob: &Blob) {
+    writeln!(text, "sha256 = \"{}\"\nsize = {}", blob.sha256, blob.size)
+        .expect("writing to a string cannot fail");
+}
+
+fn broken(message: String, excerpt: Option<String>) -> Error {
+    let message = match excerpt {
+        Some(excerpt) => format!("{message}\n{excerpt}"),
+        None => message,
+    };
+    Error::new(Id::LockFormat, message).hint("`orlop lock` makes it anew")
+}
+
+impl From<PackageText> for Package {
+    fn from(text: PackageText) -> Self {
+        Self {
+            name: text.name,
+            version: text.version,
+            architecture: text.architecture,
+            source: text.source,
+            suite: text.suite,
+            path: text.path,
+            blob: Blob { sha256: text.sha256.0, size: text.size },
+            role: text.role,
+            required_by: text.required_by,
+        }
+    }
+}
+
+impl From<UrlText> for UrlFile {
+    fn from(text: UrlText) -> Self {
+        let blob = Blob { sha256: text.sha256.0, size: text.size };
+        Self { component: text.component, url: text.url, blob }
+    }
+}

@@ -1,0 +1,244 @@
+//! Reading a recipe file and those it extends, and putting them together.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::merge::Merge;
+use super::model::{Name, Recipe};
+use super::problem::{File, Place, Problem, Sources, near, report};
+use super::typed;
+use super::value::{Entry, Kind, Table, Value};
+use crate::error::{Context as _, Error, Id, Result};
+
+/// A recipe file and all it extends, parsed.
+#[derive(Debug)]
+pub(super) struct Chain {
+    /// The recipe first, then its parent, and so on.
+    pub(super) sources: Sources,
+    /// What each file says, without `extends` and `profile`; the recipe first.
+    layers: Vec<Table>,
+    /// Overlays by name of the profile; the recipe's own first.
+    profiles: BTreeMap<String, Vec<Table>>,
+}
+
+/// A chain put together.
+#[derive(Debug)]
+pub(super) struct Assembled {
+    pub(super) recipe: Recipe,
+    pub(super) tree: Value,
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl Chain {
+    /// Reads `path` and what it extends.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let mut chain =
+            Self { sources: Sources::default(), layers: Vec::new(), profiles: BTreeMap::new() };
+        let text = fs::read_to_string(path)
+            .or_fail(Id::RecipeNotFound, || format!("cannot read the recipe `{}`", path.display()));
+        let text = text.map_err(|error| {
+            error.hint("name a recipe file, or make a project with `orlop init DIR`")
+        })?;
+        let mut seen = Vec::new();
+        let mut next = Some((path.to_owned(), text));
+        while let Some((path, text)) = next {
+            seen.push(identity(&path));
+            let directory = identity(path.parent().unwrap_or(Path::new("")));
+            chain.sources.0.push(File { path, directory, text });
+            next = match chain.take_file() {
+                Ok(None) => None,
+                Ok(Some((parent, place))) => {
+                    if let Some(first) = seen.iter().position(|file| *file == identity(&parent)) {
+                        let problem = chain.cycle(first, &place);
+                        return Err(report(&[problem], &chain.sources));
+                    }
+                    let text = fs::read_to_string(&parent).map_err(|error| {
+                        let parent = parent.display();
+                        let message = format!("cannot read what it extends, `{parent}`: {error}");
+                        let problem = Problem::new(Id::RecipeExtends, message).at(&place);
+                        report(&[problem], &chain.sources)
+                    })?;
+                    Some((parent, text))
+                }
+                Err(problem) => return Err(report(&[problem], &chain.sources)),
+            };
+        }
+        Ok(chain)
+    }
+
+    /// The names of all profiles.
+    pub(super) fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
+    /// Merges the files, then the profile's overlays, and reads the result.
+    pub(super) fn assemble(&self, profile: Option<&str>) -> Result<Assembled> {
+        let overlays = match profile {
+            None => &[][..],
+            Some(name) => self.profiles.get(name).ok_or_else(|| self.unknown_profile(name))?,
+        };
+        let mut merge = Merge::new(&self.sources);
+        let mut table = Table::new();
+        for layer in self.layers.iter().rev().chain(overlays.iter().rev()) {
+            merge.tables(&mut table, layer.clone(), "");
+        }
+        let Merge { problems, warnings, .. } = merge;
+        if !problems.is_empty() {
+            return Err(report(&problems, &self.sources));
+        }
+        let tree = Value { kind: Kind::Table(table), place: Place { file: 0, span: None } };
+        let recipe =
+            typed::read(&tree, &self.sources).map_err(|all| report(&all, &self.sources))?;
+        Ok(Assembled { recipe, tree, warnings })
+    }
+
+    /// Parses the file that was added last and gives what it extends.
+    fn take_file(&mut self) -> Result<Option<(PathBuf, Place)>, Problem> {
+        let file = self.sources.0.len() - 1;
+        let File { path, text, .. } = &self.sources.0[file];
+        let value = Value::parse(text, file)?;
+        let whole = value.place;
+        let Kind::Table(mut table) = value.kind else { unreachable!("a file is a table") };
+        check_schema(&table, &whole)?;
+        let extends =
+            table.remove("extends").map(|entry| read_extends(&entry, path)).transpose()?;
+        if let Some(entry) = table.remove("profile") {
+            for (name, overlay) in read_profiles(entry)? {
+                self.profiles.entry(name).or_default().push(overlay);
+            }
+        }
+        self.layers.push(table);
+        Ok(extends)
+    }
+
+    fn cycle(&self, first: usize, place: &Place) -> Problem {
+        let files = &self.sources.0[first..];
+        let circle = files.iter().chain(files.first());
+        let circle: Vec<_> = circle.map(|file| format!("`{}`", file.path.display())).collect();
+        let message = format!("a recipe extends itself: {}", circle.join(" extends "));
+        Problem::new(Id::RecipeExtends, message).at(place)
+    }
+
+    fn unknown_profile(&self, name: &str) -> Error {
+        let path = self.sources.0[0].path.display();
+        let error = Error::new(
+            Id::RecipeProfile,
+            format!("`{path}` and what it extends have no profile `{name}`"),
+        );
+        if self.profiles.is_empty() {
+            return error.hint("there are no profiles: leave out `-p`");
+        }
+        if let Some(meant) = near(name, self.profiles()) {
+            return error.hint(format!("did you mean `{meant}`?"));
+        }
+        let known: Vec<_> = self.profiles().map(|name| format!("`{name}`")).collect();
+        error.hint(format!("the profiles are {}", known.join(", ")))
+    }
+}
+
+/// Every file says which schema it is of, so that an old `orlop` says "too old" and not something
+/// about a key it has never heard of.
+fn check_schema(table: &Table, whole: &Place) -> Result<(), Problem> {
+    match table.get("schema").map(|entry| &entry.value) {
+        Some(Value { kind: Kind::Integer(1), .. }) => Ok(()),
+        Some(Value { kind: Kind::Integer(number), place }) => {
+            let message = format!("schema {number} is not known to this version of `orlop`");
+            Err(Problem::new(Id::RecipeValue, message).at(place).hint("it knows schema 1"))
+        }
+        Some(other) => {
+            let message = format!("`schema` must be a whole number, not {}", other.kind_name());
+            Err(Problem::new(Id::RecipeValue, message).at(&other.place))
+        }
+        None => Err(Problem::new(Id::RecipeMissingKey, "the file must have the key `schema`")
+            .at(whole)
+            .hint("write `schema = 1` as its first line")),
+    }
+}
+
+fn read_extends(entry: &Entry, path: &Path) -> Result<(PathBuf, Place), Problem> {
+    match entry.value.as_str() {
+        Some(parent) if !parent.is_empty() => {
+            let directory = path.parent().unwrap_or(Path::new(""));
+            Ok((tidy(directory.join(parent)), entry.value.place.clone()))
+        }
+        _ => Err(Problem::new(Id::RecipeExtends, "`extends` must be the path of one recipe file")
+            .at(&entry.value.place)),
+    }
+}
+
+fn read_profiles(entry: Entry) -> Result<Vec<(String, Table)>, Problem> {
+    let Kind::Table(profiles) = entry.value.kind else {
+        return Err(Problem::new(Id::RecipeProfile, "`profile` must be a table of profiles")
+            .at(&entry.value.place)
+            .hint("write `[profile.NAME]`"));
+    };
+    let read = |(name, entry): (String, Entry)| {
+        let name = Name::try_from(name)
+            .map_err(|message| Problem::new(Id::RecipeProfile, message).at(&entry.key))?;
+        let Kind::Table(table) = entry.value.kind else {
+            return Err(Problem::new(
+                Id::RecipeProfile,
+                format!("profile `{name}` must be a table"),
+            )
+            .at(&entry.value.place));
+        };
+        for key in ["schema", "extends", "profile"] {
+            if let Some(entry) = table.get(key) {
+                let message = format!("a profile cannot have the key `{key}`");
+                return Err(Problem::new(Id::RecipeProfile, message).at(&entry.key));
+            }
+        }
+        Ok((name.as_str().to_owned(), table))
+    };
+    profiles.into_iter().map(read).collect()
+}
+
+/// The path by which two names of one file are found to be the same.
+fn identity(path: &Path) -> PathBuf {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
+}
+
+/// The path as a person would write it: without `.` and `..`, if that is the same file.
+fn tidy(path: PathBuf) -> PathBuf {
+    let normal = normal(&path);
+    if identity(&normal) == identity(&path) { normal } else { path }
+}
+
+/// The path without `.` and `..`. What comes before a `..` must not be a link.
+pub(super) fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(normal.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_goes_up_only_where_it_can() {
+        for (path, want) in [
+            ("a/b/../c", "a/c"),
+            ("./a/./b", "a/b"),
+            ("../../a", "../../a"),
+            ("a/../../b", "../b"),
+            ("/../a", "/../a"),
+        ] {
+            assert_eq!(normal(Path::new(path)), Path::new(want));
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! `orlop check`: what is wrong with a recipe that reads well, found without network and without
+//! building, all at once.
+
+mod go_mod;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use globset::Glob;
+use go_mod::GoMod;
+
+use super::Loaded;
+use super::model::{Go, Mib, Recipe};
+use super::problem::{Problem, near, report};
+use crate::error::{Id, Result};
+
+/// What the ESP holds beside the two UKIs: boot loader, FAT tables, directories.
+const ESP_REST: Mib = Mib(8);
+/// FAT32 has at least 65,525 clusters; the smallest are of 512 bytes (Microsoft, "FAT32 File
+/// System Specification" 1.03).
+const ESP_LEAST: Mib = Mib(34);
+/// `COMMAND_LINE_SIZE` of Linux on x86, less what the builder adds (`orlop.*`, a root hash).
+const COMMAND_LINE_MOST: usize = 2048 - 512;
+/// Parameters that the builder gives, or that would undo what it gives.
+const RESERVED_PARAMETERS: [&str; 10] = [
+    "init",
+    "oops",
+    "orlop.root",
+    "orlop.roothash",
+    "orlop.slot",
+    "panic",
+    "rdinit",
+    "ro",
+    "root",
+    "rw",
+];
+/// Parameters of ours that a recipe may give.
+const OWN_PARAMETERS: [&str; 2] = ["orlop.config", "orlop.debug"];
+
+pub(super) fn check(loaded: &Loaded) -> Result<()> {
+    let mut check = Check { loaded, problems: Vec::new() };
+    let recipe = &loaded.recipe;
+    check.os(recipe);
+    check.kernel(recipe);
+    check.debian(recipe);
+    for (name, go) in &recipe.go {
+        check.go(name.as_str(), go);
+    }
+    check.cargo(recipe);
+    check.urls(recipe);
+    check.locals(recipe);
+    check.users(recipe);
+    check.tree(recipe);
+    check.disk(recipe);
+    places::check(&mut check, recipe);
+    if check.problems.is_empty() {
+        return Ok(());
+    }
+    Err(report(&check.problems, &loaded.origins.sources))
+}
+
+struct Check<'a> {
+    loaded: &'a Loaded,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    /// Notes a problem with the value at `keys`.
+    fn wrong(&mut self, keys: &[&str], message: impl Into<String>) -> &mut Problem {
+        let place = self.loaded.origins.nearest(keys);
+        self.note(Problem::new(Id::RecipeCheck, message).at(place))
+    }
+
+    /// Notes a problem with the last of `keys` itself, where it is the author's word.
+    fn wrong_key(&mut self, keys: &[&str], message: impl Into<String>) -> &mut Problem {
+        let origins = &self.loaded.origins;
+        let place = origins.key(keys).unwrap_or_else(|| origins.nearest(keys));
+        self.note(Problem::new(Id::RecipeCheck, message).at(place))
+    }
+
+    /// Notes a problem with one item of the list at `keys`.
+    fn wrong_item(
+        &mut self,
+        keys: &[&str],
+        item: &str,
+        message: impl Into<String>,
+    ) -> &mut Problem {
+        let origins = &self.loaded.origins;
+        let place = origins.item(keys, item).map_or(origins.nearest(keys), |value| &value.place);
+        self.note(Problem::new(Id::RecipeCheck, message).at(place))
+    }
+
+    fn note(&mut self, problem: Problem) -> &mut Problem {
+        self.problems.push(problem);
+        self.problems.last_mut().expect("one was just pushed")
+    }
+
+    fn os(&mut self, recipe: &Recipe) {
+        let name = &recipe.os.name;
+        if name.trim().is_empty() || name.chars().any(char::is_control) {
+            self.wrong(&["os", "name"], "`os.name` must be one line of text");
+        }
+        let version = &recipe.os.version;
+        let good = |c: char| c.is_ascii_alphanumeric() || ".+~_-".contains(c);
+        if !version.starts_with(|c: char| c.is_ascii_alphanumeric()) || !version.chars().all(good) {
+            self.wrong(&["os", "version"], format!("`{version}` is not a version")).hint =
+                Some("use letters, digits and `.+~_-`: it becomes a directory's name".to_owned());
+        }
+    }
+
+    fn kernel(&mut self, recipe: &Recipe) {
+        let kernel = &recipe.kernel;
+        if !is_package_name(&kernel.package) {
+            let message = format!("`{}` is not a Debian package's name", kernel.package);
+            self.wrong(&["kernel", "package"], message);
+        }
+        let keys = ["kernel", "command-line"];
+        let length: usize = kernel.command_line.iter().map(|parameter| parameter.len() + 1).sum();
+        if length > COMMAND_LINE_MOST {
+            let message =
+                format!("the command line has {length} bytes: {COMMAND_LINE_MOST} are possible");
+            self.wrong(&keys, message);
+        }
+        for parameter in &kernel.command_line {
+            let name = parameter.split('=').next().unwrap_or_default();
+            if parameter.is_empty()
+                || parameter.contains(|c: char| c.is_whitespace() || c.is_control())
+            {
+                let message = format!("`{parameter}` must be one parameter without spaces");
+                self.wrong_item(&keys, parameter, message);
+            } else if RESERVED_PARAMETERS.contains(&name) {
+                let message = format!("`{name}` is given by the builder");
+                self.wrong_item(&keys, parameter, message).hint =
+                    Some("take it out of the recipe".to_owned());
+            } else if name.starts_with("orlop.") && !OWN_PARAMETERS.contains(&name) {
+                let message = format!("`{name}` is not a parameter that the node knows");
+                self.wrong_item(&keys, parameter, message).hint = Some(
+                    near(name, OWN_PARAMETERS).map_or("see `docs/recipe.md`".to_owned(), |meant| {
+                        format!("did you mean `{meant}`?")
+                    }),
+                );
+            }
+        }
+        self.modules("initrd-modules", &kernel.initrd_modules);
+        self.modules("modules", &kernel.modules);
+    }
+
+    fn modules(&mut self, list: &str, modules: &BTreeSet<String>) {
+        let keys = ["kernel", list];
+        let mut seen = BTreeMap::new();
+        for module in modules {
+            let plain = module.strip_suffix(".ko").unwrap_or(module);
+            let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if plain.is_empty() || !plain.chars().all(good) {
+                self.wrong_item(&keys, module, format!("`{module}` is not a module's name")).hint =
+                    Some("write it as in `virtio_blk`, without path or suffix".to_owned());
+            } else if plain != module {
+                let message = format!("`{module}` is a file: a module is named without `.ko`");
+                self.wrong_item(&keys, module, message);
+            }
+            // To the kernel `-` and `_` are one character.
+            if let Some(first) = seen.insert(plain.replace('-', "_"), module) {
+                let message = format!("`{module}` and `{first}` are one module");
+                self.wrong_item(&keys, module, message);
+            }
+        }
+    }
+
+    fn debian(&mut self, recipe: &Recipe) {
+        let debian = &recipe.debian;
+        for (key, empty) in [
+            ("suites", debian.suites.is_empty()),
+            ("components", debian.components.is_empty()),
+            ("keys", debian.keys.is_empty()),
+        ] {
+            if empty {
+                let message = format!("`debian.{key}` must not be empty");
+                self.wrong(&["debian", key], message);
+            }
+        }
+        for (key, words) in [("suites", &debian.suites), ("components", &debian.components)] {
+            for word in words {
+                let good = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+                if word.is_empty() || !word.chars().all(good) || word.contains("..") {
+                    let message = format!("`{word}` cannot stand in `debian.{key}`");
+                    self.wrong_item(&["debian", key], word, message);
+                }
+            }
+        }
+        for key in &debian.keys {
+            if key.len() != 40 || !key.chars().all(|c| c.is_ascii_hexdigit()) {
+                let message = format!("`{key}` is not a fingerprint of 40 hexadecimal digits");
+                self.wrong_item(&["debian", "keys"], key, message).hint =
+                    Some("`gpg --show-keys KEYRING` prints it; leave out the spaces".to_owned());
+            }
+        }
+        if let Some(keyring) = &debian.keyring {
+            self.file(&["debian", "keyring"], keyring);
+        }
+        for (key, packages) in [("packages", &debian.packages), ("tools", &debian.tools)] {
+            for package in packages {
+                self.package(&["debian", key], Some(package), package);
+                if debian.exclude.contains_key(package) {
+                    let message = format!("`{package}` is in `debian.{key}` and excluded");
+                    self.wrong_key(&["debian", "exclude", package], message);
+                }
+            }
+        }
+        for (package, reason) in &debian.exclude {
+            let keys = ["debian", "exclude", package];
+            self.package(&keys, None, package);
+            if reason.trim().is_empty() {
+                let message = format!("`{package}` is excluded without a reason");
+                self.wrong(&keys, message).hint =
+                    Some("say why the image works without it".to_owned());
+            }
+        }
+        for glob in &debian.drop {
+            self.glob(&["debian", "drop"], Some(glob), glob);
+        }
+    }
+
+    /// Notes names that are none: `item` of a list, or else the last of `keys`.
+    fn package(&mut self, keys: &[&str], item: Option<&str>, name: &str) {
+        if !is_package_name(name) {
+            let message = format!("`{name}` is not a Debian package's name");
+            self.wrong_word(keys, item, message);
+        }
+    }
+
+    /// Notes globs that are none: `item` of a list, or else the last of `keys`.
+    fn glob(&mut self, keys: &[&str], item: Option<&str>, glob: &str) {
+        let message = match Glob::new(glob) {
+            Ok(_) if glob.starts_with('/') => return,
+            Ok(_) => format!("`{glob}` must begin with `/`: it matches paths in the image"),
+            Err(error) => format!("`{glob}` is not a glob: {}", error.kind()),
+        };
+        self.wrong_word(keys, item, message);
+    }
+
+    fn wrong_word(&mut self, keys: &[&str], item: Option<&str>, message: String) {
+        match item {
+            Some(item) => self.wrong_item(keys, item, message),
+            None => self.wrong_key(keys, message),
+        };
+    }
+
+    fn go(&mut self, name: &str, go: &Go) {
+        let module_keys = ["go", name, "module"];
+        let file = go.module.join("go.mod");
+        let Ok(text) = fs::read_to_string(&file) else {
+            let message = format!("`{}` cannot be read", file.display());
+            self.wrong(&module_keys, message).hint =
+                Some("`module` is the directory that holds `go.mod` and `go.sum`".to_owned());
+            return;
+        };
+        self.file(&module_keys, &go.module.join("go.sum"));
+        let go_mod = GoMod::parse(&text);
+        if go_mod.toolchain.is_none() {
+            let message = format!("`{}` does not pin the toolchain", file.display());
+            self.wrong(&module_keys, message).hint =
+                Some("add a line such as `toolchain go1.26.0`".to_owned());
+        }
+        if go.programs.is_empty() {
+            self.wrong(&["go", name, "programs"], format!("`go.{name}` has no programs"));
+        }
+        for program in go.programs.keys() {
+            if go_mod.tools.contains(program) {
+                continue;
+            }
+            let message = format!("`{program}` is not a `tool` of `{}`", file.display());
+            let hint = match near(program, go_mod.tools.iter().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("run `go get -tool {program}` there"),
+            };
+            self.wrong_key(&["go", name, "programs", program], message).hint = Some(hint);
+        }
+    }
+
+    fn cargo(&mut self, recipe: &Recipe) {
+        for (name, cargo) in &recipe.cargo {
+            let keys = ["cargo", name.as_str(), "workspace"];
+            for file in ["Cargo.toml", "Cargo.lock"] {
+                self.file(&keys, &cargo.workspace.join(file));
+            }
+            if cargo.programs.is_empty() {
+                let message = format!("`cargo.{name}` has no programs");
+                self.wrong(&["cargo", name.as_str(), "programs"], message);
+            }
+        }
+    }
+
+    fn urls(&mut self, recipe: &Recipe) {
+        for (name, url) in &recipe.url {
+            let name = name.as_str();
+            if !url.url.starts_with("https://") && !url.url.starts_with("http://") {
+                let message = format!("`{}` must begin with `https://` or `http://`", url.url);
+                self.wrong(&["url", name, "url"], message);
+            }
+            let keys = ["url", name, "unpack"];
+            let archive = [".tar", ".tar.gz", ".tgz", ".tar.xz"];
+            let is_archive = archive.iter().any(|suffix| url.url.ends_with(suffix));
+            let members = url.unpack.keys().filter(|member| *member != ".").count();
+            if url.unpack.is_empty() {
+                self.wrong(&keys, format!("`url.{name}` puts nothing into the image"));
+            } else if members > 0 && members < url.unpack.len() {
+                let message = format!("`url.{name}` takes the file and members of it");
+                self.wrong_key(&["url", name, "unpack", "."], message).hint =
+                    Some("use two components".to_owned());
+            } else if members > 0 && !is_archive {
+                let message = format!("`{}` is not an archive that can be unpacked", url.url);
+                self.wrong(&keys, message).hint = Some(
+                    "archives end in `.tar`, `.tar.gz`, `.tgz` or `.tar.xz`; `\".\"` is the file \
+                     itself"
+                        .to_owned(),
+                );
+            }
+        }
+    }
+
+    fn locals(&mut self, recipe: &Recipe) {
+        for (name, local) in &recipe.local {
+            if !local.path.exists() {
+                let message = format!("`{}` does not exist", local.path.display());
+                self.wrong(&["local", name.as_str(), "path"], message);
+            }
+        }
+    }
+
+    fn users(&mut self, recipe: &Recipe) {
+        let mut seen = BTreeMap::new();
+        for (name, user) in &recipe.users {
+            let keys = ["users", name.as_str(), "id"];
+            if let Some(first) = seen.insert(user.id, name) {
+                self.wrong(&keys, format!("`{name}` and `{first}` have one id, {}", user.id));
+            }
+            // (uid_t) -1 means "do not change" to chown(2).
+            if user.id == u32::MAX {
+                self.wrong(&keys, format!("{} is not an id that a user can have", user.id));
+            }
+            if (user.id == 0) != (name.as_str() == "root") {
+                self.wrong(&keys, "id 0 is the user `root`, and nobody else's");
+            }
+        }
+    }
+
+    fn tree(&mut self, recipe: &Recipe) {
+        for (glob, component) in &recipe.tree.executables {
+            let keys = ["tree", "executables", glob];
+            self.glob(&keys, None, glob);
+            if component.trim().is_empty() {
+                let message = format!("`{glob}` must name the component that it belongs to");
+                self.wrong(&keys, message);
+            }
+        }
+        for (path, target) in &recipe.tree.symlinks {
+            if target.is_empty() || target.contains('\0') || target.len() > 4095 {
+                let path = path.0.to_string();
+                self.wrong(
+                    &["tree", "symlinks", &path],
+                    format!("`{path}` must have a target of 1 to 4095 bytes"),
+                );
+            }
+        }
+    }
+
+    fn disk(&mut self, recipe: &Recipe) {
+        let disk = &recipe.disk;
+        let need = u64::from(disk.uki.0) * 2 + u64::from(ESP_REST.0);
+        if u64::from(disk.esp.0) < need {
+            let message = format!(
+                "the ESP of {} cannot hold two UKIs of {} and the boot loader",
+                disk.esp, disk.uki
+            );
+            self.wrong(&["disk", "esp"], message).hint =
+                Some(format!("it takes at least {need} MiB"));
+        }
+        if disk.esp < ESP_LEAST {
+            let message = format!("the ESP of {} is too small for FAT32", disk.esp);
+            self.wrong(&["disk", "esp"], message).hint =
+                Some(format!("it takes at least {ESP_LEAST}"));
+        }
+    }
+
+    fn file(&mut self, keys: &[&str], file: &Path) {
+        if !file.is_file() {
+            self.wrong(keys, format!("`{}` is not there", file.display()));
+        }
+    }
+}
+
+/// Debian Policy 5.6.7: at least two of `a-z0-9+-.`, a letter or digit first.
+fn is_package_name(name: &str) -> bool {
+    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = |c: char| first(c) || "+-.".contains(c);
+    name.len() >= 2 && name.starts_with(first) && name.chars().all(good)
+}
+
+#[cfg(test)]
+mod tests;
