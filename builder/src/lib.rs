@@ -2,10 +2,12 @@
 //!
 //! Data flows one way: recipe, lock, store, tree, root image, UKI, disk. See `ARCHITECTURE.md`.
 
+pub mod doctor;
 pub mod error;
 pub mod lock;
 pub mod process;
 pub mod progress;
 pub mod recipe;
+pub mod run;
 pub mod source;
 pub mod store;

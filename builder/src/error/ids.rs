@@ -35,7 +35,19 @@ macro_rules! ids {
 
 ids! {
     // E01: a check of the image failed.
+    /// The guest ended before it had done what was waited for.
+    GuestEnded = "E0120", CheckFailed;
+    /// The guest's kernel panicked.
+    GuestPanic = "E0121", CheckFailed;
+    /// The guest reset itself.
+    GuestReset = "E0122", CheckFailed;
+    /// The guest did not come as far as it should in the time it was given.
+    GuestTimeout = "E0123", CheckFailed;
+    /// The guest was asked to power off and kept running.
+    GuestKeptRunning = "E0124", CheckFailed;
     // E02: usage.
+    /// The disk asked for is smaller than the one there is.
+    DiskTooSmall = "E0290", Usage;
     // E03: recipe.
     // E04: lock.
     // E05: fetch.
@@ -44,6 +56,16 @@ ids! {
     MissingTool = "E0601", Environment;
     /// A program that we started failed.
     ToolFailed = "E0602", Environment;
+    /// There is no UEFI firmware for QEMU on this host.
+    FirmwareMissing = "E0620", Environment;
+    /// KVM was asked for and does not work here.
+    KvmUnusable = "E0621", Environment;
+    /// The host's QEMU is older than we can use.
+    QemuTooOld = "E0622", Environment;
+    /// QEMU's control channel failed.
+    QemuControl = "E0623", Environment;
+    /// The host lacks something that building or running needs.
+    HostIncomplete = "E0624", Environment;
     // E07: input and output.
     /// A file or directory cannot be read.
     Read = "E0701", Io;
@@ -56,6 +78,8 @@ ids! {
     // E08: verification.
     /// A blob does not have the digest or size it must have.
     WrongDigest = "E0801", Verification;
+    /// A file is not an image that `orlop build` makes.
+    NotAnImage = "E0890", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;
