@@ -39,6 +39,16 @@ ids! {
     NotAllowed = "E0101", CheckFailed;
     /// Two components give one path.
     TreeConflict = "E0102", CheckFailed;
+    /// The guest ended before it had done what was waited for.
+    GuestEnded = "E0120", CheckFailed;
+    /// The guest's kernel panicked.
+    GuestPanic = "E0121", CheckFailed;
+    /// The guest reset itself.
+    GuestReset = "E0122", CheckFailed;
+    /// The guest did not come as far as it should in the time it was given.
+    GuestTimeout = "E0123", CheckFailed;
+    /// The guest was asked to power off and kept running.
+    GuestKeptRunning = "E0124", CheckFailed;
     // E02: usage.
     /// `orlop init` would overwrite something.
     InitInTheWay = "E0201", Usage;
@@ -48,6 +58,8 @@ ids! {
     UnknownId = "E0210", Usage;
     /// A package is not in the lock.
     NotLocked = "E0211", Usage;
+    /// The disk asked for is smaller than the one there is.
+    DiskTooSmall = "E0290", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;
@@ -140,6 +152,16 @@ ids! {
     CargoNotFetched = "E0613", Environment;
     /// The Rust toolchain cannot build static programs on this host.
     StaticRust = "E0614", Environment;
+    /// There is no UEFI firmware for QEMU on this host.
+    FirmwareMissing = "E0620", Environment;
+    /// KVM was asked for and does not work here.
+    KvmUnusable = "E0621", Environment;
+    /// The host's QEMU is older than we can use.
+    QemuTooOld = "E0622", Environment;
+    /// QEMU's control channel failed.
+    QemuControl = "E0623", Environment;
+    /// The host lacks something that building or running needs.
+    HostIncomplete = "E0624", Environment;
     // E07: input and output.
     /// A file or directory cannot be read.
     Read = "E0701", Io;
@@ -180,6 +202,8 @@ ids! {
     BadArchiveData = "E0828", Verification;
     /// A `.deb` is damaged, holds what an image may not, or is another package.
     BadPackage = "E0829", Verification;
+    /// A file is not an image that `orlop build` makes.
+    NotAnImage = "E0890", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;

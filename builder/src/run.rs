@@ -1,0 +1,159 @@
+//! `orlop run`: boots an image in QEMU, watches it, and ends with it.
+//!
+//! The image is never written: the guest gets an overlay, which is thrown away unless `--disk`
+//! keeps it. What QEMU is told is planned by [`plan`], a pure function of the options and of what
+//! the host offers; when a boot is over, and how it ended, is decided by `watch`, which is pure
+//! too. `guest` starts QEMU and carries bytes between the two.
+
+pub mod accel;
+pub mod disk;
+pub mod firmware;
+mod guest;
+pub mod options;
+pub mod plan;
+pub mod qemu;
+mod qmp;
+mod usage;
+mod watch;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::{Context as _, Error, Id, Result};
+use crate::progress::Progress;
+
+pub use accel::Accel;
+pub use disk::BuiltImage;
+pub use options::{AccelChoice, Forward, Options, Serial, Timeout, Until};
+pub use usage::Usage;
+pub use watch::{Ending, Mark};
+
+/// How a run went.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Summary {
+    /// Why it is over.
+    pub ending: Ending,
+    /// What ran the guest's instructions.
+    pub accel: Accel,
+    /// The version of QEMU: guest times depend on it.
+    pub qemu: String,
+    /// The boot marks in the order in which they came.
+    pub marks: Vec<Mark>,
+    /// What QEMU cost the host; unknown if QEMU ended before it could be asked.
+    pub usage: Option<Usage>,
+}
+
+/// Boots the image and stays until the guest is gone.
+///
+/// The console goes where `options.serial` says, marks and figures go to `progress`.
+/// Must be called from a thread that lives as long as the guest: QEMU dies with it.
+///
+/// # Errors
+/// The host lacks something ([`Id::MissingTool`], [`Id::FirmwareMissing`], [`Id::KvmUnusable`],
+/// [`Id::QemuTooOld`]), the image is not ours ([`Id::NotAnImage`]), or the guest did not do what
+/// it should: [`Id::GuestEnded`], [`Id::GuestPanic`], [`Id::GuestReset`], [`Id::GuestTimeout`],
+/// [`Id::GuestKeptRunning`].
+pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
+    let image = disk::Image::open(&options.image)?;
+    let qemu = qemu::Version::of_host()?;
+    let scratch = tempfile::Builder::new()
+        .prefix("orlop-run-")
+        .tempdir()
+        .or_fail(Id::Write, || "cannot make a temporary directory")?;
+    let probe = || accel::probe(&qemu, accel::cache_file().as_deref());
+    let accel = choose_accel(options.accel, probe, progress)?;
+    let boot = boot(options, &image, scratch.path())?;
+    let disk = disk::prepare(&image, options, scratch.path())?;
+    let parts = plan::Parts {
+        accel,
+        qemu,
+        boot,
+        disk,
+        serial: scratch.path().join("serial.sock"),
+        marks: scratch.path().join("marks.sock"),
+        config: options.config.as_deref().map(absolute).transpose()?,
+    };
+    let plan = plan::plan(options, &parts);
+    let (ending, marks, usage) = guest::run(&plan, &parts, options, scratch.path(), progress)?;
+    Ok(Summary { ending, accel, qemu: qemu.to_string(), marks, usage })
+}
+
+fn choose_accel(
+    choice: AccelChoice,
+    probe: impl FnOnce() -> accel::Kvm,
+    progress: &Progress,
+) -> Result<Accel> {
+    if choice == AccelChoice::Tcg {
+        return Ok(Accel::Tcg);
+    }
+    match (probe(), choice) {
+        (accel::Kvm::Usable, _) => Ok(Accel::Kvm),
+        (accel::Kvm::Unusable(why), AccelChoice::Kvm) => Err(Error::new(
+            Id::KvmUnusable,
+            format!("KVM cannot be used on this host: {why}"),
+        )
+        .hint("leave out `--accel kvm`: QEMU then translates the guest's code, which is slower")),
+        (accel::Kvm::Unusable(why), _) => {
+            progress.note(format!("no KVM ({why}): QEMU translates the guest's code, slowly"));
+            Ok(Accel::Tcg)
+        }
+    }
+}
+
+fn boot(options: &Options, image: &disk::Image, scratch: &std::path::Path) -> Result<plan::Boot> {
+    if options.direct {
+        let built = image.built()?;
+        return Ok(plan::Boot::Direct {
+            kernel: built.kernel.clone(),
+            initrd: built.initrd.clone(),
+            command_line: plan::with_console(&built.command_line),
+        });
+    }
+    let firmware = match (&options.uefi_code, &options.uefi_vars) {
+        (Some(code), Some(vars)) => {
+            firmware::Firmware { code: absolute(code)?, vars: absolute(vars)? }
+        }
+        _ => firmware::Firmware::find(std::path::Path::new("/"))?,
+    };
+    // The firmware writes its variables: into a copy, kept only where the disk is kept too.
+    let vars = match &options.disk {
+        Some(disk) => {
+            let mut name = disk.as_os_str().to_owned();
+            name.push(".vars");
+            PathBuf::from(name)
+        }
+        None => scratch.join("vars.fd"),
+    };
+    if !vars.exists() {
+        firmware.copy_vars(&vars)?;
+    }
+    Ok(plan::Boot::Uefi { code: firmware.code, vars: absolute(&vars)? })
+}
+
+/// QEMU runs in the temporary directory, so every path it is given must be absolute.
+fn absolute(path: &std::path::Path) -> Result<PathBuf> {
+    path.canonicalize().or_fail(Id::Read, || format!("cannot find `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Mode;
+    use accel::Kvm;
+
+    #[test]
+    fn kvm_is_taken_where_it_works_and_demanded_only_by_name() {
+        let choose =
+            |choice, verdict: Kvm| choose_accel(choice, || verdict, &Progress::new(Mode::None));
+        let hung = || Kvm::Unusable("a probe guest hung".to_owned());
+        assert_eq!(choose(AccelChoice::Auto, Kvm::Usable).unwrap(), Accel::Kvm);
+        assert_eq!(choose(AccelChoice::Auto, hung()).unwrap(), Accel::Tcg);
+        assert_eq!(choose(AccelChoice::Kvm, Kvm::Usable).unwrap(), Accel::Kvm);
+        assert_eq!(choose(AccelChoice::Tcg, Kvm::Usable).unwrap(), Accel::Tcg);
+        let error = choose(AccelChoice::Kvm, hung()).unwrap_err();
+        assert_eq!(error.id(), Id::KvmUnusable);
+        assert_eq!(error.chain(), "KVM cannot be used on this host: a probe guest hung");
+    }
+}

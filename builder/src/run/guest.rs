@@ -1,0 +1,284 @@
+//! Starts QEMU, carries bytes and events to [`Watch`], and does what it says.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Instant;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::{pipe, unregister};
+
+use crate::error::{Context as _, Error, Id, Result};
+use crate::process::Command;
+use crate::progress::Progress;
+use crate::run::options::{Options, Serial};
+use crate::run::plan::{self, Parts, Plan};
+use crate::run::qmp::{Message, Messages, Qmp};
+use crate::run::usage::Usage;
+use crate::run::watch::{Action, Ending, Event, Limits, Mark, OnReset, Watch};
+
+/// Runs the guest to its end.
+pub(super) fn run(
+    plan: &Plan,
+    parts: &Parts,
+    options: &Options,
+    scratch: &Path,
+    progress: &Progress,
+) -> Result<(Ending, Vec<Mark>, Option<Usage>)> {
+    let mut console = console_sink(options)?;
+    let serial = listen(&parts.serial)?;
+    let marks = listen(&parts.marks)?;
+    let (control, theirs) =
+        UnixStream::pair().or_fail(Id::QemuControl, || "cannot make a socket")?;
+    let mut qemu = start(plan, theirs, scratch)?;
+    let (mut qmp, messages) = match Qmp::open(control) {
+        Ok(open) => open,
+        Err(error) => return Err(qemu.failed_to_start(error)),
+    };
+    // QEMU has connected to both before it answers on the control channel.
+    let serial = accept(&serial)?;
+    let marks = accept(&marks)?;
+
+    let (events, inbox) = mpsc::channel();
+    let signals = Signals::watch(&events)?;
+    let on_reset = if options.reboot { OnReset::Continue } else { OnReset::End };
+    let mut watch = Watch::new(options.until, on_reset, Limits::new(options.time_limit()));
+    let mut usage = None;
+    let result = thread::scope(|scope| {
+        scope.spawn(|| read_console(serial, &mut *console, &events));
+        scope.spawn(|| read_marks(marks, &events));
+        scope.spawn(|| read_control(messages, &events));
+        let start = Instant::now();
+        let mut said = qmp.execute("cont");
+        while !watch.is_over() {
+            let event = match watch.deadline() {
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(deadline) => inbox.recv_timeout(deadline.saturating_sub(start.elapsed())),
+            };
+            let event = match event {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => Event::Deadline,
+                // We hold a sender ourselves, so this cannot be.
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            for action in watch.step(event, start.elapsed()) {
+                match action {
+                    Action::PowerOff => said = said.and(qmp.execute("system_powerdown")),
+                    Action::Quit => {
+                        usage = Usage::of(qemu.child.id());
+                        said = said.and(qmp.execute("quit"));
+                    }
+                    Action::Kill => drop(qemu.child.kill()),
+                    Action::Show(mark) => {
+                        let task = progress.task(format!("mark {}", mark.name), None);
+                        task.done(format!("{:.3} s", mark.seconds()));
+                    }
+                    Action::Note(text) => progress.note(text),
+                    Action::Warn(text) => progress.warn(text),
+                }
+            }
+        }
+        // Whoever waits for a signal waits no longer.
+        drop(signals);
+        said
+    });
+    let status = qemu.child.wait().or_fail(Id::QemuControl, || "cannot wait for QEMU")?;
+    show_usage(usage, progress);
+    let tail = watch.console_tail();
+    match watch.finish()? {
+        (Some(ending), marks) => Ok((ending, marks, usage)),
+        (None, _) => Err(qemu.ended_by_itself(status, result.err(), &tail)),
+    }
+}
+
+fn show_usage(usage: Option<Usage>, progress: &Progress) {
+    let Some(usage) = usage else { return };
+    progress.task("qemu cpu", None).done(format!("{:.2} s", usage.cpu_seconds));
+    let mib = usage.peak_memory / (1024 * 1024);
+    progress.task("qemu memory", None).done(format!("{mib} MiB"));
+}
+
+/// QEMU as a child which does not outlive this value.
+struct Qemu {
+    child: Child,
+    line: String,
+    stderr: std::path::PathBuf,
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // Both are harmless if it has ended and was waited for.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Qemu {
+    fn failed_to_start(&mut self, error: io::Error) -> Error {
+        drop(self.child.kill());
+        let status = self.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+        self.failure(Id::ToolFailed, &format!("QEMU did not start: {status}")).caused_by(error)
+    }
+
+    fn ended_by_itself(
+        &self,
+        status: std::process::ExitStatus,
+        control: Option<io::Error>,
+        tail: &str,
+    ) -> Error {
+        let error =
+            self.failure(Id::ToolFailed, &format!("QEMU ended by itself with {status}{tail}"));
+        match control {
+            Some(control) => error.caused_by(control),
+            None => error,
+        }
+    }
+
+    fn failure(&self, id: Id, what: &str) -> Error {
+        let stderr = fs::read(&self.stderr).unwrap_or_default();
+        let stderr = String::from_utf8_lossy(&stderr);
+        let said: String = stderr.lines().take(20).map(|line| format!("\n  {line}")).collect();
+        Error::new(id, format!("{what}{said}\n  `{}`", self.line))
+    }
+}
+
+fn start(plan: &Plan, control: UnixStream, scratch: &Path) -> Result<Qemu> {
+    let stderr = scratch.join("stderr");
+    let log = File::create(&stderr).or_fail(Id::Write, || format!("`{}`", stderr.display()))?;
+    let command = Command::new(plan::program()).args(&plan.args).directory(scratch);
+    let line = command.line();
+    let child = command.spawn(|command| {
+        // Ctrl-C on the terminal is for us: its own process group keeps it from QEMU.
+        command.process_group(0);
+        command.stdin(OwnedFd::from(control)).stdout(Stdio::null()).stderr(log);
+    })?;
+    Ok(Qemu { child, line, stderr })
+}
+
+fn listen(path: &Path) -> Result<UnixListener> {
+    UnixListener::bind(path)
+        .or_fail(Id::QemuControl, || format!("cannot listen on `{}`", path.display()))
+        .map_err(|error| error.hint("set `TMPDIR` to a shorter path"))
+}
+
+fn accept(listener: &UnixListener) -> Result<UnixStream> {
+    let stream = listener.accept().or_fail(Id::QemuControl, || "QEMU did not connect")?;
+    Ok(stream.0)
+}
+
+fn console_sink(options: &Options) -> Result<Box<dyn Write + Send>> {
+    match &options.serial {
+        Serial::Terminal if options.json => Ok(Box::new(io::stderr())),
+        Serial::Terminal => Ok(Box::new(io::stdout())),
+        Serial::File(path) => {
+            let file = File::create(path);
+            let file = file.or_fail(Id::Write, || format!("cannot write `{}`", path.display()))?;
+            Ok(Box::new(file))
+        }
+    }
+}
+
+/// Hands bytes to `take` until the other side closes. A stream that breaks has ended too.
+fn read_all(mut stream: UnixStream, mut take: impl FnMut(&[u8])) {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+            Ok(length) => take(&buffer[..length]),
+        }
+    }
+}
+
+fn read_console(stream: UnixStream, sink: &mut dyn Write, events: &Sender<Event>) {
+    let mut open = true;
+    read_all(stream, |bytes| {
+        // An inbox that is gone means that the run is over.
+        drop(events.send(Event::Console(bytes.to_vec())));
+        if open && sink.write_all(bytes).and_then(|()| sink.flush()).is_err() {
+            open = false;
+            drop(events.send(Event::Terminate));
+        }
+    });
+    drop(events.send(Event::ConsoleEnd));
+}
+
+fn read_marks(stream: UnixStream, events: &Sender<Event>) {
+    read_all(stream, |bytes| drop(events.send(Event::Marks(bytes.to_vec()))));
+    drop(events.send(Event::MarksEnd));
+}
+
+fn read_control(mut messages: Messages<UnixStream>, events: &Sender<Event>) {
+    while let Ok(Some(message)) = messages.next() {
+        match message {
+            Message::Shutdown(reason) => drop(events.send(Event::Shutdown(reason))),
+            Message::Refused(why) => drop(events.send(Event::Refused(why))),
+            Message::Greeting | Message::Done | Message::Other => {}
+        }
+    }
+    drop(events.send(Event::ControlEnd));
+}
+
+/// Turns signals into events for as long as it lives.
+struct Signals {
+    ids: Vec<signal_hook::SigId>,
+    streams: Vec<UnixStream>,
+}
+
+impl Signals {
+    fn watch(events: &Sender<Event>) -> Result<Self> {
+        let mut signals = Self { ids: Vec::new(), streams: Vec::new() };
+        let mut add = |numbers: &[i32], event: fn() -> Event| -> io::Result<()> {
+            let (ours, theirs) = UnixStream::pair()?;
+            for &number in numbers {
+                signals.ids.push(pipe::register(number, theirs.try_clone()?)?);
+            }
+            signals.streams.push(ours.try_clone()?);
+            let events = events.clone();
+            // Ends when `drop` shuts the stream down.
+            thread::spawn(move || {
+                read_all(ours, |bytes| {
+                    for _ in bytes {
+                        drop(events.send(event()));
+                    }
+                });
+            });
+            Ok(())
+        };
+        add(&[SIGINT], || Event::Interrupt)
+            .and_then(|()| add(&[SIGTERM, SIGHUP], || Event::Terminate))
+            .or_fail(Id::QemuControl, || "cannot watch for signals")?;
+        Ok(signals)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for &id in &self.ids {
+            unregister(id);
+        }
+        for stream in &self.streams {
+            // It cannot fail on an open socket.
+            drop(stream.shutdown(std::net::Shutdown::Both));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_cannot_be_made_is_an_error_of_the_control_channel() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = listen(&directory.path().join("n".repeat(200))).unwrap_err();
+        assert_eq!(error.id(), Id::QemuControl);
+        assert_eq!(error.hints(), ["set `TMPDIR` to a shorter path"]);
+    }
+}

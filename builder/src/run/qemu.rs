@@ -1,0 +1,124 @@
+//! Which QEMU the host has, and which processor model may be asked of it.
+
+use std::fmt;
+
+use crate::error::{Error, Id, Result};
+use crate::process::Command;
+use crate::run::Accel;
+
+/// The emulator's name in `PATH`.
+pub const PROGRAM: &str = "qemu-system-x86_64";
+
+/// The oldest version whose command line we speak: `-action` came with 6.0.
+pub const LEAST: Version = Version { major: 6, minor: 0 };
+
+/// A version of QEMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// Changes every April.
+    pub major: u16,
+    /// Changes with each release in between.
+    pub minor: u16,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl Version {
+    /// Reads what `qemu-system-x86_64 --version` prints.
+    pub fn parse(output: &str) -> Option<Self> {
+        let (_, rest) = output.lines().next()?.split_once(" version ")?;
+        let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
+        let mut next = || numbers.next()?.parse().ok();
+        Some(Self { major: next()?, minor: next()? })
+    }
+
+    /// Asks the host's QEMU.
+    ///
+    /// # Errors
+    /// [`Id::MissingTool`] without QEMU, [`Id::QemuTooOld`] below [`LEAST`].
+    pub fn of_host() -> Result<Self> {
+        let output = Command::new(PROGRAM).arg("--version").run()?;
+        Self::check(&String::from_utf8_lossy(&output))
+    }
+
+    fn check(output: &str) -> Result<Self> {
+        let first = output.lines().next().unwrap_or_default();
+        let error = |what: String| {
+            Error::new(Id::QemuTooOld, what).hint(format!("install QEMU {LEAST} or later"))
+        };
+        let version = Self::parse(output)
+            .ok_or_else(|| error(format!("cannot find a version of QEMU in `{first}`")))?;
+        if version >= LEAST {
+            return Ok(version);
+        }
+        Err(error(format!("QEMU {version} is too old")))
+    }
+}
+
+/// The processor model to ask for.
+///
+/// Before QEMU 10, several threads that translate `cmpxchg16b` corrupt the flags, and a guest of
+/// Linux 6.12 with more than one processor double-faults: there the instruction is hidden.
+pub fn cpu_model(accel: Accel, version: Version) -> &'static str {
+    match accel {
+        Accel::Kvm => "host",
+        Accel::Tcg if version.major < 10 => "max,cx16=off",
+        Accel::Tcg => "max",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_distributions_print_them() {
+        for (output, want) in [
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright", (7, 2)),
+            ("QEMU emulator version 10.0.2 (qemu-10.0.2-1.fc42)", (10, 0)),
+            ("QEMU emulator version 10.2.50 (v10.1.0-1-gabcdef-dirty)", (10, 2)),
+            ("QEMU emulator version 9.1", (9, 1)),
+        ] {
+            let want = Version { major: want.0, minor: want.1 };
+            assert_eq!(Version::parse(output), Some(want), "{output}");
+        }
+        for output in ["", "QEMU", "QEMU emulator version ", "QEMU emulator version x.y", "\n1.2"] {
+            assert_eq!(Version::parse(output), None, "{output:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_or_unknown_emulator_is_refused() {
+        let error = Version::check("QEMU emulator version 5.2.0 (Debian)\n").unwrap_err();
+        assert_eq!((error.id(), error.chain().as_str()), (Id::QemuTooOld, "QEMU 5.2 is too old"));
+        assert_eq!(error.hints(), ["install QEMU 6.0 or later"]);
+        assert_eq!(Version::check("something else\n").unwrap_err().id(), Id::QemuTooOld);
+    }
+
+    #[test]
+    fn cmpxchg16b_is_hidden_where_its_translation_is_broken() {
+        let v = |major, minor| Version { major, minor };
+        for (accel, version, want) in [
+            (Accel::Tcg, v(7, 2), "max,cx16=off"),
+            (Accel::Tcg, v(9, 2), "max,cx16=off"),
+            (Accel::Tcg, v(10, 0), "max"),
+            (Accel::Tcg, v(11, 1), "max"),
+            (Accel::Kvm, v(7, 2), "host"),
+        ] {
+            assert_eq!(cpu_model(accel, version), want, "{accel:?} {version}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in ".*") {
+            Version::parse(&text);
+        }
+    }
+}

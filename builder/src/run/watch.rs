@@ -1,0 +1,637 @@
+//! When a run is over and how it ended: events in, actions out, no I/O and no clock.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Id, Result};
+use crate::run::Until;
+
+/// How many lines of the console an error repeats.
+const TAIL: usize = 15;
+/// A line longer than this is cut: firmware draws whole screens without a line's end.
+const LONGEST_LINE: usize = 4096;
+
+/// Something happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Bytes of the console.
+    Console(Vec<u8>),
+    /// QEMU has closed the console.
+    ConsoleEnd,
+    /// Bytes of the boot mark port.
+    Marks(Vec<u8>),
+    /// QEMU has closed the boot mark port.
+    MarksEnd,
+    /// The guest is gone; QEMU waits to be ended.
+    Shutdown(String),
+    /// QEMU does not do what it was told.
+    Refused(String),
+    /// QEMU has closed the control channel: it has ended.
+    ControlEnd,
+    /// The user pressed Ctrl-C.
+    Interrupt,
+    /// We are to end at once: by a signal, or because nobody reads the console any more.
+    Terminate,
+    /// The time that [`Watch::deadline`] gave is here.
+    Deadline,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(super) enum Action {
+    /// Press the guest's power button.
+    PowerOff,
+    /// Note what QEMU has cost and end it.
+    Quit,
+    /// End QEMU the hard way.
+    Kill,
+    /// Tell the user that the guest has come this far.
+    Show(Mark),
+    /// Tell the user.
+    Note(String),
+    /// Tell the user that something is odd.
+    Warn(String),
+}
+
+/// A boot mark: the guest has come so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its name, such as `cri-answers`.
+    #[serde(rename = "mark")]
+    pub name: String,
+    /// Nanoseconds of the guest's monotonic clock since its kernel started.
+    pub ns: u64,
+}
+
+impl Mark {
+    fn parse(line: &str) -> Option<Self> {
+        let mark: Self = serde_json::from_str(line).ok()?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+        let good = !mark.name.is_empty() && mark.name.len() <= 64 && mark.name.chars().all(plain);
+        good.then_some(mark)
+    }
+
+    /// Guest time in seconds.
+    pub fn seconds(&self) -> f64 {
+        Duration::from_nanos(self.ns).as_secs_f64()
+    }
+}
+
+/// How a run ended that went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// The guest did what was waited for, and then powered off in order.
+    Reached,
+    /// The guest powered itself off.
+    PoweredOff,
+    /// The user ended it.
+    EndedByUser,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// From the start to the guest's end, or to what is waited for.
+    pub(super) run: Option<Duration>,
+    /// From the power button to the guest's end.
+    pub(super) power_off: Duration,
+    /// From a panic to the reset that follows it.
+    pub(super) panic: Duration,
+    /// From our asking QEMU to end to its end.
+    pub(super) quit: Duration,
+}
+
+impl Limits {
+    /// What a person would allow, with this limit of the run itself.
+    pub(super) fn new(run: Option<Duration>) -> Self {
+        let s = Duration::from_secs;
+        Self { run, power_off: s(120), panic: s(15), quit: s(10) }
+    }
+}
+
+/// Whether a reset ends the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnReset {
+    /// It does.
+    End,
+    /// The guest goes on.
+    Continue,
+}
+
+/// The state of a run.
+#[derive(Debug)]
+pub(super) struct Watch {
+    until: Option<Until>,
+    on_reset: OnReset,
+    limits: Limits,
+    phase: Phase,
+    cause: Option<Cause>,
+    reached: bool,
+    marks: Vec<Mark>,
+    mark_lines: Lines,
+    console: Lines,
+    tail: VecDeque<String>,
+    open: Open,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Running,
+    /// Its kernel has panicked and is about to reset the machine.
+    Panicked(Duration),
+    /// Its power button was pressed.
+    PoweringOff(Duration),
+    /// QEMU was asked to end.
+    Quitting(Duration),
+    Killed,
+}
+
+/// What decided the run; the first one counts.
+#[derive(Debug, PartialEq)]
+enum Cause {
+    PoweredOff,
+    Panic(String),
+    Reset,
+    TimedOut,
+    KeptRunning,
+    User,
+}
+
+/// What QEMU has not closed yet.
+#[derive(Debug)]
+struct Open {
+    console: bool,
+    marks: bool,
+    control: bool,
+}
+
+impl Watch {
+    pub(super) fn new(until: Option<Until>, on_reset: OnReset, limits: Limits) -> Self {
+        Self {
+            until,
+            on_reset,
+            limits,
+            phase: Phase::Running,
+            cause: None,
+            reached: false,
+            marks: Vec::new(),
+            mark_lines: Lines::default(),
+            console: Lines::default(),
+            tail: VecDeque::new(),
+            open: Open { console: true, marks: true, control: true },
+        }
+    }
+
+    /// When [`Event::Deadline`] is due, counted from the start.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Running => self.limits.run,
+            Phase::Panicked(at) => Some(at + self.limits.panic),
+            Phase::PoweringOff(at) => Some(at + self.limits.power_off),
+            Phase::Quitting(at) => Some(at + self.limits.quit),
+            Phase::Killed => None,
+        }
+    }
+
+    /// Whether nothing more can come.
+    pub(super) fn is_over(&self) -> bool {
+        !(self.open.console || self.open.marks || self.open.control)
+    }
+
+    /// Takes in what happened at `now`, counted from the start.
+    pub(super) fn step(&mut self, event: Event, now: Duration) -> Vec<Action> {
+        match event {
+            Event::Console(bytes) => return self.console(&bytes, now),
+            Event::Marks(bytes) => return self.marks(&bytes, now),
+            Event::ConsoleEnd => self.open.console = false,
+            Event::MarksEnd => self.open.marks = false,
+            Event::ControlEnd => self.open.control = false,
+            Event::Refused(why) => return vec![Action::Warn(format!("QEMU refused: {why}"))],
+            Event::Shutdown(reason) => return self.shutdown(&reason, now),
+            Event::Interrupt if matches!(self.phase, Phase::Running) => {
+                self.phase = Phase::PoweringOff(now);
+                let note = "the guest's power button was pressed; Ctrl-C again ends it at once";
+                return vec![Action::PowerOff, Action::Note(note.to_owned())];
+            }
+            Event::Interrupt | Event::Terminate => return self.quit(Cause::User, now),
+            Event::Deadline => return self.too_late(now),
+        }
+        Vec::new()
+    }
+
+    /// What came of it; nothing if QEMU ended by itself.
+    ///
+    /// # Errors
+    /// The guest did not do what it should.
+    pub(super) fn finish(mut self) -> Result<(Option<Ending>, Vec<Mark>)> {
+        if let Some(rest) = self.console.rest() {
+            self.remember(rest);
+        }
+        let ending = match self.cause.take() {
+            Some(Cause::Panic(line)) => {
+                return Err(
+                    self.failure(Id::GuestPanic, format!("the guest's kernel panicked: `{line}`"))
+                );
+            }
+            Some(Cause::Reset) => {
+                return Err(self.failure(Id::GuestReset, "the guest reset itself".to_owned()));
+            }
+            Some(Cause::KeptRunning) => {
+                let seconds = self.limits.power_off.as_secs();
+                let text = format!(
+                    "the guest was still running {seconds} s after its power button was pressed"
+                );
+                return Err(self.failure(Id::GuestKeptRunning, text));
+            }
+            Some(Cause::TimedOut) => {
+                let seconds = self.limits.run.unwrap_or_default().as_secs();
+                let text = match self.until {
+                    Some(until) => {
+                        format!("the guest did not reach `{}` within {seconds} s", until.mark())
+                    }
+                    None => format!("the guest was still running after {seconds} s"),
+                };
+                return Err(self.failure(Id::GuestTimeout, text));
+            }
+            Some(_) if self.reached => Some(Ending::Reached),
+            Some(Cause::PoweredOff) => Some(Ending::PoweredOff),
+            Some(Cause::User) => Some(Ending::EndedByUser),
+            None => None,
+        };
+        if let (Some(_), Some(until), false) = (ending, self.until, self.reached) {
+            let text = format!("the guest ended before it reached `{}`", until.mark());
+            return Err(self.failure(Id::GuestEnded, text));
+        }
+        Ok((ending, self.marks))
+    }
+
+    /// The last lines of the console.
+    pub(super) fn console_tail(&self) -> String {
+        self.tail.iter().map(|line| format!("\n  {line}")).collect()
+    }
+
+    fn failure(&self, id: Id, what: String) -> Error {
+        let last = match self.marks.last() {
+            Some(mark) => format!("; its last mark was `{}` at {:.3} s", mark.name, mark.seconds()),
+            None => "; no mark came".to_owned(),
+        };
+        let tail = self.console_tail();
+        let console = if tail.is_empty() { "; its console is empty".to_owned() } else { tail };
+        Error::new(id, format!("{what}{last}{console}"))
+    }
+
+    fn console(&mut self, bytes: &[u8], now: Duration) -> Vec<Action> {
+        for line in self.console.push(bytes) {
+            let panic = line.contains("Kernel panic - not syncing");
+            // The reset that follows may be told on its own channel before this line is read.
+            let first = matches!(self.cause, None | Some(Cause::Reset));
+            if panic && first && self.on_reset == OnReset::End {
+                self.cause = Some(Cause::Panic(line.clone()));
+                if matches!(self.phase, Phase::Running | Phase::PoweringOff(_)) {
+                    self.phase = Phase::Panicked(now);
+                }
+            }
+            self.remember(line);
+        }
+        Vec::new()
+    }
+
+    fn remember(&mut self, line: String) {
+        if line.is_empty() {
+            return;
+        }
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line);
+    }
+
+    fn marks(&mut self, bytes: &[u8], now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for line in self.mark_lines.push(bytes) {
+            let Some(mark) = Mark::parse(&line) else {
+                actions.push(Action::Warn(format!(
+                    "the guest sent something that is no mark: `{line}`"
+                )));
+                continue;
+            };
+            actions.push(Action::Show(mark.clone()));
+            if self.until.is_some_and(|until| until.mark() == mark.name) && !self.reached {
+                self.reached = true;
+                if matches!(self.phase, Phase::Running) {
+                    self.phase = Phase::PoweringOff(now);
+                    actions.push(Action::PowerOff);
+                }
+            }
+            self.marks.push(mark);
+        }
+        actions
+    }
+
+    fn shutdown(&mut self, reason: &str, now: Duration) -> Vec<Action> {
+        let cause = match reason {
+            "guest-reset" => Cause::Reset,
+            "guest-panic" => Cause::Panic("told by its panic device".to_owned()),
+            "host-qmp-quit" | "host-signal" | "host-ui" | "host-error" => Cause::User,
+            _ => Cause::PoweredOff,
+        };
+        self.quit(cause, now)
+    }
+
+    fn too_late(&mut self, now: Duration) -> Vec<Action> {
+        match self.phase {
+            Phase::Running => self.quit(Cause::TimedOut, now),
+            Phase::PoweringOff(_) => self.quit(Cause::KeptRunning, now),
+            // Its cause is known since it panicked.
+            Phase::Panicked(_) => self.quit(Cause::User, now),
+            Phase::Quitting(_) => {
+                self.phase = Phase::Killed;
+                vec![Action::Kill]
+            }
+            Phase::Killed => Vec::new(),
+        }
+    }
+
+    fn quit(&mut self, cause: Cause, now: Duration) -> Vec<Action> {
+        self.cause.get_or_insert(cause);
+        if matches!(self.phase, Phase::Quitting(_) | Phase::Killed) {
+            return Vec::new();
+        }
+        self.phase = Phase::Quitting(now);
+        vec![Action::Quit]
+    }
+}
+
+/// Cuts a stream of bytes into lines that are fit to be shown.
+#[derive(Debug, Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for &byte in bytes {
+            if byte == b'\n' {
+                lines.push(printable(&std::mem::take(&mut self.0)));
+            } else {
+                self.0.push(byte);
+                if self.0.len() == LONGEST_LINE {
+                    lines.push(printable(&std::mem::take(&mut self.0)));
+                }
+            }
+        }
+        lines
+    }
+
+    /// A last line that nothing ended.
+    fn rest(&mut self) -> Option<String> {
+        let rest = printable(&std::mem::take(&mut self.0));
+        (!rest.is_empty()).then_some(rest)
+    }
+}
+
+/// Text without control characters and without terminal sequences (`ESC [ ... letter`), with which
+/// boot loaders draw.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut chars = text.chars();
+    let mut plain = String::new();
+    while let Some(c) = chars.next() {
+        if c == '\x1b' {
+            if chars.next() == Some('[') {
+                chars.by_ref().find(|c| ('@'..='~').contains(c));
+            }
+        } else if c == '\t' || !c.is_control() {
+            plain.push(c);
+        }
+    }
+    plain.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PANIC: &[u8] = b"[    1.5] Kernel panic - not syncing: no root\r\n";
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn watch(until: Option<Until>) -> Watch {
+        Watch::new(until, OnReset::End, Limits::new(Some(s(100))))
+    }
+
+    fn mark(name: &str, ns: u64) -> Event {
+        Event::Marks(format!("{{\"mark\":\"{name}\",\"ns\":{ns}}}\n").into_bytes())
+    }
+
+    fn shutdown(reason: &str) -> Event {
+        Event::Shutdown(reason.to_owned())
+    }
+
+    fn finish(watch: Watch) -> Result<Option<Ending>> {
+        watch.finish().map(|(ending, _)| ending)
+    }
+
+    #[test]
+    fn what_is_waited_for_presses_the_power_button_and_success_is_an_orderly_end() {
+        let mut watch = watch(Some(Until::Cri));
+        let init = Mark { name: "root-init-start".into(), ns: 1 };
+        let cri = Mark { name: "cri-answers".into(), ns: 2 };
+        assert_eq!(watch.step(mark("root-init-start", 1), s(1)), [Action::Show(init.clone())]);
+        assert_eq!(
+            watch.step(mark("cri-answers", 2), s(2)),
+            [Action::Show(cri.clone()), Action::PowerOff]
+        );
+        assert_eq!(watch.deadline(), Some(s(122)));
+        assert_eq!(watch.step(shutdown("guest-shutdown"), s(3)), [Action::Quit]);
+        assert!(!watch.is_over());
+        for event in [Event::ConsoleEnd, Event::MarksEnd, Event::ControlEnd] {
+            assert_eq!(watch.step(event, s(3)), []);
+        }
+        assert!(watch.is_over());
+        assert_eq!(watch.finish().unwrap(), (Some(Ending::Reached), vec![init, cri]));
+    }
+
+    #[test]
+    fn a_mark_cut_in_two_counts_once_and_one_read_after_the_end_still_counts() {
+        let mut watch = watch(Some(Until::Init));
+        assert_eq!(watch.step(shutdown("guest-shutdown"), s(1)), [Action::Quit]);
+        assert_eq!(watch.step(Event::Marks(b"{\"mark\":\"root-init".to_vec()), s(1)), []);
+        let rest = watch.step(Event::Marks(b"-start\",\"ns\":7}\n".to_vec()), s(1));
+        assert_eq!(rest, [Action::Show(Mark { name: "root-init-start".into(), ns: 7 })]);
+        assert_eq!(finish(watch).unwrap(), Some(Ending::Reached));
+    }
+
+    #[test]
+    fn every_way_to_fail_has_its_own_error() {
+        let c = |text: &[u8]| Event::Console(text.to_vec());
+        for (until, events, id, text) in [
+            (
+                Some(Until::Cri),
+                vec![
+                    mark("root-init-start", 2_500_000_000),
+                    c(b"bye\n"),
+                    shutdown("guest-shutdown"),
+                ],
+                Id::GuestEnded,
+                "the guest ended before it reached `cri-answers`; its last mark was \
+                 `root-init-start` at 2.500 s\n  bye",
+            ),
+            (
+                None,
+                vec![c(b"bad root\n"), shutdown("guest-reset")],
+                Id::GuestReset,
+                "the guest reset itself; no mark came\n  bad root",
+            ),
+            (
+                None,
+                vec![c(PANIC), c(b"trace"), shutdown("guest-reset")],
+                Id::GuestPanic,
+                "the guest's kernel panicked: `[    1.5] Kernel panic - not syncing: no root`; no \
+                 mark came\n  [    1.5] Kernel panic - not syncing: no root\n  trace",
+            ),
+            (
+                None,
+                vec![shutdown("guest-reset"), c(PANIC)],
+                Id::GuestPanic,
+                "the guest's kernel panicked: `[    1.5] Kernel panic - not syncing: no root`; no \
+                 mark came\n  [    1.5] Kernel panic - not syncing: no root",
+            ),
+            (
+                None,
+                vec![c(PANIC), Event::Deadline],
+                Id::GuestPanic,
+                "the guest's kernel panicked: `[    1.5] Kernel panic - not syncing: no root`; no \
+                 mark came\n  [    1.5] Kernel panic - not syncing: no root",
+            ),
+            (
+                Some(Until::Init),
+                vec![Event::Deadline],
+                Id::GuestTimeout,
+                "the guest did not reach `root-init-start` within 100 s; no mark came; its console \
+                 is empty",
+            ),
+            (
+                None,
+                vec![Event::Deadline],
+                Id::GuestTimeout,
+                "the guest was still running after 100 s; no mark came; its console is empty",
+            ),
+            (
+                Some(Until::Init),
+                vec![mark("root-init-start", 1), Event::Deadline],
+                Id::GuestKeptRunning,
+                "the guest was still running 120 s after its power button was pressed; its last \
+                 mark was `root-init-start` at 0.000 s; its console is empty",
+            ),
+            (
+                Some(Until::Init),
+                vec![Event::Terminate],
+                Id::GuestEnded,
+                "the guest ended before it reached `root-init-start`; no mark came; its console is \
+                 empty",
+            ),
+        ] {
+            let mut watch = watch(until);
+            let mut quits = 0;
+            for event in events {
+                let actions = watch.step(event, s(1));
+                quits += actions.iter().filter(|action| **action == Action::Quit).count();
+            }
+            assert_eq!(quits, 1, "{text}");
+            let error = finish(watch).unwrap_err();
+            assert_eq!((error.id(), error.chain().as_str()), (id, text));
+        }
+    }
+
+    #[test]
+    fn ctrl_c_presses_the_power_button_and_a_second_one_ends_it() {
+        let mut first = watch(None);
+        assert_eq!(first.step(Event::Interrupt, s(1))[0], Action::PowerOff);
+        assert_eq!(first.step(shutdown("guest-shutdown"), s(2)), [Action::Quit]);
+        assert_eq!(finish(first).unwrap(), Some(Ending::PoweredOff));
+
+        let mut second = watch(None);
+        second.step(Event::Interrupt, s(1));
+        assert_eq!(second.step(Event::Interrupt, s(2)), [Action::Quit]);
+        assert_eq!(second.step(shutdown("host-qmp-quit"), s(2)), []);
+        assert_eq!(finish(second).unwrap(), Some(Ending::EndedByUser));
+    }
+
+    #[test]
+    fn an_emulator_that_does_not_end_is_killed() {
+        let mut watch = watch(None);
+        watch.step(Event::Terminate, s(5));
+        assert_eq!(watch.deadline(), Some(s(15)));
+        assert_eq!(watch.step(Event::Deadline, s(15)), [Action::Kill]);
+        assert_eq!(watch.deadline(), None);
+    }
+
+    #[test]
+    fn a_panic_is_part_of_life_where_resets_are_allowed() {
+        let mut watch = Watch::new(Some(Until::Init), OnReset::Continue, Limits::new(None));
+        watch.step(Event::Console(PANIC.to_vec()), s(1));
+        assert_eq!(watch.deadline(), None);
+        assert_eq!(watch.step(mark("root-init-start", 9), s(2))[1], Action::PowerOff);
+        watch.step(shutdown("guest-shutdown"), s(3));
+        assert_eq!(finish(watch).unwrap(), Some(Ending::Reached));
+    }
+
+    #[test]
+    fn an_emulator_that_ends_by_itself_is_no_ending_of_the_guest() {
+        let mut watch = watch(None);
+        for event in [Event::ConsoleEnd, Event::MarksEnd, Event::ControlEnd] {
+            watch.step(event, s(1));
+        }
+        assert!(watch.is_over());
+        assert_eq!(finish(watch).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_mark_is_shown_and_forgotten() {
+        let mut watch = watch(None);
+        for line in
+            ["hello\n", "{\"mark\":\"a b\",\"ns\":1}\n", "{\"mark\":\"\",\"ns\":1}\n", "{}\n"]
+        {
+            let actions = watch.step(Event::Marks(line.as_bytes().to_vec()), s(1));
+            assert!(matches!(&actions[..], [Action::Warn(_)]), "{line}: {actions:?}");
+        }
+        watch.step(shutdown("guest-shutdown"), s(1));
+        assert_eq!(watch.finish().unwrap().1, []);
+    }
+
+    #[test]
+    fn drawing_is_taken_out_of_lines() {
+        for (bytes, want) in [
+            (&b"\x1b[2J\x1b[01;01H\x1b[0mBdsDxe: loading\r"[..], "BdsDxe: loading"),
+            (b"a\tb\x07\x00c", "a\tbc"),
+            (b"\xff\xfe", "\u{fffd}\u{fffd}"),
+            (b"cut \x1b[31", "cut"),
+            (b"lone \x1b", "lone"),
+        ] {
+            assert_eq!(printable(bytes), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_of_the_guest_are_taken_in_pieces_of_bounded_length(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..6000), 0..4),
+        ) {
+            let mut watch = watch(Some(Until::Init));
+            for piece in pieces {
+                watch.step(Event::Console(piece.clone()), s(1));
+                watch.step(Event::Marks(piece), s(1));
+                prop_assert!(watch.console.0.len() < LONGEST_LINE);
+                prop_assert!(watch.tail.len() <= TAIL);
+            }
+            drop(watch.finish());
+        }
+    }
+}

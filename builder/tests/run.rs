@@ -1,0 +1,233 @@
+//! Runs tiny guests in QEMU: a few bytes of our own where a kernel would be. They write to the
+//! console, and then power off, reset, hang, or wait for the power button.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use builder::error::{Error, Id};
+use builder::progress::{Mode, Progress};
+use builder::recipe::model::Mib;
+use builder::run::{self, AccelChoice, Ending, Options, Serial, Summary, Timeout, Until};
+
+/// What a guest does after it has written its text.
+#[derive(Clone, Copy)]
+enum Then {
+    PowersOff,
+    Resets,
+    Hangs,
+    WaitsForThePowerButton,
+}
+
+/// A kernel by the Linux boot protocol 2.00 (Documentation/arch/x86/boot.rst) whose real-mode part
+/// is the whole guest. QEMU loads it at 0x90200 and the firmware jumps there.
+fn kernel(text: &str, then: Then) -> Vec<u8> {
+    let mut kernel = vec![0; 4 * 512];
+    kernel[0x1f1] = 1; // sectors of the real-mode part after the first
+    kernel[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    kernel[0x200..0x202].copy_from_slice(&[0xeb, 0x7e]); // jmp 0x280
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel[0x206..0x208].copy_from_slice(&[0x00, 0x02]);
+    kernel[0x211] = 1; // loaded high
+    let mut code = vec![
+        0xfa, // cli
+        0x8c, 0xc8, 0x8e, 0xd8, // ds = cs
+        0xbe, 0x20, 0x01, // si = text
+        0xba, 0xf8, 0x03, // dx = the serial port
+        0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8, // write up to a zero byte
+    ];
+    const POWER_OFF: [u8; 7] = [0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef]; // PM1_CNT: S5
+    code.extend_from_slice(&match then {
+        Then::PowersOff => POWER_OFF.to_vec(),
+        Then::Resets => vec![0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee], // reset control register
+        Then::Hangs => vec![],
+        Then::WaitsForThePowerButton => {
+            let mut code = vec![
+                0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef, // PM1_EN: power button
+                0xba, 0x00, 0x06, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xfa, // until PM1_STS has it
+            ];
+            code.extend_from_slice(&POWER_OFF);
+            code
+        }
+    });
+    code.extend_from_slice(&[0xf4, 0xeb, 0xfd]); // hlt, for ever
+    kernel[0x280..0x280 + code.len()].copy_from_slice(&code);
+    kernel[0x320..0x320 + text.len()].copy_from_slice(text.as_bytes());
+    kernel
+}
+
+/// The start of a disk of ours.
+fn disk() -> Vec<u8> {
+    let mut disk = vec![0; 1024 * 1024];
+    disk[512..520].copy_from_slice(b"EFI PART");
+    for (at, value) in [(72, 2), (80, 128), (84, 128)] {
+        disk[512 + at] = value;
+    }
+    let entries = disk[1024..].chunks_exact_mut(128);
+    for (name, entry) in ["ESP", "META", "ROOT-A", "ROOT-B", "STATE"].iter().zip(entries) {
+        entry[0] = 1;
+        for (unit, pair) in name.encode_utf16().zip(entry[56..].chunks_exact_mut(2)) {
+            pair.copy_from_slice(&unit.to_le_bytes());
+        }
+    }
+    disk
+}
+
+struct Guest(tempfile::TempDir);
+
+impl Guest {
+    fn new(text: &str, then: Then) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("disk.raw", disk()),
+            ("vmlinuz", kernel(text, then)),
+            ("initrd.cpio", vec![0; 512]),
+            ("cmdline", b"panic=5\n".to_vec()),
+        ] {
+            fs::write(directory.path().join(name), content).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options::new(self.0.path());
+        options.direct = true;
+        options.accel = AccelChoice::Tcg;
+        options.memory = Mib(64);
+        options.cpus = 1;
+        options.no_network = true;
+        options.serial = Serial::File(self.console_path());
+        options
+    }
+
+    fn console_path(&self) -> PathBuf {
+        self.0.path().join("console")
+    }
+
+    fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.console_path()).unwrap()).into_owned()
+    }
+}
+
+fn run(options: &Options) -> Result<Summary, Error> {
+    run::run(options, &Progress::new(Mode::None))
+}
+
+fn limit(text: &str) -> Option<Timeout> {
+    Some(text.parse().unwrap())
+}
+
+#[test]
+fn a_guest_that_powers_off_is_a_success_and_what_it_cost_is_known() {
+    let guest = Guest::new("hello\r\n", Then::PowersOff);
+    let summary = run(&guest.options()).unwrap();
+    assert_eq!(summary.ending, Ending::PoweredOff);
+    let usage = summary.usage.unwrap();
+    assert!(usage.cpu_seconds > 0.0, "{usage:?}");
+    assert!(usage.peak_memory > 8 * 1024 * 1024, "{usage:?}");
+    assert!(guest.console().ends_with("hello\r\n"), "{:?}", guest.console());
+}
+
+#[test]
+fn a_reset_ends_the_run_and_the_error_shows_the_console() {
+    let guest = Guest::new("the root is damaged\r\n", Then::Resets);
+    let error = run(&guest.options()).unwrap_err();
+    assert_eq!(error.id(), Id::GuestReset);
+    assert!(error.chain().ends_with("\n  the root is damaged"), "{}", error.chain());
+}
+
+#[test]
+fn a_panic_is_named_even_if_a_reset_follows_at_once() {
+    let guest = Guest::new("Kernel panic - not syncing: oh\r\n", Then::Resets);
+    let error = run(&guest.options()).unwrap_err();
+    assert_eq!(error.id(), Id::GuestPanic);
+    assert!(error.chain().contains("panicked: `Kernel panic - not syncing: oh`"), "{error}");
+}
+
+#[test]
+fn a_guest_that_hangs_is_ended_when_its_time_is_over() {
+    let guest = Guest::new("waiting for a root\r\n", Then::Hangs);
+    let mut options = guest.options();
+    options.until = Some(Until::Init);
+    options.timeout = limit("1s");
+    let error = run(&options).unwrap_err();
+    assert_eq!(error.id(), Id::GuestTimeout);
+    let want = "did not reach `root-init-start` within 1 s; no mark came";
+    assert!(error.chain().contains(want), "{}", error.chain());
+}
+
+#[test]
+fn a_guest_that_ends_before_what_is_waited_for_is_a_failure() {
+    let guest = Guest::new("done already\r\n", Then::PowersOff);
+    let mut options = guest.options();
+    options.until = Some(Until::Cri);
+    let error = run(&options).unwrap_err();
+    assert_eq!(error.id(), Id::GuestEnded);
+    assert!(error.chain().ends_with("\n  done already"), "{}", error.chain());
+}
+
+#[test]
+fn the_image_is_never_written_and_a_kept_disk_appears_beside_it() {
+    let guest = Guest::new("x", Then::PowersOff);
+    let mut options = guest.options();
+    options.disk = Some(guest.0.path().join("kept"));
+    options.disk_size = Some(Mib(16));
+    run(&options).unwrap();
+    assert_eq!(fs::read(guest.0.path().join("disk.raw")).unwrap(), disk());
+    assert!(fs::read(guest.0.path().join("kept")).unwrap().starts_with(b"QFI\xfb"));
+}
+
+#[test]
+fn a_port_that_is_taken_stops_qemu_with_its_own_words() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let guest = Guest::new("x", Then::PowersOff);
+    let mut options = guest.options();
+    options.no_network = false;
+    options.forward = vec![format!("{port}:80").parse().unwrap()];
+    let error = run(&options).unwrap_err();
+    assert_eq!(error.id(), Id::ToolFailed);
+    assert!(error.chain().contains("QEMU did not start"), "{}", error.chain());
+    assert!(error.chain().contains(&format!("hostfwd=tcp:127.0.0.1:{port}")), "{}", error.chain());
+}
+
+#[test]
+fn what_is_not_ours_is_not_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("disk.raw");
+    fs::write(&file, vec![0; 65536]).unwrap();
+    assert_eq!(run(&Options::new(&file)).unwrap_err().id(), Id::NotAnImage);
+    assert_eq!(run(&Options::new(Path::new("/no/such/image"))).unwrap_err().id(), Id::Read);
+}
+
+/// Alone in sending a signal to this process, which every run under way takes for itself: so it is
+/// the child of a test process of its own.
+#[test]
+fn ctrl_c_presses_the_power_button() {
+    if std::env::var_os("ORLOP_TEST_INTERRUPT").is_none() {
+        let exe = std::env::current_exe().unwrap();
+        builder::process::Command::new(exe)
+            .args(["--exact", "ctrl_c_presses_the_power_button", "--nocapture"])
+            .env("ORLOP_TEST_INTERRUPT", "1")
+            .run()
+            .unwrap();
+        return;
+    }
+    let guest = Guest::new("press\n", Then::WaitsForThePowerButton);
+    let fifo = guest.console_path();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+        .unwrap();
+    let reader = std::thread::spawn(move || {
+        let console = std::io::BufReader::new(fs::File::open(fifo).unwrap());
+        for line in std::io::BufRead::lines(console) {
+            if line.unwrap().contains("press") {
+                let ourselves = rustix::process::getpid();
+                rustix::process::kill_process(ourselves, rustix::process::Signal::INT).unwrap();
+            }
+        }
+    });
+    let mut options = guest.options();
+    options.timeout = limit("60s");
+    let summary = run(&options).unwrap();
+    reader.join().unwrap();
+    assert_eq!(summary.ending, Ending::PoweredOff);
+}
