@@ -1,0 +1,765 @@
+//! Which packages the root needs: the closure of what the recipe names over `Pre-Depends` and
+//! `Depends`. Pure: the same records and wishes give the same result.
+//!
+//! Within one snapshot of one release the highest version of each package is right, so there is
+//! nothing to search: no version is ever taken back. `Recommends` and `Conflicts` are not looked
+//! at; two packages with one path are found when the tree is composed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use formats::deb::{Alternative, Dependency, Version, parse_dependencies};
+
+use super::index::{ARCHITECTURE, Record};
+use crate::error::{Context as _, Error, Id, Result};
+use crate::lock::model::{Package, Role};
+
+/// In `required_by`: the recipe itself.
+pub const RECIPE: &str = "recipe";
+
+/// How many names an error suggests.
+const SUGGESTIONS: usize = 3;
+
+/// What the recipe asks for.
+#[derive(Debug, Clone)]
+pub struct Wishes<'a> {
+    /// Packages of the root.
+    pub packages: &'a BTreeSet<String>,
+    /// Packages that are taken without their dependencies.
+    pub tools: &'a BTreeSet<String>,
+    /// The kernel's package or meta-package.
+    pub kernel: &'a str,
+    /// Packages that are left out, with the reason.
+    pub exclude: &'a BTreeMap<String, String>,
+}
+
+/// What it comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// Sorted by name.
+    pub packages: Vec<Package>,
+    /// What is worth a look.
+    pub warnings: Vec<String>,
+}
+
+/// All packages of all suites: of each name the highest version.
+#[derive(Debug)]
+pub struct Archive {
+    records: BTreeMap<String, Record>,
+    // By virtual name: who provides it, and as which version.
+    providers: BTreeMap<String, BTreeMap<String, Option<Version>>>,
+}
+
+impl Archive {
+    /// Of two records with one name and version the first is taken.
+    ///
+    /// # Errors
+    /// [`Id::BadArchiveData`] if a `Provides` cannot be understood.
+    pub fn new(records: impl IntoIterator<Item = Record>) -> Result<Self> {
+        let mut highest: BTreeMap<String, Record> = BTreeMap::new();
+        for record in records {
+            match highest.get_mut(&record.name) {
+                Some(other) if other.version >= record.version => {}
+                Some(other) => *other = record,
+                None => drop(highest.insert(record.name.clone(), record)),
+            }
+        }
+        let mut providers: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
+        for record in highest.values().filter(|record| !record.provides.is_empty()) {
+            let provided = parse_dependencies(&record.provides)
+                .or_fail(Id::BadArchiveData, || {
+                    format!("cannot understand what package `{}` provides", record.name)
+                })?;
+            for alternative in provided.into_iter().flat_map(|part| part.alternatives) {
+                let version = alternative.constraint.map(|constraint| constraint.version);
+                let by_name = providers.entry(alternative.name).or_default();
+                by_name.insert(record.name.clone(), version);
+            }
+        }
+        Ok(Self { records: highest, providers })
+    }
+
+    /// How many packages there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Packages that satisfy `wanted`, the one of that name first.
+    fn candidates<'a, 'b>(
+        &'a self,
+        wanted: &'b Alternative,
+    ) -> impl Iterator<Item = &'a Record> + use<'a, 'b> {
+        let allows = |version: Option<&Version>| match (&wanted.constraint, version) {
+            (None, _) => true,
+            (Some(constraint), Some(version)) => constraint.allows(version),
+            // Policy 7.5: what is provided without a version satisfies no bound.
+            (Some(_), None) => false,
+        };
+        let own =
+            self.records.get(&wanted.name).filter(move |record| allows(Some(&record.version)));
+        let provided = self.providers.get(&wanted.name).into_iter().flatten();
+        let provided = provided.filter(move |(_, version)| allows(version.as_ref()));
+        own.into_iter().chain(provided.filter_map(|(name, _)| self.records.get(name)))
+    }
+
+    /// Why nothing satisfies `wanted`.
+    fn lack(&self, wanted: &Alternative) -> String {
+        let name = &wanted.name;
+        if let Some(record) = self.records.get(name) {
+            return format!("only {} is available", record.version);
+        }
+        match self.providers.get(name).map(|by_name| by_name.keys().cloned().collect::<Vec<_>>()) {
+            Some(names) => format!("`{}` provides it in no such version", names.join("`, `")),
+            None => "no suite has it".to_owned(),
+        }
+    }
+
+    /// The package that the recipe names.
+    fn named(&self, name: &str) -> Result<&Record> {
+        if let Some(record) = self.records.get(name) {
+            return Ok(record);
+        }
+        let error = Error::new(Id::UnknownPackage, format!("no suite has a package `{name}`"));
+        if let Some(by_name) = self.providers.get(name) {
+            let names: Vec<_> = by_name.keys().map(|name| format!("`{name}`")).collect();
+            return Err(error.hint(format!("it is virtual: name one of {}", names.join(", "))));
+        }
+        let mut near: Vec<_> = self
+            .records
+            .keys()
+            .map(|other| (strsim::jaro_winkler(name, other), other))
+            .filter(|(likeness, _)| *likeness > 0.85)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        let near: Vec<_> =
+            near.iter().take(SUGGESTIONS).map(|(_, name)| format!("`{name}`")).collect();
+        Err(if near.is_empty() {
+            error.hint("look whether its suite and component are in the recipe")
+        } else {
+            error.hint(format!("did you mean {}?", near.join(" or ")))
+        })
+    }
+}
+
+/// Closes the list of packages.
+///
+/// # Errors
+/// [`Id::UnknownPackage`], [`Id::ExcludedPackage`], [`Id::Unsatisfiable`], [`Id::BadArchiveData`].
+pub fn resolve(archive: &Archive, wishes: &Wishes<'_>) -> Result<Resolution> {
+    let named = wishes.packages.iter().chain(wishes.tools).map(String::as_str);
+    for name in named.chain([wishes.kernel]) {
+        if let Some(reason) = wishes.exclude.get(name) {
+            let message = format!("the recipe asks for package `{name}` and excludes it");
+            return Err(Error::new(Id::ExcludedPackage, message)
+                .hint(format!("`exclude` gives this reason: {reason}")));
+        }
+    }
+    let mut closure = Closure {
+        archive,
+        exclude: wishes.exclude,
+        chosen: BTreeMap::new(),
+        plain: VecDeque::new(),
+        open: VecDeque::new(),
+        cut: BTreeSet::new(),
+        warnings: Vec::new(),
+    };
+    for name in wishes.packages {
+        closure.choose(archive.named(name)?, RECIPE)?;
+    }
+    closure.settle_all()?;
+    let mut packages = closure.packages();
+    for (record, requirer) in kernel(archive, wishes.kernel)? {
+        let package = packages.entry(record.name.clone());
+        let package = package.or_insert_with(|| locked(record, Role::Kernel, BTreeSet::new()));
+        package.role = Role::Kernel;
+        package.required_by.insert(requirer);
+    }
+    for name in wishes.tools {
+        let record = archive.named(name)?;
+        let package = packages.entry(name.clone());
+        let package = package.or_insert_with(|| locked(record, Role::Tool, BTreeSet::new()));
+        package.required_by.insert(RECIPE.to_owned());
+    }
+    let mut warnings = closure.warnings;
+    for name in wishes.exclude.keys().filter(|name| !closure.cut.contains(name.as_str())) {
+        warnings.push(format!("`exclude` names `{name}`, but nothing that is taken needs it"));
+    }
+    Ok(Resolution { packages: packages.into_values().collect(), warnings })
+}
+
+fn locked(record: &Record, role: Role, required_by: BTreeSet<String>) -> Package {
+    Package {
+        name: record.name.clone(),
+        version: record.version.to_string(),
+        architecture: record.architecture.clone(),
+        source: record.source.clone(),
+        suite: record.suite.to_string(),
+        path: record.path.clone(),
+        blob: record.blob,
+        role,
+        required_by,
+    }
+}
+
+/// The kernel's real packages, each with who requires it.
+///
+/// A meta-package holds nothing but documentation: it is followed and not taken. Nor is what a
+/// kernel depends on (kmod, linux-base, initramfs-tools): its maintainer scripts need that, and we
+/// run none. But later kernels keep their modules in packages of their own: these come along.
+fn kernel<'a>(archive: &'a Archive, name: &str) -> Result<Vec<(&'a Record, String)>> {
+    let mut record = archive.named(name)?;
+    let mut requirer = RECIPE.to_owned();
+    let mut chain = vec![RECIPE.to_owned(), record.name.clone()];
+    // A meta-package of a meta-package occurs; more would be a circle.
+    for _ in 0..4 {
+        let Some(next) = dependency_on(archive, record, "linux-image-", &chain)? else { break };
+        requirer.clone_from(&record.name);
+        record = next;
+        chain.push(record.name.clone());
+    }
+    let mut all = vec![(record, requirer)];
+    while let Some(modules) = dependency_on(archive, record, "linux-modules-", &chain)?
+        && all.iter().all(|(known, _)| known.name != modules.name)
+    {
+        all.push((modules, record.name.clone()));
+        record = modules;
+    }
+    Ok(all)
+}
+
+/// The package whose name begins so and on which `record` depends, if there is one.
+fn dependency_on<'a>(
+    archive: &'a Archive,
+    record: &Record,
+    prefix: &str,
+    chain: &[String],
+) -> Result<Option<&'a Record>> {
+    for part in dependencies(record)? {
+        let Some(wanted) = part.alternatives.iter().find(|wanted| wanted.name.starts_with(prefix))
+        else {
+            continue;
+        };
+        let own = archive.records.get(&wanted.name).filter(|found| {
+            wanted.constraint.as_ref().is_none_or(|constraint| constraint.allows(&found.version))
+        });
+        return own.map(Some).ok_or_else(|| unsatisfiable(archive, chain, &part));
+    }
+    Ok(None)
+}
+
+fn dependencies(record: &Record) -> Result<Vec<Dependency>> {
+    let mut parts = parse_dependencies(&record.depends).or_fail(Id::BadArchiveData, || {
+        format!("cannot understand what package `{}` depends on", record.name)
+    })?;
+    for part in &mut parts {
+        part.alternatives.retain(|alternative| alternative.applies_to(ARCHITECTURE));
+    }
+    // A part of which nothing is meant for us asks for nothing.
+    parts.retain(|part| !part.alternatives.is_empty());
+    Ok(parts)
+}
+
+fn unsatisfiable(archive: &Archive, chain: &[String], part: &Dependency) -> Error {
+    let lacks: Vec<_> = match part.alternatives.as_slice() {
+        [only] => vec![archive.lack(only)],
+        several => several.iter().map(|one| format!("`{one}`: {}", archive.lack(one))).collect(),
+    };
+    let chain = chain.join(" -> ");
+    let message =
+        format!("cannot close the list of packages: {chain} -> {part}: {}", lacks.join("; "));
+    Error::new(Id::Unsatisfiable, message)
+        .hint("add the suite that has it, or leave it out with `exclude`")
+}
+
+struct Closure<'a> {
+    archive: &'a Archive,
+    exclude: &'a BTreeMap<String, String>,
+    chosen: BTreeMap<&'a str, Chosen<'a>>,
+    // What asks for one package only, and what leaves a choice: the second comes later, when it
+    // is likely that one of its alternatives was chosen for another reason.
+    plain: VecDeque<(&'a str, Dependency)>,
+    open: VecDeque<(&'a str, Dependency)>,
+    cut: BTreeSet<&'a str>,
+    warnings: Vec<String>,
+}
+
+struct Chosen<'a> {
+    record: &'a Record,
+    // Who asked first: the way back to the recipe.
+    first: &'a str,
+    required_by: BTreeSet<String>,
+}
+
+/// What becomes of a dependency.
+enum Settled<'a> {
+    Take(&'a Record),
+    Cut(&'a str),
+    Lack,
+}
+
+impl<'a> Closure<'a> {
+    fn choose(&mut self, record: &'a Record, requirer: &'a str) -> Result<()> {
+        if let Some(chosen) = self.chosen.get_mut(record.name.as_str()) {
+            chosen.required_by.insert(requirer.to_owned());
+            return Ok(());
+        }
+        let required_by = BTreeSet::from([requirer.to_owned()]);
+        self.chosen.insert(&record.name, Chosen { record, first: requirer, required_by });
+        for part in dependencies(record)? {
+            let plain = part.alternatives.len() == 1
+                && self.archive.records.contains_key(&part.alternatives[0].name);
+            let queue = if plain { &mut self.plain } else { &mut self.open };
+            queue.push_back((&record.name, part));
+        }
+        Ok(())
+    }
+
+    fn settle_all(&mut self) -> Result<()> {
+        while let Some((requirer, part)) = self.plain.pop_front().or_else(|| self.open.pop_front())
+        {
+            match self.settle(requirer, &part) {
+                Settled::Take(record) => self.choose(record, requirer)?,
+                Settled::Cut(name) => drop(self.cut.insert(name)),
+                Settled::Lack => {
+                    return Err(unsatisfiable(self.archive, &self.way_to(requirer), &part));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is chosen already is preferred; else the first alternative that can be had. An
+    /// excluded package counts as one that can be had, so leaving it out pulls in no other.
+    fn settle(&mut self, requirer: &str, part: &Dependency) -> Settled<'a> {
+        let is_chosen = |record: &&Record| self.chosen.contains_key(record.name.as_str());
+        let mut alternatives = part.alternatives.iter();
+        if let Some(record) =
+            alternatives.find_map(|wanted| self.archive.candidates(wanted).find(is_chosen))
+        {
+            return Settled::Take(record);
+        }
+        for wanted in &part.alternatives {
+            let candidates: Vec<_> = self.archive.candidates(wanted).collect();
+            let names = || candidates.iter().map(|record| &record.name);
+            let mut excluded = std::iter::once(&wanted.name).chain(names());
+            if let Some((name, _)) = excluded.find_map(|name| self.exclude.get_key_value(name)) {
+                return Settled::Cut(name);
+            }
+            let Some(&record) = candidates.first() else { continue };
+            if candidates.len() > 1 && record.name != wanted.name {
+                let names: Vec<_> = names().map(|name| format!("`{name}`")).collect();
+                self.warnings.push(format!(
+                    "`{requirer}` needs `{wanted}`, which several packages provide: of {} the \
+                     first was taken; name the one you want in `packages`",
+                    names.join(", ")
+                ));
+            }
+            return Settled::Take(record);
+        }
+        Settled::Lack
+    }
+
+    /// From the recipe to this package, by who asked first.
+    fn way_to(&self, name: &str) -> Vec<String> {
+        let mut way = vec![name.to_owned()];
+        let mut at = self.chosen.get(name);
+        while let Some(chosen) = at {
+            way.push(chosen.first.to_owned());
+            at = self.chosen.get(chosen.first);
+        }
+        way.reverse();
+        way
+    }
+
+    fn packages(&self) -> BTreeMap<String, Package> {
+        let package =
+            |chosen: &Chosen<'_>| locked(chosen.record, Role::Root, chosen.required_by.clone());
+        self.chosen.iter().map(|(name, chosen)| ((*name).to_owned(), package(chosen))).collect()
+    }
+}
+
+/// Why a package is in the lock: for everyone who requires it, the shortest chain from the recipe,
+/// each ending with `name`. Empty if it is not in the lock.
+pub fn why(packages: &[Package], name: &str) -> Vec<Vec<String>> {
+    let by_name: BTreeMap<_, _> =
+        packages.iter().map(|package| (package.name.as_str(), package)).collect();
+    let Some(package) = by_name.get(name) else { return Vec::new() };
+    let chain = |requirer: &String| {
+        let mut seen = BTreeSet::from([name, requirer.as_str()]);
+        let mut queue = VecDeque::from([vec![name, requirer.as_str()]]);
+        while let Some(way) = queue.pop_front() {
+            let last = *way.last()?;
+            let Some(package) = by_name.get(last) else {
+                // The recipe, or a meta-package that the recipe names.
+                let end = if last == RECIPE { None } else { Some(RECIPE) };
+                let way = way.into_iter().chain(end).rev().map(str::to_owned);
+                return Some(way.collect::<Vec<_>>());
+            };
+            for next in &package.required_by {
+                if seen.insert(next) {
+                    queue.push_back(way.iter().copied().chain([next.as_str()]).collect());
+                }
+            }
+        }
+        // Only reached by way of `name` itself.
+        None
+    };
+    package.required_by.iter().filter_map(chain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use formats::digest::Sha256;
+    use formats::tree::Blob;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One line a package: name, version, then `key: value` with bars between them.
+    fn archive(lines: &[&str]) -> Archive {
+        Archive::new(lines.iter().map(|line| record("trixie", line))).unwrap()
+    }
+
+    fn record(suite: &str, line: &str) -> Record {
+        let mut parts = line.split(" ; ");
+        let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
+        let fields: BTreeMap<_, _> = parts.map(|part| part.split_once(": ").unwrap()).collect();
+        let field = |name| fields.get(name).copied().unwrap_or_default().to_owned();
+        Record {
+            name: name.to_owned(),
+            version: version.parse().unwrap(),
+            architecture: "amd64".to_owned(),
+            source: name.to_owned(),
+            suite: Rc::from(suite),
+            path: format!("pool/{suite}/{name}.deb"),
+            blob: Blob { sha256: Sha256::of(line), size: 1 },
+            depends: field("depends"),
+            provides: field("provides"),
+        }
+    }
+
+    /// Calls the resolver and shows what comes of it as text: one line a package, then warnings.
+    fn check(lines: &[&str], wish: &str) -> String {
+        match run(&archive(lines), wish) {
+            Ok(resolution) => {
+                let package = |package: &Package| {
+                    let by = package.required_by.iter().cloned().collect::<Vec<_>>().join(" ");
+                    format!("{} {} {:?} <- {by}", package.name, package.version, package.role)
+                };
+                let packages = resolution.packages.iter().map(package);
+                let warnings = resolution.warnings.iter().map(|text| format!("warning: {text}"));
+                packages.chain(warnings).collect::<Vec<_>>().join("\n")
+            }
+            Err(error) => {
+                let code = error.id().code();
+                format!("{code} {}\nhint: {}", error.chain(), error.hints().join("; "))
+            }
+        }
+    }
+
+    /// Words are packages; `+tool`, `-exclude`, `=kernel`. Without a kernel, `k` is one.
+    fn run(archive: &Archive, wish: &str) -> Result<Resolution> {
+        let of = |prefix: char| {
+            let words = wish.split(' ').filter_map(move |word| word.strip_prefix(prefix));
+            words.map(str::to_owned)
+        };
+        let plain = |word: &&str| !word.is_empty() && !word.starts_with(['+', '-', '=']);
+        let wishes = Wishes {
+            packages: &wish.split(' ').filter(plain).map(str::to_owned).collect(),
+            tools: &of('+').collect(),
+            kernel: &of('=').next().unwrap_or("k".to_owned()),
+            exclude: &of('-').map(|name| (name, "because".to_owned())).collect(),
+        };
+        resolve(archive, &wishes)
+    }
+
+    const K: &str = "k 6";
+    const K_LOCKED: &str = "k 6 Kernel <- recipe";
+
+    #[test]
+    fn the_closure_follows_depends_over_circles_and_says_who_required_what() {
+        let lines = [K, "a 1 ; depends: b, c (>= 2)", "b 1 ; depends: a, c", "c 2", "d 1"];
+        assert_eq!(
+            check(&lines, "a"),
+            format!("a 1 Root <- b recipe\nb 1 Root <- a\nc 2 Root <- a b\n{K_LOCKED}")
+        );
+    }
+
+    #[test]
+    fn the_highest_version_of_all_suites_is_taken_and_of_equal_ones_the_first() {
+        let records = [
+            record("trixie", "a 1.9"),
+            record("trixie-security", "a 1.10"),
+            record("trixie-updates", "a 1.10"),
+            record("trixie", K),
+        ];
+        let resolution = run(&Archive::new(records).unwrap(), "a").unwrap();
+        assert_eq!(resolution.packages[0].suite, "trixie-security");
+        assert_eq!(resolution.packages[0].version, "1.10");
+    }
+
+    #[test]
+    fn of_alternatives_the_chosen_one_is_preferred_then_the_first_that_can_be_had() {
+        for (depends, wish, taken) in [
+            ("x | y", "a", "x"),
+            ("y | x", "a", "y"),
+            ("nothing | y", "a", "y"),
+            ("x (>= 2) | y", "a", "y"),
+            ("x [i386] | y", "a", "y"),
+            ("x:i386 | y", "a", "y"),
+            ("x | y", "a b", "y"),
+            ("v", "a", "p"),
+            ("v | y", "a b", "y"),
+        ] {
+            let a = format!("a 1 ; depends: {depends}");
+            let lines =
+                [K, &a, "b 1 ; depends: c", "c 1 ; depends: y", "x 1", "y 1", "p 1 ; provides: v"];
+            let resolution = run(&archive(&lines), wish).unwrap();
+            let of_a = |package: &&Package| package.required_by.contains("a");
+            let names: Vec<_> =
+                resolution.packages.iter().filter(of_a).map(|package| &package.name).collect();
+            assert_eq!(names, [taken], "{depends}, {wish}");
+        }
+    }
+
+    #[test]
+    fn a_virtual_package_satisfies_a_bound_only_with_a_version() {
+        for (wanted, provides, satisfied) in [
+            ("v", "v", true),
+            ("v", "w, v (= 1)", true),
+            ("v (>= 1)", "v", false),
+            ("v (>= 1)", "v (= 1)", true),
+            ("v (>= 2)", "v (= 1)", false),
+        ] {
+            let lines = [
+                K.to_owned(),
+                format!("a 1 ; depends: {wanted}"),
+                format!("p 1 ; provides: {provides}"),
+            ];
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            let result = run(&archive(&lines), "a");
+            assert_eq!(result.is_ok(), satisfied, "{wanted} by {provides}");
+        }
+    }
+
+    #[test]
+    fn several_providers_are_a_warning_unless_one_is_chosen() {
+        let lines = [K, "a 1 ; depends: v", "p 1 ; provides: v", "q 1 ; provides: v"];
+        assert_eq!(
+            check(&lines, "a"),
+            format!(
+                "a 1 Root <- recipe\n{K_LOCKED}\np 1 Root <- a\n\
+                 warning: `a` needs `v`, which several packages provide: of `p`, `q` the first \
+                 was taken; name the one you want in `packages`"
+            )
+        );
+        assert_eq!(
+            check(&lines, "a q"),
+            format!("a 1 Root <- recipe\n{K_LOCKED}\nq 1 Root <- a recipe")
+        );
+    }
+
+    #[test]
+    fn excluded_packages_and_what_only_they_need_are_left_out() {
+        let lines = [
+            K,
+            "a 1 ; depends: b, e | f, v",
+            "b 1 ; depends: c",
+            "c 1",
+            "e 1",
+            "f 1",
+            "g 1 ; provides: v",
+            "h 1 ; provides: v",
+        ];
+        // Leaving out `e` must not pull in `f`, nor leaving out `g` pull in `h`.
+        assert_eq!(check(&lines, "a -b -e -g"), format!("a 1 Root <- recipe\n{K_LOCKED}"));
+    }
+
+    #[test]
+    fn an_exclude_that_cut_nothing_is_a_warning() {
+        assert_eq!(
+            check(&[K, "a 1 ; depends: b", "b 1"], "a -c"),
+            format!(
+                "a 1 Root <- recipe\nb 1 Root <- a\n{K_LOCKED}\n\
+                 warning: `exclude` names `c`, but nothing that is taken needs it"
+            )
+        );
+    }
+
+    #[test]
+    fn a_package_that_is_asked_for_cannot_be_excluded() {
+        for wish in ["a -a", "+a -a", "=a -a"] {
+            assert_eq!(
+                check(&[K, "a 1"], wish),
+                "E0412 the recipe asks for package `a` and excludes it\n\
+                 hint: `exclude` gives this reason: because"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_package_suggests_near_names() {
+        let lines = [K, "containerd 1", "runc 1", "p 1 ; provides: v"];
+        for (wish, text) in [
+            (
+                "contained",
+                "E0410 no suite has a package `contained`\nhint: did you mean `containerd`?",
+            ),
+            (
+                "+contained",
+                "E0410 no suite has a package `contained`\nhint: did you mean `containerd`?",
+            ),
+            ("v", "E0410 no suite has a package `v`\nhint: it is virtual: name one of `p`"),
+            (
+                "=zzz",
+                "E0410 no suite has a package `zzz`\n\
+                 hint: look whether its suite and component are in the recipe",
+            ),
+        ] {
+            assert_eq!(check(&lines, wish), text);
+        }
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_closed_shows_the_whole_chain() {
+        let hint = "\nhint: add the suite that has it, or leave it out with `exclude`";
+        for (depends, text) in [
+            ("libseccomp2 (>= 9)", "libseccomp2 (>= 9): only 2.6.0 is available"),
+            ("nothing", "nothing: no suite has it"),
+            ("v (>= 2)", "v (>= 2): `p` provides it in no such version"),
+            (
+                "nothing | libseccomp2 (<< 2)",
+                "nothing | libseccomp2 (<< 2): `nothing`: no suite has it; \
+                 `libseccomp2 (<< 2)`: only 2.6.0 is available",
+            ),
+        ] {
+            let runc = format!("runc 1 ; depends: {depends}");
+            let lines = [
+                K,
+                "containerd 2 ; depends: runc",
+                &runc,
+                "libseccomp2 2.6.0",
+                "p 1 ; provides: v (= 1)",
+            ];
+            assert_eq!(
+                check(&lines, "containerd"),
+                format!(
+                    "E0411 cannot close the list of packages: \
+                     recipe -> containerd -> runc -> {text}{hint}"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn relations_that_cannot_be_understood_are_named_with_their_package() {
+        let error = run(&archive(&[K, "a 1 ; depends: b c"]), "a").unwrap_err();
+        assert_eq!(error.id(), Id::BadArchiveData);
+        assert_eq!(
+            error.chain(),
+            "cannot understand what package `a` depends on: `b c` is not a relation to a package"
+        );
+        let error = Archive::new([record("trixie", "a 1 ; provides: b c")]).unwrap_err();
+        assert_eq!(error.id(), Id::BadArchiveData);
+    }
+
+    #[test]
+    fn tools_come_without_their_dependencies() {
+        let lines = [K, "a 1", "tool 1 ; depends: nothing"];
+        assert_eq!(
+            check(&lines, "a +tool +a"),
+            format!("a 1 Root <- recipe\n{K_LOCKED}\ntool 1 Tool <- recipe")
+        );
+    }
+
+    #[test]
+    fn of_a_kernel_meta_package_only_the_real_kernel_comes() {
+        let lines = [
+            "linux-image-cloud-amd64 6.12.1 ; depends: linux-image-6.12.1-cloud-amd64 (= 6.12.1)",
+            "linux-image-6.12.1-cloud-amd64 6.12.1 ; depends: kmod, linux-base (>= 4.3), initramfs-tools",
+            "kmod 1",
+        ];
+        let kernel = "linux-image-6.12.1-cloud-amd64 6.12.1 Kernel <- linux-image-cloud-amd64";
+        assert_eq!(check(&lines, "=linux-image-cloud-amd64"), kernel);
+        assert_eq!(
+            check(&lines, "=linux-image-6.12.1-cloud-amd64"),
+            "linux-image-6.12.1-cloud-amd64 6.12.1 Kernel <- recipe"
+        );
+        assert_eq!(
+            check(&lines[..1], "=linux-image-cloud-amd64"),
+            "E0411 cannot close the list of packages: recipe -> linux-image-cloud-amd64 -> \
+             linux-image-6.12.1-cloud-amd64 (= 6.12.1): no suite has it\n\
+             hint: add the suite that has it, or leave it out with `exclude`"
+        );
+    }
+
+    #[test]
+    fn modules_in_a_package_of_their_own_come_with_the_kernel() {
+        let lines = [
+            "linux-image-7 7 ; depends: kmod, linux-modules-7 (= 7)",
+            "linux-modules-7 7 ; depends: linux-image-7",
+        ];
+        assert_eq!(
+            check(&lines, "=linux-image-7"),
+            "linux-image-7 7 Kernel <- recipe\nlinux-modules-7 7 Kernel <- linux-image-7"
+        );
+    }
+
+    #[test]
+    fn why_gives_the_shortest_chain_for_everyone_who_requires_it() {
+        let lines = [
+            "meta 6 ; depends: linux-image-6",
+            "linux-image-6 6",
+            "a 1 ; depends: b, libc6",
+            "b 1 ; depends: libc6",
+            "libc6 2 ; depends: gcc-base",
+            "gcc-base 1 ; depends: libc6",
+        ];
+        let packages = run(&archive(&lines), "a =meta").unwrap().packages;
+        let chains = |name| -> Vec<String> {
+            why(&packages, name).iter().map(|chain| chain.join(" -> ")).collect()
+        };
+        assert_eq!(chains("libc6"), ["recipe -> a -> libc6", "recipe -> a -> b -> libc6"]);
+        assert_eq!(chains("gcc-base"), ["recipe -> a -> libc6 -> gcc-base"]);
+        assert_eq!(chains("a"), ["recipe -> a"]);
+        assert_eq!(chains("linux-image-6"), ["recipe -> meta -> linux-image-6"]);
+        assert!(chains("nothing").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn a_closure_is_closed_and_does_not_depend_on_the_order_of_the_records(
+            edges in prop::collection::vec((0u8..8, 0u8..8), 0..20),
+            seed in any::<u64>(),
+        ) {
+            let depends = |from: u8| {
+                let to = edges.iter().filter(|edge| edge.0 == from);
+                to.map(|edge| format!("p{}", edge.1)).collect::<Vec<_>>().join(", ")
+            };
+            let mut lines: Vec<_> =
+                (0..8).map(|from| format!("p{from} 1 ; depends: {}", depends(from))).collect();
+            lines.push(K.to_owned());
+            let strs = |lines: &[String]| {
+                archive(&lines.iter().map(String::as_str).collect::<Vec<_>>())
+            };
+            let first = run(&strs(&lines), "p0").unwrap();
+            let names: BTreeSet<_> = first.packages.iter().map(|p| p.name.as_str()).collect();
+            for (from, to) in &edges {
+                let (from, to) = (format!("p{from}"), format!("p{to}"));
+                prop_assert!(!names.contains(from.as_str()) || names.contains(to.as_str()));
+            }
+            for package in first.packages.iter().filter(|p| p.role == Role::Root) {
+                prop_assert!(!why(&first.packages, &package.name).is_empty());
+            }
+            let by = usize::try_from(seed % 9).unwrap();
+            lines.rotate_left(by);
+            prop_assert_eq!(run(&strs(&lines), "p0").unwrap(), first);
+        }
+    }
+}
