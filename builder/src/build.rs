@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::build::output::Output;
 use crate::build::report::Report;
+use crate::environment::Environment;
 use crate::error::Result;
 use crate::lock::Lock;
 use crate::lock::model::Role;
@@ -33,6 +34,8 @@ pub struct Request<'a> {
     pub store: &'a Store,
     /// Where compilers keep what they know.
     pub caches: &'a Caches,
+    /// Where compilers are found.
+    pub environment: &'a Environment,
     /// How many things to do at once.
     pub jobs: usize,
     /// The directory that will hold the images.

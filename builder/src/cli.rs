@@ -9,7 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::settings::Settings;
-use crate::error::{Error, Exit, Id};
+use crate::error::{Error, Exit, Id, Result};
 use crate::progress::{Mode, Progress};
 
 /// Builds immutable node images for containers: kernel, containerd and nothing else.
@@ -56,7 +56,7 @@ pub struct RecipeArgs {
 }
 
 /// What a build is told.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct BuildArgs {
     /// The directory for the images [default: `orlop-out/NAME`]
     #[arg(short, long, value_name = "DIR")]
@@ -120,7 +120,7 @@ fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match dispatch(cli) {
-        Ok(code) => code,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show(&error);
@@ -129,7 +129,7 @@ fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
+fn dispatch(cli: Cli) -> Result<()> {
     let global = &cli.global;
     let progress = Progress::new(global.progress);
     let settings = Settings::new(global)?;
@@ -143,11 +143,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
         Command::Recipe(command) => commands::recipe::run(&command)?,
         Command::Store(command) => commands::store::run(&command, &settings, &progress)?,
-        Command::Doctor => return commands::doctor::run(global, &settings),
+        Command::Doctor => commands::doctor::run(global, &settings)?,
         Command::Explain(args) => commands::explain::run(&args)?,
         Command::Completions(args) => commands::completions::run(&args, &mut Cli::command())?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// `error[E0301]: message: cause`, and what cures it.

@@ -10,14 +10,6 @@ use serde::Serialize;
 
 use crate::error::{Error, Id, Result};
 
-/// Arguments of `orlop doctor`.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Options {
-    /// Print the table as JSON on stdout
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// What something is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -147,6 +139,8 @@ pub struct Row {
     pub use_: String,
     /// What to do if it is not good enough.
     pub cure: String,
+    /// The package that brings it on Debian and Ubuntu.
+    pub package: Option<&'static str>,
 }
 
 /// Whether something is good enough.
@@ -245,7 +239,8 @@ mod tests {
 
     fn row(name: &str, state: State, found: &str, purpose: Purpose, cure: &str) -> Row {
         let use_ = "something".to_owned();
-        Row { name: name.into(), state, found: found.into(), purpose, use_, cure: cure.into() }
+        let package = package_of(name);
+        Row { name: name.into(), state, found: found.into(), purpose, use_, cure: cure.into(), package }
     }
 
     #[test]

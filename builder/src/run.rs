@@ -73,7 +73,6 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
         disk,
         serial: scratch.path().join("serial.sock"),
         marks: scratch.path().join("marks.sock"),
-        config: options.config.as_deref().map(absolute).transpose()?,
     };
     let plan = plan::plan(options, &parts);
     let (ending, marks, usage) = guest::run(&plan, &parts, options, scratch.path(), progress)?;

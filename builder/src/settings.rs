@@ -2,7 +2,7 @@
 //! values. None of it may shape a byte of an image.
 #![expect(clippy::disallowed_methods, reason = "this is the rim: the one place that asks the time")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::Global;
@@ -49,6 +49,11 @@ impl Settings {
             ci: std::env::var_os("CI").is_some_and(|value| !value.is_empty()),
             environment,
         })
+    }
+
+    /// Where the store is or will be.
+    pub fn store_path(&self) -> &Path {
+        &self.store
     }
 
     /// Opens the store.

@@ -223,7 +223,7 @@ fn elsewhere(setting: &Setting) -> Result<()> {
     let sysroot = run(program("rustc").arg("--print=sysroot"))?;
     // What compilers have fetched is theirs to read; what they have built is not taken over.
     let lent = [
-        (setting.caches()?.join("go-mod"), home.join("cache/orlop/go-mod")),
+        (setting.caches()?.join("go"), home.join("cache/orlop/go")),
         (cargo_home.join("registry"), home.join("cargo/registry")),
         (PathBuf::from(sysroot.trim()), home.join("toolchain")),
     ];

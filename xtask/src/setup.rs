@@ -1,5 +1,7 @@
 //! Installs what the host lacks. `orlop doctor` knows what that is; we only ask apt for it.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
@@ -24,19 +26,21 @@ pub(crate) enum Purpose {
     Run,
     /// The tests of this repository.
     Test,
+    /// Works without it.
+    Optional,
 }
 
 #[derive(Debug, Deserialize)]
 struct Doctor {
-    tools: Vec<Tool>,
+    rows: Vec<Row>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Tool {
+struct Row {
     name: String,
+    state: String,
     purpose: Purpose,
-    package: String,
-    found: Option<String>,
+    package: Option<String>,
 }
 
 /// Installs everything, the judges of the tests included.
@@ -56,18 +60,20 @@ pub(crate) fn install(purposes: &[Purpose], dry_run: bool) -> Result<()> {
         output(program("sh").args(["-c", "\"$0\" doctor --json || test $? = 6"]).arg(&orlop))?;
     let doctor: Doctor =
         serde_json::from_str(&text).context("cannot read `orlop doctor --json`")?;
-    let missing =
-        doctor.tools.iter().filter(|tool| tool.found.is_none() && purposes.contains(&tool.purpose));
-    let missing: Vec<_> = missing.collect();
+    let wanted = |row: &&Row| row.state != "ok" && purposes.contains(&row.purpose);
+    let missing: Vec<_> = doctor.rows.iter().filter(wanted).collect();
     if missing.is_empty() {
         eprintln!("this host has all that is needed");
         return Ok(());
     }
-    let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package.as_str()).collect();
-    packages.sort_unstable();
-    packages.dedup();
-    for tool in &missing {
-        eprintln!("missing: {:<22} for {:?}, package {}", tool.name, tool.purpose, tool.package);
+    for row in &missing {
+        let package = row.package.as_deref().unwrap_or("none that we know");
+        eprintln!("missing: {:<24} for {:?}, package {package}", row.name, row.purpose);
+    }
+    let packages: BTreeSet<_> = missing.iter().filter_map(|row| row.package.as_deref()).collect();
+    let packages: Vec<_> = packages.into_iter().collect();
+    if packages.is_empty() {
+        bail!("no package brings what is missing");
     }
     if dry_run {
         println!("{}", packages.join(" "));

@@ -14,7 +14,9 @@ use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::{Package, Role};
 use crate::source::deb::unpack::{self, Contents};
 use crate::stored::StoredBlob;
-use crate::source::{cargo, go, local, url};
+use crate::recipe::model::{ImagePath, Name};
+use crate::source::cargo::{self, Toolchain};
+use crate::source::{go, local, url};
 use crate::step::{Inputs, Step, Steps};
 
 /// Everything an image is made of.
@@ -79,11 +81,11 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
         let file = file.ok_or_else(|| {
             Error::new(Id::Bug, format!("the lock does not know `url.{name}`"))
         })?;
-        let nodes = url::nodes(component, &file.blob, request.store)?;
+        let nodes = url::nodes(request.store, component, &file.blob)?;
         layers.push((name.to_string(), nodes));
     }
     for (name, component) in &request.recipe.local {
-        layers.push((name.to_string(), local::nodes(component, request.store)?));
+        layers.push((name.to_string(), local::nodes(request.store, component)?));
     }
 
     let tool = |path: &str| {
@@ -169,52 +171,56 @@ fn unpack_one(request: &Request<'_>, package: &Package, globs: &[GlobMatcher]) -
     Ok(Unpacked { contents, dropped: dropped.into_inner() })
 }
 
+/// What compilers made: program and blob.
+type Programs = BTreeMap<String, StoredBlob>;
+
 fn compile(
     request: &Request<'_>,
     steps: &mut Steps<'_>,
     layers: &mut Vec<(String, Vec<(TreePath, Node)>)>,
     programs: &mut BTreeSet<TreePath>,
 ) -> Result<()> {
-    type Programs = BTreeMap<String, StoredBlob>;
-    let complete = |programs: &Programs| programs.values().all(|blob| request.store.has(&blob.0));
-    let stored = |built: BTreeMap<String, Blob>| {
-        built.into_iter().map(|(name, blob)| (name, StoredBlob(blob))).collect::<Programs>()
-    };
-    let mut add = |name: &str, built: Programs, paths: &BTreeMap<String, crate::recipe::model::ImagePath>| {
+    let (environment, caches, store) = (request.environment, request.caches, request.store);
+    let mut add = |name: &Name, built: Programs, paths: &BTreeMap<String, ImagePath>| {
         let nodes = built.iter().filter_map(|(program, blob)| {
             paths.get(program).map(|path| (path.0.clone(), Node::file(blob.0, 0o755)))
         });
         let nodes: Vec<_> = nodes.collect();
         programs.extend(nodes.iter().map(|(path, _)| path.clone()));
-        layers.push((name.to_owned(), nodes));
+        layers.push((name.to_string(), nodes));
     };
-    for (name, component) in &request.recipe.go {
-        let step = Step::new(format!("go {name}"), 1, go::inputs(component)?);
-        let built = match steps.recall(&step, complete) {
-            Some(built) => built,
-            None => {
-                let task = request.progress.task(format!("go {name}"), None);
-                let built = stored(go::build(component, request.store, request.caches, request.jobs)?);
-                steps.remember(&step, &built)?;
-                task.done(format!("{} programs", built.len()));
-                built
-            }
-        };
-        add(name.as_str(), built, &component.programs);
+    for (name, go) in &request.recipe.go {
+        let component = go::Component::load(go)?;
+        let inputs = Inputs::new().with("go", component.key()?);
+        let built = compiled(request, steps, &format!("go {name}"), inputs, || {
+            component.build(environment, caches, store, request.jobs)
+        })?;
+        add(name, built, &go.programs);
     }
-    for (name, component) in &request.recipe.cargo {
-        let step = Step::new(format!("cargo {name}"), 1, cargo::inputs(component)?);
-        let built = match steps.recall(&step, complete) {
-            Some(built) => built,
-            None => {
-                let task = request.progress.task(format!("cargo {name}"), None);
-                let built = stored(cargo::build(component, request.store, request.caches, request.jobs)?);
-                steps.remember(&step, &built)?;
-                task.done(format!("{} programs", built.len()));
-                built
-            }
-        };
-        add(name.as_str(), built, &component.programs);
+    for (name, cargo) in &request.recipe.cargo {
+        let component = cargo::Component::load(cargo)?;
+        let toolchain = Toolchain::find(environment, &cargo.workspace)?;
+        let inputs = Inputs::new().with("cargo", component.key(&toolchain)?);
+        let built = compiled(request, steps, &format!("cargo {name}"), inputs, || {
+            component.build(environment, &toolchain, caches, store, request.jobs)
+        })?;
+        add(name, built, &cargo.programs);
     }
     Ok(())
+}
+
+fn compiled(
+    request: &Request<'_>,
+    steps: &mut Steps<'_>,
+    name: &str,
+    inputs: Inputs,
+    build: impl FnOnce() -> Result<BTreeMap<String, Blob>>,
+) -> Result<Programs> {
+    let complete = |programs: &Programs| programs.values().all(|blob| request.store.has(&blob.0));
+    steps.run(&Step::new(name, 1, inputs), complete, || {
+        let task = request.progress.task(format!("compile {name}"), None);
+        let built = build()?;
+        task.done(format!("{} programs", built.len()));
+        Ok(built.into_iter().map(|(name, blob)| (name, StoredBlob(blob))).collect())
+    })
 }

@@ -68,6 +68,7 @@ pub fn build(
         lock: &lock,
         store: &store,
         caches: &settings.caches,
+        environment: &settings.environment,
         jobs: args.jobs.unwrap_or_else(processors).max(1),
         output: &output,
         progress,

@@ -122,18 +122,18 @@ pub fn bring(
     progress: &Progress,
 ) -> Result<()> {
     fetch_blobs(lock, store, settings, progress)?;
-    for (name, component) in &recipe.go {
-        let inputs = Inputs::new().with("go", name).with("inputs", go::inputs(component)?.digest());
+    for (name, go) in &recipe.go {
+        let component = go::Component::load(go)?;
+        let inputs = Inputs::new().with("go", component.key()?);
         once(scope, inputs.digest(), store, progress, &format!("fetch go {name}"), || {
-            go::fetch(component, &settings.caches, &settings.environment)
+            component.fetch(&settings.environment, &settings.caches)
         })?;
     }
-    for (name, component) in &recipe.cargo {
-        let lock_file = component.workspace.join("Cargo.lock");
-        let lock_file = std::fs::read(&lock_file).unwrap_or_default();
-        let inputs = Inputs::new().with("cargo", name).with("lock", Sha256::of(lock_file));
+    for (name, cargo) in &recipe.cargo {
+        let lock_file = std::fs::read(cargo.workspace.join("Cargo.lock")).unwrap_or_default();
+        let inputs = Inputs::new().with("cargo", Sha256::of(lock_file));
         once(scope, inputs.digest(), store, progress, &format!("fetch cargo {name}"), || {
-            cargo::fetch(component, &settings.caches, &settings.environment)
+            cargo::Component::load(cargo)?.fetch(&settings.environment)
         })?;
     }
     Ok(())

@@ -84,7 +84,8 @@ fn gib(bytes: u64) -> String {
 }
 
 fn row(name: &str, state: State, found: String, purpose: Purpose, use_: &str, cure: String) -> Row {
-    Row { name: name.to_owned(), state, found, purpose, use_: use_.to_owned(), cure }
+    let package = super::package_of(name);
+    Row { name: name.to_owned(), state, found, purpose, use_: use_.to_owned(), cure, package }
 }
 
 fn program(name: &str, version: &[&str], least: (u32, u32)) -> (State, String) {

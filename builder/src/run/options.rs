@@ -38,9 +38,6 @@ pub struct Options {
     /// Where the console goes: `terminal`, or a file
     #[arg(long, value_name = "terminal|FILE", default_value = "terminal")]
     pub serial: Serial,
-    /// A node config for the guest, given by fw_cfg
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Wait until the guest has come this far, power it off in order, and succeed
     #[arg(long, value_enum)]
     pub until: Option<Until>,
@@ -59,8 +56,8 @@ pub struct Options {
     /// Let the guest reset itself and go on; without this a reset ends the run as a failure
     #[arg(long)]
     pub reboot: bool,
-    /// Print the summary as JSON on stdout; the console then goes to stderr
-    #[arg(long)]
+    /// The summary goes to stdout as JSON, so the console goes to stderr.
+    #[arg(skip)]
     pub json: bool,
 }
 
@@ -77,7 +74,6 @@ impl Options {
             disk: None,
             forward: Vec::new(),
             serial: Serial::Terminal,
-            config: None,
             until: None,
             timeout: None,
             uefi_code: None,

@@ -9,8 +9,6 @@ use crate::run::{Accel, Options};
 
 /// The virtio-serial port on which PID 1 sends its boot marks.
 pub const MARKS_PORT: &str = "org.orlop.boot";
-/// The fw_cfg item in which PID 1 looks for a node config.
-pub const CONFIG_ITEM: &str = "opt/org.orlop/node.toml";
 
 /// What was found or made for this run. All paths are absolute.
 #[derive(Debug, Clone)]
@@ -27,8 +25,6 @@ pub struct Parts {
     pub serial: PathBuf,
     /// A Unix socket on which we listen for boot marks.
     pub marks: PathBuf,
-    /// A node config.
-    pub config: Option<PathBuf>,
 }
 
 /// How the kernel gets into memory.
@@ -165,10 +161,6 @@ pub fn plan(options: &Options, parts: &Parts) -> Plan {
         // Without its ROM the card is no boot device: firmware does not wait for a PXE server.
         args.words(&["-netdev", &user, "-device", "virtio-net-pci,netdev=net,romfile="]);
     }
-    if let Some(config) = &parts.config {
-        args.words(&["-fw_cfg"]);
-        args.path(&format!("name={CONFIG_ITEM},file="), config);
-    }
     Plan { args: args.0 }
 }
 
@@ -231,7 +223,6 @@ mod tests {
             },
             serial: "/tmp/run/serial.sock".into(),
             marks: "/tmp/run/marks.sock".into(),
-            config: None,
         }
     }
 
@@ -296,7 +287,6 @@ mod tests {
             command_line: "ro panic=5 console=ttyS0".into(),
         };
         parts.disk = Disk { path: "/keep/a,b.raw".into(), format: Format::Raw, fate: Fate::Kept };
-        parts.config = Some("/etc/node.toml".into());
         check(
             &options,
             &parts,
@@ -326,7 +316,6 @@ mod tests {
                 -device virtserialport,chardev=marks,name=org.orlop.boot
                 -netdev user,id=net,hostfwd=tcp:127.0.0.1:6443-:443,hostfwd=tcp:127.0.0.1:10250-:10250
                 -device virtio-net-pci,netdev=net,romfile=
-                -fw_cfg name=opt/org.orlop/node.toml,file=/etc/node.toml
             "#]],
         );
     }

@@ -1,0 +1,42 @@
+//! `orlop run`: boots an image, or a recipe that is built first.
+
+use std::path::Path;
+
+use crate::cli::{BuildArgs, Global, RecipeArgs};
+use crate::commands::build::build;
+use crate::commands::print_json;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::run;
+use crate::settings::Settings;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    options: run::Options,
+    /// A profile of the recipe, if a recipe is to be built and booted
+    #[arg(short, long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+/// Boots it and stays until the guest is gone.
+///
+/// # Errors
+/// Those of building, for a recipe, and of [`run::run`].
+pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
+    let mut options = args.options.clone();
+    if is_recipe(&options.image) {
+        let recipe = RecipeArgs { recipe: options.image.clone(), profile: args.profile.clone() };
+        options.image = build(&recipe, &BuildArgs::default(), settings, progress)?.output;
+    }
+    options.json = global.json;
+    let summary = run::run(&options, progress)?;
+    if global.json { print_json(&summary) } else { Ok(()) }
+}
+
+/// A TOML file, or a directory that holds a recipe and is not itself the output of a build.
+fn is_recipe(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
+        || (path.is_dir() && path.join(crate::recipe::FILE_NAME).is_file())
+}
