@@ -67,8 +67,7 @@ pub fn build(request: &Request<'_>) -> Result<Built> {
     let parts = parts::gather(request, &mut steps)?;
     let tree = tree::compose(request, &mut steps, &parts)?;
     let in_root = request.lock.packages.iter().filter(|package| package.role != Role::Tool);
-    let packages =
-        in_root.map(|package| (package.name.clone(), package.version.clone())).collect();
+    let packages = in_root.map(|package| (package.name.clone(), package.version.clone())).collect();
     let plan = boot::Plan::new(request.recipe, &parts, &tree, packages)?;
 
     let image_step = Step::new("image", 1, plan.inputs().with("orlop", output::own_identity()));

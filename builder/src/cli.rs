@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
-use crate::settings::Settings;
 use crate::error::{Error, Exit, Id, Result};
 use crate::progress::{Mode, Progress};
+use crate::settings::Settings;
 
 /// Builds immutable node images for containers: kernel, containerd and nothing else.
 ///
@@ -34,7 +34,13 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "ORLOP_STORE")]
     pub store: Option<PathBuf>,
     /// A Debian mirror to ask first; may be given more than once [default: the host's apt sources]
-    #[arg(long, global = true, value_name = "URL", env = "ORLOP_DEBIAN_MIRROR", value_delimiter = ' ')]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "ORLOP_DEBIAN_MIRROR",
+        value_delimiter = ' '
+    )]
     pub mirror: Vec<String>,
     /// How progress is shown on stderr
     #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
@@ -165,7 +171,8 @@ fn show(error: &Error) {
 
 /// `orlop inspect x | head -1` is no failure.
 fn is_broken_pipe(error: &Error) -> bool {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let io =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     error.id() == Id::Stdout && io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 

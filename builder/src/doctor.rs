@@ -240,7 +240,15 @@ mod tests {
     fn row(name: &str, state: State, found: &str, purpose: Purpose, cure: &str) -> Row {
         let use_ = "something".to_owned();
         let package = package_of(name);
-        Row { name: name.into(), state, found: found.into(), purpose, use_, cure: cure.into(), package }
+        Row {
+            name: name.into(),
+            state,
+            found: found.into(),
+            purpose,
+            use_,
+            cure: cure.into(),
+            package,
+        }
     }
 
     #[test]
@@ -269,7 +277,8 @@ mod tests {
             ok       go        1.26                build: something
             MISSING  qemu-img  not found           run: something       install `qemu-utils`
             missing  KVM       a probe guest hung  optional: something
-        "#]].assert_eq(&Report { rows }.to_string());
+        "#]]
+        .assert_eq(&Report { rows }.to_string());
     }
 
     #[test]

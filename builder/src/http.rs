@@ -116,6 +116,21 @@ impl Client {
         })
     }
 
+    /// How many bytes the server says that the file has.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; [`Id::WebPage`] if the server does not say.
+    pub fn size(&self, url: &str) -> Result<u64> {
+        self.retrying(|| {
+            let response = self.send(url, 0)?;
+            if response.status() != StatusCode::OK {
+                return Err(Failure::status(url, response.status()));
+            }
+            let size = response.into_body().content_length();
+            size.ok_or_else(|| Failure::lasting(web_page(url)))
+        })
+    }
+
     /// Downloads a file of exactly `size` bytes to `into`, going on where an earlier download
     /// into that file ended. What has come stays there when the line breaks.
     ///

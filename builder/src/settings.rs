@@ -35,10 +35,14 @@ impl Settings {
     pub fn new(global: &Global) -> Result<Self> {
         let environment = Environment::new(|name| std::env::var_os(name));
         let cache = environment.cache();
-        let store = global.store.clone().or_else(|| cache.as_ref().map(|cache| cache.join("store")));
+        let store =
+            global.store.clone().or_else(|| cache.as_ref().map(|cache| cache.join("store")));
         let store = store.ok_or_else(|| {
-            Error::new(Id::NoCache, "there is no place for the store: neither `HOME` nor `XDG_CACHE_HOME` is set")
-                .hint("name one with `--store DIR` or `ORLOP_STORE`")
+            Error::new(
+                Id::NoCache,
+                "there is no place for the store: neither `HOME` nor `XDG_CACHE_HOME` is set",
+            )
+            .hint("name one with `--store DIR` or `ORLOP_STORE`")
         })?;
         let caches = cache.unwrap_or_else(|| store.with_extension("caches"));
         Ok(Self {

@@ -165,8 +165,7 @@ impl<'a> Steps<'a> {
     ) -> Result<Vec<T>> {
         let steps: Vec<_> = items.iter().map(step).collect();
         let recalled: Vec<_> = steps.iter().map(|step| self.recall(step, &complete)).collect();
-        let missing: Vec<_> =
-            (0..items.len()).filter(|index| recalled[*index].is_none()).collect();
+        let missing: Vec<_> = (0..items.len()).filter(|index| recalled[*index].is_none()).collect();
         let next = AtomicUsize::new(0);
         let made = Mutex::new(BTreeMap::new());
         std::thread::scope(|scope| {
@@ -211,7 +210,9 @@ impl<'a> Steps<'a> {
     }
 
     fn explain(&self, step: &Step) -> Outcome {
-        let Some(before) = self.store.step(LATEST, &self.latest(step)) else { return Outcome::First };
+        let Some(before) = self.store.step(LATEST, &self.latest(step)) else {
+            return Outcome::First;
+        };
         let before = String::from_utf8_lossy(&before).into_owned();
         let before: Vec<_> = before.lines().collect();
         let gone = before.iter().filter(|line| !step.inputs.0.iter().any(|now| now == *line));

@@ -59,7 +59,11 @@ impl Store {
         };
         let all = || -> io::Result<Vec<PathBuf>> {
             let directories = list(&self.root.join("blobs"))?;
-            Ok(directories.iter().map(|directory| list(directory)).collect::<Result<Vec<_>, _>>()?.concat())
+            Ok(directories
+                .iter()
+                .map(|directory| list(directory))
+                .collect::<Result<Vec<_>, _>>()?
+                .concat())
         };
         let paths = all().or_fail(Id::Read, || format!("cannot read `{}`", self.root.display()))?;
         let named = paths.into_iter().filter_map(|path| {

@@ -23,8 +23,8 @@ use crate::image::disk::{self, Layout, Slot};
 use crate::progress::Task;
 use crate::recipe::Recipe;
 use crate::step::Inputs;
-use crate::stored::Hex;
 use crate::store::Store;
+use crate::stored::Hex;
 
 /// Where PID 1 is in the root; the same file is `/init` of the initrd.
 pub const INIT: &str = "usr/lib/orlop/init";
@@ -62,8 +62,11 @@ impl<'a> Plan<'a> {
     ) -> Result<Self> {
         let init = TreePath::new(INIT).ok().and_then(|path| tree.tree.get(&path).cloned());
         let Some(Node { kind: formats::tree::Kind::File(init), .. }) = init else {
-            return Err(Error::new(Id::NoInit, format!("the tree has no `/{INIT}`: nothing could start"))
-                .hint("a recipe that extends `base.toml` has it as `[cargo.init]`"));
+            return Err(Error::new(
+                Id::NoInit,
+                format!("the tree has no `/{INIT}`: nothing could start"),
+            )
+            .hint("a recipe that extends `base.toml` has it as `[cargo.init]`"));
         };
         // Same tree, same volume. The salt of the hash tree is this UUID.
         let volume = Uuid::new_v5(&NAMESPACE, format!("root {}", tree.digest).as_bytes());
@@ -100,14 +103,20 @@ impl<'a> Plan<'a> {
             .with_all("command-line", &self.recipe.kernel.command_line)
             .with("kernel", &self.kernel.release)
             .with("vmlinuz", self.kernel.vmlinuz.0.sha256)
-            .with_all("initrd-module", self.kernel.initrd_modules.iter().map(|(_, blob)| blob.0.sha256))
+            .with_all(
+                "initrd-module",
+                self.kernel.initrd_modules.iter().map(|(_, blob)| blob.0.sha256),
+            )
             .with("stub", self.stub.sha256)
             .with("loader", self.loader.sha256)
             .with("esp", self.recipe.disk.esp)
             .with("root-slot", self.recipe.disk.root)
             .with("state", self.recipe.disk.state)
             .with("uki", self.recipe.disk.uki)
-            .with_all("package", self.packages.iter().map(|(name, version)| format!("{name} {version}")))
+            .with_all(
+                "package",
+                self.packages.iter().map(|(name, version)| format!("{name} {version}")),
+            )
     }
 
     /// For a progress bar: the bulk of what will be written.
@@ -234,7 +243,13 @@ impl<'a> Plan<'a> {
         gzip.finish().or_fail(Id::Bug, || "cannot compress the initrd")
     }
 
-    fn uki(&self, stub: &[u8], vmlinuz: &[u8], initrd: &[u8], command_line: &str) -> Result<Vec<u8>> {
+    fn uki(
+        &self,
+        stub: &[u8],
+        vmlinuz: &[u8],
+        initrd: &[u8],
+        command_line: &str,
+    ) -> Result<Vec<u8>> {
         let sections = uki::Sections {
             osrel: self.tree.os_release.as_bytes(),
             cmdline: command_line.as_bytes(),

@@ -10,8 +10,8 @@ use crate::compose::modules::{self, Available, ModInfo};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model::Kernel;
 use crate::source::deb::unpack::Contents;
-use crate::stored::StoredBlob;
 use crate::store::Store;
+use crate::stored::StoredBlob;
 
 /// Where PID 1 finds the modules to load in the root, one path a line, in this order.
 pub const LOAD_ORDER: &str = "usr/lib/orlop/modules-load";
@@ -51,9 +51,9 @@ impl KernelPart {
         let (release, vmlinuz) = vmlinuz(&files)?;
         let directory = format!("usr/lib/modules/{release}/");
         let below = |path: &TreePath| path.as_str().strip_prefix(&directory).map(str::to_owned);
-        let builtin = files.iter().find(|(path, _)| {
-            below(path).is_some_and(|rest| rest == "modules.builtin")
-        });
+        let builtin = files
+            .iter()
+            .find(|(path, _)| below(path).is_some_and(|rest| rest == "modules.builtin"));
         let builtin = builtin.map_or(Ok(Vec::new()), |(_, blob)| store.read_blob(blob))?;
         let builtin = String::from_utf8_lossy(&builtin);
         let module_files: BTreeMap<String, Blob> = files
@@ -67,10 +67,11 @@ impl KernelPart {
         let mut info = |name: &str| -> Result<ModInfo> {
             let path = &available.modules[name];
             let content = modules::decompress(path, store.read_blob(&module_files[path])?)?;
-            let info = ModInfo::of(&content)
-                .or_fail(Id::KernelPackage, || format!("module `{name}`"))?;
+            let info =
+                ModInfo::of(&content).or_fail(Id::KernelPackage, || format!("module `{name}`"))?;
             let path = path.split_once(".ko").map_or(path.as_str(), |(stem, _)| stem);
-            let module = (format!("{path}.ko"), StoredBlob(store.put_bytes(&content)?), info.clone());
+            let module =
+                (format!("{path}.ko"), StoredBlob(store.put_bytes(&content)?), info.clone());
             plain.borrow_mut().insert(name.to_owned(), module);
             Ok(info)
         };
@@ -91,7 +92,9 @@ impl KernelPart {
         Ok(Self {
             vmlinuz: StoredBlob(vmlinuz),
             indexes: (
-                StoredBlob(store.put_bytes(modules::dep_index(&in_root, &paths, &infos).as_bytes())?),
+                StoredBlob(
+                    store.put_bytes(modules::dep_index(&in_root, &paths, &infos).as_bytes())?,
+                ),
                 StoredBlob(store.put_bytes(modules::alias_index(&in_root, &infos).as_bytes())?),
             ),
             load_order: StoredBlob(store.put_bytes(load_order.as_bytes())?),

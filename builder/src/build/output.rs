@@ -61,8 +61,10 @@ impl<'a> Output<'a> {
 
     /// The report of the build that is there, if it is this one and nobody touched its files.
     pub fn holds(&self, step: &Step) -> Option<Report> {
-        let stamp: Stamp = serde_json::from_slice(&self.store.step(STAMP, &self.stamp_key()?)?).ok()?;
-        let same = stamp.build == step.key().to_string() && self.seen(&stamp.report) == Some(stamp.files);
+        let stamp: Stamp =
+            serde_json::from_slice(&self.store.step(STAMP, &self.stamp_key()?)?).ok()?;
+        let same =
+            stamp.build == step.key().to_string() && self.seen(&stamp.report) == Some(stamp.files);
         same.then_some(stamp.report)
     }
 
@@ -79,7 +81,8 @@ impl<'a> Output<'a> {
         let path = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
         let path = path.or_fail(Id::Write, cannot)?.keep();
         let lock = File::open(&path).or_fail(Id::Write, cannot)?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).or_fail(Id::Write, cannot)?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .or_fail(Id::Write, cannot)?;
         Ok(Directory { path, _lock: lock, published: false })
     }
 
@@ -92,13 +95,8 @@ impl<'a> Output<'a> {
         let cannot = || format!("cannot put the images into `{}`", self.path.display());
         let text = serde_json::to_string_pretty(report).or_fail(Id::Bug, || "the report")? + "\n";
         fs::write(directory.path.join(REPORT), text).or_fail(Id::Write, cannot)?;
-        let exchange = rustix::fs::renameat_with(
-            CWD,
-            &directory.path,
-            CWD,
-            self.path,
-            RenameFlags::EXCHANGE,
-        );
+        let exchange =
+            rustix::fs::renameat_with(CWD, &directory.path, CWD, self.path, RenameFlags::EXCHANGE);
         if exchange.is_err() {
             // Nothing there yet, or a file system without exchange.
             if fs::symlink_metadata(self.path).is_ok() {
@@ -176,6 +174,14 @@ pub fn own_identity() -> String {
     let meta = std::env::current_exe().and_then(fs::metadata);
     meta.map_or_else(
         |_| env!("CARGO_PKG_VERSION").to_owned(),
-        |meta| format!("{} {} {}.{}", env!("CARGO_PKG_VERSION"), meta.len(), meta.mtime(), meta.mtime_nsec()),
+        |meta| {
+            format!(
+                "{} {} {}.{}",
+                env!("CARGO_PKG_VERSION"),
+                meta.len(),
+                meta.mtime(),
+                meta.mtime_nsec()
+            )
+        },
     )
 }

@@ -12,12 +12,12 @@ use crate::build::kernel::KernelPart;
 use crate::compose::allow::glob;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::{Package, Role};
-use crate::source::deb::unpack::{self, Contents};
-use crate::stored::StoredBlob;
 use crate::recipe::model::{ImagePath, Name};
 use crate::source::cargo::{self, Toolchain};
+use crate::source::deb::unpack::{self, Contents};
 use crate::source::{go, local, url};
 use crate::step::{Inputs, Step, Steps};
+use crate::stored::StoredBlob;
 
 /// Everything an image is made of.
 #[derive(Debug)]
@@ -78,9 +78,8 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     compile(request, steps, &mut layers, &mut programs)?;
     for (name, component) in &request.recipe.url {
         let file = request.lock.urls.iter().find(|file| file.component == name.as_str());
-        let file = file.ok_or_else(|| {
-            Error::new(Id::Bug, format!("the lock does not know `url.{name}`"))
-        })?;
+        let file = file
+            .ok_or_else(|| Error::new(Id::Bug, format!("the lock does not know `url.{name}`")))?;
         let nodes = url::nodes(request.store, component, &file.blob)?;
         layers.push((name.to_string(), nodes));
     }
@@ -105,7 +104,8 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let idle = (0..drop.len()).filter(|index| {
         of_role(Role::Root).all(|(_, unpacked)| !unpacked.dropped.contains_key(index))
     });
-    let warnings = idle.map(|index| format!("`[debian] drop` has `{}`: it matches nothing", drop[index]));
+    let warnings =
+        idle.map(|index| format!("`[debian] drop` has `{}`: it matches nothing", drop[index]));
     Ok(Parts { layers, programs, kernel, stub, loader, warnings: warnings.collect() })
 }
 
@@ -142,7 +142,8 @@ fn unpack_one(request: &Request<'_>, package: &Package, globs: &[GlobMatcher]) -
     let dropped = std::cell::RefCell::new(BTreeMap::new());
     let wanted = |path: &TreePath| match package.role {
         Role::Kernel => {
-            path.as_str().starts_with("boot/vmlinuz-") || path.as_str().starts_with("usr/lib/modules/")
+            path.as_str().starts_with("boot/vmlinuz-")
+                || path.as_str().starts_with("usr/lib/modules/")
         }
         Role::Tool => path.as_str().starts_with("usr/lib/systemd/boot/efi/"),
         Role::Root => {

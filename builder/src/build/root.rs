@@ -43,11 +43,17 @@ pub fn write(
 ) -> Result<RootImage> {
     let cannot = || format!("cannot write `{}`", path.display());
     let file = File::create(path).or_fail(Id::Write, cannot)?;
-    let mut sink = Hashed { file: BufWriter::with_capacity(CHUNK, file), hasher: TreeHasher::new(&salt), size: 0 };
-    segments(plan.segments(), store, task, |bytes| sink.write(bytes)).map_err(|error| match error {
-        SinkError::Sink(error) => Error::new(Id::Write, cannot()).caused_by(error),
-        SinkError::Store(error) => error,
-    })?;
+    let mut sink = Hashed {
+        file: BufWriter::with_capacity(CHUNK, file),
+        hasher: TreeHasher::new(&salt),
+        size: 0,
+    };
+    segments(plan.segments(), store, task, |bytes| sink.write(bytes)).map_err(
+        |error| match error {
+            SinkError::Sink(error) => Error::new(Id::Write, cannot()).caused_by(error),
+            SinkError::Store(error) => error,
+        },
+    )?;
     let Hashed { mut file, hasher, size: data_size } = sink;
     let verity = hasher.finish().map_err(|error| Error::new(Id::Bug, error.to_string()))?;
     let finish = |file: &mut BufWriter<File>| {
@@ -92,7 +98,8 @@ pub fn segments(
                 while left > 0 {
                     let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                     let read = file.read(&mut buffer[..wanted]);
-                    let read = read.or_fail(Id::Read, || format!("cannot read blob `{}`", blob.sha256));
+                    let read =
+                        read.or_fail(Id::Read, || format!("cannot read blob `{}`", blob.sha256));
                     let read = read.map_err(SinkError::Store)?;
                     if read == 0 {
                         let message = format!("blob `{}` is shorter than it was", blob.sha256);

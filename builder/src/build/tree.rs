@@ -149,11 +149,8 @@ fn check(
         )
         .with_all("program", &parts.programs);
     let inputs = Inputs::new().with("checked", inputs.digest());
-    let program = |blob: &Blob| -> Result<Program> {
-
-
-        allow::program(&request.store.read_blob(blob)?)
-    };
+    let program =
+        |blob: &Blob| -> Result<Program> { allow::program(&request.store.read_blob(blob)?) };
     let step = Step::new("allow", 1, inputs);
     steps.run(&step, |()| true, || rules.check(tree, owners, program))
 }

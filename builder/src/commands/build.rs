@@ -6,9 +6,9 @@ use crate::build::{self, Built, Request};
 use crate::cli::{BuildArgs, Global, RecipeArgs};
 use crate::commands::fetch::{Loaded, Locking, Scope, bring, load};
 use crate::commands::{print, print_json};
-use crate::settings::{Settings, processors};
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::settings::{Settings, processors};
 use crate::step::Outcome;
 
 /// Arguments.
@@ -24,12 +24,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Those of [`build::build`].
-pub fn run(
-    args: &Args,
-    global: &Global,
-    settings: &Settings,
-    progress: &Progress,
-) -> Result<()> {
+pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let built = build(&args.recipe, &args.build, settings, progress)?;
     if global.json {
         return print_json(&serde_json::json!({
@@ -62,7 +57,10 @@ pub fn build(
     if !args.offline {
         bring(&recipe, &lock, Scope::Missing, &store, settings, progress)?;
     }
-    let output = args.output.clone().unwrap_or_else(|| PathBuf::from("orlop-out").join(recipe.name.as_str()));
+    let output = args
+        .output
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("orlop-out").join(recipe.name.as_str()));
     let built = build::build(&Request {
         recipe: &recipe,
         lock: &lock,

@@ -29,13 +29,15 @@ pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
     let locked = Lock::read(path)?;
     match &locked {
         Some(lock) => lock.check_fresh(&loaded.recipe)?,
-        None => progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display())),
+        None => {
+            progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display()))
+        }
     }
     if global.json {
         return print_json(&serde_json::json!({
             "image": loaded.recipe.name.as_str(),
             "files": loaded.files,
-            "locked": locked.is_some(),
+            "locked": locked,
         }));
     }
     let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();

@@ -12,6 +12,10 @@ use crate::settings::Settings;
 /// [`crate::error::Id::HostIncomplete`] if something is missing that building or running needs.
 pub fn run(global: &Global, settings: &Settings) -> Result<()> {
     let report = doctor::examine(settings.store_path());
-    if global.json { print_json(&report)? } else { print(report.to_string())? }
+    if global.json {
+        print_json(&report)?
+    } else {
+        print(report.to_string())?
+    }
     report.verdict()
 }

@@ -7,13 +7,13 @@ use formats::digest::Sha256;
 
 use crate::cli::RecipeArgs;
 use crate::commands::lock as lock_command;
-use crate::settings::Settings;
-use crate::error::{Error, Id, Result};
+use crate::error::{Id, Result};
 use crate::fetch::{self, Wanted};
 use crate::http::Client;
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
+use crate::settings::Settings;
 use crate::source::deb::mirror::Mirrors;
 use crate::source::{cargo, deb, go};
 use crate::step::Inputs;
@@ -86,18 +86,14 @@ pub fn load(
         progress.warn(warning);
     }
     let path = loaded.lock_path();
-    let lock = match Lock::read(path)? {
-        Some(lock) => lock,
-        None if locking == Locking::Refuse => return Err(missing(path, &args.recipe)),
-        None => lock_command::make(&loaded, settings, progress)?,
+    let lock = match Lock::read(path) {
+        Err(error) if error.id() == Id::LockMissing && locking == Locking::Make => {
+            lock_command::make(&loaded, settings, progress)?
+        }
+        result => result?,
     };
     lock.check_fresh(&loaded.recipe)?;
     Ok(Loaded { recipe: loaded.recipe, lock })
-}
-
-fn missing(path: &Path, recipe: &Path) -> Error {
-    Error::new(Id::LockMissing, format!("there is no lock `{}`", path.display()))
-        .hint(format!("make it with `orlop lock {}` and keep it with the recipe", recipe.display()))
 }
 
 /// How much to fetch.
@@ -139,12 +135,7 @@ pub fn bring(
     Ok(())
 }
 
-fn fetch_blobs(
-    lock: &Lock,
-    store: &Store,
-    settings: &Settings,
-    progress: &Progress,
-) -> Result<()> {
+fn fetch_blobs(lock: &Lock, store: &Store, settings: &Settings, progress: &Progress) -> Result<()> {
     let packages: Vec<_> = lock.packages.iter().filter(|p| !store.has(&p.blob)).collect();
     let urls: Vec<_> = lock.urls.iter().filter(|file| !store.has(&file.blob)).collect();
     if packages.is_empty() && urls.is_empty() {
@@ -152,7 +143,7 @@ fn fetch_blobs(
     }
     let mut wanted = Vec::new();
     if !packages.is_empty() {
-        let mirrors = Mirrors::find(&settings.mirrors, Path::new("/"))?;
+        let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
         wanted.extend(packages.iter().map(|package| Wanted {
             name: format!("{} {}", package.name, package.version),
             urls: deb::blob_urls(package, &mirrors),

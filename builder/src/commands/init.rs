@@ -24,6 +24,8 @@ pub struct Args {
 pub fn run(args: &Args, progress: &Progress) -> Result<()> {
     scaffold::init(&args.directory, args.base.as_deref(), &scaffold::search_paths())?;
     let directory = args.directory.display();
-    progress.note(format!("made a project; next: cd {directory} && orlop lock && orlop build && orlop run"));
+    progress.note(format!(
+        "made a project; next: cd {directory} && orlop lock && orlop build && orlop run"
+    ));
     print(directory.to_string())
 }

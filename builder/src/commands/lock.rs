@@ -5,13 +5,13 @@ use std::path::Path;
 
 use crate::cli::{Global, RecipeArgs};
 use crate::commands::{print, print_json};
-use crate::settings::Settings;
 use crate::error::{Error, Id, Result};
 use crate::http::Client;
 use crate::lock::model::UrlFile;
 use crate::lock::{self, Lock};
 use crate::progress::Progress;
 use crate::recipe;
+use crate::settings::Settings;
 use crate::source::deb;
 use crate::source::deb::mirror::Mirrors;
 
@@ -29,12 +29,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Those of loading and resolving; [`Id::NotLocked`].
-pub fn run(
-    args: &Args,
-    global: &Global,
-    settings: &Settings,
-    progress: &Progress,
-) -> Result<()> {
+pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let loaded = recipe::load(&args.recipe.recipe, args.recipe.profile.as_deref())?;
     let path = loaded.lock_path();
     if let Some(package) = &args.why {
@@ -44,7 +39,7 @@ pub fn run(
         progress.warn(warning);
     }
     // One that cannot be read is replaced: that is what the user asks for.
-    let before = Lock::read(path).ok().flatten();
+    let before = Lock::read(path).ok();
     let lock = make(&loaded, settings, progress)?;
     for line in before.map_or(Vec::new(), |before| changes(&before, &lock)) {
         progress.note(line);
@@ -56,14 +51,10 @@ pub fn run(
 ///
 /// # Errors
 /// Those of resolving; [`Id::Write`].
-pub fn make(
-    loaded: &recipe::Loaded,
-    settings: &Settings,
-    progress: &Progress,
-) -> Result<Lock> {
+pub fn make(loaded: &recipe::Loaded, settings: &Settings, progress: &Progress) -> Result<Lock> {
     let (recipe, path) = (&loaded.recipe, loaded.lock_path());
     let client = Client::new(&settings.environment.proxies())?;
-    let mirrors = Mirrors::find(&settings.mirrors, Path::new("/"))?;
+    let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
     let get = |url: &str, limit: u64| client.get(url, limit);
     let task = progress.task("lock", None);
     let locked = deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, settings.now, &get)?;
@@ -76,7 +67,12 @@ pub fn make(
         let blob = formats::tree::Blob { sha256: file.sha256.0, size };
         urls.push(UrlFile { component: name.to_string(), url: file.url.clone(), blob });
     }
-    let lock = Lock { inputs: lock::inputs(recipe), suites: locked.suites, packages: locked.packages, urls };
+    let lock = Lock {
+        inputs: lock::inputs(recipe),
+        suites: locked.suites,
+        packages: locked.packages,
+        urls,
+    };
     lock.write(path)?;
     task.done(format!("{} packages in {}", lock.packages.len(), path.display()));
     Ok(lock)
@@ -99,13 +95,13 @@ fn changes(before: &Lock, now: &Lock) -> Vec<String> {
 }
 
 fn why(path: &Path, package: &str, global: &Global) -> Result<()> {
-    let lock = Lock::read(path)?.ok_or_else(|| {
-        Error::new(Id::LockMissing, format!("there is no lock `{}`", path.display()))
-            .hint("make it with `orlop lock`")
-    })?;
+    let lock = Lock::read(path)?;
     let chains = deb::resolve::why(&lock.packages, package);
     if chains.is_empty() {
-        return Err(Error::new(Id::NotLocked, format!("`{package}` is not in `{}`", path.display())));
+        return Err(Error::new(
+            Id::NotLocked,
+            format!("`{package}` is not in `{}`", path.display()),
+        ));
     }
     if global.json {
         return print_json(&chains);

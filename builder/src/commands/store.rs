@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use crate::commands::print;
-use crate::settings::Settings;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Progress;
+use crate::settings::Settings;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -36,7 +36,10 @@ pub fn run(command: &Command, settings: &Settings, progress: &Progress) -> Resul
                 let cannot = || format!("cannot read `{}`", path.display());
                 let mut file = File::open(path).or_fail(Id::Read, cannot)?;
                 if file.metadata().or_fail(Id::Read, cannot)?.is_dir() {
-                    return Err(Error::new(Id::Read, format!("`{}` is a directory", path.display())));
+                    return Err(Error::new(
+                        Id::Read,
+                        format!("`{}` is a directory", path.display()),
+                    ));
                 }
                 print(format!("{}  {}", store.put(&mut file)?.sha256, path.display()))?;
             }
@@ -46,12 +49,14 @@ pub fn run(command: &Command, settings: &Settings, progress: &Progress) -> Resul
             let task = progress.task("verify", None);
             let (mut count, mut damaged) = (0_u64, Vec::new());
             for (path, name) in store.blobs()? {
-                let mut content = File::open(&path).or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
+                let mut content = File::open(&path)
+                    .or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
                 let mut hasher = formats::digest::Hasher::new();
                 let mut buffer = vec![0; 256 * 1024];
                 loop {
                     let read = std::io::Read::read(&mut content, &mut buffer);
-                    let read = read.or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
+                    let read =
+                        read.or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
                     if read == 0 {
                         break;
                     }
@@ -67,7 +72,11 @@ pub fn run(command: &Command, settings: &Settings, progress: &Progress) -> Resul
                 task.done(format!("{count} blobs are what their names say"));
                 return Ok(());
             }
-            let message = format!("{} of {count} blobs are damaged:\n  {}", damaged.len(), damaged.join("\n  "));
+            let message = format!(
+                "{} of {count} blobs are damaged:\n  {}",
+                damaged.len(),
+                damaged.join("\n  ")
+            );
             Err(Error::new(Id::WrongDigest, message).hint("remove them and run `orlop fetch`"))
         }
     }
