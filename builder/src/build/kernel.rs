@@ -1,7 +1,7 @@
 //! The kernel part: `vmlinuz` for the UKI, modules for initrd and root.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use formats::tree::{Blob, Kind, Node, TreePath};
 use serde::{Deserialize, Serialize};

@@ -127,8 +127,8 @@ fn unpack_all(
         Step::new(format!("unpack {}", package.name), 1, inputs)
     };
     let complete = |unpacked: &Unpacked| {
-        unpacked.contents.nodes().iter().all(|(_, node)| match &node.kind {
-            Kind::File(blob) => request.store.has(blob),
+        unpacked.contents.nodes().iter().all(|(_, node)| match node.kind {
+            Kind::File(blob) => request.store.has(&blob),
             _ => true,
         })
     };

@@ -26,12 +26,11 @@ pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
     }
     loaded.check()?;
     let path = loaded.lock_path();
-    let locked = Lock::read(path)?;
-    match &locked {
-        Some(lock) => lock.check_fresh(&loaded.recipe)?,
-        None => {
-            progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display()))
-        }
+    let locked = path.exists();
+    if locked {
+        Lock::read(path)?.check_fresh(&loaded.recipe)?;
+    } else {
+        progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display()));
     }
     if global.json {
         return print_json(&serde_json::json!({
