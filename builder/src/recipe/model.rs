@@ -341,7 +341,7 @@ pub struct TreeRules {
 }
 
 /// One file of all certificates, in place of the directory that they came in.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CaBundle {
     /// The directory whose `.crt` files (PEM) are joined, in the order of their paths.
