@@ -3,5 +3,8 @@
 //! Bytes in, values out. Nothing here opens a file, reads a clock, draws a random number or says
 //! `unsafe`: who writes disks and runs programs sits above.
 
+pub mod crc32;
 pub mod digest;
+pub mod gpt;
+mod le;
 pub mod tree;
