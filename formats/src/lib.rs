@@ -5,6 +5,8 @@
 
 pub mod crc32;
 pub mod digest;
+pub mod fat;
 pub mod gpt;
 mod le;
 pub mod tree;
+pub mod uki;
