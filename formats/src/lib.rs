@@ -4,9 +4,14 @@
 //! `unsafe`: who writes disks and runs programs sits above.
 
 pub mod cpio;
+pub mod crc32;
 pub mod deb;
 pub mod digest;
 pub mod erofs;
+pub mod fat;
+pub mod gpt;
+mod le;
 pub mod segment;
 pub mod tree;
+pub mod uki;
 pub mod verity;
