@@ -4,13 +4,18 @@
 //! file, a package for its digest in the index. So it does not matter who serves them. Nothing in
 //! this module knows how to fetch: `lock` is given a function for that.
 
+pub mod archive;
+pub mod contents;
 pub mod index;
 pub mod mirror;
 pub mod release;
 pub mod resolve;
+mod shell;
 pub mod signature;
 #[cfg(test)]
 mod testing;
+pub mod unpack;
+pub mod why;
 
 use std::path::Path;
 
@@ -18,9 +23,10 @@ use crate::error::{Error, Id, Result};
 use crate::lock::model::{Package, Suite};
 use crate::progress::Progress;
 use crate::recipe::model::Debian;
+use archive::Archive;
 use index::Record;
 use mirror::Mirrors;
-use resolve::{Archive, Wishes};
+use resolve::Wishes;
 use signature::Keys;
 
 /// Fetches what is at an address, if it has at most so many bytes.
@@ -366,7 +372,7 @@ mod tests {
             (
                 |web| web.change(RELEASE, "19 Nov", "20 Nov"),
                 Id::BadSignature,
-                "the signature of the release file `http://mirror.example/debian/dists/trixie/InRelease` is bad",
+                "the signature of the release file `http://mirror.example/debian/dists/trixie/InRelease` is bad: it does not fit the text",
             ),
             (
                 |web| {

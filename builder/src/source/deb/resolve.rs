@@ -7,17 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use formats::deb::{Alternative, Dependency, Version, parse_dependencies};
+use formats::deb::{Dependency, parse_dependencies};
 
+use super::archive::Archive;
 use super::index::{ARCHITECTURE, Record};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::{Package, Role};
 
 /// In `required_by`: the recipe itself.
 pub const RECIPE: &str = "recipe";
-
-/// How many names an error suggests.
-const SUGGESTIONS: usize = 3;
 
 /// What the recipe asks for.
 #[derive(Debug, Clone)]
@@ -39,110 +37,6 @@ pub struct Resolution {
     pub packages: Vec<Package>,
     /// What is worth a look.
     pub warnings: Vec<String>,
-}
-
-/// All packages of all suites: of each name the highest version.
-#[derive(Debug)]
-pub struct Archive {
-    records: BTreeMap<String, Record>,
-    // By virtual name: who provides it, and as which version.
-    providers: BTreeMap<String, BTreeMap<String, Option<Version>>>,
-}
-
-impl Archive {
-    /// Of two records with one name and version the first is taken.
-    ///
-    /// # Errors
-    /// [`Id::BadArchiveData`] if a `Provides` cannot be understood.
-    pub fn new(records: impl IntoIterator<Item = Record>) -> Result<Self> {
-        let mut highest: BTreeMap<String, Record> = BTreeMap::new();
-        for record in records {
-            match highest.get_mut(&record.name) {
-                Some(other) if other.version >= record.version => {}
-                Some(other) => *other = record,
-                None => drop(highest.insert(record.name.clone(), record)),
-            }
-        }
-        let mut providers: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
-        for record in highest.values().filter(|record| !record.provides.is_empty()) {
-            let provided = parse_dependencies(&record.provides)
-                .or_fail(Id::BadArchiveData, || {
-                    format!("cannot understand what package `{}` provides", record.name)
-                })?;
-            for alternative in provided.into_iter().flat_map(|part| part.alternatives) {
-                let version = alternative.constraint.map(|constraint| constraint.version);
-                let by_name = providers.entry(alternative.name).or_default();
-                by_name.insert(record.name.clone(), version);
-            }
-        }
-        Ok(Self { records: highest, providers })
-    }
-
-    /// How many packages there are.
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// Packages that satisfy `wanted`, the one of that name first.
-    fn candidates<'a, 'b>(
-        &'a self,
-        wanted: &'b Alternative,
-    ) -> impl Iterator<Item = &'a Record> + use<'a, 'b> {
-        let allows = |version: Option<&Version>| match (&wanted.constraint, version) {
-            (None, _) => true,
-            (Some(constraint), Some(version)) => constraint.allows(version),
-            // Policy 7.5: what is provided without a version satisfies no bound.
-            (Some(_), None) => false,
-        };
-        let own =
-            self.records.get(&wanted.name).filter(move |record| allows(Some(&record.version)));
-        let provided = self.providers.get(&wanted.name).into_iter().flatten();
-        let provided = provided.filter(move |(_, version)| allows(version.as_ref()));
-        own.into_iter().chain(provided.filter_map(|(name, _)| self.records.get(name)))
-    }
-
-    /// Why nothing satisfies `wanted`.
-    fn lack(&self, wanted: &Alternative) -> String {
-        let name = &wanted.name;
-        if let Some(record) = self.records.get(name) {
-            return format!("only {} is available", record.version);
-        }
-        match self.providers.get(name).map(|by_name| by_name.keys().cloned().collect::<Vec<_>>()) {
-            Some(names) => format!("`{}` provides it in no such version", names.join("`, `")),
-            None => "no suite has it".to_owned(),
-        }
-    }
-
-    /// The package that the recipe names.
-    fn named(&self, name: &str) -> Result<&Record> {
-        if let Some(record) = self.records.get(name) {
-            return Ok(record);
-        }
-        let error = Error::new(Id::UnknownPackage, format!("no suite has a package `{name}`"));
-        if let Some(by_name) = self.providers.get(name) {
-            let names: Vec<_> = by_name.keys().map(|name| format!("`{name}`")).collect();
-            return Err(error.hint(format!("it is virtual: name one of {}", names.join(", "))));
-        }
-        let mut near: Vec<_> = self
-            .records
-            .keys()
-            .map(|other| (strsim::jaro_winkler(name, other), other))
-            .filter(|(likeness, _)| *likeness > 0.85)
-            .collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        let near: Vec<_> =
-            near.iter().take(SUGGESTIONS).map(|(_, name)| format!("`{name}`")).collect();
-        Err(if near.is_empty() {
-            error.hint("look whether its suite and component are in the recipe")
-        } else {
-            error.hint(format!("did you mean {}?", near.join(" or ")))
-        })
-    }
 }
 
 /// Closes the list of packages.
@@ -243,7 +137,7 @@ fn dependency_on<'a>(
         else {
             continue;
         };
-        let own = archive.records.get(&wanted.name).filter(|found| {
+        let own = archive.get(&wanted.name).filter(|found| {
             wanted.constraint.as_ref().is_none_or(|constraint| constraint.allows(&found.version))
         });
         return own.map(Some).ok_or_else(|| unsatisfiable(archive, chain, &part));
@@ -311,7 +205,7 @@ impl<'a> Closure<'a> {
         self.chosen.insert(&record.name, Chosen { record, first: requirer, required_by });
         for part in dependencies(record)? {
             let plain = part.alternatives.len() == 1
-                && self.archive.records.contains_key(&part.alternatives[0].name);
+                && self.archive.get(&part.alternatives[0].name).is_some();
             let queue = if plain { &mut self.plain } else { &mut self.open };
             queue.push_back((&record.name, part));
         }
@@ -382,35 +276,6 @@ impl<'a> Closure<'a> {
     }
 }
 
-/// Why a package is in the lock: for everyone who requires it, the shortest chain from the recipe,
-/// each ending with `name`. Empty if it is not in the lock.
-pub fn why(packages: &[Package], name: &str) -> Vec<Vec<String>> {
-    let by_name: BTreeMap<_, _> =
-        packages.iter().map(|package| (package.name.as_str(), package)).collect();
-    let Some(package) = by_name.get(name) else { return Vec::new() };
-    let chain = |requirer: &String| {
-        let mut seen = BTreeSet::from([name, requirer.as_str()]);
-        let mut queue = VecDeque::from([vec![name, requirer.as_str()]]);
-        while let Some(way) = queue.pop_front() {
-            let last = *way.last()?;
-            let Some(package) = by_name.get(last) else {
-                // The recipe, or a meta-package that the recipe names.
-                let end = if last == RECIPE { None } else { Some(RECIPE) };
-                let way = way.into_iter().chain(end).rev().map(str::to_owned);
-                return Some(way.collect::<Vec<_>>());
-            };
-            for next in &package.required_by {
-                if seen.insert(next) {
-                    queue.push_back(way.iter().copied().chain([next.as_str()]).collect());
-                }
-            }
-        }
-        // Only reached by way of `name` itself.
-        None
-    };
-    package.required_by.iter().filter_map(chain).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
@@ -419,6 +284,7 @@ mod tests {
     use formats::tree::Blob;
     use proptest::prelude::*;
 
+    use super::super::why::why;
     use super::*;
 
     /// One line a package: name, version, then `key: value` with bars between them.

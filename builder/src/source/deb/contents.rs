@@ -1,0 +1,252 @@
+//! What an unpacked package holds, in a form that can be kept as the result of a step.
+
+use std::collections::BTreeMap;
+
+use formats::deb::{ControlError, Paragraph, paragraphs};
+use formats::digest::Sha256;
+use formats::tree::{Blob, Kind, Node, TreePath};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Id, Result};
+use crate::lock::model::Package;
+
+/// All of a package that matters for an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contents {
+    /// What the package says of itself.
+    pub control: Control,
+    /// What it puts into the root, sorted by path, without the root directory.
+    pub entries: Vec<Entry>,
+    /// What it would have put there and nobody wants, sorted by path.
+    pub dropped: Vec<Dropped>,
+}
+
+/// The fields of `control` by which a package is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// `Package`.
+    pub package: String,
+    /// `Version`.
+    pub version: String,
+    /// `Architecture`.
+    pub architecture: String,
+    /// The name in `Source`, or the package's own.
+    pub source: String,
+}
+
+/// One path and its inode. The content of a file is in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "EntryText", try_from = "EntryText")]
+pub struct Entry {
+    /// Where.
+    pub path: TreePath,
+    /// What.
+    pub node: Node,
+}
+
+/// A path that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropped {
+    /// Without a leading slash.
+    pub path: String,
+    /// Bytes of content.
+    pub size: u64,
+}
+
+impl Contents {
+    /// Whether this is the package that the lock names.
+    ///
+    /// # Errors
+    /// [`Id::BadPackage`] if it is another one.
+    pub fn check(&self, package: &Package) -> Result<()> {
+        let found = [&self.control.package, &self.control.version, &self.control.architecture];
+        let locked = [&package.name, &package.version, &package.architecture];
+        if found == locked {
+            return Ok(());
+        }
+        let text = |parts: [&String; 3]| parts.map(String::as_str).join(" ");
+        let message =
+            format!("the lock names package `{}`, the file is `{}`", text(locked), text(found));
+        Err(Error::new(Id::BadPackage, message).hint("run `orlop lock`"))
+    }
+}
+
+impl Control {
+    /// Reads the text of `control`; the error is what is wrong with it.
+    pub(super) fn parse(text: &str) -> std::result::Result<Self, String> {
+        let paragraph: std::result::Result<Option<Paragraph<'_>>, ControlError> =
+            paragraphs(text).next().transpose();
+        let paragraph = paragraph.map_err(|error| error.to_string())?.ok_or("it is empty")?;
+        let must = |name: &str| {
+            let value = paragraph.get(name).filter(|value| !value.is_empty());
+            value.map(str::to_owned).ok_or_else(|| format!("field `{name}` is missing"))
+        };
+        let package = must("Package")?;
+        let source = paragraph.get("Source").unwrap_or_default();
+        let source = source.split([' ', '(']).next().filter(|source| !source.is_empty());
+        Ok(Self {
+            source: source.unwrap_or(&package).to_owned(),
+            version: must("Version")?,
+            architecture: must("Architecture")?,
+            package,
+        })
+    }
+}
+
+/// An [`Entry`] in JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryText {
+    path: String,
+    kind: KindText,
+    mode: u16,
+    uid: u32,
+    gid: u32,
+    /// Values in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    xattrs: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+enum KindText {
+    Directory,
+    File { sha256: String, size: u64 },
+    Symlink(String),
+}
+
+impl From<Entry> for EntryText {
+    fn from(Entry { path, node }: Entry) -> Self {
+        let kind = match node.kind {
+            Kind::Directory => KindText::Directory,
+            Kind::File(Blob { sha256, size }) => {
+                KindText::File { sha256: sha256.to_string(), size }
+            }
+            Kind::Symlink(target) => KindText::Symlink(target),
+        };
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let xattrs = node.xattrs.into_iter().map(|(name, value)| (name, hex(value))).collect();
+        let Node { mode, uid, gid, .. } = node;
+        Self { path: path.as_str().to_owned(), kind, mode, uid, gid, xattrs }
+    }
+}
+
+impl TryFrom<EntryText> for Entry {
+    type Error = String;
+
+    fn try_from(text: EntryText) -> std::result::Result<Self, String> {
+        let kind = match text.kind {
+            KindText::Directory => Kind::Directory,
+            KindText::File { sha256, size } => {
+                let sha256: Sha256 = sha256.parse().map_err(|error| format!("{error}"))?;
+                Kind::File(Blob { sha256, size })
+            }
+            KindText::Symlink(target) => Kind::Symlink(target),
+        };
+        let bytes = |(name, value): (String, String)| {
+            let value = unhex(&value).ok_or_else(|| format!("`{value}` is not hexadecimal"))?;
+            Ok::<_, String>((name, value))
+        };
+        let xattrs = text.xattrs.into_iter().map(bytes).collect::<std::result::Result<_, _>>()?;
+        let path = TreePath::new(&text.path).map_err(|error| error.to_string())?;
+        let EntryText { mode, uid, gid, .. } = text;
+        Ok(Self { path, node: Node { kind, mode, uid, gid, xattrs } })
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::lock::model::Role;
+
+    fn contents() -> Contents {
+        let blob = Blob { sha256: Sha256::of("abc"), size: 3 };
+        let capability = ("security.capability".to_owned(), vec![0, 1, 0xab]);
+        let nodes = [
+            ("etc", Node { uid: 7, gid: 8, ..Node::directory(0o2755) }),
+            ("usr/bin/a", Node { xattrs: [capability].into(), ..Node::file(blob, 0o4755) }),
+            ("usr/bin/b", Node::symlink("a")),
+        ];
+        let entry = |(path, node)| Entry { path: TreePath::new(path).unwrap(), node };
+        Contents {
+            control: Control::parse("Package: a\nVersion: 1\nArchitecture: all\n").unwrap(),
+            entries: nodes.map(entry).to_vec(),
+            dropped: vec![Dropped { path: "usr/share/doc/a".into(), size: 5 }],
+        }
+    }
+
+    #[test]
+    fn contents_come_back_from_json_as_they_were() {
+        let json = serde_json::to_string(&contents()).unwrap();
+        assert_eq!(serde_json::from_str::<Contents>(&json).unwrap(), contents());
+        let sha256 = Sha256::of("abc");
+        assert!(json.contains(&format!(
+            r#"{{"path":"usr/bin/a","kind":{{"file":{{"sha256":"{sha256}","size":3}}}},"mode":2541,"uid":0,"gid":0,"xattrs":{{"security.capability":"0001ab"}}}}"#
+        )));
+    }
+
+    #[test]
+    fn damaged_json_is_refused() {
+        let json = serde_json::to_string(&contents()).unwrap();
+        for (from, to) in [
+            ("usr/bin/a", "../a"),
+            ("0001ab", "0001a"),
+            ("0001ab", "0001ax"),
+            ("\"sha256\":\"b", "\"sha256\":\"x"),
+        ] {
+            assert!(json.contains(from));
+            assert!(serde_json::from_str::<Contents>(&json.replace(from, to)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_package_is_known_by_name_version_and_architecture() {
+        let package = |name: &str, version: &str, architecture: &str| Package {
+            name: name.into(),
+            version: version.into(),
+            architecture: architecture.into(),
+            source: name.into(),
+            suite: "trixie".into(),
+            path: "pool/a.deb".into(),
+            blob: Blob { sha256: Sha256::of(""), size: 0 },
+            role: Role::Root,
+            required_by: BTreeSet::new(),
+        };
+        assert!(contents().check(&package("a", "1", "all")).is_ok());
+        for other in
+            [package("b", "1", "all"), package("a", "1-0", "all"), package("a", "1", "amd64")]
+        {
+            let error = contents().check(&other).unwrap_err();
+            assert_eq!(error.id(), Id::BadPackage);
+            assert!(error.to_string().ends_with("the file is `a 1 all`"));
+        }
+    }
+
+    #[test]
+    fn control_must_name_the_package() {
+        for (text, problem) in [
+            ("", "it is empty"),
+            ("Package: a\nVersion: 1\n", "field `Architecture` is missing"),
+            ("Package:\n", "field `Package` is missing"),
+            ("x", "line 1: expected `Field: value`"),
+        ] {
+            assert_eq!(Control::parse(text), Err(problem.to_owned()));
+        }
+        let text = "Package: a\nSource: b (2)\nVersion: 1\nArchitecture: all\n";
+        assert_eq!(Control::parse(text).unwrap().source, "b");
+    }
+}
