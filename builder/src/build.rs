@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod kernel;
 pub mod output;
+pub mod packages;
 pub mod parts;
 pub mod report;
 pub mod root;

@@ -1,6 +1,7 @@
 //! From tree to images: root image, initrd, one UKI per slot, disk. [`Plan::new`] decides
 //! everything that does not depend on the root hash; [`Plan::write`] streams.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::build::kernel::KernelPart;
 use crate::build::output::Directory;
 use crate::build::parts::Parts;
-use crate::build::report::{self, CommandLines, Report};
+use crate::build::report::{self, CommandLines, Dropped, Report};
 use crate::build::root::{self, EPOCH, RootImage, SinkError};
 use crate::build::tree::Composed;
 use crate::error::{Context as _, Error, Id, Result};
@@ -46,6 +47,7 @@ pub struct Plan<'a> {
     erofs: erofs::Plan,
     volume: Uuid,
     disk_seed: Uuid,
+    dropped: &'a BTreeMap<String, Dropped>,
     packages: Vec<(String, String)>,
 }
 
@@ -90,6 +92,7 @@ impl<'a> Plan<'a> {
             erofs,
             volume,
             disk_seed,
+            dropped: &parts.dropped,
             packages,
         })
     }
@@ -179,6 +182,7 @@ impl<'a> Plan<'a> {
             },
             command_lines: CommandLines { a: line(Slot::A), b: line(Slot::B) },
             components: self.tree.weights.clone(),
+            dropped: self.dropped.clone(),
             packages: self.packages.iter().cloned().collect(),
             uki_size: uki_a.len() as u64,
             initrd_size: initrd.len() as u64,

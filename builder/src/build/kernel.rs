@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::compose::modules::{self, Available, ModInfo};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model::Kernel;
-use crate::source::deb::unpack::Contents;
 use crate::store::Store;
 use crate::stored::StoredBlob;
 
@@ -35,14 +34,17 @@ pub struct KernelPart {
 }
 
 impl KernelPart {
-    /// Picks the parts out of the kernel package.
+    /// Picks the parts out of what the kernel package brings.
     ///
     /// # Errors
     /// [`Id::KernelPackage`], [`Id::UnknownModule`], and those of the store.
-    pub fn new(kernel: &Kernel, packages: &[&Contents], store: &Store) -> Result<Self> {
-        let files: BTreeMap<TreePath, Blob> = packages
-            .iter()
-            .flat_map(|contents| contents.nodes())
+    pub fn new(
+        kernel: &Kernel,
+        nodes: impl IntoIterator<Item = (TreePath, Node)>,
+        store: &Store,
+    ) -> Result<Self> {
+        let files: BTreeMap<TreePath, Blob> = nodes
+            .into_iter()
             .filter_map(|(path, node)| match node.kind {
                 Kind::File(blob) => Some((path, blob)),
                 _ => None,

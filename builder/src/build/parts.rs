@@ -4,17 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use formats::tree::{Blob, Kind, Node, TreePath};
-use globset::GlobMatcher;
-use serde::{Deserialize, Serialize};
 
 use crate::build::Request;
 use crate::build::kernel::KernelPart;
-use crate::compose::allow::glob;
-use crate::error::{Context as _, Error, Id, Result};
-use crate::lock::model::{Package, Role};
+use crate::build::packages::Unpacker;
+use crate::build::report::Dropped;
+use crate::error::{Error, Id, Result};
+use crate::lock::model::Role;
 use crate::recipe::model::{ImagePath, Name};
 use crate::source::cargo::{self, Toolchain};
-use crate::source::deb::unpack::{self, Contents};
+use crate::source::deb::contents::Contents;
 use crate::source::{go, local, url};
 use crate::step::{Inputs, Step, Steps};
 use crate::stored::StoredBlob;
@@ -32,16 +31,10 @@ pub struct Parts {
     pub stub: Blob,
     /// The boot loader.
     pub loader: Blob,
+    /// What each glob of `[debian] drop` left out.
+    pub dropped: BTreeMap<String, Dropped>,
     /// Worth a look.
     pub warnings: Vec<String>,
-}
-
-/// A package after unpacking: what it brings, and what each glob left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Unpacked {
-    contents: Contents,
-    /// Index of the glob and number of paths.
-    dropped: BTreeMap<usize, u64>,
 }
 
 /// Gathers all parts of the recipe.
@@ -49,29 +42,14 @@ struct Unpacked {
 /// # Errors
 /// Those of the sources.
 pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
-    let drop: Vec<&String> = request.recipe.debian.drop.iter().collect();
-    let packages: Vec<&Package> = request.lock.packages.iter().collect();
-    let unpacked = unpack_all(request, steps, &packages, &drop)?;
-    let of_role = |role: Role| {
-        packages.iter().zip(&unpacked).filter(move |(package, _)| package.role == role)
-    };
-
+    let unpacker = Unpacker::new(request)?;
     let mut layers = Vec::new();
-    for (package, unpacked) in of_role(Role::Root) {
-        layers.push((package.name.clone(), unpacked.contents.nodes()));
+    let mut dropped = BTreeMap::new();
+    for (package, contents) in unpacker.unpack(steps, Role::Root)? {
+        unpacker.count_dropped(&contents, &mut dropped);
+        layers.push((package.name.clone(), nodes(contents).collect()));
     }
-
-    let kernel_packages: Vec<_> = of_role(Role::Kernel).collect();
-    let inputs = Inputs::new()
-        .with_all("deb", kernel_packages.iter().map(|(package, _)| package.blob.sha256))
-        .with_all("module", &request.recipe.kernel.modules)
-        .with_all("initrd-module", &request.recipe.kernel.initrd_modules);
-    let contents: Vec<_> = kernel_packages.iter().map(|(_, unpacked)| &unpacked.contents).collect();
-    let kernel = steps.run(
-        &Step::new("kernel", 1, inputs),
-        |part: &KernelPart| part.blobs().all(|blob| request.store.has(blob)),
-        || KernelPart::new(&request.recipe.kernel, &contents, request.store),
-    )?;
+    let kernel = kernel(request, steps, &unpacker)?;
     layers.push(("kernel".to_owned(), kernel.nodes()?));
 
     let mut programs = BTreeSet::new();
@@ -87,9 +65,10 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
         layers.push((name.to_string(), local::nodes(request.store, component)?));
     }
 
+    let tools = unpacker.unpack(steps, Role::Tool)?;
+    let tools: Vec<_> = tools.into_iter().flat_map(|(_, contents)| nodes(contents)).collect();
     let tool = |path: &str| {
-        let nodes = of_role(Role::Tool).flat_map(|(_, unpacked)| unpacked.contents.nodes());
-        let mut found = nodes.filter_map(|(at, node)| match node.kind {
+        let mut found = tools.iter().filter_map(|(at, node)| match node.kind {
             Kind::File(blob) if at.as_str() == path => Some(blob),
             _ => None,
         });
@@ -101,75 +80,37 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let stub = tool("usr/lib/systemd/boot/efi/linuxx64.efi.stub")?;
     let loader = tool("usr/lib/systemd/boot/efi/systemd-bootx64.efi")?;
 
-    let idle = (0..drop.len()).filter(|index| {
-        of_role(Role::Root).all(|(_, unpacked)| !unpacked.dropped.contains_key(index))
-    });
-    let warnings =
-        idle.map(|index| format!("`[debian] drop` has `{}`: it matches nothing", drop[index]));
-    Ok(Parts { layers, programs, kernel, stub, loader, warnings: warnings.collect() })
+    let idle = request.recipe.debian.drop.iter().filter(|glob| !dropped.contains_key(*glob));
+    let warnings = idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing"));
+    let warnings = warnings.collect();
+    Ok(Parts { layers, programs, kernel, stub, loader, dropped, warnings })
 }
 
-fn unpack_all(
+fn nodes(contents: Contents) -> impl Iterator<Item = (TreePath, Node)> {
+    contents.entries.into_iter().map(|entry| (entry.path, entry.node))
+}
+
+/// The kernel's package is unpacked only if what was picked out of it is not remembered.
+fn kernel(
     request: &Request<'_>,
     steps: &mut Steps<'_>,
-    packages: &[&Package],
-    drop: &[&String],
-) -> Result<Vec<Unpacked>> {
-    let globs = drop.iter().map(|pattern| glob(pattern)).collect::<Result<Vec<_>>>()?;
-    let task = request.progress.task("unpack", None);
-    let step = |package: &&Package| {
-        let inputs = Inputs::new().with("deb", package.blob.sha256);
-        let inputs = match package.role {
-            Role::Root => inputs.with_all("drop", drop),
-            Role::Kernel => inputs.with("keep", "kernel"),
-            Role::Tool => inputs.with("keep", "efi"),
-        };
-        Step::new(format!("unpack {}", package.name), 1, inputs)
-    };
-    let complete = |unpacked: &Unpacked| {
-        unpacked.contents.nodes().iter().all(|(_, node)| match node.kind {
-            Kind::File(blob) => request.store.has(&blob),
-            _ => true,
-        })
-    };
-    let make = |package: &&Package| unpack_one(request, package, &globs);
-    let unpacked = steps.run_all(packages, step, complete, make, request.jobs)?;
-    task.done(format!("{} packages", packages.len()));
-    Ok(unpacked)
-}
-
-fn unpack_one(request: &Request<'_>, package: &Package, globs: &[GlobMatcher]) -> Result<Unpacked> {
-    let dropped = std::cell::RefCell::new(BTreeMap::new());
-    let wanted = |path: &TreePath| match package.role {
-        Role::Kernel => {
-            path.as_str().starts_with("boot/vmlinuz-")
-                || path.as_str().starts_with("usr/lib/modules/")
-        }
-        Role::Tool => path.as_str().starts_with("usr/lib/systemd/boot/efi/"),
-        Role::Root => {
-            let absolute = path.to_string();
-            let mut kept = true;
-            for (index, glob) in globs.iter().enumerate() {
-                if glob.is_match(&absolute) {
-                    *dropped.borrow_mut().entry(index).or_default() += 1;
-                    kept = false;
-                }
-            }
-            kept
-        }
-    };
-    let file = request.store.open_blob(&package.blob)?;
-    let contents = unpack::unpack(file, request.store, &wanted)
-        .or_fail(Id::DamagedPackage, || format!("cannot unpack package `{}`", package.name))?;
-    let control = &contents.control;
-    if control.package != package.name || control.version != package.version {
-        let message = format!(
-            "the package that the lock calls `{} {}` is `{} {}`",
-            package.name, package.version, control.package, control.version
-        );
-        return Err(Error::new(Id::DamagedPackage, message));
+    unpacker: &Unpacker<'_>,
+) -> Result<KernelPart> {
+    let packages = request.lock.packages.iter().filter(|package| package.role == Role::Kernel);
+    let inputs = Inputs::new()
+        .with_all("deb", packages.map(|package| package.blob.sha256))
+        .with_all("module", &request.recipe.kernel.modules)
+        .with_all("initrd-module", &request.recipe.kernel.initrd_modules);
+    let step = Step::new("kernel", 1, inputs);
+    let complete = |part: &KernelPart| part.blobs().all(|blob| request.store.has(blob));
+    if let Some(part) = steps.recall(&step, complete) {
+        return Ok(part);
     }
-    Ok(Unpacked { contents, dropped: dropped.into_inner() })
+    let contents = unpacker.unpack(steps, Role::Kernel)?.into_iter();
+    let nodes: Vec<_> = contents.flat_map(|(_, contents)| nodes(contents)).collect();
+    let part = KernelPart::new(&request.recipe.kernel, nodes, request.store)?;
+    steps.remember(&step, &part)?;
+    Ok(part)
 }
 
 /// What compilers made: program and blob.

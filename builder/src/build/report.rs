@@ -24,6 +24,8 @@ pub struct Report {
     pub command_lines: CommandLines,
     /// Bytes of file content in the root by component.
     pub components: BTreeMap<String, u64>,
+    /// What each glob of `[debian] drop` left out.
+    pub dropped: BTreeMap<String, Dropped>,
     /// Version of each Debian package in the root.
     pub packages: BTreeMap<String, String>,
     /// Size in bytes of the UKI before padding.
@@ -34,6 +36,16 @@ pub struct Report {
     pub disk_size: u64,
     /// Names of the files beside this one.
     pub files: Vec<String>,
+}
+
+/// What a glob left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Dropped {
+    /// Number of paths.
+    pub paths: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
 }
 
 /// The root image.

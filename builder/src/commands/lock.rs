@@ -57,7 +57,8 @@ pub fn make(loaded: &recipe::Loaded, settings: &Settings, progress: &Progress) -
     let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
     let get = |url: &str, limit: u64| client.get(url, limit);
     let task = progress.task("lock", None);
-    let locked = deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, settings.now, &get)?;
+    let locked =
+        deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, settings.now, &get, progress)?;
     for warning in &locked.warnings {
         progress.warn(warning);
     }
@@ -66,6 +67,10 @@ pub fn make(loaded: &recipe::Loaded, settings: &Settings, progress: &Progress) -
         let size = client.size(&file.url)?;
         let blob = formats::tree::Blob { sha256: file.sha256.0, size };
         urls.push(UrlFile { component: name.to_string(), url: file.url.clone(), blob });
+    }
+    let store = settings.store()?;
+    for release in &locked.releases {
+        store.put_bytes(release)?;
     }
     let lock = Lock {
         inputs: lock::inputs(recipe),
@@ -96,7 +101,7 @@ fn changes(before: &Lock, now: &Lock) -> Vec<String> {
 
 fn why(path: &Path, package: &str, global: &Global) -> Result<()> {
     let lock = Lock::read(path)?;
-    let chains = deb::resolve::why(&lock.packages, package);
+    let chains = deb::why::why(&lock.packages, package);
     if chains.is_empty() {
         return Err(Error::new(
             Id::NotLocked,

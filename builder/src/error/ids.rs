@@ -178,10 +178,8 @@ ids! {
     WrongDigest = "E0801", Verification;
     /// The kernel package is not as a Debian kernel package must be.
     KernelPackage = "E0802", Verification;
-    /// A package of the store is not the package that the lock names, or cannot be unpacked.
-    DamagedPackage = "E0803", Verification;
     /// No package of the lock brings the boot loader or the stub.
-    BootPackage = "E0804", Verification;
+    BootPackage = "E0803", Verification;
     /// A release file carries no signature.
     ReleaseUnsigned = "E0820", Verification;
     /// A release file is signed, but not by a key that the recipe pins.

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use formats::tree::Blob;
 use serde::Deserialize;
 
+use crate::recipe::model::Digest;
+
 /// The whole lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
@@ -28,6 +30,8 @@ pub struct Suite {
     pub date: String,
     /// Fingerprint of the key whose signature was good.
     pub signed_by: String,
+    /// The signed file itself, which `orlop lock` keeps in the store: anybody can check again.
+    pub release: Digest,
 }
 
 /// One Debian package.

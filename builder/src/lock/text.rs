@@ -117,10 +117,16 @@ impl Lock {
         }
         text.push_str("]\n");
         for suite in &self.suites {
+            let release = suite.release.0.to_string();
             table(
                 &mut text,
                 "suite",
-                &[("name", &suite.name), ("date", &suite.date), ("signed-by", &suite.signed_by)],
+                &[
+                    ("name", &suite.name),
+                    ("date", &suite.date),
+                    ("signed-by", &suite.signed_by),
+                    ("release", &release),
+                ],
             );
         }
         let mut packages: Vec<_> = self.packages.iter().collect();

@@ -19,10 +19,12 @@ pub mod why;
 
 use std::path::Path;
 
+use formats::digest::Sha256;
+
 use crate::error::{Error, Id, Result};
 use crate::lock::model::{Package, Suite};
 use crate::progress::Progress;
-use crate::recipe::model::Debian;
+use crate::recipe::model::{Debian, Digest};
 use archive::Archive;
 use index::Record;
 use mirror::Mirrors;
@@ -37,6 +39,8 @@ pub type Get<'a> = dyn Fn(&str, u64) -> Result<Vec<u8>> + 'a;
 pub struct Locked {
     /// In the recipe's order.
     pub suites: Vec<Suite>,
+    /// The signed release files that [`Suite::release`] names.
+    pub releases: Vec<Vec<u8>>,
     /// Sorted by name.
     pub packages: Vec<Package>,
     /// What is worth a look and does not stop the work.
@@ -60,13 +64,14 @@ pub fn lock(
 ) -> Result<Locked> {
     let keys = Keys::load(&debian.keys, debian.keyring.as_deref(), Path::new("/"))?;
     let reader = Reader { debian, keys, now, get };
-    let mut suites = Vec::new();
+    let (mut suites, mut releases) = (Vec::new(), Vec::new());
     let mut records = Vec::new();
     for name in &debian.suites {
         let task = progress.task(format!("suite {name}"), None);
-        let (suite, of_suite) = reader.read_suite(name, mirrors.of_suite(name))?;
+        let (suite, release, of_suite) = reader.read_suite(name, mirrors.of_suite(name))?;
         task.done(format!("{} packages, {}", of_suite.len(), suite.date));
         suites.push(suite);
+        releases.push(release);
         records.extend(of_suite);
     }
     let archive = Archive::new(records)?;
@@ -77,7 +82,7 @@ pub fn lock(
         exclude: &debian.exclude,
     };
     let resolution = resolve::resolve(&archive, &wishes)?;
-    Ok(Locked { suites, packages: resolution.packages, warnings: resolution.warnings })
+    Ok(Locked { suites, releases, packages: resolution.packages, warnings: resolution.warnings })
 }
 
 /// Addresses at which a locked package may be, best first.
@@ -85,6 +90,9 @@ pub fn blob_urls(package: &Package, mirrors: &Mirrors) -> Vec<String> {
     let bases = mirrors.of_suite(&package.suite).iter();
     bases.map(|base| format!("{base}/{}", package.path)).collect()
 }
+
+/// What is locked of a suite, its signed release file, its packages.
+type SuiteRead = (Suite, Vec<u8>, Vec<Record>);
 
 struct Reader<'a> {
     debian: &'a Debian,
@@ -95,7 +103,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Reads a suite from the first mirror that has all of it.
-    fn read_suite(&self, suite: &str, bases: &[String]) -> Result<(Suite, Vec<Record>)> {
+    fn read_suite(&self, suite: &str, bases: &[String]) -> Result<SuiteRead> {
         let mut failures = Vec::new();
         for base in bases {
             match self.read_from(suite, base) {
@@ -106,7 +114,7 @@ impl Reader<'_> {
         Err(all_failed(suite, failures))
     }
 
-    fn read_from(&self, suite: &str, base: &str) -> Result<(Suite, Vec<Record>)> {
+    fn read_from(&self, suite: &str, base: &str) -> Result<SuiteRead> {
         let directory = format!("{base}/dists/{suite}");
         let url = format!("{directory}/InRelease");
         let file = (self.get)(&url, release::MAX_SIZE)?;
@@ -135,7 +143,8 @@ impl Reader<'_> {
         }
         let name = suite.to_owned();
         let date = believed.release.date;
-        Ok((Suite { name, date, signed_by: believed.signed_by }, records))
+        let release = Digest(Sha256::of(&file));
+        Ok((Suite { name, date, signed_by: believed.signed_by, release }, file, records))
     }
 }
 
@@ -280,14 +289,14 @@ mod tests {
         let locked = web.lock(|_| {}).unwrap();
         let signed_by = Signer::new(1).fingerprint();
         let date = "Thu, 19 Nov 2026 02:12:54 UTC".to_owned();
-        assert_eq!(
-            locked.suites,
-            ["trixie", "trixie-security"].map(|name| Suite {
-                name: name.to_owned(),
-                date: date.clone(),
-                signed_by: signed_by.clone(),
-            })
-        );
+        let suites = ["trixie", "trixie-security"].iter().zip(&locked.releases);
+        let suites = suites.map(|(name, release)| Suite {
+            name: (*name).to_owned(),
+            date: date.clone(),
+            signed_by: signed_by.clone(),
+            release: Digest(Sha256::of(release)),
+        });
+        assert_eq!(locked.suites, suites.collect::<Vec<_>>());
         let packages: Vec<_> = locked
             .packages
             .iter()
