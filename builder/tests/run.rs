@@ -80,7 +80,7 @@ impl Guest {
         for (name, content) in [
             ("disk.raw", disk()),
             ("vmlinuz", kernel(text, then)),
-            ("initrd.cpio", vec![0; 512]),
+            ("initrd", vec![0; 512]),
             ("cmdline", b"panic=5\n".to_vec()),
         ] {
             fs::write(directory.path().join(name), content).unwrap();

@@ -153,6 +153,7 @@ impl<'a> Plan<'a> {
         let uki = |slot: Slot| self.uki(&stub, &vmlinuz, &initrd, &line(slot));
         let (uki_a, uki_b) = (uki(Slot::A)?, uki(Slot::B)?);
         save(&directory.join("uki.efi"), &uki_a)?;
+        save(&directory.join("cmdline"), line(Slot::A).as_bytes())?;
 
         let disk_path = directory.join("disk.raw");
         let cannot = || format!("cannot write `{}`", disk_path.display());
@@ -187,7 +188,7 @@ impl<'a> Plan<'a> {
             uki_size: uki_a.len() as u64,
             initrd_size: initrd.len() as u64,
             disk_size: layout.disk_size(),
-            files: ["disk.raw", "initrd", "manifest.txt", "root.img", "uki.efi", "vmlinuz"]
+            files: ["cmdline", "disk.raw", "initrd", "manifest.txt", "root.img", "uki.efi", "vmlinuz"]
                 .map(str::to_owned)
                 .to_vec(),
         })

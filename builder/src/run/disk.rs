@@ -49,7 +49,7 @@ impl BuiltImage {
         Ok(Self {
             disk: file("disk.raw")?,
             kernel: file("vmlinuz")?,
-            initrd: file("initrd.cpio")?,
+            initrd: file("initrd")?,
             command_line: command_line.trim().to_owned(),
         })
     }
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn a_built_directory_is_opened_with_all_its_parts() {
         let place = Place::new();
-        for (name, content) in [("cmdline", "ro panic=5\n"), ("vmlinuz", ""), ("initrd.cpio", "")] {
+        for (name, content) in [("cmdline", "ro panic=5\n"), ("vmlinuz", ""), ("initrd", "")] {
             fs::write(place.path(name), content).unwrap();
         }
         let image = Image::open(place.0.path()).unwrap();

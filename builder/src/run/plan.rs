@@ -283,7 +283,7 @@ mod tests {
         parts.accel = Accel::Kvm;
         parts.boot = Boot::Direct {
             kernel: "/build/a,b/vmlinuz".into(),
-            initrd: "/build/a,b/initrd.cpio".into(),
+            initrd: "/build/a,b/initrd".into(),
             command_line: "ro panic=5 console=ttyS0".into(),
         };
         parts.disk = Disk { path: "/keep/a,b.raw".into(), format: Format::Raw, fate: Fate::Kept };
@@ -305,7 +305,7 @@ mod tests {
                 -chardev socket,id=qmp,fd=0
                 -mon chardev=qmp,mode=control
                 -kernel /build/a,b/vmlinuz
-                -initrd /build/a,b/initrd.cpio
+                -initrd /build/a,b/initrd
                 -append ro panic=5 console=ttyS0
                 -drive if=none,id=disk,format=raw,cache=writeback,discard=unmap,file=/keep/a,,b.raw
                 -device virtio-blk-pci,drive=disk
