@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Time since the kernel started, without time asleep: what deadlines are counted in.
+/// Time since the kernel started, without time asleep: what deadlines are counted in
+/// and the console shows.
 pub fn monotonic() -> Duration {
     duration(clock_gettime(ClockId::Monotonic))
 }

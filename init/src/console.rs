@@ -13,8 +13,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
+use crate::clock;
 use crate::supervisor::{Change, Next, State};
 use crate::unit::UnitName;
 
@@ -215,15 +218,30 @@ impl Console {
         let Some(file) = &self.file else { return self.queue.clear() };
         while !self.queue.is_empty() {
             match rustix::io::write(file, self.queue.as_slices().0) {
-                Ok(0) | Err(rustix::io::Errno::AGAIN) => return,
+                Ok(0) | Err(Errno::AGAIN) => return,
                 Ok(length) => drop(self.queue.drain(..length)),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 // It hung up. The kernel's log has it all.
                 Err(_) => return self.queue.clear(),
             }
         }
         if std::mem::take(&mut self.dropped) {
             self.write("(the console was too slow: lines are missing, the log has them)\n");
+        }
+    }
+
+    /// Writes all that is left, for at most `limit`: only for the end, when nothing else is to do.
+    pub fn drain(&mut self, limit: Duration) {
+        let end = clock::monotonic() + limit;
+        loop {
+            self.flush();
+            let left = end.saturating_sub(clock::monotonic());
+            let Some(device) = self.wants_to_write().filter(|_| !left.is_zero()) else { return };
+            let mut fds = [PollFd::from_borrowed_fd(device, PollFlags::OUT)];
+            let timeout = Timespec::try_from(left).ok();
+            if poll(&mut fds, timeout.as_ref()).is_err_and(|error| error != Errno::INTR) {
+                return;
+            }
         }
     }
 

@@ -6,11 +6,11 @@ mod output;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
@@ -105,6 +105,11 @@ impl EventLoop {
                 log::warn(&format!("cannot watch a power button: {error}"));
             }
         }
+        for fd in around.network.iter().flat_map(Network::fds) {
+            if let Err(error) = watch(&epoll, fd, NETWORK, epoll::EventFlags::IN) {
+                log::error(&format!("cannot watch the network: {error}"));
+            }
+        }
         let (answer_sender, answers) = channel();
         Ok(Self {
             supervisor,
@@ -123,13 +128,14 @@ impl EventLoop {
     }
 
     fn run(mut self) -> io::Result<Finished> {
+        // Links that were there from the start are no news that would wake us.
+        self.network(Network::handle_readable);
         self.feed(Event::Start);
         loop {
             if let Some(kind) = self.finished {
                 let Surroundings { signals, console, .. } = self.around;
                 return Ok(Finished { kind, signals, console });
             }
-            self.watch_network();
             self.watch_console();
             for token in self.wait()? {
                 self.take(token);
@@ -159,12 +165,10 @@ impl EventLoop {
 
     fn timeout(&self) -> Option<Duration> {
         let supervisor = self.supervisor.next_deadline();
-        let supervisor = supervisor.map(|deadline| deadline.saturating_sub(clock::monotonic()));
         let network = self.around.network.as_ref().and_then(Network::next_deadline);
-        let network = network.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let soonest = [supervisor, network].into_iter().flatten().min()?;
         // An hour is far below what epoll can count to.
-        let soonest = [supervisor, network].into_iter().flatten().min();
-        soonest.map(|soonest| soonest.min(Duration::from_secs(3600)))
+        Some(soonest.saturating_sub(clock::monotonic()).min(Duration::from_secs(3600)))
     }
 
     fn take(&mut self, token: u64) {
@@ -174,13 +178,7 @@ impl EventLoop {
             PROBES => self.probe_answers(),
             BUTTON => self.button(which),
             CONSOLE => self.around.console.flush(),
-            NETWORK => {
-                let fd = RawFd::try_from(which).unwrap_or(-1);
-                if let Some(network) = &mut self.around.network {
-                    let changes = network.handle(fd);
-                    self.network_changes(changes);
-                }
-            }
+            NETWORK => self.network(Network::handle_readable),
             OUTPUT => {
                 if let Some(output) = self.outputs.get_mut(&which) {
                     output.read();
@@ -285,7 +283,7 @@ impl EventLoop {
                 }
                 Signal::User1 => {
                     let screen = self.screen();
-                    self.around.console.show(&screen, clock::since_boot());
+                    self.around.console.show(&screen, clock::monotonic());
                 }
             }
         }
@@ -329,7 +327,7 @@ impl EventLoop {
     }
 
     fn announce(&mut self, change: &Change) {
-        let now = clock::since_boot();
+        let now = clock::monotonic();
         let line = console::line(change, now);
         // The log has stamps of its own.
         let text = line.split_once("] ").map_or(line.as_str(), |(_, text)| text);
@@ -360,7 +358,7 @@ impl EventLoop {
         self.around.console.change(change, now, || screen);
     }
 
-    /// What the screen shows; the supervisor counts in monotonic time, the screen since boot.
+    /// What the screen shows.
     fn screen(&self) -> Screen {
         let units = self.supervisor.states().map(|(name, state)| (name.clone(), state.clone()));
         let address = |link: &LinkAddress| {
@@ -372,21 +370,6 @@ impl EventLoop {
             units: units.collect(),
             addresses: addresses.collect(),
             ..self.around.screen.clone()
-        }
-    }
-
-    /// The network opens and closes descriptors as links come and go. One that is watched
-    /// already says `EEXIST`; one that was closed has left the set by itself.
-    fn watch_network(&self) {
-        let Some(network) = &self.around.network else { return };
-        for fd in network.fds() {
-            let token = NETWORK | u64::from(fd.as_raw_fd().unsigned_abs());
-            match watch(&self.epoll, fd, token, epoll::EventFlags::IN) {
-                Err(error) if error.raw_os_error() != Some(Errno::EXIST.raw_os_error()) => {
-                    log::warn(&format!("cannot watch the network: {error}"));
-                }
-                _ => {}
-            }
         }
     }
 
@@ -409,32 +392,33 @@ impl EventLoop {
     }
 
     fn network_deadline(&mut self) {
-        if let Some(network) = &mut self.around.network
-            && network.next_deadline().is_some_and(|deadline| deadline <= Instant::now())
-        {
-            let changes = network.on_deadline();
-            self.network_changes(changes);
+        let deadline = self.around.network.as_ref().and_then(Network::next_deadline);
+        if deadline.is_some_and(|deadline| deadline <= clock::monotonic()) {
+            self.network(Network::on_deadline);
         }
     }
 
-    fn network_changes(&mut self, changes: Vec<NetworkChange>) {
-        if changes.is_empty() {
-            return;
-        }
-        for change in changes {
-            let now = clock::since_boot();
+    /// Asks the network what has changed, and brings screen and files up to date.
+    fn network(&mut self, ask: fn(&mut Network) -> Vec<NetworkChange>) {
+        let Some(network) = &mut self.around.network else { return };
+        let before = self.addresses.clone();
+        for change in ask(network) {
             let text = match change {
-                NetworkChange::AddressAcquired {
-                    link,
-                    address: (address, prefix),
-                    gateway,
-                    dns,
-                } => {
+                NetworkChange::LinkUp { link } => format!("{link} is connected"),
+                NetworkChange::Address { link, address, prefix, gateway, dns, .. } => {
                     let text = format!("{link} has address {address}/{prefix}");
-                    let nameservers = dns;
-                    let acquired = LinkAddress { address, prefix, gateway, nameservers };
-                    self.addresses.insert(link, acquired);
+                    let acquired = LinkAddress {
+                        address: address.into(),
+                        prefix,
+                        gateway: gateway.map(Into::into),
+                        nameservers: dns.into_iter().map(Into::into).collect(),
+                    };
                     marks::mark("network-up");
+                    let known = self.addresses.insert(link.clone(), acquired);
+                    if known.as_ref() == self.addresses.get(&link) {
+                        // A renewal.
+                        continue;
+                    }
                     text
                 }
                 NetworkChange::Lost { link } => {
@@ -443,12 +427,13 @@ impl EventLoop {
                 }
             };
             log::info(&text);
-            self.around.console.say(&text, now);
+            self.around.console.say(&text, clock::monotonic());
         }
-        let hostname = &self.around.screen.hostname;
-        if let Err(error) =
-            identity::write_network_files(&self.around.etc, hostname, &self.addresses)
-        {
+        if self.addresses == before {
+            return;
+        }
+        let (etc, hostname) = (&self.around.etc, &self.around.screen.hostname);
+        if let Err(error) = identity::write_network_files(etc, hostname, &self.addresses) {
             log::error(&format!("cannot write hosts and resolv.conf: {error}"));
         }
     }

@@ -1,17 +1,23 @@
 // replaced at merge
 //! The network.
-use std::net::IpAddr;
-use std::os::fd::{BorrowedFd, RawFd};
-use std::time::Instant;
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Network;
 #[derive(Debug)]
 pub enum Change {
-    AddressAcquired {
+    LinkUp {
         link: String,
-        address: (IpAddr, u8),
-        gateway: Option<IpAddr>,
-        dns: Vec<IpAddr>,
+    },
+    Address {
+        link: String,
+        address: Ipv4Addr,
+        prefix: u8,
+        gateway: Option<Ipv4Addr>,
+        dns: Vec<Ipv4Addr>,
+        hostname: Option<String>,
+        lease: Duration,
     },
     Lost {
         link: String,
@@ -24,10 +30,10 @@ impl Network {
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()
     }
-    pub fn handle(&mut self, _fd: RawFd) -> Vec<Change> {
+    pub fn handle_readable(&mut self) -> Vec<Change> {
         Vec::new()
     }
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Duration> {
         None
     }
     pub fn on_deadline(&mut self) -> Vec<Change> {

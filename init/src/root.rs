@@ -72,7 +72,7 @@ pub fn run() -> Result<Infallible, String> {
     });
     let mut console = Console::open(Path::new("/dev/console"));
     for problem in &problems.0 {
-        console.say(problem, clock::since_boot());
+        console.say(problem, clock::monotonic());
     }
     let screen = Screen {
         system: identity::system(Path::new("/")),
@@ -102,7 +102,8 @@ struct Problems(Vec<String>);
 
 impl Problems {
     fn add(&mut self, text: String) {
-        log::error(&text);
+        // Not as an error, which the kernel would show on the console a second time.
+        log::warn(&text);
         self.0.push(text);
     }
 

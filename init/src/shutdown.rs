@@ -24,6 +24,8 @@ use crate::{clock, log, marks, process};
 const GRACE: Duration = Duration::from_secs(10);
 /// From `SIGKILL` on, for what hangs in the kernel.
 const KILL_GRACE: Duration = Duration::from_secs(5);
+/// For a console that is slow to take the last lines.
+const CONSOLE_PATIENCE: Duration = Duration::from_secs(2);
 /// So that a person can read why.
 const READING_TIME: Duration = Duration::from_secs(10);
 
@@ -31,7 +33,7 @@ const READING_TIME: Duration = Duration::from_secs(10);
 pub fn finish(mut finished: Finished) -> ! {
     let mut say = |text: &str| {
         log::info(text);
-        finished.console.say(text, clock::since_boot());
+        finished.console.say(text, clock::monotonic());
     };
     if !everyone_ends(&finished.signals, Signal::TERM, GRACE) {
         say("some processes did not end: killing them");
@@ -41,6 +43,7 @@ pub fn finish(mut finished: Finished) -> ! {
     }
     marks::mark("power-off");
     say(&format!("all stopped, {} now", finished.kind));
+    finished.console.drain(CONSOLE_PATIENCE);
     log::close_file();
     rustix::fs::sync();
     unmount_all();
@@ -53,7 +56,8 @@ pub fn finish(mut finished: Finished) -> ! {
 pub fn boot_failed(reason: &str) -> ! {
     let text =
         format!("the boot failed: {reason}\nstarting again in {} seconds", READING_TIME.as_secs());
-    log::error(&text);
+    // Not as an error, which the kernel would show on the console a second time.
+    log::warn(&text);
     shout(&text);
     // Nothing else runs, so there is nothing to wait for but time.
     std::thread::sleep(READING_TIME);
