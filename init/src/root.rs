@@ -38,6 +38,9 @@ pub fn run() -> Result<Infallible, String> {
 
     let mut problems = Problems::default();
     let slot = command_line(&mut problems);
+    let system = identity::system(Path::new("/"));
+    // Also what separates two boots in the log on STATE.
+    log::info(&format!("{system} starts, slot {slot}"));
     // Ctrl-Alt-Del becomes `SIGINT`, so that it is an orderly restart.
     problems.note("make Ctrl-Alt-Del orderly", reboot(RebootCommand::CadOff));
     problems.note("set the host name", sethostname(DEFAULT_HOSTNAME.as_bytes()));
@@ -54,7 +57,7 @@ pub fn run() -> Result<Infallible, String> {
         (network, state.join())
     });
     match state {
-        Ok(Ok(report)) => log::info(&format!("STATE: {report}")),
+        Ok(Ok(report)) => log::info(&report.to_string()),
         Ok(Err(error)) => return Err(format!("there is no /var: {error}")),
         Err(_) => return Err("there is no /var: the thread which mounts it panicked".to_owned()),
     }
@@ -75,7 +78,7 @@ pub fn run() -> Result<Infallible, String> {
         console.say(problem, clock::monotonic());
     }
     let screen = Screen {
-        system: identity::system(Path::new("/")),
+        system,
         slot,
         hostname: DEFAULT_HOSTNAME.to_owned(),
         problems: problems.0,
