@@ -1,0 +1,172 @@
+//! The one place that starts, kills and reaps processes.
+#![expect(clippy::disallowed_methods, reason = "this is the module the lint sends everyone to")]
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
+
+use crate::sys::signals;
+use crate::unit::Unit;
+
+/// Where programs look for others unless their unit says otherwise.
+const PATH: &str = "/usr/bin:/usr/sbin";
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// Whether it ended by itself with status 0.
+    pub fn success(self) -> bool {
+        self == Self::Status(0)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "ended with status {status}"),
+            Self::Signal(9) => f.write_str("was killed (SIGKILL; out of memory?)"),
+            Self::Signal(6) => f.write_str("aborted (SIGABRT)"),
+            Self::Signal(11) => f.write_str("crashed (SIGSEGV)"),
+            Self::Signal(15) => f.write_str("was terminated (SIGTERM)"),
+            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+        }
+    }
+}
+
+/// Whether we are what the kernel started.
+pub fn is_pid_1() -> bool {
+    std::process::id() == 1
+}
+
+/// Starts a unit's program in its control group below `cgroups`, in a session of its own, with
+/// an empty signal mask and nothing of our environment. Standard output and error go to `output`.
+///
+/// # Errors
+/// What could not be done, with the name of the program or the group.
+pub fn spawn(unit: &Unit, cgroups: &Path, output: OwnedFd) -> Result<Pid, String> {
+    let directory = unit.cgroup.below(cgroups);
+    let membership = open_group(&directory)
+        .map_err(|error| format!("cannot use control group {}: {error}", directory.display()))?;
+    let (program, arguments) =
+        unit.exec.split_first().ok_or_else(|| "its `exec` is empty".to_owned())?;
+    let fail = |error: io::Error| format!("cannot start {program}: {error}");
+    let nofile = unit.limits.nofile;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("PATH", PATH).envs(&unit.environment);
+    command.current_dir("/").stdin(Stdio::null());
+    command.stderr(output.try_clone().map_err(fail)?).stdout(output);
+    let prepare = move || {
+        // Before the program runs, so that all it ever starts is in the group as well.
+        rustix::io::write(&membership, b"0")?;
+        rustix::process::setsid()?;
+        if let Some(limit) = nofile {
+            let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+            rustix::process::setrlimit(Resource::Nofile, limit)?;
+        }
+        signals::unblock_all()
+    };
+    // SAFETY: needed because std offers no safe way to run code between fork and exec. Sound
+    // because the closure makes four system calls and neither allocates nor takes a lock, which
+    // is all that may be done there while we have other threads; the file it uses is its own.
+    #[expect(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
+    unsafe {
+        command.pre_exec(prepare);
+    }
+    let child = command.spawn().map_err(fail)?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| format!("{program} has an impossible process id"))?;
+    let score = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+    if let Err(error) = std::fs::write(&score, unit.oom_score.to_string()) {
+        // It may have ended already, or be in a test without the privilege.
+        crate::log::warn(&format!("cannot set the OOM score of {}: {error}", unit.name));
+    }
+    // `child` goes out of scope without being waited for: `reap` does that for every child.
+    Ok(pid)
+}
+
+fn open_group(directory: &Path) -> io::Result<File> {
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::options().write(true).open(directory.join("cgroup.procs")),
+    }
+}
+
+/// Moves ourselves into a control group, which is made if need be.
+///
+/// # Errors
+/// What the control group file system says.
+pub fn join_group(directory: &Path) -> io::Result<()> {
+    rustix::io::write(open_group(directory)?, b"0")?;
+    Ok(())
+}
+
+/// Takes one child that has ended, ours or an orphan which the kernel gave us.
+///
+/// # Errors
+/// [`Errno::CHILD`] if there is no child at all, so that no other process is left either.
+pub fn reap() -> Result<Option<(Pid, Exit)>, Errno> {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                let ended = status.exit_status().map(Exit::Status);
+                let ended = ended.or(status.terminating_signal().map(Exit::Signal));
+                if let Some(exit) = ended {
+                    return Ok(Some((pid, exit)));
+                }
+            }
+            Ok(None) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends a signal to one process. One that is gone is no error: it has what it should get.
+pub fn signal(pid: Pid, signal: Signal) {
+    if let Err(error) = rustix::process::kill_process(pid, signal)
+        && error != Errno::SRCH
+    {
+        let pid = pid.as_raw_nonzero();
+        crate::log::warn(&format!("cannot send signal {} to {pid}: {error}", signal.as_raw()));
+    }
+}
+
+/// Kills all that is in a unit's control group and the groups below it (`cgroup.kill`, Linux 5.14).
+pub fn kill_group(unit: &Unit, cgroups: &Path) {
+    let file = unit.cgroup.below(cgroups).join("cgroup.kill");
+    if let Err(error) = File::options().write(true).open(&file).and_then(|file| {
+        rustix::io::write(file, b"1")?;
+        Ok(())
+    }) && error.kind() != io::ErrorKind::NotFound
+    {
+        crate::log::warn(&format!("cannot write {}: {error}", file.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_is_told_in_words() {
+        assert_eq!(Exit::Status(3).to_string(), "ended with status 3");
+        assert_eq!(Exit::Signal(11).to_string(), "crashed (SIGSEGV)");
+        assert_eq!(Exit::Signal(31).to_string(), "was ended by signal 31");
+        assert!(Exit::Status(0).success());
+        assert!(!Exit::Signal(0).success());
+    }
+}

@@ -1,0 +1,335 @@
+//! Probes: threads which find out when a unit works.
+//!
+//! A probe sleeps in the kernel until its socket appears (inotify), then asks. Where the kernel
+//! gives no event, it asks again after waits that grow. Each exchange has a time limit, so a
+//! cancelled probe ends soon even if the other side says nothing.
+
+pub mod cri;
+
+use std::ffi::OsString;
+use std::io::{self, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify;
+use rustix::io::Errno;
+
+use crate::unit::{HttpTarget, Ready, UnitName};
+
+/// For one exchange with a unit that accepted the connection.
+const EXCHANGE: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What a probe says: any number of failures, then at most one success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Which unit.
+    pub unit: UnitName,
+    /// Which of its runs.
+    pub run: u32,
+    /// What it learnt, or why it asks again.
+    pub result: Result<String, String>,
+}
+
+/// A probe under way; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Probe {
+    cancel: Arc<OwnedFd>,
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // The counter of an eventfd takes 2^64 - 2 such writes.
+        let _ = rustix::io::write(&*self.cancel, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Probe {
+    /// Begins to ask. Each answer is sent to `answers`, then `wake`, an eventfd, is raised.
+    ///
+    /// # Errors
+    /// If there are no more threads or file descriptors.
+    pub fn start(
+        unit: UnitName,
+        run: u32,
+        ready: Ready,
+        answers: Sender<Answer>,
+        wake: Arc<OwnedFd>,
+    ) -> io::Result<Self> {
+        let cancel = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let cancelled = Arc::clone(&cancel);
+        let thread = std::thread::Builder::new().name(format!("probe {unit}"));
+        thread.stack_size(128 * 1024).spawn(move || {
+            until_ready(&ready, &cancelled, |result| {
+                let answer = Answer { unit: unit.clone(), run, result };
+                // Without a receiver nobody wants to know any more.
+                if answers.send(answer).is_ok() {
+                    let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+                }
+            });
+        })?;
+        Ok(Self { cancel })
+    }
+}
+
+/// Asks until the answer is good or `cancel` is raised. A reason is told once, not each time.
+fn until_ready(ready: &Ready, cancel: &OwnedFd, mut tell: impl FnMut(Result<String, String>)) {
+    let mut wait = FIRST_WAIT;
+    let mut last_reason = String::new();
+    loop {
+        // Before asking: what appears in between must not be missed.
+        let watch = match socket(ready) {
+            Some(path) => Watch::for_path(path).ok(),
+            None => None,
+        };
+        match ask(ready) {
+            Ok(detail) => return tell(Ok(detail)),
+            Err(reason) if reason != last_reason => {
+                tell(Err(reason.clone()));
+                last_reason = reason;
+            }
+            Err(_) => {}
+        }
+        // A socket that is not there will be announced; all else must be tried again.
+        let absent = socket(ready).is_some_and(|path| !path.exists());
+        let limit = if absent && watch.is_some() { None } else { Some(wait) };
+        match wait_for(cancel.as_fd(), watch.as_ref(), limit) {
+            Ok(Woken::Cancelled) | Err(_) => return,
+            Ok(Woken::Appeared) => wait = FIRST_WAIT,
+            Ok(Woken::TimeOver) => wait = (wait * 2).min(LONGEST_WAIT),
+        }
+    }
+}
+
+fn socket(ready: &Ready) -> Option<&Path> {
+    match ready {
+        Ready::SocketAnswers(path) | Ready::CriVersion(path) => Some(&path.0),
+        Ready::Exit | Ready::Started | Ready::Http200(_) => None,
+    }
+}
+
+/// One question and its answer.
+fn ask(ready: &Ready) -> Result<String, String> {
+    match ready {
+        Ready::Exit | Ready::Started => Ok(String::new()),
+        Ready::SocketAnswers(path) => connect(&path.0).map(|_| String::new()),
+        Ready::CriVersion(path) => {
+            let stream = connect(&path.0)?;
+            cri::version(stream).map(|version| version.to_string()).map_err(|e| e.to_string())
+        }
+        Ready::Http200(target) => http_200(target),
+    }
+}
+
+fn connect(path: &Path) -> Result<UnixStream, String> {
+    let stream = UnixStream::connect(path).and_then(|stream| {
+        stream.set_read_timeout(Some(EXCHANGE))?;
+        stream.set_write_timeout(Some(EXCHANGE))?;
+        Ok(stream)
+    });
+    stream.map_err(|error| format!("cannot connect to {}: {error}", path.display()))
+}
+
+fn http_200(target: &HttpTarget) -> Result<String, String> {
+    let exchange = || -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&target.address, EXCHANGE)?;
+        stream.set_read_timeout(Some(EXCHANGE))?;
+        stream.set_write_timeout(Some(EXCHANGE))?;
+        let (path, address) = (&target.path, target.address);
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        // The status line is all that counts.
+        let mut head = Vec::new();
+        let mut buffer = [0; 256];
+        while !head.contains(&b'\n') && head.len() < 1024 {
+            match stream.read(&mut buffer)? {
+                0 => break,
+                length => head.extend_from_slice(&buffer[..length]),
+            }
+        }
+        Ok(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned())
+    };
+    let line = exchange().map_err(|error| format!("{target}: {error}"))?;
+    let mut words = line.split(' ');
+    let version = words.next().unwrap_or_default();
+    match words.next() {
+        Some("200") if version.starts_with("HTTP/1.") => Ok(String::new()),
+        _ => Err(format!("{target} answered `{}`", line.chars().take(80).collect::<String>())),
+    }
+}
+
+/// Tells when something of a name appears in a directory.
+struct Watch {
+    inotify: OwnedFd,
+    name: OsString,
+}
+
+impl Watch {
+    /// Watches the nearest directory that exists for the next part of `path`.
+    fn for_path(path: &Path) -> io::Result<Self> {
+        use inotify::{CreateFlags, WatchFlags};
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let events = WatchFlags::CREATE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let mut part = path;
+        loop {
+            let (Some(parent), Some(name)) = (part.parent(), part.file_name()) else {
+                return Err(io::ErrorKind::NotFound.into());
+            };
+            match inotify::add_watch(&inotify, parent, events) {
+                // It was not there when we tried to watch inside it, and came before this watch.
+                Ok(_) if part != path && part.exists() => part = path,
+                Ok(_) => return Ok(Self { inotify, name: name.to_owned() }),
+                Err(Errno::NOENT) => part = parent,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes the pending events; whether one is about our name, or the directory is gone.
+    fn appeared(&self) -> bool {
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut found = false;
+        while let Ok(event) = reader.next() {
+            let about_us = |name: &std::ffi::CStr| name.to_bytes() == self.name.as_bytes();
+            found |= event.file_name().is_none_or(about_us);
+        }
+        found
+    }
+}
+
+enum Woken {
+    Cancelled,
+    Appeared,
+    TimeOver,
+}
+
+fn wait_for(
+    cancel: BorrowedFd<'_>,
+    watch: Option<&Watch>,
+    limit: Option<Duration>,
+) -> io::Result<Woken> {
+    let limit = limit.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+    loop {
+        let mut fds = vec![PollFd::from_borrowed_fd(cancel, PollFlags::IN)];
+        if let Some(watch) = watch {
+            fds.push(PollFd::new(&watch.inotify, PollFlags::IN));
+        }
+        match poll(&mut fds, limit.as_ref()) {
+            Ok(0) => return Ok(Woken::TimeOver),
+            Ok(_) if !fds[0].revents().is_empty() => return Ok(Woken::Cancelled),
+            // Another file in that directory: go on, at worst for the whole time once more.
+            Ok(_) if watch.is_some_and(|watch| !watch.appeared()) => {}
+            Ok(_) => return Ok(Woken::Appeared),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::unit::AbsolutePath;
+
+    fn start(ready: Ready) -> (Probe, Receiver<Answer>) {
+        let (sender, receiver) = channel();
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd"));
+        let unit = UnitName::try_from("x".to_owned()).expect("a name");
+        (Probe::start(unit, 7, ready, sender, wake).expect("started"), receiver)
+    }
+
+    fn next(receiver: &Receiver<Answer>) -> Result<String, String> {
+        let answer = receiver.recv_timeout(Duration::from_secs(60)).expect("an answer");
+        assert_eq!(answer.run, 7);
+        answer.result
+    }
+
+    #[test]
+    fn a_socket_is_noticed_when_it_and_its_directories_appear() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("run/containerd/x.sock");
+        let (_probe, answers) = start(Ready::SocketAnswers(AbsolutePath(path.clone())));
+        let reason = next(&answers).expect_err("there is no socket");
+        assert!(reason.contains("No such file"), "{reason}");
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path.with_extension("other"), "").expect("written");
+        let _listener = UnixListener::bind(&path).expect("bound");
+        loop {
+            match next(&answers) {
+                Ok(detail) => break assert_eq!(detail, ""),
+                // Between bind and listen it may have been refused.
+                Err(reason) => assert!(reason.contains("refused"), "{reason}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_stale_socket_is_asked_again_until_somebody_listens() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.sock");
+        drop(UnixListener::bind(&path).expect("bound"));
+        let (_probe, answers) = start(Ready::SocketAnswers(AbsolutePath(path.clone())));
+        let reason = next(&answers).expect_err("nobody listens");
+        assert!(reason.contains("refused"), "{reason}");
+        std::fs::remove_file(&path).expect("removed");
+        let _listener = UnixListener::bind(&path).expect("bound");
+        while next(&answers).is_err() {}
+    }
+
+    #[test]
+    fn a_dropped_probe_ends() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("never.sock");
+        let (probe, answers) = start(Ready::SocketAnswers(AbsolutePath(path)));
+        next(&answers).expect_err("there is no socket");
+        drop(probe);
+        // The thread owns the only sender.
+        let end = answers.recv_timeout(Duration::from_secs(60));
+        assert_eq!(end, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn only_status_200_of_http_is_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let server = std::thread::spawn(move || {
+            for answer in
+                ["HTTP/1.1 500 Internal Server Error\r\n\r\n", "200\n", "HTTP/1.1 200 OK\r\n\r\n"]
+            {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let mut request = [0; 1024];
+                let length = stream.read(&mut request).expect("a request");
+                assert!(request[..length].starts_with(b"GET /healthz HTTP/1.1\r\n"));
+                stream.write_all(answer.as_bytes()).expect("written");
+            }
+        });
+        let (_probe, answers) =
+            start(Ready::Http200(HttpTarget { address, path: "/healthz".into() }));
+        let reason = next(&answers).expect_err("500");
+        let want =
+            format!("http://{address}/healthz answered `HTTP/1.1 500 Internal Server Error`");
+        assert_eq!(reason, want);
+        next(&answers).expect_err("no HTTP");
+        assert_eq!(next(&answers), Ok(String::new()));
+        server.join().expect("the server is content");
+    }
+}

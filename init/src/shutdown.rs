@@ -1,0 +1,252 @@
+//! The way down, after the units have stopped: no process, nothing mounted, no power.
+//!
+//! Each step has a time limit. Whatever fails on the way is said and passed over: a machine that
+//! was told to go down goes down.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
+use rustix::process::Signal;
+use rustix::system::{RebootCommand, reboot};
+
+use crate::event_loop::Finished;
+use crate::supervisor::ShutdownKind;
+use crate::sys::signals;
+use crate::{clock, log, marks, process};
+
+/// From `SIGTERM` to `SIGKILL` for what no unit stopped: containers first of all.
+const GRACE: Duration = Duration::from_secs(10);
+/// From `SIGKILL` on, for what hangs in the kernel.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+/// For a console that is slow to take the last lines.
+const CONSOLE_PATIENCE: Duration = Duration::from_secs(2);
+/// So that a person can read why.
+const READING_TIME: Duration = Duration::from_secs(10);
+
+/// Ends every process, unmounts every file system and then the machine.
+pub fn finish(mut finished: Finished) -> ! {
+    let mut say = |text: &str| {
+        log::info(text);
+        finished.console.say(text, clock::monotonic());
+    };
+    if !everyone_ends(&finished.signals, Signal::TERM, GRACE) {
+        say("some processes did not end: killing them");
+        if !everyone_ends(&finished.signals, Signal::KILL, KILL_GRACE) {
+            say("some processes cannot be killed: going on without them");
+        }
+    }
+    marks::mark("power-off");
+    say(&format!("all stopped, {} now", finished.kind));
+    finished.console.drain(CONSOLE_PATIENCE);
+    log::close_file();
+    rustix::fs::sync();
+    unmount_all();
+    rustix::fs::sync();
+    go_down(finished.kind)
+}
+
+/// For a boot that cannot succeed: says why, gives people time to read it, and starts again. The
+/// loader counts its attempts and tries the other slot.
+pub fn boot_failed(reason: &str) -> ! {
+    let text =
+        format!("the boot failed: {reason}\nstarting again in {} seconds", READING_TIME.as_secs());
+    // Not as an error, which the kernel would show on the console a second time.
+    log::warn(&text);
+    shout(&text);
+    // Nothing else runs, so there is nothing to wait for but time.
+    std::thread::sleep(READING_TIME);
+    log::close_file();
+    rustix::fs::sync();
+    go_down(ShutdownKind::Reboot)
+}
+
+/// A panic is a bug of ours. The kernel would panic as well once PID 1 is gone, but say less.
+pub fn restart_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        // The log may be locked by the very thread that panics, so it is not used.
+        let text = format!("PID 1 panicked, restarting: {panic}");
+        shout(&text);
+        if let Ok(mut kmsg) = std::fs::File::options().write(true).open("/dev/kmsg") {
+            let line = text.replace('\n', " ");
+            // Nobody is left to tell if this fails.
+            let _ = kmsg.write_all(format!("<24>orlop: {line}").as_bytes());
+        }
+        rustix::fs::sync();
+        go_down(ShutdownKind::Reboot);
+    }));
+}
+
+fn shout(text: &str) {
+    if let Ok(mut console) = std::fs::File::options().write(true).open("/dev/console") {
+        let _ = writeln!(console, "\n*** {}", text.replace('\n', "\n*** "));
+    }
+}
+
+fn go_down(kind: ShutdownKind) -> ! {
+    let command = match kind {
+        ShutdownKind::PowerOff => RebootCommand::PowerOff,
+        ShutdownKind::Reboot => RebootCommand::Restart,
+    };
+    let result: Result<Infallible, Errno> = match reboot(command) {
+        Err(error) => Err(error),
+        // It does not return; if it did there would be nothing left to do either.
+        Ok(()) => Err(Errno::INVAL),
+    };
+    let Err(error) = result;
+    shout(&format!("cannot {kind}: {error}"));
+    loop {
+        // PID 1 must not end. The watchdog or a person has to help now.
+        std::thread::park();
+    }
+}
+
+/// Sends `signal` to all and reaps; whether nobody is left in time.
+fn everyone_ends(signals: &impl AsFd, signal: Signal, limit: Duration) -> bool {
+    match signals::send_to_all(signal) {
+        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return true,
+        Err(error) => log::error(&format!("cannot signal the processes that are left: {error}")),
+        Ok(()) => {}
+    }
+    let deadline = clock::monotonic() + limit;
+    loop {
+        loop {
+            match process::reap() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                // Every process is our descendant, and each orphan our child.
+                Err(_) => return true,
+            }
+        }
+        let left = deadline.saturating_sub(clock::monotonic());
+        if left.is_zero() {
+            return false;
+        }
+        let timeout = Timespec::try_from(left).ok();
+        let mut fds = [PollFd::new(signals, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return false,
+            // What else was signalled changes nothing: we are going down already.
+            Ok(_) => drop(signals::read(signals)),
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Unmounts what [`plan`] says, twice, for what one mount was in the way of another; what is
+/// still busy is made read-only, so that its file system is clean.
+fn unmount_all() {
+    let read = || std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for _ in 0..2 {
+        for path in plan(&read()) {
+            // The second try says why.
+            let _ = unmount(&path, UnmountFlags::NOFOLLOW);
+        }
+    }
+    for path in plan(&read()) {
+        if let Err(busy) = unmount(&path, UnmountFlags::NOFOLLOW)
+            && let Err(error) = mount_remount(&path, MountFlags::RDONLY, c"")
+        {
+            let path = path.display();
+            log::warn(&format!("cannot unmount {path}: {busy}; nor make it read-only: {error}"));
+        }
+    }
+}
+
+/// The mount points to unmount, last mounted first, out of the text of `/proc/self/mountinfo`
+/// (proc_pid_mountinfo(5)). The root is read-only, `/etc` and `/run` are in memory, and the
+/// kernel's own file systems hold nothing; but what containers left below `/run` keeps STATE busy.
+fn plan(mountinfo: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = mountinfo
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|path| PathBuf::from(unescape(path)))
+        .filter(|path| {
+            let kept = ["/", "/etc", "/run", "/tmp"].iter().any(|kept| path == Path::new(kept));
+            let kernels = ["/proc", "/sys", "/dev"].iter().any(|tree| path.starts_with(tree));
+            !kept && !kernels
+        })
+        .collect();
+    paths.reverse();
+    paths
+}
+
+/// Space, tab, line break and backslash are written as a backslash and three octal digits.
+fn unescape(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code {
+            Some(code) if code.is_ascii() => {
+                plain.push(char::from(code));
+                plain.push_str(&part[3..]);
+            }
+            _ => {
+                plain.push('\\');
+                plain.push_str(part);
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+21 1 254:0 / / ro,relatime shared:1 - erofs /dev/dm-0 ro
+22 21 0:20 / /proc rw,nosuid - proc proc rw
+23 21 0:21 / /sys rw,nosuid - sysfs sysfs rw
+24 23 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw
+25 21 0:5 / /dev rw - devtmpfs devtmpfs rw
+26 21 0:23 / /run rw - tmpfs tmpfs rw
+27 21 0:24 / /etc rw - overlay overlay rw
+28 21 253:4 / /var rw - ext4 /dev/vda5 rw
+29 26 0:30 / /run/containerd/io.containerd.runtime.v2.task/k8s.io/a/rootfs rw - overlay overlay rw
+30 26 0:4 net:[4026532] /run/netns/cni-1 rw - nsfs nsfs rw
+31 28 0:31 / /var/lib/kubelet/pods/x/volumes/a\\040b rw - tmpfs tmpfs rw
+";
+
+    #[test]
+    fn the_last_mounted_goes_first_and_the_kernels_own_stay() {
+        let paths: Vec<_> = plan(MOUNTS).iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(
+            paths,
+            [
+                "/var/lib/kubelet/pods/x/volumes/a b",
+                "/run/netns/cni-1",
+                "/run/containerd/io.containerd.runtime.v2.task/k8s.io/a/rootfs",
+                "/var",
+            ]
+        );
+    }
+
+    #[test]
+    fn octal_escapes_are_undone_and_other_backslashes_stay() {
+        for (text, want) in [
+            ("/a\\040b\\134c", "/a b\\c"),
+            ("/a\\", "/a\\"),
+            ("/a\\04", "/a\\04"),
+            ("/a\\999", "/a\\999"),
+            ("/é\\011é", "/é\té"),
+        ] {
+            assert_eq!(unescape(text), want);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_plan_panic(text in "(.{0,40}|\\\\.{0,6}| |\n){0,20}") {
+            let _ = plan(&text);
+            let _ = unescape(&text);
+        }
+    }
+}

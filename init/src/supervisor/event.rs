@@ -1,0 +1,181 @@
+//! What the supervisor is told and what it asks for.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use crate::process::Exit;
+use crate::unit::UnitName;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The system is prepared: start the units.
+    Start,
+    /// A unit's program runs, as [`Action::Spawn`] asked.
+    Spawned {
+        /// Which unit.
+        unit: UnitName,
+        /// Its process.
+        pid: Pid,
+    },
+    /// A unit's program could not be started.
+    SpawnFailed {
+        /// Which unit.
+        unit: UnitName,
+        /// Why.
+        reason: String,
+    },
+    /// A child has ended; maybe one we do not know.
+    Exited {
+        /// Its process, now gone.
+        pid: Pid,
+        /// How.
+        exit: Exit,
+    },
+    /// A probe succeeded.
+    Ready {
+        /// Which unit.
+        unit: UnitName,
+        /// Which of its runs, as in [`Action::StartProbe`].
+        run: u32,
+        /// What it answered, for people; may be empty.
+        detail: String,
+    },
+    /// A probe did not succeed yet; it goes on.
+    ProbeFailed {
+        /// Which unit.
+        unit: UnitName,
+        /// Which of its runs.
+        run: u32,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Time has passed.
+    Tick,
+    /// The system is to go down.
+    Shutdown(ShutdownKind),
+}
+
+/// How the system goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownKind {
+    /// Without power.
+    PowerOff,
+    /// To start again.
+    Reboot,
+}
+
+impl fmt::Display for ShutdownKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PowerOff => "power off",
+            Self::Reboot => "restart",
+        })
+    }
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start its program and answer [`Event::Spawned`] or [`Event::SpawnFailed`].
+    Spawn(UnitName),
+    /// Look until it is ready, and say so in [`Event::Ready`].
+    StartProbe {
+        /// Which unit.
+        unit: UnitName,
+        /// Which of its runs: goes back in the event, so that a late answer is known as such.
+        run: u32,
+    },
+    /// Stop looking.
+    StopProbe(UnitName),
+    /// Send `SIGTERM` to its process.
+    Terminate {
+        /// Which unit.
+        unit: UnitName,
+        /// Its process.
+        pid: Pid,
+    },
+    /// Send `SIGKILL` to this process.
+    Kill(Pid),
+    /// Kill all that is in its control group.
+    KillGroup(UnitName),
+    /// Tell people.
+    Announce(Change),
+    /// All units have stopped: go down. Comes once, and last.
+    Finish(ShutdownKind),
+}
+
+/// What people are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Its program runs.
+    Started(UnitName),
+    /// It works.
+    Ready {
+        /// Which unit.
+        unit: UnitName,
+        /// Since its start.
+        after: Duration,
+        /// What its probe learnt; may be empty.
+        detail: String,
+    },
+    /// Its program ended or could not be started, without being asked to.
+    Ended {
+        /// Which unit.
+        unit: UnitName,
+        /// How.
+        ending: Ending,
+        /// What comes now.
+        next: Next,
+    },
+    /// It is not ready in time. It goes on.
+    Late {
+        /// Which unit.
+        unit: UnitName,
+        /// The time it had.
+        deadline: Duration,
+        /// What its probe said last, if anything.
+        reason: Option<String>,
+    },
+    /// Every unit was ready once.
+    BootComplete,
+    /// The system goes down.
+    ShutdownBegan(ShutdownKind),
+    /// It ended because it was asked to.
+    Stopped(UnitName),
+    /// It was asked to end and did not in time, so it is killed.
+    Killed(UnitName),
+    /// It was killed and does not end: it hangs in the kernel, and we go on without it.
+    Abandoned(UnitName),
+}
+
+/// How a unit came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Its process ended.
+    Exit(Exit),
+    /// It never ran.
+    NotStarted(String),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(exit) => exit.fmt(f),
+            Self::NotStarted(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// What comes after an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It is started again after this time.
+    RestartIn(Duration),
+    /// Nothing: it did what it was for.
+    Done,
+    /// Nothing: its unit file forbids a restart.
+    Failed,
+}

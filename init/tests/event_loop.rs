@@ -1,0 +1,259 @@
+//! The event loop with real processes, sockets and signals, in a process of its own: it blocks
+//! signals, and takes every child that ends. The units end the loop by signalling their parent.
+#![expect(clippy::print_stderr, reason = "says which test hangs")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use init::console::{Console, Screen};
+use init::event_loop::{self, Finished, Surroundings};
+use init::supervisor::{ShutdownKind, Supervisor};
+use init::sys::signals;
+use init::unit::Units;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// File descriptors this process was started with: some environments leave a few open.
+static INHERITED: OnceLock<BTreeSet<u32>> = OnceLock::new();
+
+fn main() -> ExitCode {
+    let open = fs::read_dir("/proc/self/fd").expect("a process has descriptors");
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // The last one is that of the directory, closed by now.
+    let mut numbers: BTreeSet<u32> = numbers.collect();
+    numbers.retain(|number| fs::exists(format!("/proc/self/fd/{number}")).unwrap_or(false));
+    INHERITED.get_or_init(|| numbers);
+    // Before there are threads. Each loop gets a descriptor of its own below.
+    signals::block_and_open().expect("signals can be blocked");
+    let mut arguments = Arguments::from_args();
+    // The thread that has the signals blocked, and one loop at a time.
+    arguments.test_threads = Some(1);
+    let trial = |name: &str, test: fn(&Node)| {
+        let owned = name.to_owned();
+        Trial::test(name, move || within_a_minute(&owned, || test(&Node::new())))
+    };
+    let tests = vec![
+        trial("a_node_boots_answers_and_goes_down", a_node_boots_answers_and_goes_down),
+        trial("the_console_shows_the_last_lines_of_a_failure", the_console_shows_the_last_lines),
+        trial("a_unit_inherits_nothing_of_pid_1", a_unit_inherits_nothing_of_pid_1),
+        trial("a_program_that_is_missing_stops_nothing", a_program_that_is_missing_stops_nothing),
+        trial("who_ignores_sigterm_is_killed", who_ignores_sigterm_is_killed),
+    ];
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// A loop that never ends would otherwise hang the whole run.
+fn within_a_minute(name: &str, test: impl FnOnce()) -> Result<(), Failed> {
+    let (done, wait) = channel::<()>();
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        if wait.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{name} did not end within a minute");
+            std::process::abort();
+        }
+    });
+    test();
+    drop(done);
+    Ok(())
+}
+
+/// Directories that stand for a node's.
+struct Node {
+    directory: tempfile::TempDir,
+}
+
+impl Node {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["units", "cgroups", "logs", "etc"] {
+            fs::create_dir(directory.path().join(name)).expect("made");
+        }
+        fs::write(directory.path().join("console"), "").expect("written");
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// A unit that runs this shell script; `keys` are further lines of its file.
+    fn script(&self, name: &str, script: &str, keys: &str) {
+        self.unit(name, &format!("exec = [\"/bin/sh\", \"-c\", '''{script}''']\n{keys}"));
+    }
+
+    fn unit(&self, name: &str, text: &str) {
+        let text =
+            format!("{text}\ncgroup = \"/{name}\"\nkill = \"process\"\ndeadline = \"30s\"\n");
+        fs::write(self.path("units").join(format!("{name}.toml")), text).expect("written");
+        // In the real one the kernel makes this file with the directory.
+        let group = self.path("cgroups").join(name);
+        fs::create_dir(&group).expect("made");
+        fs::write(group.join("cgroup.procs"), "").expect("written");
+    }
+
+    fn run(&self) -> Finished {
+        let (units, errors) = Units::load(&self.path("units")).expect("readable");
+        assert_eq!(errors, []);
+        let surroundings = Surroundings {
+            signals: signals::block_and_open().expect("signals can be blocked"),
+            console: Console::open(&self.path("console")),
+            screen: Screen::default(),
+            cgroups: self.path("cgroups"),
+            logs: self.path("logs"),
+            etc: self.path("etc"),
+            network: None,
+            buttons: Vec::new(),
+        };
+        event_loop::run(Supervisor::new(&units), surroundings).expect("epoll works")
+    }
+}
+
+/// Answers `Version` as containerd does, after having refused it once as if without CRI.
+fn serve_cri(path: &Path) -> UnixListener {
+    let listener = UnixListener::bind(path).expect("bound");
+    let server = listener.try_clone().expect("cloned");
+    std::thread::spawn(move || {
+        let settings: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+        let trailers_only: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+        let answer: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x88\
+            \0\0\x24\0\0\0\0\0\x01\0\0\0\0\x1f\
+            \x0a\x050.1.0\x12\x0acontainerd\x1a\x06v2.4.2\x22\x02v1\
+            \0\0\x01\x01\x05\0\0\0\x01\x88";
+        for reply in [trailers_only, answer] {
+            let Ok((mut stream, _)) = server.accept() else { return };
+            let mut request = [0; 512];
+            let length = stream.read(&mut request).expect("a request");
+            assert!(request[..length].starts_with(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+            stream.write_all(&[settings, reply].concat()).expect("written");
+            // Until the client has hung up, or what it did not read yet is lost.
+            while stream.read(&mut request).is_ok_and(|length| length > 0) {}
+        }
+    });
+    listener
+}
+
+fn a_node_boots_answers_and_goes_down(node: &Node) {
+    let socket = node.path("cri.sock");
+    let ready = format!("ready = {{ cri-version = \"{}\" }}\n", socket.display());
+    let _listener = serve_cri(&socket);
+    node.script("containerd", "echo serving; exec sleep 1000", &ready);
+    let after = "ready = \"exit\"\nafter = [\"containerd\"]\n";
+    node.script("kubelet", "echo out; echo err >&2", after);
+    node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"kubelet\"]\n");
+
+    let finished = node.run();
+    assert_eq!(finished.kind, ShutdownKind::PowerOff);
+    assert_eq!(node.read("logs/containerd.log"), "serving\n");
+    assert_eq!(node.read("logs/kubelet.log"), "out\nerr\n");
+    assert_eq!(node.read("cgroups/containerd/cgroup.procs"), "0");
+    let console = node.read("console");
+    let at = |text: &str| console.find(text).unwrap_or_else(|| panic!("{text}: {console}"));
+    let order = [
+        at("] containerd started\n"),
+        at("] containerd ready, CRI v1 containerd v2.4.2 after "),
+        at("] kubelet started\n"),
+        at("] kubelet ready after "),
+        at("] end started\n"),
+        at("] going down to power off\n"),
+        at("] containerd stopped\n"),
+    ];
+    assert!(order.is_sorted(), "{console}");
+    assert!(!console.contains("FAILED"), "{console}");
+}
+
+fn the_console_shows_the_last_lines(node: &Node) {
+    // It fails once; started again, it asks for a restart of the machine.
+    let marker = node.path("marker");
+    let script = format!(
+        "test -e {0} && {{ kill -INT $PPID; exec sleep 1000; }}; : > {0}; \
+         echo first; echo cause >&2; exit 3",
+        marker.display()
+    );
+    let keys = "ready = \"started\"\nrestart = { policy = \"always\", backoff-min = \"1ms\" }\n";
+    node.script("bad", &script, keys);
+
+    assert_eq!(node.run().kind, ShutdownKind::Reboot);
+    let console = node.read("console");
+    assert!(console.contains("] bad FAILED: ended with status 3; restart in 0.0 s\n"), "{console}");
+    assert!(console.contains("              | first\n              | cause\n"), "{console}");
+    assert!(console.contains("] going down to restart\n"), "{console}");
+}
+
+fn a_unit_inherits_nothing_of_pid_1(node: &Node) {
+    node.unit("env", "exec = [\"/usr/bin/env\"]\nready = \"exit\"\nenvironment = { A = \"b c\" }");
+    let files = "exec = [\"/bin/ls\", \"-l\", \"/proc/self/fd\"]\nready = \"exit\"\n";
+    node.unit("files", &format!("{files}after = [\"env\"]"));
+    let status = "exec = [\"/bin/cat\", \"/proc/self/status\", \"/proc/self/limits\"]\n";
+    node.unit(
+        "status",
+        &format!("{status}ready = \"exit\"\nafter = [\"files\"]\nlimits = {{ nofile = 512 }}"),
+    );
+    node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"status\"]\n");
+
+    node.run();
+    assert_eq!(node.read("logs/env.log"), "A=b c\nPATH=/usr/bin:/usr/sbin\n");
+    // Standard input, output and error, the directory that `ls` reads, and what the test itself
+    // was started with.
+    let files = node.read("logs/files.log");
+    let numbers = files.lines().filter_map(|line| {
+        let (start, _) = line.split_once(" -> ")?;
+        start.rsplit(' ').next()?.parse::<u32>().ok()
+    });
+    let inherited = INHERITED.get().expect("set by main");
+    let own: Vec<_> = numbers.filter(|number| !inherited.contains(number)).collect();
+    assert!(own.len() <= 1 && own.iter().all(|&number| number > 2), "{files}");
+    assert!(files.contains(" 0 -> /dev/null\n"), "{files}");
+    let status = node.read("logs/status.log");
+    assert!(status.contains("\nSigBlk:\t0000000000000000\n"), "{status}");
+    // Rust ignores SIGPIPE, signal 13; programs expect to die of it.
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+    let ignored = u64::from_str_radix(ignored.expect("in proc_pid_status(5)"), 16);
+    assert_eq!(ignored.expect("hexadecimal") & (1 << 12), 0, "{status}");
+    assert!(status.contains("Max open files            512                  512 "), "{status}");
+}
+
+fn a_program_that_is_missing_stops_nothing(node: &Node) {
+    let missing =
+        "exec = [\"/nonexistent\"]\nready = \"started\"\nrestart = { policy = \"never\" }";
+    node.unit("a", missing);
+    node.script("b", "kill -TERM $PPID", "ready = \"exit\"\n");
+
+    assert_eq!(node.run().kind, ShutdownKind::PowerOff);
+    let console = node.read("console");
+    let want = "] a FAILED: cannot start /nonexistent: No such file or directory (os error 2); its \
+                unit forbids a restart\n";
+    assert!(console.contains(want), "{console}");
+    assert!(console.contains("] b started\n"), "{console}");
+}
+
+fn who_ignores_sigterm_is_killed(node: &Node) {
+    let fifo = node.path("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("a fifo");
+    // Opening the other end waits until the trap is set.
+    let script = format!("trap '' TERM; : > {}; while :; do sleep 1000; done", fifo.display());
+    node.script("stubborn", &script, "ready = \"started\"\nstop-timeout = \"10ms\"\n");
+    let script = format!("read -r line < {}; kill -TERM $PPID", fifo.display());
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"stubborn\"]\n");
+
+    node.run();
+    let console = node.read("console");
+    assert!(console.contains("] stubborn did not stop in time: killed\n"), "{console}");
+    assert!(console.contains("] stubborn stopped\n"), "{console}");
+}
