@@ -133,11 +133,11 @@ fn checked(device: &File, command_line: &CommandLine) -> Result<Image, VerityErr
     Ok(image)
 }
 
-/// The console shows the reason even with `quiet`; the kernel's log has it too, for a serial
-/// line or a pstore.
+/// The console shows the reason even with `quiet`. The kernel's log has it too, for a pstore, but
+/// at a level which `quiet` keeps from the console: there it would stand twice.
 fn give_up(error: &InitrdError) -> ! {
     let text = error.to_string();
-    crate::log::error(&text);
+    crate::log::warn(&text);
     if let Ok(mut console) = OpenOptions::new().write(true).open("/dev/console") {
         let seconds = READING_TIME.as_secs();
         let _ = write!(console, "\norlop: {text}\norlop: this machine restarts in {seconds} s\n");

@@ -217,7 +217,8 @@ mod tests {
             /sys/fs/cgroup cgroup2 nodev,noexec,nosuid nsdelegate,memory_recursiveprot Required
             /sys/fs/bpf bpf nodev,noexec,nosuid mode=0700 Optional
             /sys/kernel/security securityfs nodev,noexec,nosuid Optional
-        "#]].assert_eq(&(listing(EARLY) + &listing(ROOT)));
+        "#]]
+        .assert_eq(&(listing(EARLY) + &listing(ROOT)));
     }
 
     #[test]

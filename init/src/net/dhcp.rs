@@ -235,8 +235,6 @@ impl Client {
             }
             State::Bound { lease } => {
                 let lease = lease.clone();
-                self.new_transaction();
-                self.began = now;
                 if now >= lease.rebind_at {
                     self.rebind(now, lease)
                 } else {
@@ -368,8 +366,12 @@ impl Client {
         vec![self.ask()]
     }
 
+    /// Each question is a new transaction: a lease is counted from the question that it answers,
+    /// and one counted from an earlier question would have to be renewed at once.
     fn renew(&mut self, now: Duration, lease: Lease) -> Vec<Action> {
         let Some(server) = lease.server else { return self.rebind(now, lease) };
+        self.new_transaction();
+        self.began = now;
         let again_at = again_at(now, lease.rebind_at);
         self.state = State::Renewing { lease, again_at };
         match self.ask_at(now) {
@@ -379,6 +381,8 @@ impl Client {
     }
 
     fn rebind(&mut self, now: Duration, lease: Lease) -> Vec<Action> {
+        self.new_transaction();
+        self.began = now;
         let again_at = again_at(now, lease.ends_at);
         self.state = State::Rebinding { lease, again_at };
         vec![self.ask_at(now)]

@@ -141,6 +141,17 @@ fn a_silent_server_is_asked_less_and_less_then_all_are_asked_then_the_address_go
 }
 
 #[test]
+fn a_lease_counts_from_the_question_that_was_answered() {
+    let mut client = bound();
+    client.step(at(1900), Event::Timer);
+    let rebinding = at(100 + 3600 / 8 * 7);
+    assert_eq!(words(&client.step(rebinding, Event::Timer)), ["broadcast Request"]);
+    assert_eq!(client.listen(), Listen::Link);
+    tell(&mut client, rebinding + at(1), Kind::Ack);
+    assert_eq!(client.deadline(), Some(rebinding + at(1800)));
+}
+
+#[test]
 fn a_refusal_ends_the_lease_at_once() {
     let mut client = bound();
     client.step(at(1900), Event::Timer);
