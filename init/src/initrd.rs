@@ -1,5 +1,221 @@
-// replaced at merge
-//! The first stage.
-pub fn run() -> Result<std::convert::Infallible, String> {
-    Err("this build has no initrd stage".into())
+//! PID 1's first stage, in the initramfs: load the modules that reach the root, find it, put
+//! dm-verity above it, mount it, and become the init which lies inside it.
+//!
+//! What each step needs from the image is in `docs/boot.md`. A step that fails ends in one plain
+//! line on the console and a reset: the boot counter decides what starts next.
+
+mod root_device;
+mod switch_root;
+mod verity;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::poll;
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::command_line::{CommandLine, CommandLineError, Slot};
+use crate::marks::mark;
+use crate::modules;
+use crate::mounts::{self, EARLY};
+use crate::sys::{Doing as _, Failure, dm, timespec};
+use verity::{Image, VerityError};
+
+/// The modules of the initrd in the order in which they are loaded: one path on each line.
+pub const MODULE_LIST: &str = "/lib/modules/load-order";
+
+/// Where the same binary lies in the root; the second stage starts there.
+pub const INIT_IN_ROOT: &str = "/usr/lib/orlop/init";
+
+/// Where the root is mounted before it becomes `/`.
+const NEW_ROOT: &str = "/root";
+
+/// How long the reason of a failure stands on the screen.
+const READING_TIME: Duration = Duration::from_secs(5);
+
+/// Why the root could not be started.
+#[derive(Debug)]
+pub enum InitrdError {
+    /// The kernel refused a step.
+    Step(Failure),
+    /// The command line has mistakes.
+    CommandLine(Vec<CommandLineError>),
+    /// No device with the root appeared in time.
+    NoRoot {
+        /// What was looked for, as on the command line.
+        wanted: String,
+        /// Modules that could not be loaded: the likely reason.
+        modules: Vec<String>,
+    },
+    /// The device does not hold the image that the command line names.
+    Unverified {
+        /// Which slot.
+        slot: Slot,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Runs the first stage; if it fails, tells why, waits a moment and resets the machine.
+pub fn main() -> ! {
+    match run() {
+        Ok(never) => match never {},
+        Err(error) => give_up(&error),
+    }
+}
+
+/// Runs the first stage. On success this process has become the init of the root.
+///
+/// # Errors
+/// Whatever kept us from the root; nothing has been mounted over `/` then.
+pub fn run() -> Result<Infallible, InitrdError> {
+    for entry in EARLY {
+        mounts::mount_entry(entry).map_err(InitrdError::Step)?;
+    }
+    mark("init-start");
+    let parsed = CommandLine::read().doing(|| "read /proc/cmdline")?;
+    let command_line = parsed.map_err(InitrdError::CommandLine)?;
+
+    let loaded =
+        modules::load_list(Path::new(MODULE_LIST)).doing(|| format!("read {MODULE_LIST}"))?;
+    let failed: Vec<String> = loaded.failures.iter().map(ToString::to_string).collect();
+    for failure in &failed {
+        crate::log::error(failure);
+    }
+    mark("modules-loaded");
+
+    let device = root_device::find(&command_line.root)
+        .doing(|| format!("look for the root {}", command_line.root))?
+        .ok_or_else(|| InitrdError::NoRoot {
+            wanted: command_line.root.to_string(),
+            modules: failed,
+        })?;
+    mark("root-found");
+
+    let mapped = activate(&device, &command_line)?;
+    mark("verity-active");
+
+    mount(&mapped, NEW_ROOT, "erofs", MountFlags::RDONLY, None)
+        .doing(|| format!("mount the root {} (erofs)", device.display()))?;
+    mark("root-mounted");
+
+    Ok(switch_root::switch_root(Path::new(NEW_ROOT), Path::new(INIT_IN_ROOT))?)
+}
+
+/// Checks that the image is the one whose root hash is on the command line, and maps it.
+fn activate(device: &Path, command_line: &CommandLine) -> Result<PathBuf, InitrdError> {
+    let file = File::open(device).doing(|| format!("open {}", device.display()))?;
+    let image = checked(&file, command_line).map_err(|error| InitrdError::Unverified {
+        slot: command_line.slot,
+        reason: format!("{}: {error}", device.display()),
+    })?;
+    let target = image.target(device, command_line.root_hash);
+    let mapped = dm::activate("orlop-root", &target)
+        .doing(|| format!("set up dm-verity over {}", device.display()))?;
+    Ok(mapped)
+}
+
+fn checked(device: &File, command_line: &CommandLine) -> Result<Image, VerityError> {
+    let read = |block: u64| {
+        let mut bytes = vec![0; verity::BLOCK];
+        let at = block.saturating_mul(const { verity::BLOCK as u64 });
+        device.read_exact_at(&mut bytes, at).map(|()| bytes)
+    };
+    let first = read(0).map_err(|source| VerityError::Read { block: 0, source })?;
+    let image = Image::parse(&first)?;
+    image.check(command_line.root_hash, read)?;
+    Ok(image)
+}
+
+/// The console shows the reason even with `quiet`. The kernel's log has it too, for a pstore, but
+/// at a level which `quiet` keeps from the console: there it would stand twice.
+fn give_up(error: &InitrdError) -> ! {
+    let text = error.to_string();
+    crate::log::warn(&text);
+    if let Ok(mut console) = OpenOptions::new().write(true).open("/dev/console") {
+        let seconds = READING_TIME.as_secs();
+        let _ = write!(console, "\norlop: {text}\norlop: this machine restarts in {seconds} s\n");
+    }
+    let _ = poll(&mut [], Some(&timespec(READING_TIME)));
+    // Returns only with an error. PID 1 must not end, but if even this fails there is nothing
+    // left: the panic of the kernel which follows resets the machine too (`panic=5`).
+    let _ = reboot(RebootCommand::Restart);
+    std::process::abort()
+}
+
+impl From<Failure> for InitrdError {
+    fn from(failure: Failure) -> Self {
+        Self::Step(failure)
+    }
+}
+
+impl fmt::Display for InitrdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(failure) => failure.fmt(f),
+            Self::CommandLine(errors) => {
+                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\norlop: "))
+            }
+            Self::NoRoot { wanted, modules } => {
+                write!(f, "no device with the root `{wanted}` appeared in 10 s")?;
+                modules.iter().try_for_each(|module| write!(f, "\norlop: {module}"))
+            }
+            Self::Unverified { slot: Slot::None, reason } => {
+                write!(f, "cannot start the root on {reason}")
+            }
+            Self::Unverified { slot, reason } => {
+                write!(f, "cannot start from slot {slot}: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InitrdError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_is_a_line_that_an_operator_understands() {
+        let unverified = |slot| InitrdError::Unverified {
+            slot,
+            reason: "/dev/vda3: the root hash does not match".to_owned(),
+        };
+        for (error, want) in [
+            (
+                unverified(Slot::A),
+                "cannot start from slot a: /dev/vda3: the root hash does not match",
+            ),
+            (
+                unverified(Slot::None),
+                "cannot start the root on /dev/vda3: the root hash does not match",
+            ),
+            (
+                InitrdError::NoRoot {
+                    wanted: "pmem:0".to_owned(),
+                    modules: vec!["cannot load module `nfit`: unknown symbol".to_owned()],
+                },
+                "no device with the root `pmem:0` appeared in 10 s\n\
+                 orlop: cannot load module `nfit`: unknown symbol",
+            ),
+            (
+                InitrdError::CommandLine(vec![
+                    CommandLineError::Missing("orlop.root"),
+                    CommandLineError::UnknownKey("x".to_owned()),
+                ]),
+                "the kernel command line lacks `orlop.root`\n\
+                 orlop: the kernel command line has the unknown key `orlop.x`",
+            ),
+        ] {
+            assert_eq!(error.to_string(), want);
+        }
+    }
 }

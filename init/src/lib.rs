@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod command_line;
 pub mod console;
+pub mod disks;
 pub mod event_loop;
 pub mod identity;
 pub mod initrd;

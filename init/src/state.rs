@@ -1,13 +1,293 @@
-// replaced at merge
-//! The STATE partition.
-pub type StateError = std::io::Error;
+//! STATE: the one partition that a node writes to, mounted at `/var`.
+//!
+//! The image brings it small; the first boot on a larger disk grows the partition table and then,
+//! mounted, the file system. A later boot finds nothing to grow and writes nothing.
+
+mod grow;
+mod superblock;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, mount as mount_file_system};
+
+use crate::clock::monotonic;
+use crate::command_line::{CommandLine, Slot};
+use crate::disks::{self, CLASS_BLOCK, Partition};
+use crate::sys::uevent::Uevents;
+use crate::sys::{Doing as _, Failure, ext4};
+use superblock::Superblock;
+
+/// The partition's label.
+const LABEL: &str = "STATE";
+/// Where it is mounted.
+const MOUNT_POINT: &str = "/var";
+/// How long a disk other than the root's may take to appear.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What [`mount`] has found and done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Where the state is kept.
+    pub storage: Storage,
+    /// Bytes of the file system as it was found; 0 in memory.
+    pub old_size: u64,
+    /// Bytes of the file system now; 0 in memory.
+    pub new_size: u64,
+    /// The last shutdown was not orderly: the kernel has replayed the journal.
+    pub journal_replayed: bool,
+    /// The kernel noticed damage in an earlier boot: the disk should be looked at.
+    pub had_errors: bool,
+    /// What did not work and is no reason to stop: a growth that failed.
+    pub warnings: Vec<String>,
+}
+
+/// Where `/var` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// On this partition.
+    Partition(PathBuf),
+    /// In memory: the machine was started without slots and has no partition `STATE`.
+    Memory,
+}
+
+/// Why there is no `/var`.
 #[derive(Debug)]
-pub struct Report;
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("mounted")
+pub enum StateError {
+    /// No partition has the label.
+    NotFound,
+    /// Several disks have one, and none of them is the root's.
+    Ambiguous(Vec<String>),
+    /// What is in the partition is not a file system that we can use.
+    NotUsable {
+        /// The partition.
+        device: PathBuf,
+        /// Why.
+        reason: superblock::SuperblockError,
+    },
+    /// The kernel refused a step.
+    Step(Failure),
+}
+
+/// Finds STATE, grows its partition to the disk, mounts it and grows its file system.
+///
+/// # Errors
+/// See [`StateError`]. A growth that failed is only a warning in the report: the old size is
+/// better than no node.
+pub fn mount() -> Result<Report, StateError> {
+    let without_slots = || {
+        let line = CommandLine::read();
+        matches!(line, Ok(Ok(CommandLine { slot: Slot::None, .. })))
+    };
+    match find() {
+        Ok(partition) => mount_partition(&partition),
+        Err(StateError::NotFound) if without_slots() => mount_memory(),
+        Err(error) => Err(error),
     }
 }
-pub fn mount() -> Result<Report, StateError> {
-    Ok(Report)
+
+/// The partition on the root's disk, else the only one there is.
+fn find() -> Result<Partition, StateError> {
+    let root_disk = root_disk();
+    // A root in memory says nothing about disks; waiting for one would cost every diskless boot.
+    let patience = if root_disk.is_some() { PATIENCE } else { Duration::ZERO };
+    let uevents = Uevents::open().doing(|| "listen for disks")?;
+    let found = uevents.wait_for(monotonic() + patience, || {
+        let all = disks::partitions(Path::new(CLASS_BLOCK))?;
+        match choose(all, root_disk.as_deref()) {
+            Err(StateError::NotFound) => Ok(None),
+            other => Ok(Some(other)),
+        }
+    });
+    found.doing(|| "look for the partition STATE")?.unwrap_or(Err(StateError::NotFound))
+}
+
+fn choose(all: Vec<Partition>, root_disk: Option<&str>) -> Result<Partition, StateError> {
+    let mut labelled: Vec<Partition> =
+        all.into_iter().filter(|part| part.label.as_deref() == Some(LABEL)).collect();
+    if let Some(at) = labelled.iter().position(|part| Some(part.disk.as_str()) == root_disk) {
+        return Ok(labelled.swap_remove(at));
+    }
+    match labelled.len() {
+        0 => Err(StateError::NotFound),
+        1 => Ok(labelled.remove(0)),
+        _ => Err(StateError::Ambiguous(labelled.into_iter().map(|part| part.name).collect())),
+    }
+}
+
+/// The disk on which the root's image lies, if it lies on a partition.
+fn root_disk() -> Option<String> {
+    let device = fs::metadata("/").ok()?.dev();
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let beneath = disks::beneath(Path::new("/sys"), &number);
+    let partitions = disks::partitions(Path::new(CLASS_BLOCK)).ok()?;
+    partitions.into_iter().find(|part| beneath.contains(&part.name)).map(|part| part.disk)
+}
+
+fn mount_partition(partition: &Partition) -> Result<Report, StateError> {
+    let device = partition.node();
+    let mut warnings = Vec::new();
+    let grown = grow::grow_partition(partition);
+    let bytes = grown.unwrap_or_else(|error| {
+        warnings.push(format!("cannot grow the partition STATE to the disk: {error}"));
+        partition.sectors * 512
+    });
+
+    let before = read_superblock(&device)?;
+    // Containers see overlays and their own /dev, never this mount: device nodes here are nobody's
+    // need. Setuid stays allowed: an image of one layer is bind-mounted from here into its
+    // container and would lose it (sudo, ping). No access times: a write for every read.
+    let flags = MountFlags::NODEV | MountFlags::NOATIME;
+    mount_file_system(&device, MOUNT_POINT, "ext4", flags, c"errors=remount-ro")
+        .doing(|| format!("mount {} (ext4) on {MOUNT_POINT}", device.display()))?;
+
+    let blocks = bytes / before.block_size();
+    if blocks > before.blocks() {
+        let resized = File::open(MOUNT_POINT).and_then(|var| ext4::resize(var, blocks));
+        if let Err(error) = resized {
+            warnings.push(format!("cannot grow the file system of STATE: {error}"));
+        }
+    }
+    let after = read_superblock(&device)?;
+    Ok(Report {
+        storage: Storage::Partition(device),
+        old_size: before.size(),
+        new_size: after.size(),
+        journal_replayed: before.needs_recovery(),
+        had_errors: before.has_errors(),
+        warnings,
+    })
+}
+
+fn mount_memory() -> Result<Report, StateError> {
+    let flags = MountFlags::NODEV | MountFlags::NOATIME;
+    mount_file_system("tmpfs", MOUNT_POINT, "tmpfs", flags, c"mode=0755,size=50%")
+        .doing(|| format!("mount tmpfs on {MOUNT_POINT}"))?;
+    Ok(Report {
+        storage: Storage::Memory,
+        old_size: 0,
+        new_size: 0,
+        journal_replayed: false,
+        had_errors: false,
+        warnings: Vec::new(),
+    })
+}
+
+fn read_superblock(device: &Path) -> Result<Superblock, StateError> {
+    let read = || -> io::Result<[u8; superblock::SIZE]> {
+        let mut bytes = [0; superblock::SIZE];
+        File::open(device)?.read_exact_at(&mut bytes, superblock::OFFSET)?;
+        Ok(bytes)
+    };
+    let bytes = read().doing(|| format!("read {}", device.display()))?;
+    Superblock::parse(&bytes)
+        .map_err(|reason| StateError::NotUsable { device: device.to_owned(), reason })
+}
+
+impl From<Failure> for StateError {
+    fn from(failure: Failure) -> Self {
+        Self::Step(failure)
+    }
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("no disk has a partition named `STATE`"),
+            Self::Ambiguous(names) => {
+                let names = names.join(", ");
+                write!(f, "more than one partition is named `STATE`: {names}; remove a disk")
+            }
+            Self::NotUsable { device, reason } => {
+                write!(f, "cannot use {} (STATE): {reason}", device.display())
+            }
+            Self::Step(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Storage::Partition(device) = &self.storage else {
+            return f.write_str("STATE is in memory and lost with a restart");
+        };
+        let mib = |bytes: u64| bytes >> 20;
+        write!(f, "STATE is {}, {} MiB", device.display(), mib(self.new_size))?;
+        if self.new_size != self.old_size {
+            write!(f, ", grown from {} MiB", mib(self.old_size))?;
+        }
+        if self.journal_replayed {
+            f.write_str(", journal replayed")?;
+        }
+        if self.had_errors {
+            f.write_str(", the kernel noticed damage in an earlier boot")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(name: &str, disk: &str, label: &str) -> Partition {
+        Partition {
+            name: name.to_owned(),
+            disk: disk.to_owned(),
+            number: 5,
+            label: Some(label.to_owned()),
+            start: 2048,
+            sectors: 2048,
+        }
+    }
+
+    fn chosen(all: &[Partition], root_disk: Option<&str>) -> Result<String, String> {
+        let choice = choose(all.to_vec(), root_disk);
+        choice.map(|part| part.name).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_partition_beside_the_root_wins_and_two_elsewhere_are_refused() {
+        let here = partition("vda5", "vda", "STATE");
+        let there = partition("vdb1", "vdb", "STATE");
+        let third = partition("sda2", "sda", "STATE");
+        let other = partition("vda1", "vda", "ESP");
+        let all = [other.clone(), there.clone(), here.clone()];
+        assert_eq!(chosen(&all, Some("vda")), Ok("vda5".to_owned()));
+        assert_eq!(chosen(&[other.clone(), there.clone()], Some("vda")), Ok("vdb1".to_owned()));
+        assert_eq!(chosen(std::slice::from_ref(&there), None), Ok("vdb1".to_owned()));
+        assert_eq!(
+            chosen(&[there, third], Some("vda")),
+            Err("more than one partition is named `STATE`: vdb1, sda2; remove a disk".to_owned())
+        );
+        assert_eq!(
+            chosen(&[other], Some("vda")),
+            Err("no disk has a partition named `STATE`".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_report_reads_as_one_line() {
+        let mut report = Report {
+            storage: Storage::Partition(PathBuf::from("/dev/vda5")),
+            old_size: 64 << 20,
+            new_size: 64 << 20,
+            journal_replayed: false,
+            had_errors: false,
+            warnings: Vec::new(),
+        };
+        assert_eq!(report.to_string(), "STATE is /dev/vda5, 64 MiB");
+        report.new_size = 1000 << 20;
+        report.journal_replayed = true;
+        assert_eq!(
+            report.to_string(),
+            "STATE is /dev/vda5, 1000 MiB, grown from 64 MiB, journal replayed"
+        );
+    }
 }
