@@ -3,6 +3,7 @@
 //! Data flows one way: recipe, lock, store, tree, root image, UKI, disk. See `ARCHITECTURE.md`.
 
 pub mod error;
+pub mod image;
 pub mod lock;
 pub mod process;
 pub mod progress;

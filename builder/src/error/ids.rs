@@ -35,6 +35,14 @@ macro_rules! ids {
 
 ids! {
     // E01: a check of the image failed.
+    /// The root image is larger than its slot.
+    RootTooLarge = "E0110", CheckFailed;
+    /// A UKI cannot have the one size that all UKIs of a node have.
+    UkiTooLarge = "E0111", CheckFailed;
+    /// The EFI system partition cannot hold two UKIs and the boot loader.
+    EspTooSmall = "E0112", CheckFailed;
+    /// `STATE` is too small for a file system with a journal.
+    StateTooSmall = "E0113", CheckFailed;
     // E02: usage.
     // E03: recipe.
     // E04: lock.
@@ -56,6 +64,10 @@ ids! {
     // E08: verification.
     /// A blob does not have the digest or size it must have.
     WrongDigest = "E0801", Verification;
+    /// A file is not an image that orlop made.
+    NotOurImage = "E0810", Verification;
+    /// An image of ours is damaged.
+    DamagedImage = "E0811", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;
