@@ -11,6 +11,7 @@ use std::path::Path;
 use formats::fat::{Alias, Content, Piece, Plan};
 use formats::uki::{self, Uki, UkiError};
 
+pub(super) use layout::mib;
 pub use layout::{Layout, Partition, Role, Slot};
 
 use super::sparse;
@@ -126,7 +127,7 @@ fn padded<'a>(layout: &Layout, slot: Slot, bytes: &'a [u8]) -> Result<Cow<'a, [u
     let mut image = bytes.to_vec();
     uki::pad_to(&mut image, size).map_err(|error| match error {
         UkiError::LargerThanTarget { .. } => {
-            let (has, wanted) = (layout::mib(bytes.len() as u64), layout.uki());
+            let (has, wanted) = (mib(bytes.len() as u64), layout.uki());
             Error::new(
                 Id::UkiTooLarge,
                 format!("the UKI of slot {slot} has {has} and may have {wanted}"),
