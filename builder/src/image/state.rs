@@ -3,7 +3,8 @@
 //!
 //! Growing is online (`EXT4_IOC_RESIZE_FS`). There is no `resize_inode` and so no reserved
 //! descriptor blocks; the kernel turns `meta_bg` on instead (fs/ext4/resize.c,
-//! `ext4_convert_meta_bg`) and the limit is that of block numbers of 32 bits: 16 TiB. What growing
+//! `ext4_convert_meta_bg`; seen with 6.1, from 64 MiB to 400 GiB) and the limit is that of block
+//! numbers of 32 bits: 16 TiB. What growing
 //! never changes is chosen here for a large disk: the size of the journal, and the inodes of a
 //! block group.
 
