@@ -11,6 +11,7 @@ pub mod environment;
 pub mod error;
 pub mod fetch;
 pub mod http;
+pub mod image;
 pub mod lock;
 pub mod process;
 pub mod progress;

@@ -39,6 +39,14 @@ ids! {
     NotAllowed = "E0101", CheckFailed;
     /// Two components give one path.
     TreeConflict = "E0102", CheckFailed;
+    /// The root image is larger than its slot.
+    RootTooLarge = "E0110", CheckFailed;
+    /// A UKI cannot have the one size that all UKIs of a node have.
+    UkiTooLarge = "E0111", CheckFailed;
+    /// The EFI system partition cannot hold two UKIs and the boot loader.
+    EspTooSmall = "E0112", CheckFailed;
+    /// `STATE` is too small for a file system with a journal.
+    StateTooSmall = "E0113", CheckFailed;
     /// The guest ended before it had done what was waited for.
     GuestEnded = "E0120", CheckFailed;
     /// The guest's kernel panicked.
@@ -180,6 +188,10 @@ ids! {
     KernelPackage = "E0802", Verification;
     /// No package of the lock brings the boot loader or the stub.
     BootPackage = "E0803", Verification;
+    /// A file is not an image that orlop made.
+    NotOurImage = "E0810", Verification;
+    /// An image of ours is damaged.
+    DamagedImage = "E0811", Verification;
     /// A release file carries no signature.
     ReleaseUnsigned = "E0820", Verification;
     /// A release file is signed, but not by a key that the recipe pins.

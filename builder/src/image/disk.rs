@@ -1,0 +1,313 @@
+//! The disk: GPT, `ESP`, `META`, two root slots, `STATE`. [`Layout::plan`] decides where everything
+//! goes, [`write()`] writes a sparse raw file once, from front to back of each partition.
+
+mod layout;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use formats::fat::{Alias, Content, Piece, Plan};
+use formats::uki::{self, Uki, UkiError};
+
+pub(super) use layout::mib;
+pub use layout::{Layout, Partition, Role, Slot};
+
+use super::sparse;
+use super::state::State;
+use crate::error::{Context as _, Error, Id, Result};
+
+/// Where the files of the EFI system partition are.
+///
+/// The entries carry no boot counter yet: the loader counts a name such as `2a+3.efi` down at each
+/// boot, and only a healthy boot that re-arms it keeps it from running out. As long as nothing on
+/// the node re-arms, a counted entry would be gone after three boots. The higher generation boots
+/// first; slot A has it.
+pub mod esp {
+    use super::Slot;
+
+    /// The boot loader, where firmware looks for it.
+    pub const LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
+    /// The boot loader's settings.
+    pub const LOADER_CONF: &str = "loader/loader.conf";
+    /// The directory of both UKIs: one sector.
+    pub const ENTRIES: &str = "EFI/Linux";
+
+    /// The name of a slot's UKI on a new disk.
+    pub const fn entry(slot: Slot) -> &'static str {
+        match slot {
+            Slot::A => "2a.efi",
+            Slot::B => "1b.efi",
+        }
+    }
+
+    /// The short name that a slot's UKI keeps for ever: how the updater tells whose it is.
+    pub const fn alias(slot: Slot) -> &'static str {
+        match slot {
+            Slot::A => "SLOTA",
+            Slot::B => "SLOTB",
+        }
+    }
+}
+
+/// No menu. No `default` line either: it would overrule the order of names, and with it the boot
+/// counters.
+const LOADER_CONF: &str = "timeout 0\n";
+
+/// What goes onto the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// systemd-boot.
+    pub loader: &'a [u8],
+    /// The UKI of slot A: its command line names [`Layout::root_partition`] of A. At most as
+    /// large as `[disk] uki`; padded if it is smaller.
+    pub uki_a: &'a [u8],
+    /// The UKI of slot B.
+    pub uki_b: &'a [u8],
+    /// The root image with its dm-verity tree: the same for both slots.
+    pub root: &'a Path,
+    /// The time of all files, in seconds since 1970.
+    pub epoch: u64,
+}
+
+/// Writes the whole disk into `file`, whatever was in it before. What is zero stays a hole.
+///
+/// # Errors
+/// [`Id::RootTooLarge`], [`Id::UkiTooLarge`], [`Id::EspTooSmall`]: checked before the first byte.
+/// [`Id::Read`] and [`Id::Write`].
+pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
+    let ukis = [padded(layout, Slot::A, inputs.uki_a)?, padded(layout, Slot::B, inputs.uki_b)?];
+    let esp = esp_plan(layout, inputs, [ukis[0].len() as u64, ukis[1].len() as u64])?;
+    let cannot_read = || format!("cannot read `{}`", inputs.root.display());
+    let root = File::open(inputs.root).or_fail(Id::Read, cannot_read)?;
+    let root_size = root.metadata().or_fail(Id::Read, cannot_read)?.len();
+    layout.check_root(root_size, &[])?;
+
+    let cannot_write = || "cannot write the disk image";
+    // Emptied first: what is not written reads as zeros.
+    file.set_len(0).or_fail(Id::Write, cannot_write)?;
+    file.set_len(layout.disk_size()).or_fail(Id::Write, cannot_write)?;
+    let put = |bytes: &[u8], at: u64| file.write_all_at(bytes, at).or_fail(Id::Write, cannot_write);
+
+    let table = layout.table()?.encode();
+    put(&table.head, 0)?;
+    put(&table.tail, table.tail_offset)?;
+    let start = layout.partition(Role::Esp).start();
+    for segment in esp.segments() {
+        match segment.piece {
+            Piece::Bytes(bytes) => put(&bytes, start + segment.offset)?,
+            Piece::External(id) => put(&ukis[id], start + segment.offset)?,
+            Piece::Zeros => {}
+        }
+    }
+    for slot in [Slot::A, Slot::B] {
+        sparse::copy(&root, file, layout.partition(Role::Root(slot)).start())
+            .or_fail(Id::Write, || {
+                format!("cannot copy `{}` into the disk image", inputs.root.display())
+            })?;
+    }
+    let partition = layout.partition(Role::State);
+    State {
+        size: partition.size.bytes(),
+        uuid: layout.uuid("file system STATE"),
+        hash_seed: layout.uuid("hash seed STATE"),
+        // A superblock has 32 bits for it.
+        epoch: u32::try_from(inputs.epoch).unwrap_or(u32::MAX),
+    }
+    .write(file, partition.start())
+}
+
+/// The UKI at the one size that all have.
+fn padded<'a>(layout: &Layout, slot: Slot, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+    let size = layout.uki().bytes();
+    if bytes.len() as u64 == size {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut image = bytes.to_vec();
+    uki::pad_to(&mut image, size).map_err(|error| match error {
+        UkiError::LargerThanTarget { .. } => {
+            let (has, wanted) = (mib(bytes.len() as u64), layout.uki());
+            Error::new(
+                Id::UkiTooLarge,
+                format!("the UKI of slot {slot} has {has} and may have {wanted}"),
+            )
+            .hint(format!(
+                "raise `uki` in `[disk]`, for example to \"{}\", and `esp` to hold two of them",
+                layout::roomy(bytes.len() as u64)
+            ))
+        }
+        UkiError::Signed => Error::new(
+            Id::UkiTooLarge,
+            format!(
+                "the UKI of slot {slot} is signed and was not padded to {} before",
+                layout.uki()
+            ),
+        )
+        .hint("pad, then sign: the padding must be part of what is signed"),
+        error => Error::new(Id::Bug, format!("cannot pad the UKI of slot {slot}")).caused_by(error),
+    })?;
+    Ok(Cow::Owned(image))
+}
+
+/// Where everything goes on the EFI system partition; the UKIs are external 0 and 1.
+fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result<Plan> {
+    let file = |path: &str, content: &[u8]| formats::fat::File {
+        path: path.to_owned(),
+        alias: None,
+        content: Content::Bytes(content.to_vec()),
+    };
+    let mut files =
+        vec![file(esp::LOADER, inputs.loader), file(esp::LOADER_CONF, LOADER_CONF.as_bytes())];
+    for (id, (slot, size)) in [Slot::A, Slot::B].into_iter().zip(uki_sizes).enumerate() {
+        files.push(formats::fat::File {
+            path: format!("{}/{}", esp::ENTRIES, esp::entry(slot)),
+            alias: Some(Alias::new(esp::alias(slot)).or_fail(Id::Bug, || "the slots' aliases")?),
+            content: Content::External { id, size },
+        });
+    }
+    let plan = layout.esp_plan(files, inputs.epoch)?;
+    if plan.directory_sector(esp::ENTRIES).is_none() {
+        return Err(Error::new(Id::Bug, format!("`{}` is not one sector", esp::ENTRIES)));
+    }
+    Ok(plan)
+}
+
+/// The slot that a UKI's command line names, for `inspect`.
+pub(super) fn slot_of(uki: &Uki<'_>) -> Option<Slot> {
+    let words = uki.text(".cmdline")?.split_ascii_whitespace();
+    words.filter_map(|word| word.strip_prefix("orlop.slot=")).find_map(|slot| match slot {
+        "a" => Some(Slot::A),
+        "b" => Some(Slot::B),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::image::tests::{self, Sample, judge};
+    use crate::recipe::model::{Disk, Mib};
+
+    #[test]
+    fn every_judge_is_content_with_every_part_of_the_disk() {
+        let sample = Sample::new();
+        let disk = sample.disk();
+        let text = judge("sgdisk", "gdisk", &["-v"], &disk);
+        assert!(text.contains("No problems found."), "{text}");
+        assert!(!text.contains("Caution") && !text.contains("Warning"), "{text}");
+
+        let esp = sample.extract(&disk, Role::Esp);
+        judge("fsck.vfat", "dosfstools", &["-n", "-v", "-V"], &esp);
+        let state = sample.extract(&disk, Role::State);
+        judge("e2fsck", "e2fsprogs", &["-fn"], &state);
+        let root = std::fs::read(&sample.root).unwrap();
+        for slot in [Slot::A, Slot::B] {
+            let bytes = std::fs::read(sample.extract(&disk, Role::Root(slot))).unwrap();
+            assert!(bytes.starts_with(&root));
+            assert!(bytes[root.len()..].iter().all(|byte| *byte == 0));
+        }
+        let meta = std::fs::read(sample.extract(&disk, Role::Meta)).unwrap();
+        assert!(meta.len() == 1 << 20 && meta.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn mtools_finds_the_files_of_the_esp_at_their_fixed_size() {
+        let sample = Sample::new();
+        let disk = sample.disk();
+        let esp = sample.extract(&disk, Role::Esp);
+        let listing = judge("mdir", "mtools", &["-b", "-/", "-a", "::/", "-i"], &esp);
+        assert_eq!(
+            listing,
+            "::/EFI/\n::/loader/\n::/EFI/BOOT/\n::/EFI/Linux/\n::/EFI/BOOT/BOOTX64.EFI\n\
+             ::/EFI/Linux/1b.efi\n::/EFI/Linux/2a.efi\n::/loader/loader.conf\n"
+        );
+        assert_eq!(judge("mtype", "mtools", &["::/loader/loader.conf", "-i"], &esp), "timeout 0\n");
+        for (alias, line) in [("SLOTA", "orlop.slot=a"), ("SLOTB", "orlop.slot=b")] {
+            let copy = sample.directory.path().join(alias);
+            let source = format!("::/EFI/Linux/{alias}");
+            let arguments = ["-i", esp.to_str().unwrap(), &source];
+            judge("mcopy", "mtools", &arguments, &copy);
+            let bytes = std::fs::read(copy).unwrap();
+            assert_eq!(bytes.len() as u64, sample.layout.uki().bytes());
+            assert!(Uki::parse(&bytes).unwrap().text(".cmdline").unwrap().contains(line));
+        }
+    }
+
+    #[test]
+    fn equal_inputs_give_equal_bytes_also_over_an_old_file() {
+        let sample = Sample::new();
+        let (one, two) = (sample.disk(), sample.directory.path().join("two.raw"));
+        std::fs::write(&two, vec![0xFF; 150 << 20]).unwrap();
+        let file = File::options().write(true).open(&two).unwrap();
+        write(&sample.layout, &sample.inputs(), &file).unwrap();
+        judge("cmp", "diffutils", &[one.to_str().unwrap()], &two);
+    }
+
+    #[test]
+    fn the_image_is_sparse() {
+        let sample = Sample::new();
+        let meta = std::fs::metadata(sample.disk()).unwrap();
+        assert_eq!(meta.len(), sample.layout.disk_size());
+        // Two UKIs of 2 MiB, two roots of 3 MB with a hole of 2, tables.
+        assert!(meta.blocks() * 512 < 14 << 20, "{}", meta.blocks() * 512);
+    }
+
+    #[test]
+    fn a_uki_beyond_its_size_names_the_key_to_raise() {
+        let sample = Sample::new();
+        let uki = tests::uki(Slot::B, 3 << 20);
+        let inputs = Inputs { uki_b: &uki, ..sample.inputs() };
+        let file = tempfile::tempfile().unwrap();
+        let error = write(&sample.layout, &inputs, &file).unwrap_err();
+        assert_eq!(error.id(), Id::UkiTooLarge);
+        assert_eq!(error.to_string(), "the UKI of slot B has 3.1 MiB and may have 2 MiB");
+        assert_eq!(
+            error.hints(),
+            ["raise `uki` in `[disk]`, for example to \"8 MiB\", and `esp` to hold two of them"]
+        );
+        assert_eq!(file.metadata().unwrap().len(), 0, "nothing was written");
+    }
+
+    #[test]
+    fn a_signed_uki_is_not_padded_behind_its_signature() {
+        let sample = Sample::new();
+        let mut uki = tests::uki(Slot::A, 4096);
+        uki[0xE8..0xF0].copy_from_slice(&[1; 8]);
+        let inputs = Inputs { uki_a: &uki, ..sample.inputs() };
+        let error = write(&sample.layout, &inputs, &tempfile::tempfile().unwrap()).unwrap_err();
+        assert_eq!(error.id(), Id::UkiTooLarge);
+        assert!(error.to_string().contains("signed"), "{error}");
+    }
+
+    #[test]
+    fn a_root_that_grew_after_planning_is_refused() {
+        let sample = Sample::new();
+        let file = File::options().write(true).open(&sample.root).unwrap();
+        file.set_len(9 << 20).unwrap();
+        let disk = tempfile::tempfile().unwrap();
+        let error = write(&sample.layout, &sample.inputs(), &disk).unwrap_err();
+        assert_eq!(error.id(), Id::RootTooLarge);
+        assert_eq!(disk.metadata().unwrap().len(), 0, "nothing was written");
+    }
+
+    #[test]
+    fn a_loader_that_fills_the_esp_is_refused() {
+        let sample = Sample::new();
+        let loader = vec![1; 40 << 20];
+        let inputs = Inputs { loader: &loader, ..sample.inputs() };
+        let error = write(&sample.layout, &inputs, &tempfile::tempfile().unwrap()).unwrap_err();
+        assert_eq!(error.id(), Id::EspTooSmall);
+    }
+
+    #[test]
+    fn the_default_sizes_of_a_recipe_are_enough_for_two_ukis() {
+        let disk = Disk::default();
+        let layout = Layout::plan(&disk, Mib(700).bytes(), Uuid::nil(), &[]).unwrap();
+        assert_eq!(layout.uki(), disk.uki);
+    }
+}
