@@ -188,9 +188,17 @@ impl<'a> Plan<'a> {
             uki_size: uki_a.len() as u64,
             initrd_size: initrd.len() as u64,
             disk_size: layout.disk_size(),
-            files: ["cmdline", "disk.raw", "initrd", "manifest.txt", "root.img", "uki.efi", "vmlinuz"]
-                .map(str::to_owned)
-                .to_vec(),
+            files: [
+                "cmdline",
+                "disk.raw",
+                "initrd",
+                "manifest.txt",
+                "root.img",
+                "uki.efi",
+                "vmlinuz",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         })
     }
 
@@ -200,6 +208,8 @@ impl<'a> Plan<'a> {
             format!("orlop.root=partuuid:{}", layout.root_partition(slot)),
             format!("orlop.roothash={}", root.hash),
             format!("orlop.slot={}", if slot == Slot::A { "a" } else { "b" }),
+            // Lets the kernel go by the backup partition table if the primary one is damaged.
+            "gpt".to_owned(),
             "ro".to_owned(),
             "panic=5".to_owned(),
             "oops=panic".to_owned(),

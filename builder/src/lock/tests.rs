@@ -31,7 +31,7 @@ fn lock() -> Lock {
             name: "trixie".to_owned(),
             date: "Sat, 15 Nov 2025 09:21:42 UTC".to_owned(),
             signed_by: "41587F7DB8C774BCCF131416762F67A0B2C39DE4".to_owned(),
-            release: Digest(Sha256::of("InRelease")),
+            release: crate::recipe::model::Digest(Sha256::of("InRelease")),
         }],
         packages: vec![package("libc6", Role::Root), package("linux", Role::Kernel)],
         urls: vec![UrlFile {
