@@ -116,8 +116,8 @@ pub fn tools() -> &'static [Tool] {
             use_: "comparing with the keys in recipes",
             find: KEYRING,
         },
-        program("fsck.erofs", "erofs-utils", Test, "judges root images", V),
-        program("dump.erofs", "erofs-utils", Test, "finds files in root images", V),
+        program("fsck.erofs", "erofs-utils", Test, "judges root images", SHORT),
+        program("dump.erofs", "erofs-utils", Test, "finds files in root images", SHORT),
         program("veritysetup", "cryptsetup-bin", Test, "judges verity trees", V),
         program("e2fsck", "e2fsprogs", Test, "judges STATE", SHORT),
         program("fsck.vfat", "dosfstools", Test, "judges the ESP", &[]),
@@ -274,7 +274,8 @@ mod tests {
             ok       go        1.26                build: something
             MISSING  qemu-img  not found           run: something       install `qemu-utils`
             missing  KVM       a probe guest hung  optional: something
-        "#]].assert_eq(&Report { rows }.to_string());
+        "#]]
+        .assert_eq(&Report { rows }.to_string());
     }
 
     #[test]
