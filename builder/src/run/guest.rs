@@ -18,7 +18,8 @@ use crate::error::{Context as _, Error, Id, Result};
 use crate::process::Command;
 use crate::progress::Progress;
 use crate::run::options::{Options, Serial};
-use crate::run::plan::{self, Parts, Plan};
+use crate::run::plan::{Parts, Plan};
+use crate::run::qemu;
 use crate::run::qmp::{Message, Messages, Qmp};
 use crate::run::usage::Usage;
 use crate::run::watch::{Action, Ending, Event, Limits, Mark, OnReset, Watch};
@@ -151,7 +152,7 @@ impl Qemu {
 fn start(plan: &Plan, control: UnixStream, scratch: &Path) -> Result<Qemu> {
     let stderr = scratch.join("stderr");
     let log = File::create(&stderr).or_fail(Id::Write, || format!("`{}`", stderr.display()))?;
-    let command = Command::new(plan::program()).args(&plan.args).directory(scratch);
+    let command = Command::new(qemu::PROGRAM).args(&plan.args).directory(scratch);
     let line = command.line();
     let child = command.spawn(|command| {
         // Ctrl-C on the terminal is for us: its own process group keeps it from QEMU.

@@ -1,10 +1,10 @@
 //! What QEMU is told: options and parts in, a command line out. Nothing is touched here.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::run::qemu::{self, Version, cpu_model};
+use crate::run::qemu::{Version, cpu_model};
 use crate::run::{Accel, Options};
 
 /// The virtio-serial port on which PID 1 sends its boot marks.
@@ -171,11 +171,6 @@ pub fn with_console(command_line: &str) -> String {
         return line.to_owned();
     }
     format!("{line} console=ttyS0").trim_start().to_owned()
-}
-
-/// How to start QEMU by hand, for messages.
-pub fn program() -> &'static OsStr {
-    OsStr::new(qemu::PROGRAM)
 }
 
 #[derive(Default)]

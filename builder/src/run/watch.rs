@@ -98,6 +98,9 @@ pub(super) struct Limits {
     pub(super) run: Option<Duration>,
     /// From the power button to the guest's end.
     pub(super) power_off: Duration,
+    /// From one press of the power button to the next: what is pressed before the guest watches
+    /// its button is lost, and the mark `root-init-start` comes that early.
+    pub(super) press_again: Duration,
     /// From a panic to the reset that follows it.
     pub(super) panic: Duration,
     /// From our asking QEMU to end to its end.
@@ -108,7 +111,7 @@ impl Limits {
     /// What a person would allow, with this limit of the run itself.
     pub(super) fn new(run: Option<Duration>) -> Self {
         let s = Duration::from_secs;
-        Self { run, power_off: s(120), panic: s(15), quit: s(10) }
+        Self { run, power_off: s(120), press_again: s(5), panic: s(15), quit: s(10) }
     }
 }
 
@@ -142,8 +145,8 @@ enum Phase {
     Running,
     /// Its kernel has panicked and is about to reset the machine.
     Panicked(Duration),
-    /// Its power button was pressed.
-    PoweringOff(Duration),
+    /// Its power button was pressed, first and last.
+    PoweringOff(Duration, Duration),
     /// QEMU was asked to end.
     Quitting(Duration),
     Killed,
@@ -190,7 +193,9 @@ impl Watch {
         match self.phase {
             Phase::Running => self.limits.run,
             Phase::Panicked(at) => Some(at + self.limits.panic),
-            Phase::PoweringOff(at) => Some(at + self.limits.power_off),
+            Phase::PoweringOff(first, last) => {
+                Some((first + self.limits.power_off).min(last + self.limits.press_again))
+            }
             Phase::Quitting(at) => Some(at + self.limits.quit),
             Phase::Killed => None,
         }
@@ -212,7 +217,7 @@ impl Watch {
             Event::Refused(why) => return vec![Action::Warn(format!("QEMU refused: {why}"))],
             Event::Shutdown(reason) => return self.shutdown(&reason, now),
             Event::Interrupt if matches!(self.phase, Phase::Running) => {
-                self.phase = Phase::PoweringOff(now);
+                self.phase = Phase::PoweringOff(now, now);
                 let note = "the guest's power button was pressed; Ctrl-C again ends it at once";
                 return vec![Action::PowerOff, Action::Note(note.to_owned())];
             }
@@ -227,7 +232,9 @@ impl Watch {
     /// # Errors
     /// The guest did not do what it should.
     pub(super) fn finish(mut self) -> Result<(Option<Ending>, Vec<Mark>)> {
-        if let Some(rest) = self.console.rest() {
+        if let Some(rest) = self.console.rest()
+            && !matches!(self.cause, Some(Cause::Panic(_)))
+        {
             self.remember(rest);
         }
         let ending = match self.cause.take() {
@@ -256,9 +263,9 @@ impl Watch {
                 };
                 return Err(self.failure(Id::GuestTimeout, text));
             }
-            Some(_) if self.reached => Some(Ending::Reached),
-            Some(Cause::PoweredOff) => Some(Ending::PoweredOff),
             Some(Cause::User) => Some(Ending::EndedByUser),
+            Some(Cause::PoweredOff) if self.reached => Some(Ending::Reached),
+            Some(Cause::PoweredOff) => Some(Ending::PoweredOff),
             None => None,
         };
         if let (Some(_), Some(until), false) = (ending, self.until, self.reached) {
@@ -290,11 +297,14 @@ impl Watch {
             let first = matches!(self.cause, None | Some(Cause::Reset));
             if panic && first && self.on_reset == OnReset::End {
                 self.cause = Some(Cause::Panic(line.clone()));
-                if matches!(self.phase, Phase::Running | Phase::PoweringOff(_)) {
+                if matches!(self.phase, Phase::Running | Phase::PoweringOff(..)) {
                     self.phase = Phase::Panicked(now);
                 }
             }
-            self.remember(line);
+            // What led to a panic stands before it; the trace behind it would push that out.
+            if first || !matches!(self.cause, Some(Cause::Panic(_))) {
+                self.remember(line);
+            }
         }
         Vec::new()
     }
@@ -322,7 +332,7 @@ impl Watch {
             if self.until.is_some_and(|until| until.mark() == mark.name) && !self.reached {
                 self.reached = true;
                 if matches!(self.phase, Phase::Running) {
-                    self.phase = Phase::PoweringOff(now);
+                    self.phase = Phase::PoweringOff(now, now);
                     actions.push(Action::PowerOff);
                 }
             }
@@ -344,7 +354,11 @@ impl Watch {
     fn too_late(&mut self, now: Duration) -> Vec<Action> {
         match self.phase {
             Phase::Running => self.quit(Cause::TimedOut, now),
-            Phase::PoweringOff(_) => self.quit(Cause::KeptRunning, now),
+            Phase::PoweringOff(first, _) if now < first + self.limits.power_off => {
+                self.phase = Phase::PoweringOff(first, now);
+                vec![Action::PowerOff]
+            }
+            Phase::PoweringOff(..) => self.quit(Cause::KeptRunning, now),
             // Its cause is known since it panicked.
             Phase::Panicked(_) => self.quit(Cause::User, now),
             Phase::Quitting(_) => {
@@ -448,7 +462,7 @@ mod tests {
             watch.step(mark("cri-answers", 2), s(2)),
             [Action::Show(cri.clone()), Action::PowerOff]
         );
-        assert_eq!(watch.deadline(), Some(s(122)));
+        assert_eq!(watch.deadline(), Some(s(7)));
         assert_eq!(watch.step(shutdown("guest-shutdown"), s(3)), [Action::Quit]);
         assert!(!watch.is_over());
         for event in [Event::ConsoleEnd, Event::MarksEnd, Event::ControlEnd] {
@@ -491,10 +505,10 @@ mod tests {
             ),
             (
                 None,
-                vec![c(PANIC), c(b"trace"), shutdown("guest-reset")],
+                vec![c(b"no root\n"), c(PANIC), c(b"trace\n"), shutdown("guest-reset")],
                 Id::GuestPanic,
                 "the guest's kernel panicked: `[    1.5] Kernel panic - not syncing: no root`; no \
-                 mark came\n  [    1.5] Kernel panic - not syncing: no root\n  trace",
+                 mark came\n  no root\n  [    1.5] Kernel panic - not syncing: no root",
             ),
             (
                 None,
@@ -541,7 +555,8 @@ mod tests {
             let mut watch = watch(until);
             let mut quits = 0;
             for event in events {
-                let actions = watch.step(event, s(1));
+                let now = if matches!(event, Event::Deadline) { s(121) } else { s(1) };
+                let actions = watch.step(event, now);
                 quits += actions.iter().filter(|action| **action == Action::Quit).count();
             }
             assert_eq!(quits, 1, "{text}");
@@ -562,6 +577,19 @@ mod tests {
         assert_eq!(second.step(Event::Interrupt, s(2)), [Action::Quit]);
         assert_eq!(second.step(shutdown("host-qmp-quit"), s(2)), []);
         assert_eq!(finish(second).unwrap(), Some(Ending::EndedByUser));
+    }
+
+    #[test]
+    fn the_power_button_is_pressed_again_until_the_guest_sees_it() {
+        let mut watch = watch(Some(Until::Init));
+        watch.step(mark("root-init-start", 1), s(1));
+        for now in (6..121).step_by(5) {
+            assert_eq!(watch.deadline(), Some(s(now)));
+            assert_eq!(watch.step(Event::Deadline, s(now)), [Action::PowerOff]);
+        }
+        assert_eq!(watch.deadline(), Some(s(121)));
+        assert_eq!(watch.step(Event::Deadline, s(121)), [Action::Quit]);
+        assert_eq!(finish(watch).unwrap_err().id(), Id::GuestKeptRunning);
     }
 
     #[test]

@@ -1,0 +1,336 @@
+//! Looks at copies of a disk image, and damages them.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use formats::digest::{Hasher, Sha256};
+
+use crate::process::judge;
+
+/// Bytes in a sector of a disk.
+pub const SECTOR: u64 = 512;
+/// Bytes in a block of EROFS and of a verity tree.
+pub const BLOCK: u64 = 4096;
+/// Sectors of a partition table at the start of a disk, and of its copy at the end.
+const TABLE: (u64, u64) = (34, 33);
+
+/// A partition, in sectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its label.
+    pub name: String,
+    /// Its first sector.
+    pub first: u64,
+    /// Its last sector.
+    pub last: u64,
+}
+
+/// A raw disk image.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+    file: File,
+}
+
+impl Disk {
+    /// A copy that takes no more room than its content.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn copy(from: &Path, to: &Path) -> Result<Self> {
+        let paths = [from.as_os_str(), to.as_os_str()];
+        let options = ["--sparse=always", "--reflink=auto"].map(std::ffi::OsStr::new);
+        judge("cp", "coreutils", options.into_iter().chain(paths))?;
+        let file = File::options().read(true).write(true).open(to)?;
+        Ok(Self { path: to.to_owned(), file })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it larger, with nothing at its end.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn grow(&self, size: u64) -> Result<()> {
+        let now = self.file.metadata()?.len();
+        ensure!(now < size, "the disk has {now} bytes already");
+        Ok(self.file.set_len(size)?)
+    }
+
+    /// Changes one bit at this offset.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn flip(&self, offset: u64) -> Result<()> {
+        let mut byte = [0];
+        self.file.read_exact_at(&mut byte, offset)?;
+        Ok(self.file.write_all_at(&[byte[0] ^ 1], offset)?)
+    }
+
+    /// Some of its bytes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn bytes(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length)?];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// How many sectors it has.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn sectors(&self) -> Result<u64> {
+        Ok(self.file.metadata()?.len() / SECTOR)
+    }
+
+    /// The bytes of both partition tables.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn tables(&self) -> Result<Vec<u8>> {
+        let mut bytes = self.bytes(0, TABLE.0 * SECTOR)?;
+        bytes.extend(self.bytes((self.sectors()? - TABLE.1) * SECTOR, TABLE.1 * SECTOR)?);
+        Ok(bytes)
+    }
+
+    /// The partition with this label.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn partition(&self, name: &str) -> Result<Partition> {
+        let table = self.bytes(0, TABLE.0 * SECTOR)?;
+        let mut partitions = partitions(&table).into_iter();
+        partitions
+            .find(|partition| partition.name == name)
+            .with_context(|| format!("`{}` has no partition `{name}`", self.path.display()))
+    }
+
+    /// The head of the ext4 file system in a partition.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn ext4(&self, partition: &Partition) -> Result<Ext4> {
+        let superblock = self.bytes(partition.first * SECTOR + 1024, 1024)?;
+        Ext4::parse(&superblock)
+            .with_context(|| format!("partition `{}` holds no ext4", partition.name))
+    }
+
+    /// Lets `sgdisk` judge the partition tables and `e2fsck` the file system in STATE, and returns
+    /// STATE.
+    ///
+    /// # Errors
+    /// One of them finds fault.
+    pub fn judge(&self) -> Result<Partition> {
+        let path = self.path.as_os_str();
+        let verdict = judge("sgdisk", "gdisk", [std::ffi::OsStr::new("-v"), path])?;
+        // It repairs a damaged header in memory, says so, and then finds no problems.
+        let repaired = ["corrupt", "invalid", "CRC"].iter().any(|word| verdict.contains(word));
+        ensure!(verdict.contains("No problems found") && !repaired, "sgdisk: {verdict}");
+        let state = self.partition("STATE")?;
+        let device = format!("{}?offset={}", self.path.display(), state.first * SECTOR);
+        judge("e2fsck", "e2fsprogs", ["-fn", &device])?;
+        Ok(state)
+    }
+}
+
+/// The digest of a file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest(path: &Path) -> Result<Sha256> {
+    let mut hasher = Hasher::new();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+}
+
+/// Reads the entries of a GPT whose header and entries lie in the usual place (UEFI specification,
+/// section 5.3).
+fn partitions(table: &[u8]) -> Vec<Partition> {
+    let entries = table.chunks_exact(128).skip(8).filter(|entry| entry[..16] != [0; 16]);
+    let parse = |entry: &[u8]| {
+        let units = entry[56..].chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+        let units: Vec<_> = units.take_while(|&unit| unit != 0).collect();
+        let name = String::from_utf16_lossy(&units);
+        Partition { name, first: u64_at(entry, 32), last: u64_at(entry, 40) }
+    };
+    entries.map(parse).collect()
+}
+
+/// What the superblock of an ext4 file system says (kernel documentation,
+/// `filesystems/ext4/super.rst`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ext4 {
+    /// Bytes.
+    pub size: u64,
+    /// Whether it was unmounted in order: nothing is left in its journal.
+    pub is_clean: bool,
+}
+
+impl Ext4 {
+    fn parse(superblock: &[u8]) -> Option<Self> {
+        let u16_at = |at: usize| u16::from_le_bytes([superblock[at], superblock[at + 1]]);
+        if superblock.len() < 1024 || u16_at(0x38) != 0xef53 {
+            return None;
+        }
+        let blocks = u64::from(u32_at(superblock, 4)) | u64::from(u32_at(superblock, 0x150)) << 32;
+        let size = blocks.checked_mul(1024_u64.checked_shl(u32_at(superblock, 0x18))?)?;
+        const NEEDS_RECOVERY: u32 = 4;
+        let is_clean = u16_at(0x3a) == 1 && u32_at(superblock, 0x60) & NEEDS_RECOVERY == 0;
+        Some(Self { size, is_clean })
+    }
+}
+
+/// Where things lie in a root image, in bytes from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootMap {
+    /// The superblock of EROFS.
+    pub superblock: u64,
+    /// The middle of the file asked for.
+    pub file: u64,
+    /// The top block of the verity tree.
+    pub tree_top: u64,
+}
+
+impl RootMap {
+    /// Looks into a root image: a file system, and behind it the verity tree with or without a
+    /// superblock of its own. `files` are paths of which one must be there.
+    ///
+    /// # Errors
+    /// It is not such an image.
+    pub fn of(image: &Path, files: &[&str]) -> Result<Self> {
+        let file = File::open(image)?;
+        let mut superblock = [0; 128];
+        file.read_exact_at(&mut superblock, 1024)?;
+        ensure!(u32_at(&superblock, 0) == 0xe0f5_e1e2, "`{}` is no EROFS", image.display());
+        let end = u64::from(u32_at(&superblock, 36)) * BLOCK;
+        let mut signature = [0; 8];
+        file.read_exact_at(&mut signature, end)?;
+        let tree_top = if signature == *b"verity\0\0" { end + BLOCK } else { end };
+        for path in files {
+            let args = [format!("--path={path}"), "-e".to_owned(), image.display().to_string()];
+            // It ends with success whether the file is there or not.
+            let extents = judge("dump.erofs", "erofs-utils", args)?;
+            if let Some(file) = middle_of_largest_extent(&extents) {
+                return Ok(Self { superblock: 1024, file, tree_top });
+            }
+        }
+        anyhow::bail!("`{}` has none of {files:?}", image.display())
+    }
+}
+
+/// Reads the table of `dump.erofs -e`, for regular files only:
+/// `0:        0..   20480 |   20480 :       4096..     24576 |   20480`.
+fn middle_of_largest_extent(text: &str) -> Option<u64> {
+    if !text.contains("regular file") {
+        return None;
+    }
+    let extent = |line: &str| {
+        let (_, physical) = line.split_once('|')?.1.split_once(':')?;
+        let (start, rest) = physical.split_once("..")?;
+        let start: u64 = start.trim().parse().ok()?;
+        let end: u64 = rest.split_once('|')?.0.trim().parse().ok()?;
+        Some((end.checked_sub(start)?, start))
+    };
+    let (length, start) = text.lines().filter_map(extent).max()?;
+    Some(start + length / 2)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    /// A disk of 16 MiB with an ext4 file system in STATE, made by other people's tools.
+    fn disk(directory: &Path) -> Disk {
+        let path = directory.join("new.raw");
+        File::create(&path).unwrap().set_len(16 << 20).unwrap();
+        let name = path.to_str().unwrap();
+        let args = ["-n", "1:2048:4095", "-c", "1:META", "-n", "2:4096:0", "-c", "2:STATE", name];
+        judge("sgdisk", "gdisk", args).unwrap();
+        let sectors = (16 << 20) / SECTOR - 4096 - 34;
+        let size = format!("{}K", sectors / 2);
+        let offset = format!("offset={}", 4096 * SECTOR);
+        judge("mke2fs", "e2fsprogs", ["-q", "-t", "ext4", "-E", &offset, name, &size]).unwrap();
+        Disk::copy(&path, &directory.join("copy.raw")).unwrap()
+    }
+
+    #[test]
+    fn partitions_and_file_systems_of_other_tools_are_read() {
+        let place = place();
+        let disk = disk(place.path());
+        let state = disk.judge().unwrap();
+        let last = disk.sectors().unwrap() - 34;
+        assert_eq!(state, Partition { name: "STATE".into(), first: 4096, last });
+        let ext4 = disk.ext4(&state).unwrap();
+        assert!(ext4.is_clean);
+        assert!(ext4.size <= (last - 4095) * SECTOR && ext4.size > 13 << 20, "{ext4:?}");
+        assert!(disk.ext4(&disk.partition("META").unwrap()).is_err());
+        assert!(disk.partition("ROOT-A").is_err());
+    }
+
+    #[test]
+    fn a_damaged_disk_is_judged_so_and_the_original_is_not_touched() {
+        let place = place();
+        let disk = disk(place.path());
+        let original = place.path().join("new.raw");
+        let before = digest(&original).unwrap();
+        assert_eq!(digest(disk.path()).unwrap(), before);
+        disk.flip(4096 * SECTOR + 1024 + 4).unwrap();
+        assert_ne!(digest(disk.path()).unwrap(), before);
+        assert!(disk.judge().unwrap_err().to_string().contains("e2fsck"));
+        assert_eq!(digest(&original).unwrap(), before);
+        disk.flip(4096 * SECTOR + 1024 + 4).unwrap();
+        disk.judge().unwrap();
+        disk.flip(SECTOR + 16).unwrap();
+        assert!(disk.judge().unwrap_err().to_string().contains("sgdisk"));
+    }
+
+    #[test]
+    fn a_root_image_of_other_tools_is_mapped() {
+        let place = place();
+        let tree = place.path().join("tree");
+        std::fs::create_dir_all(tree.join("usr/bin")).unwrap();
+        std::fs::write(tree.join("usr/bin/init"), vec![b'i'; 20480]).unwrap();
+        std::os::unix::fs::symlink("bin/init", tree.join("usr/sbin")).unwrap();
+        let image = place.path().join("root.img");
+        let paths = [image.to_str().unwrap(), tree.to_str().unwrap()];
+        judge("mkfs.erofs", "erofs-utils", paths).unwrap();
+        let end = std::fs::metadata(&image).unwrap().len();
+        let hash_offset = format!("--hash-offset={end}");
+        let args = ["format", paths[0], paths[0], &hash_offset];
+        judge("veritysetup", "cryptsetup-bin", args).unwrap();
+
+        let map = RootMap::of(&image, &["/init", "/usr/sbin", "/usr/bin/init"]).unwrap();
+        assert_eq!((map.superblock, map.tree_top), (1024, end + BLOCK));
+        let file = File::open(&image).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, map.file).unwrap();
+        assert_eq!(byte, *b"i");
+        assert!(RootMap::of(&image, &["/init"]).is_err());
+    }
+}
