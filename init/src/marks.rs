@@ -80,7 +80,7 @@ impl Marks {
         };
         let mut marks = Self::default();
         for text in text.lines().skip(1) {
-            let name = between(text, "{\"name\":\"", "\"");
+            let name = between(text, "{\"mark\":\"", "\"");
             let time = between(text, "\"ns\":", "}").and_then(|time| time.parse().ok());
             if let (Some(name), Some(time)) = (name, time) {
                 let known = |c: char| c.is_ascii_alphanumeric() || ":-.".contains(c);
@@ -96,7 +96,7 @@ impl Marks {
 }
 
 fn line(name: &str, nanoseconds: u64) -> String {
-    format!("{{\"name\":\"{name}\",\"ns\":{nanoseconds}}}")
+    format!("{{\"mark\":\"{name}\",\"ns\":{nanoseconds}}}")
 }
 
 /// Sends what the port has not got yet. It may appear late, and refuse while nobody listens.
@@ -145,8 +145,8 @@ mod tests {
         marks.add("unit:containerd:ready".into(), u64::MAX);
         marks.sent = 1;
         let want = "{\"schema\":1,\"sent\":1,\"marks\":[\n\
-                    {\"name\":\"init-start\",\"ns\":3000000001},\n\
-                    {\"name\":\"unit:containerd:ready\",\"ns\":18446744073709551615}\n]}\n";
+                    {\"mark\":\"init-start\",\"ns\":3000000001},\n\
+                    {\"mark\":\"unit:containerd:ready\",\"ns\":18446744073709551615}\n]}\n";
         assert_eq!(marks.to_json(), want);
         assert_eq!(Marks::parse(want), marks);
     }
@@ -181,7 +181,7 @@ mod tests {
             send(&mut marks, &mut port);
         }
         let sent = std::fs::read_to_string(devices.join("vport0p2")).expect("readable");
-        assert_eq!(sent, "{\"name\":\"one\",\"ns\":1}\n{\"name\":\"two\",\"ns\":2}\n");
+        assert_eq!(sent, "{\"mark\":\"one\",\"ns\":1}\n{\"mark\":\"two\",\"ns\":2}\n");
         assert_eq!(std::fs::read_to_string(devices.join("vport0p1")).expect("readable"), "");
         assert!(find_port(&class, &devices, "org.orlop.other").is_none());
     }
@@ -190,7 +190,7 @@ mod tests {
         #[test]
         fn no_file_makes_the_parser_panic(text in ".{0,200}", start in "\\PC{0,20}") {
             let _ = Marks::parse(&text);
-            let _ = Marks::parse(&format!("\n{{\"name\":\"{start}\",\"ns\":{text}"));
+            let _ = Marks::parse(&format!("\n{{\"mark\":\"{start}\",\"ns\":{text}"));
         }
     }
 }

@@ -52,7 +52,8 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
             Ok(images) => {
                 let mut nodes = cargo();
                 nodes
-                    .args(["test", "--package", "qemu-tests", "--no-fail-fast", "--"])
+                    .args(["test", "--package", "qemu-tests", "--no-fail-fast"])
+                    .args(["--lib", "--test", "image", "--test", "robust", "--test", "node", "--"])
                     .env("ORLOP", &orlop)
                     .env("ORLOP_IMAGE", &images);
                 if args.full {
