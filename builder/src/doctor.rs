@@ -115,9 +115,13 @@ pub fn tools() -> &'static [Tool] {
         program("fsck.vfat", "dosfstools", Test, "judges the ESP", &[]),
         program("mdir", "mtools", Test, "reads the ESP", V),
         program("sgdisk", "gdisk", Test, "judges partition tables", V),
+        program("sfdisk", "fdisk", Test, "reads partition tables", V),
         program("gpgv", "gpgv", Test, "judges archive signatures", V),
         program("ostree", "ostree", Test, "judges commits", V),
         program("cpio", "cpio", Test, "judges initrds", V),
+        program("readelf", "binutils", Test, "judges what compilers made", V),
+        program("xz", "xz-utils", Test, "packs what we unpack", V),
+        program("unshare", "util-linux", Test, "builds without network", V),
     ];
     TOOLS
 }
