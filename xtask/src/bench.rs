@@ -105,15 +105,20 @@ fn build_figures() -> Result<Vec<Figure>> {
         })
     };
 
+    // The compilers' own caches are new; only what they have fetched is lent to them.
+    let cache = scratch.path().join("cache");
+    let caches = user_store.parent().context("the store has no parent")?;
+    fs::create_dir_all(cache.join("orlop"))?;
+    std::os::unix::fs::symlink(caches.join("go"), cache.join("orlop/go"))?;
     let compile_store = scratch.path().join("compile-store");
     seed_store(user_store, &compile_store, &["fetched"])?;
-    let compile = measure(&mut build(&compile_store))?;
-    let compiled = figure("cold, Go and Rust parts compiled or cached by them", compile, None)?;
+    let compile = measure(build(&compile_store).env("XDG_CACHE_HOME", &cache))?;
+    let compiled = figure("cold, and Go and Rust parts compiled", compile, None)?;
     fs::remove_dir_all(&output)?;
-    fs::remove_dir_all(&compile_store)?;
 
     seed_store(user_store, &store, &["fetched", "go", "cargo"])?;
-    let cold = figure("cold, Go and Rust parts built", measure(&mut build(&store))?, Some(16.0))?;
+    let cold =
+        figure("cold, Go and Rust parts already built", measure(&mut build(&store))?, Some(16.0))?;
     let warm = figure("nothing changed", measure(&mut build(&store))?, Some(0.2))?;
     let motd = project.join("rootfs-overlays/base/etc/motd");
     fs::write(&motd, "a changed file\n")
