@@ -16,18 +16,23 @@ pub use inputs::inputs;
 pub use model::Lock;
 
 use crate::error::{Context as _, Error, Id, Result};
-use crate::recipe;
+use crate::recipe::{self, Loaded, Recipe};
 
-/// Where the lock of the recipe at `recipe` is: `orlop.lock` beside a `recipe.toml`, `NAME.lock`
-/// beside any other `NAME.toml`; `orlop.PROFILE.lock` or `NAME.PROFILE.lock` for a profile that
-/// has a lock of its own.
-pub fn path(recipe: &Path, profile: Option<&str>) -> PathBuf {
-    let stem = if recipe.file_name().is_some_and(|name| name == recipe::FILE_NAME) {
+/// Where the lock of a recipe is: `orlop.lock` beside a `recipe.toml`, `NAME.lock` beside any other
+/// `NAME.toml`. A profile that asks the resolver for the same shares the lock, so its packages
+/// cannot drift; one that asks for something else has its own, `orlop.PROFILE.lock`.
+pub fn path(loaded: &Loaded) -> PathBuf {
+    let same = |plain: &Recipe| inputs(plain) == inputs(&loaded.recipe);
+    let shares = loaded.plain.as_ref().is_some_and(same);
+    named(&loaded.path, loaded.profile.as_deref().filter(|_| !shares))
+}
+
+fn named(recipe: &Path, profile: Option<&str>) -> PathBuf {
+    let mut name = if recipe.file_name().is_some_and(|name| name == recipe::FILE_NAME) {
         "orlop".into()
     } else {
         recipe.file_stem().unwrap_or_default().to_os_string()
     };
-    let mut name = stem;
     if let Some(profile) = profile {
         name.push(".");
         name.push(profile);
@@ -79,7 +84,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Id::LockStale`] with the lines that came (`+`) and went (`-`).
-    pub fn check_fresh(&self, recipe: &recipe::Recipe) -> Result<()> {
+    pub fn check_fresh(&self, recipe: &Recipe) -> Result<()> {
         let wanted = inputs(recipe);
         let gone = self.inputs.iter().filter(|line| !wanted.contains(line));
         let new = wanted.iter().filter(|line| !self.inputs.contains(line));

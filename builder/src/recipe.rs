@@ -9,6 +9,7 @@ mod chain;
 mod check;
 mod merge;
 pub mod model;
+mod path;
 pub(crate) mod problem;
 pub(crate) mod quote;
 mod show;
@@ -26,7 +27,6 @@ use problem::{Place, Sources};
 use value::{Kind, Value};
 
 use crate::error::Result;
-use crate::lock;
 
 /// The name of a project's recipe.
 pub const FILE_NAME: &str = "recipe.toml";
@@ -48,7 +48,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// What is not wrong and has no effect, ready to be shown.
     pub warnings: Vec<String>,
-    lock_path: PathBuf,
+    /// The same recipe without the chosen profile, if it can stand without one.
+    pub plain: Option<Recipe>,
 }
 
 /// Reads the recipe at `path` (a file, or a directory with a `recipe.toml`), what it extends, and
@@ -60,13 +61,9 @@ pub fn load(path: &Path, profile: Option<&str>) -> Result<Loaded> {
     let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
     let chain = Chain::read(&path)?;
     let assembled = chain.assemble(profile)?;
-    let inputs = lock::inputs(&assembled.recipe);
-    // A profile that asks the resolver for the same shares the lock: its packages cannot drift.
-    let own_lock = profile.filter(|_| {
-        chain.assemble(None).map_or(true, |plain| lock::inputs(&plain.recipe) != inputs)
-    });
+    let plain = profile.and_then(|_| chain.assemble(None).ok()).map(|plain| plain.recipe);
     Ok(Loaded {
-        lock_path: lock::path(&path, own_lock),
+        plain,
         path,
         files: chain.sources.0.iter().map(|file| file.path.clone()).collect(),
         profile: profile.map(str::to_owned),
@@ -93,11 +90,6 @@ impl Loaded {
     /// The merged recipe as TOML, defaults included, each value with the place it came from.
     pub fn show(&self) -> String {
         show::show(self)
-    }
-
-    /// Where the lock of this recipe and profile is.
-    pub fn lock_path(&self) -> &Path {
-        &self.lock_path
     }
 
     /// What the merged recipe hashes to: the same in any directory, whatever the comments, the

@@ -240,11 +240,11 @@ mod tests {
         assert_eq!(local.len(), base.recipe.local.len() + 1);
         assert_eq!(loaded.recipe.local, local);
         assert_eq!(loaded.warnings, [""; 0]);
-        assert!(loaded.lock_path().ends_with("Edge-1/orlop.lock"));
+        assert!(crate::lock::path(&loaded).ends_with("Edge-1/orlop.lock"));
 
         let debug = recipe::load(&project, Some("debug")).unwrap();
         assert!(debug.recipe.kernel.command_line.contains(&"orlop.debug".to_owned()));
-        assert_eq!(debug.lock_path(), loaded.lock_path());
+        assert_eq!(crate::lock::path(&debug), crate::lock::path(&loaded));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::cli::Global;
+use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{Error, Id, Result};
 use crate::source::Caches;

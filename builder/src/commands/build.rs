@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::arguments::{BuildArgs, Global, RecipeArgs};
 use crate::build::{self, Built, Request};
-use crate::cli::{BuildArgs, Global, RecipeArgs};
 use crate::commands::fetch::{Loaded, Locking, Scope, bring, load};
 use crate::commands::{print, print_json};
 use crate::error::Result;

@@ -1,9 +1,9 @@
 //! `orlop check`: everything about a recipe that can be known without network.
 
-use crate::cli::{Global, RecipeArgs};
+use crate::arguments::{Global, RecipeArgs};
 use crate::commands::{print, print_json};
 use crate::error::Result;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::progress::Progress;
 use crate::recipe;
 
@@ -25,7 +25,7 @@ pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
         progress.warn(warning);
     }
     loaded.check()?;
-    let path = loaded.lock_path();
+    let path = &lock::path(&loaded);
     let locked = path.exists();
     if locked {
         Lock::read(path)?.check_fresh(&loaded.recipe)?;

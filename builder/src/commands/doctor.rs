@@ -1,6 +1,6 @@
 //! `orlop doctor`: what this host has and what it lacks.
 
-use crate::cli::Global;
+use crate::arguments::Global;
 use crate::commands::{print, print_json};
 use crate::doctor;
 use crate::error::Result;

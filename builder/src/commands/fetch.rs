@@ -5,12 +5,12 @@ use std::path::Path;
 
 use formats::digest::Sha256;
 
-use crate::cli::RecipeArgs;
+use crate::arguments::RecipeArgs;
 use crate::commands::lock as lock_command;
 use crate::error::{Id, Result};
 use crate::fetch::{self, Wanted};
 use crate::http::Client;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
@@ -85,7 +85,7 @@ pub fn load(
     for warning in &loaded.warnings {
         progress.warn(warning);
     }
-    let path = loaded.lock_path();
+    let path = &lock::path(&loaded);
     let lock = match Lock::read(path) {
         Err(error) if error.id() == Id::LockMissing && locking == Locking::Make => {
             lock_command::make(&loaded, settings, progress)?

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::Global;
+use crate::arguments::Global;
 use crate::commands::{print, print_json};
 use crate::error::Result;
 use crate::image::inspect;

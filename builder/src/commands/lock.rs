@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::cli::{Global, RecipeArgs};
+use crate::arguments::{Global, RecipeArgs};
 use crate::commands::{print, print_json};
 use crate::error::{Error, Id, Result};
 use crate::http::Client;
@@ -31,7 +31,7 @@ pub struct Args {
 /// Those of loading and resolving; [`Id::NotLocked`].
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let loaded = recipe::load(&args.recipe.recipe, args.recipe.profile.as_deref())?;
-    let path = loaded.lock_path();
+    let path = &lock::path(&loaded);
     if let Some(package) = &args.why {
         return why(path, package, global);
     }
@@ -52,7 +52,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
 /// # Errors
 /// Those of resolving; [`Id::Write`].
 pub fn make(loaded: &recipe::Loaded, settings: &Settings, progress: &Progress) -> Result<Lock> {
-    let (recipe, path) = (&loaded.recipe, loaded.lock_path());
+    let (recipe, path) = (&loaded.recipe, &lock::path(loaded));
     let client = Client::new(&settings.environment.proxies())?;
     let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
     let get = |url: &str, limit: u64| client.get(url, limit);

@@ -1,6 +1,6 @@
 //! `orlop recipe`: looking at recipes.
 
-use crate::cli::RecipeArgs;
+use crate::arguments::RecipeArgs;
 use crate::commands::print;
 use crate::error::Result;
 use crate::recipe;

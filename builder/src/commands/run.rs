@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli::{BuildArgs, Global, RecipeArgs};
+use crate::arguments::{BuildArgs, Global, RecipeArgs};
 use crate::commands::build::build;
 use crate::commands::print_json;
 use crate::error::Result;

@@ -79,6 +79,7 @@ fn a_lock_is_toml_that_a_person_can_read() {
         name = "trixie"
         date = "Sat, 15 Nov 2025 09:21:42 UTC"
         signed-by = "41587F7DB8C774BCCF131416762F67A0B2C39DE4"
+        release = "5bfc87e96c5fc54b15067c0e113156812a0af4dc86aaf43b462addaa77728d08"
 
         [[package]]
         name = "libc6"
@@ -129,7 +130,7 @@ fn the_path_follows_the_recipe_and_a_profile_of_its_own() {
         ("recipes/base.toml", Some("pxe"), "recipes/base.pxe.lock"),
         ("recipes/v1.2.toml", None, "recipes/v1.2.lock"),
     ] {
-        assert_eq!(path(Path::new(recipe), profile), Path::new(want));
+        assert_eq!(named(Path::new(recipe), profile), Path::new(want));
     }
 }
 
@@ -226,28 +227,28 @@ fn what_is_not_a_lock_is_shown_at_its_line() {
     expect![[r#"
         `orlop.lock` is of schema 2: this version of `orlop` knows 1
         `orlop.lock` is not a lock: unknown field `sise`, expected one of `component`, `url`, `sha256`, `size`
-          orlop.lock:41:1
-           41 | sise = 5
+          orlop.lock:42:1
+           42 | sise = 5
               | ^^^^
         `orlop.lock` is not a lock: invalid value: integer `-5`, expected u64
-          orlop.lock:41:8
-           41 | size = -5
+          orlop.lock:42:8
+           42 | size = -5
               |        ^^
         `orlop.lock` is not a lock: unknown variant `seed`, expected one of `root`, `kernel`, `tool`
-          orlop.lock:34:8
-           34 | role = "seed"
+          orlop.lock:35:8
+           35 | role = "seed"
               |        ^^^^^^
         `orlop.lock` is not a lock: `zfb9ce3b804ed6882db53398f268a9c8e59ab103221188aee6513dfddde5b9aff` is not a sha256: expected 64 hexadecimal digits
-          orlop.lock:20:10
-           20 | sha256 = "zfb9ce3b804ed6882db53398f268a9c8e59ab103221188aee6513dfddde5b9aff"
+          orlop.lock:21:10
+           21 | sha256 = "zfb9ce3b804ed6882db53398f268a9c8e59ab103221188aee6513dfddde5b9aff"
               |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
         `orlop.lock` is not a lock: key with no value, expected `=`
-          orlop.lock:37:9
-           37 | <<<<<<< HEAD
+          orlop.lock:38:9
+           38 | <<<<<<< HEAD
               |         ^
         `orlop.lock` has package `libc6` twice
-          orlop.lock:43:1
-           43 | [[package]]
+          orlop.lock:44:1
+           44 | [[package]]
               | ^^^^^^^^^^^
         `orlop.lock` is not a lock: missing field `schema`
           orlop.lock:1:1

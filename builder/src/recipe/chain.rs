@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::merge::Merge;
 use super::model::{Name, Recipe};
+use super::path::normal;
 use super::problem::{File, Place, Problem, Sources, near, report};
 use super::typed;
 use super::value::{Entry, Kind, Table, Value};
@@ -206,39 +207,4 @@ fn identity(path: &Path) -> PathBuf {
 fn tidy(path: PathBuf) -> PathBuf {
     let normal = normal(&path);
     if identity(&normal) == identity(&path) { normal } else { path }
-}
-
-/// The path without `.` and `..`. What comes before a `..` must not be a link.
-pub(super) fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir
-                if matches!(normal.components().next_back(), Some(Component::Normal(_))) =>
-            {
-                normal.pop();
-            }
-            part => normal.push(part),
-        }
-    }
-    normal
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_goes_up_only_where_it_can() {
-        for (path, want) in [
-            ("a/b/../c", "a/c"),
-            ("./a/./b", "a/b"),
-            ("../../a", "../../a"),
-            ("a/../../b", "../b"),
-            ("/../a", "/../a"),
-        ] {
-            assert_eq!(normal(Path::new(path)), Path::new(want));
-        }
-    }
 }

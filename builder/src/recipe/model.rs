@@ -332,7 +332,7 @@ pub struct TreeRules {
     #[serde(default)]
     pub replace: BTreeSet<ImagePath>,
     /// Makes one file of all certificates that a package brought.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
     /// Globs of executables that may be in the root, each with the component it belongs to.
     /// Programs of `go` and `cargo` need no line here.

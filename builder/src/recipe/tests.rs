@@ -86,7 +86,7 @@ fn a_child_changes_what_its_parents_say() {
     let origin = Origin { file: base, line: 8 };
     assert_eq!(loaded.origins.of(&["kernel", "package"]), Some(origin));
     assert_eq!(loaded.origins.of(&["disk", "esp"]), None);
-    assert_eq!(loaded.lock_path(), here.join("worker/orlop.lock"));
+    assert_eq!(crate::lock::path(&loaded), here.join("worker/orlop.lock"));
 }
 
 #[test]
@@ -110,9 +110,9 @@ fn a_profile_lies_over_the_whole_chain() {
     assert_eq!(big.recipe.debian.packages, ["a".to_owned()].into());
     assert_eq!(plain.profiles, ["big".to_owned(), "loud".to_owned()].into());
     // `loud` asks the resolver for nothing else, `big` does.
-    assert_eq!(plain.lock_path(), directory.path().join("child.lock"));
-    assert_eq!(loud.lock_path(), plain.lock_path());
-    assert_eq!(big.lock_path(), directory.path().join("child.big.lock"));
+    assert_eq!(crate::lock::path(&plain), directory.path().join("child.lock"));
+    assert_eq!(crate::lock::path(&loud), crate::lock::path(&plain));
+    assert_eq!(crate::lock::path(&big), directory.path().join("child.big.lock"));
     assert_ne!(plain.digest(), loud.digest());
 }
 
@@ -532,7 +532,8 @@ fn base_recipe() -> PathBuf {
 fn the_base_recipe_reads_without_a_warning_and_shows_itself() {
     let loaded = load(&base_recipe(), None).unwrap();
     assert_eq!(loaded.warnings, [""; 0]);
-    assert!(loaded.lock_path().ends_with("recipes/base.lock"));
+    loaded.check().unwrap();
+    assert!(crate::lock::path(&loaded).ends_with("recipes/base.lock"));
     check_round_trip(&loaded);
 }
 

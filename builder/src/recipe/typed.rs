@@ -239,7 +239,7 @@ impl<'de> Deserializer<'de> for Cursor<'de> {
             );
         }
         let directory = &self.sources.file(&self.value.place).directory;
-        let path = super::chain::normal(&directory.join(text));
+        let path = super::path::normal(&directory.join(text));
         match path.to_str() {
             Some(path) => visitor.visit_newtype_struct(StrDeserializer::<Refusal>::new(path)),
             None => Err(Refusal::custom(format!("`{}` is not UTF-8", path.display()))

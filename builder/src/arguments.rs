@@ -1,0 +1,60 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use crate::progress::Mode;
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where blobs and results of steps are kept [default: `orlop/store` in the user's cache]
+    #[arg(long, global = true, value_name = "DIR", env = "ORLOP_STORE")]
+    pub store: Option<PathBuf>,
+    /// A Debian mirror to ask first; may be given more than once [default: the host's apt sources]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "ORLOP_DEBIAN_MIRROR",
+        value_delimiter = ' '
+    )]
+    pub mirror: Vec<String>,
+    /// How progress is shown on stderr
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    pub progress: Mode,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What names a recipe.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RecipeArgs {
+    /// The recipe
+    #[arg(default_value = "recipe.toml")]
+    pub recipe: PathBuf,
+    /// A profile of the recipe
+    #[arg(short, long, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+/// What a build is told.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct BuildArgs {
+    /// The directory for the images [default: `orlop-out/NAME`]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// How many things to do at once [default: the number of processors]
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Refuse to make or change the lock (the default where `CI` is set)
+    #[arg(long)]
+    pub locked: bool,
+    /// Fetch nothing: what is not in the store is an error
+    #[arg(long)]
+    pub offline: bool,
+    /// Say of each step whether it was done or remembered, and which input changed
+    #[arg(long)]
+    pub explain: bool,
+}
