@@ -226,7 +226,7 @@ impl<'a> Plan<'a> {
             let path = TreePath::new(path).or_fail(Id::Bug, bug)?;
             tree.insert(path, node).or_fail(Id::Bug, bug)
         };
-        for directory in ["dev", "proc", "run", "sys", "sysroot"] {
+        for directory in ["dev", "proc", "root", "run", "sys"] {
             add(directory, Node::directory(0o755))?;
         }
         add("init", Node::file(self.init, 0o755))?;
