@@ -224,10 +224,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at this host. `store` is where blobs are or will be kept.
-pub fn examine(store: &Path) -> Report {
+/// Looks at this host. `store` is where blobs are or will be kept, `mirrors` were named by the
+/// user.
+pub fn examine(store: &Path, mirrors: &[String]) -> Report {
     let mut rows: Vec<_> = tools().iter().map(probe::tool).collect();
-    rows.push(probe::mirror());
+    rows.push(probe::mirror(mirrors, Path::new("/")));
     rows.push(probe::kvm());
     rows.push(probe::space("free in the store", store, Purpose::Build, "packages and results"));
     let temporary = std::env::temp_dir();
