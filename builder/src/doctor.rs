@@ -112,6 +112,7 @@ pub fn tools() -> &'static [Tool] {
         program("dump.erofs", "erofs-utils", Test, "finds files in root images", SHORT),
         program("veritysetup", "cryptsetup-bin", Test, "judges verity trees", V),
         program("e2fsck", "e2fsprogs", Test, "judges STATE", SHORT),
+        program("debugfs", "e2fsprogs", Test, "reads files of STATE", SHORT),
         program("fsck.vfat", "dosfstools", Test, "judges the ESP", &[]),
         program("mdir", "mtools", Test, "reads the ESP", V),
         program("sgdisk", "gdisk", Test, "judges partition tables", V),

@@ -83,8 +83,9 @@ impl Progress {
 
     fn line(&self, text: &str) {
         match self.mode {
-            // The bars are redrawn below the line. A closed stderr is no reason to stop.
-            Mode::Auto => drop(self.bars.println(text)),
+            // The bars are redrawn below the line: their own `println` fills it with blanks to the
+            // terminal's width. A closed stderr is no reason to stop.
+            Mode::Auto => drop(self.bars.suspend(|| writeln!(std::io::stderr(), "{text}"))),
             Mode::Plain => drop(writeln!(std::io::stderr(), "{text}")),
             Mode::Json | Mode::None => {}
         }
