@@ -201,8 +201,9 @@ fn a_flipped_bit(
     ensure!(ended.mark("root-init-start").is_none(), "PID 1 ran from it{}", ended.tail());
     let mounted = ended.mark("root-mounted").is_some();
     ensure!(mounted == (until == Until::Mount), "mounted: {mounted}{}", ended.tail());
+    // A quiet kernel does not say when it is.
     let told = ended.console_says(&["erofs", "mounted with root inode"]);
-    ensure!(told == mounted, "the kernel says mounted: {told}{}", ended.tail());
+    ensure!(mounted || !told, "the kernel has mounted it{}", ended.tail());
     Ok(())
 }
 
