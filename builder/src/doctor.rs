@@ -112,6 +112,7 @@ pub fn tools() -> &'static [Tool] {
         program("dump.erofs", "erofs-utils", Test, "finds files in root images", SHORT),
         program("veritysetup", "cryptsetup-bin", Test, "judges verity trees", V),
         program("e2fsck", "e2fsprogs", Test, "judges STATE", SHORT),
+        program("debugfs", "e2fsprogs", Test, "reads files of STATE", SHORT),
         program("fsck.vfat", "dosfstools", Test, "judges the ESP", &[]),
         program("mdir", "mtools", Test, "reads the ESP", V),
         program("sgdisk", "gdisk", Test, "judges partition tables", V),
@@ -224,10 +225,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks at this host. `store` is where blobs are or will be kept.
-pub fn examine(store: &Path) -> Report {
+/// Looks at this host. `store` is where blobs are or will be kept, `mirrors` were named by the
+/// user.
+pub fn examine(store: &Path, mirrors: &[String]) -> Report {
     let mut rows: Vec<_> = tools().iter().map(probe::tool).collect();
-    rows.push(probe::mirror());
+    rows.push(probe::mirror(mirrors, Path::new("/")));
     rows.push(probe::kvm());
     rows.push(probe::space("free in the store", store, Purpose::Build, "packages and results"));
     let temporary = std::env::temp_dir();

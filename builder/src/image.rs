@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod inspect;
+pub mod ours;
 mod sparse;
 pub mod state;
 

@@ -71,10 +71,21 @@ impl Progress {
         self.line(&format!("warning: {}", text.as_ref()));
     }
 
+    /// Something that is done: machines get it as an event at once, people later in a table.
+    pub fn record(&self, name: &str, result: &str) {
+        self.json("done", name, result);
+    }
+
+    /// Lines for people alone, such as a table of what machines got as events.
+    pub fn table(&self, lines: &str) {
+        lines.lines().for_each(|line| self.line(line));
+    }
+
     fn line(&self, text: &str) {
         match self.mode {
-            // The bars are redrawn below the line. A closed stderr is no reason to stop.
-            Mode::Auto => drop(self.bars.println(text)),
+            // The bars are redrawn below the line: their own `println` fills it with blanks to the
+            // terminal's width. A closed stderr is no reason to stop.
+            Mode::Auto => drop(self.bars.suspend(|| writeln!(std::io::stderr(), "{text}"))),
             Mode::Plain => drop(writeln!(std::io::stderr(), "{text}")),
             Mode::Json | Mode::None => {}
         }

@@ -6,6 +6,7 @@
 //! too. `guest` starts QEMU and carries bytes between the two.
 
 pub mod accel;
+mod console;
 pub mod disk;
 pub mod firmware;
 mod guest;
@@ -24,7 +25,6 @@ use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Progress;
 
 pub use accel::Accel;
-pub use disk::BuiltImage;
 pub use options::{AccelChoice, Forward, Options, Serial, Timeout, Until};
 pub use usage::Usage;
 pub use watch::{Ending, Mark};
@@ -52,7 +52,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// The host lacks something ([`Id::MissingTool`], [`Id::FirmwareMissing`], [`Id::KvmUnusable`],
-/// [`Id::QemuTooOld`]), the image is not ours ([`Id::NotAnImage`]), or the guest did not do what
+/// [`Id::QemuTooOld`]), the image is not ours ([`Id::NotOurImage`]), or the guest did not do what
 /// it should: [`Id::GuestEnded`], [`Id::GuestPanic`], [`Id::GuestReset`], [`Id::GuestTimeout`],
 /// [`Id::GuestKeptRunning`].
 pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
@@ -103,12 +103,7 @@ fn choose_accel(
 
 fn boot(options: &Options, image: &disk::Image, scratch: &std::path::Path) -> Result<plan::Boot> {
     if options.direct {
-        let built = image.built()?;
-        return Ok(plan::Boot::Direct {
-            kernel: built.kernel.clone(),
-            initrd: built.initrd.clone(),
-            command_line: plan::with_console(&built.command_line),
-        });
+        return image.direct_boot();
     }
     let firmware = match (&options.uefi_code, &options.uefi_vars) {
         (Some(code), Some(vars)) => {

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use builder::error::{Error, Id};
+use builder::image::disk::Layout;
 use builder::progress::{Mode, Progress};
-use builder::recipe::model::Mib;
+use builder::recipe::model::{Disk, Mib};
 use builder::run::{self, AccelChoice, Ending, Options, Serial, Summary, Timeout, Until};
+use uuid::Uuid;
 
 /// What a guest does after it has written its text.
 #[derive(Clone, Copy)]
@@ -55,20 +57,13 @@ fn kernel(text: &str, then: Then) -> Vec<u8> {
     kernel
 }
 
-/// The start of a disk of ours.
+/// A disk of ours with nothing in its partitions.
 fn disk() -> Vec<u8> {
-    let mut disk = vec![0; 1024 * 1024];
-    disk[512..520].copy_from_slice(b"EFI PART");
-    for (at, value) in [(72, 2), (80, 128), (84, 128)] {
-        disk[512 + at] = value;
-    }
-    let entries = disk[1024..].chunks_exact_mut(128);
-    for (name, entry) in ["ESP", "META", "ROOT-A", "ROOT-B", "STATE"].iter().zip(entries) {
-        entry[0] = 1;
-        for (unit, pair) in name.encode_utf16().zip(entry[56..].chunks_exact_mut(2)) {
-            pair.copy_from_slice(&unit.to_le_bytes());
-        }
-    }
+    let sizes = Disk { esp: Mib(36), root: Mib(1), state: Mib(16), uki: Mib(2) };
+    let table = Layout::plan(&sizes, 0, Uuid::nil(), &[]).unwrap().table().unwrap().encode();
+    let mut disk = table.head;
+    disk.resize(usize::try_from(table.tail_offset).unwrap(), 0);
+    disk.extend(table.tail);
     disk
 }
 
@@ -170,7 +165,7 @@ fn the_image_is_never_written_and_a_kept_disk_appears_beside_it() {
     let guest = Guest::new("x", Then::PowersOff);
     let mut options = guest.options();
     options.disk = Some(guest.0.path().join("kept"));
-    options.disk_size = Some(Mib(16));
+    options.disk_size = Some(Mib(128));
     run(&options).unwrap();
     assert_eq!(fs::read(guest.0.path().join("disk.raw")).unwrap(), disk());
     assert!(fs::read(guest.0.path().join("kept")).unwrap().starts_with(b"QFI\xfb"));
@@ -195,7 +190,7 @@ fn what_is_not_ours_is_not_started() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("disk.raw");
     fs::write(&file, vec![0; 65536]).unwrap();
-    assert_eq!(run(&Options::new(&file)).unwrap_err().id(), Id::NotAnImage);
+    assert_eq!(run(&Options::new(&file)).unwrap_err().id(), Id::NotOurImage);
     assert_eq!(run(&Options::new(Path::new("/no/such/image"))).unwrap_err().id(), Id::Read);
 }
 

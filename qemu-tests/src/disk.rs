@@ -7,26 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use formats::digest::{Hasher, Sha256};
+use formats::gpt::{HEAD_SECTORS, TAIL_SECTORS, Table};
+pub use formats::gpt::{Partition, SECTOR};
 
 use crate::process::judge;
 
-/// Bytes in a sector of a disk.
-pub const SECTOR: u64 = 512;
 /// Bytes in a block of EROFS and of a verity tree.
 pub const BLOCK: u64 = 4096;
-/// Sectors of a partition table at the start of a disk, and of its copy at the end.
-const TABLE: (u64, u64) = (34, 33);
-
-/// A partition, in sectors.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
-    /// Its label.
-    pub name: String,
-    /// Its first sector.
-    pub first: u64,
-    /// Its last sector.
-    pub last: u64,
-}
 
 /// A raw disk image.
 #[derive(Debug)]
@@ -96,8 +83,9 @@ impl Disk {
     /// # Errors
     /// It cannot be read.
     pub fn tables(&self) -> Result<Vec<u8>> {
-        let mut bytes = self.bytes(0, TABLE.0 * SECTOR)?;
-        bytes.extend(self.bytes((self.sectors()? - TABLE.1) * SECTOR, TABLE.1 * SECTOR)?);
+        let mut bytes = self.bytes(0, HEAD_SECTORS * SECTOR)?;
+        let tail = self.sectors()? - TAIL_SECTORS;
+        bytes.extend(self.bytes(tail * SECTOR, TAIL_SECTORS * SECTOR)?);
         Ok(bytes)
     }
 
@@ -106,11 +94,10 @@ impl Disk {
     /// # Errors
     /// There is none.
     pub fn partition(&self, name: &str) -> Result<Partition> {
-        let table = self.bytes(0, TABLE.0 * SECTOR)?;
-        let mut partitions = partitions(&table).into_iter();
-        partitions
-            .find(|partition| partition.name == name)
-            .with_context(|| format!("`{}` has no partition `{name}`", self.path.display()))
+        let head = self.bytes(0, HEAD_SECTORS * SECTOR)?;
+        let table = Table::parse(&head, self.sectors()?)?;
+        let partition = table.partition(name).cloned();
+        partition.with_context(|| format!("`{}` has no partition `{name}`", self.path.display()))
     }
 
     /// The head of the ext4 file system in a partition.
@@ -118,9 +105,21 @@ impl Disk {
     /// # Errors
     /// There is none.
     pub fn ext4(&self, partition: &Partition) -> Result<Ext4> {
-        let superblock = self.bytes(partition.first * SECTOR + 1024, 1024)?;
+        let superblock = self.bytes(partition.offset() + 1024, 1024)?;
         Ext4::parse(&superblock)
             .with_context(|| format!("partition `{}` holds no ext4", partition.name))
+    }
+
+    /// A text file of the ext4 file system in a partition, as `debugfs` reads it.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn read(&self, partition: &Partition, path: &str) -> Result<String> {
+        let device = format!("{}?offset={}", self.path.display(), partition.offset());
+        let text = judge("debugfs", "e2fsprogs", ["-R", &format!("cat {path}"), &device])?;
+        // It ends with success whether the file is there or not.
+        ensure!(!text.contains("File not found"), "{text}");
+        Ok(text)
     }
 
     /// Lets `sgdisk` judge the partition tables and `e2fsck` the file system in STATE, and returns
@@ -129,16 +128,24 @@ impl Disk {
     /// # Errors
     /// One of them finds fault.
     pub fn judge(&self) -> Result<Partition> {
-        let path = self.path.as_os_str();
-        let verdict = judge("sgdisk", "gdisk", [std::ffi::OsStr::new("-v"), path])?;
-        // It repairs a damaged header in memory, says so, and then finds no problems.
-        let repaired = ["corrupt", "invalid", "CRC"].iter().any(|word| verdict.contains(word));
-        ensure!(verdict.contains("No problems found") && !repaired, "sgdisk: {verdict}");
+        judge_table(&self.path)?;
         let state = self.partition("STATE")?;
-        let device = format!("{}?offset={}", self.path.display(), state.first * SECTOR);
+        let device = format!("{}?offset={}", self.path.display(), state.offset());
         judge("e2fsck", "e2fsprogs", ["-fn", &device])?;
         Ok(state)
     }
+}
+
+/// Lets `sgdisk` judge both partition tables of a raw disk image.
+///
+/// # Errors
+/// It finds fault.
+pub fn judge_table(image: &Path) -> Result<()> {
+    let verdict = judge("sgdisk", "gdisk", ["-v".as_ref(), image.as_os_str()])?;
+    // It repairs a damaged header in memory, says so, and then finds no problems.
+    let repaired = ["corrupt", "invalid", "CRC"].iter().any(|word| verdict.contains(word));
+    ensure!(verdict.contains("No problems found") && !repaired, "sgdisk: {verdict}");
+    Ok(())
 }
 
 /// The digest of a file.
@@ -155,19 +162,6 @@ pub fn digest(path: &Path) -> Result<Sha256> {
             length => hasher.update(&buffer[..length]),
         }
     }
-}
-
-/// Reads the entries of a GPT whose header and entries lie in the usual place (UEFI specification,
-/// section 5.3).
-fn partitions(table: &[u8]) -> Vec<Partition> {
-    let entries = table.chunks_exact(128).skip(8).filter(|entry| entry[..16] != [0; 16]);
-    let parse = |entry: &[u8]| {
-        let units = entry[56..].chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-        let units: Vec<_> = units.take_while(|&unit| unit != 0).collect();
-        let name = String::from_utf16_lossy(&units);
-        Partition { name, first: u64_at(entry, 32), last: u64_at(entry, 40) }
-    };
-    entries.map(parse).collect()
 }
 
 /// What the superblock of an ext4 file system says (kernel documentation,
@@ -253,10 +247,6 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,8 +274,8 @@ mod tests {
         let place = place();
         let disk = disk(place.path());
         let state = disk.judge().unwrap();
-        let last = disk.sectors().unwrap() - 34;
-        assert_eq!(state, Partition { name: "STATE".into(), first: 4096, last });
+        let last = disk.sectors().unwrap() - HEAD_SECTORS;
+        assert_eq!((state.name.as_str(), state.first_lba, state.last_lba), ("STATE", 4096, last));
         let ext4 = disk.ext4(&state).unwrap();
         assert!(ext4.is_clean);
         assert!(ext4.size <= (last - 4095) * SECTOR && ext4.size > 13 << 20, "{ext4:?}");

@@ -81,6 +81,8 @@ enum Event {
     ConsoleEnd,
     /// A task of `--progress json` is done: its name and result.
     Done(String, String),
+    /// A task has begun.
+    Begun,
     /// Anything else on stderr.
     Report(String),
     ReportEnd,
@@ -96,6 +98,7 @@ impl Event {
         }
         match serde_json::from_str(&line) {
             Ok(Json { event, name, result }) if event == "done" => Self::Done(name, result),
+            Ok(Json { event, .. }) if event == "start" => Self::Begun,
             _ => Self::Report(line),
         }
     }
@@ -208,6 +211,7 @@ impl Machine {
         match event {
             Event::Console(line) => self.ended.console.push(line),
             Event::Report(line) => self.ended.report.push(line),
+            Event::Begun => {}
             Event::Done(name, result) => self.ended.note(&name, &result)?,
             Event::ConsoleEnd => self.console_open = false,
             Event::ReportEnd => self.report_open = false,

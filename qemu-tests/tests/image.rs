@@ -2,91 +2,78 @@
 //! recipe, the lock and the store. Needs no QEMU; `cargo xtask test` sets `ORLOP` and
 //! `ORLOP_IMAGE`.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
-use qemu_tests::command::{Setting, program, run, workspace};
+use formats::uki::pad_to;
+use qemu_tests::disk::{BLOCK, Disk, SECTOR, judge_table};
+use qemu_tests::harness::{self, Test, Threads};
+use qemu_tests::process::{command, judge, run};
 use qemu_tests::store::{Seed, copy_tree, same, seed};
+use qemu_tests::{Orlop, workspace};
 
 /// The user that owns nothing.
 const NOBODY: u32 = 65534;
 
-fn main() {
-    let arguments = Arguments::from_args();
-    let test = |name: &str, test: fn(&Setting) -> Result<()>| {
-        Trial::test(name, move || {
-            let setting = Setting::from_environment()?;
-            test(&setting).map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
-    let trials = vec![
-        test("fsck_erofs_agrees_with_the_root_image", fsck_erofs),
-        test("veritysetup_agrees_with_the_root_hash", veritysetup),
-        test("veritysetup_refuses_a_root_with_one_flipped_byte", veritysetup_flipped),
-        test("sgdisk_agrees_with_the_partition_table", sgdisk),
-        test("fsck_vfat_agrees_with_the_esp", fsck_vfat),
-        test("e2fsck_agrees_with_state", e2fsck),
-        test("gpgv_agrees_with_the_signatures_that_the_lock_believed", gpgv),
-        test("both_slots_hold_the_root_image", slots),
-        test("nothing_changed_means_nothing_written", nothing_changed),
-        test("the_number_of_jobs_does_not_shape_a_byte", jobs),
-        test("another_place_user_time_and_no_network_give_the_same_bytes", elsewhere),
-    ];
-    libtest_mimic::run(&arguments, trials).exit();
+const TESTS: &[(&str, Test)] = &[
+    ("fsck_erofs_agrees_with_the_root_image", fsck_erofs),
+    ("veritysetup_agrees_with_the_root_hash", veritysetup),
+    ("veritysetup_refuses_a_root_with_one_flipped_bit", veritysetup_flipped),
+    ("sgdisk_agrees_with_the_partition_table", sgdisk),
+    ("fsck_vfat_agrees_with_the_esp", fsck_vfat),
+    ("e2fsck_agrees_with_state", e2fsck),
+    ("gpgv_agrees_with_the_signatures_that_the_lock_believed", gpgv),
+    ("both_slots_hold_the_root_image", slots),
+    ("nothing_changed_means_nothing_written", nothing_changed),
+    ("the_number_of_jobs_does_not_shape_a_byte", jobs),
+    ("another_place_user_time_and_no_network_give_the_same_bytes", elsewhere),
+];
+
+fn main() -> ExitCode {
+    harness::main(TESTS, Threads::PerProcessor)
 }
 
-fn fsck_erofs(setting: &Setting) -> Result<()> {
-    run(program("fsck.erofs").arg(setting.image("root.img"))).map(drop)
+fn fsck_erofs(orlop: &Orlop) -> Result<()> {
+    judge("fsck.erofs", "erofs-utils", [orlop.image("root.img")]).map(drop)
 }
 
-fn verity(setting: &Setting, image: &Path) -> Result<()> {
-    let report = setting.report()?;
-    let root = &report["root"];
-    let text = |key: &str| root[key].as_str().context("a text in build.json").map(str::to_owned);
-    let data_size = root["data-size"].as_u64().context("data-size in build.json")?;
-    let mut command = program("veritysetup");
-    command.arg("verify").arg(image).arg(image).arg(text("hash")?);
-    command.args(["--no-superblock", "--hash=sha256", "--data-block-size=4096"]);
-    command.args(["--hash-block-size=4096", &format!("--salt={}", text("salt")?)]);
-    command.arg(format!("--data-blocks={}", data_size / 4096));
-    command.arg(format!("--hash-offset={data_size}"));
-    run(&mut command).map(drop)
+fn verity(orlop: &Orlop, image: &Path) -> Result<()> {
+    let root = orlop.report()?.root;
+    let mut args = vec![OsString::from("verify"), image.into(), image.into(), root.hash.into()];
+    let fixed = ["--no-superblock", "--hash=sha256", "--data-block-size=4096"];
+    args.extend(fixed.map(OsString::from));
+    args.push("--hash-block-size=4096".into());
+    args.push(format!("--salt={}", root.salt).into());
+    args.push(format!("--data-blocks={}", root.data_size / BLOCK).into());
+    args.push(format!("--hash-offset={}", root.data_size).into());
+    judge("veritysetup", "cryptsetup-bin", args).map(drop)
 }
 
-fn veritysetup(setting: &Setting) -> Result<()> {
-    verity(setting, &setting.image("root.img"))
+fn veritysetup(orlop: &Orlop) -> Result<()> {
+    verity(orlop, &orlop.image("root.img"))
 }
 
-fn veritysetup_flipped(setting: &Setting) -> Result<()> {
+fn veritysetup_flipped(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let copy = directory.path().join("root.img");
-    fs::copy(setting.image("root.img"), &copy)?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o644))?;
-    let mut file = File::options().read(true).write(true).open(&copy)?;
-    let middle = file.metadata()?.len() / 2;
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(middle))?;
-    file.read_exact(&mut byte)?;
-    file.seek(SeekFrom::Start(middle))?;
-    std::io::Write::write_all(&mut file, &[byte[0] ^ 1])?;
-    drop(file);
-    ensure!(verity(setting, &copy).is_err(), "veritysetup accepts a flipped byte");
+    let copy = Disk::copy(&orlop.image("root.img"), &directory.path().join("root.img"))?;
+    copy.flip(copy.sectors()? / 2 * SECTOR)?;
+    ensure!(verity(orlop, copy.path()).is_err(), "veritysetup accepts a flipped bit");
     Ok(())
 }
 
-fn sgdisk(setting: &Setting) -> Result<()> {
-    let said = run(program("sgdisk").arg("-v").arg(setting.image("disk.raw")))?;
-    ensure!(said.contains("No problems found"), "sgdisk says: {said}");
-    Ok(())
+fn sgdisk(orlop: &Orlop) -> Result<()> {
+    judge_table(&orlop.image("disk.raw"))
 }
 
 /// Start and size in bytes of a partition, as sfdisk reads the table.
-fn partition(setting: &Setting, name: &str) -> Result<(u64, u64)> {
-    let json = run(program("sfdisk").arg("--json").arg(setting.image("disk.raw")))?;
+fn partition(orlop: &Orlop, name: &str) -> Result<(u64, u64)> {
+    let disk = orlop.image("disk.raw");
+    let json = judge("sfdisk", "fdisk", ["--json".as_ref(), disk.as_os_str()])?;
     let table: serde_json::Value = serde_json::from_str(&json)?;
     let partitions = table["partitiontable"]["partitions"].as_array().context("partitions")?;
     let found = partitions.iter().find(|partition| partition["name"] == name);
@@ -96,66 +83,65 @@ fn partition(setting: &Setting, name: &str) -> Result<(u64, u64)> {
 }
 
 /// Copies a partition into a file of its own.
-fn extract(setting: &Setting, name: &str, to: &Path) -> Result<()> {
-    let (start, size) = partition(setting, name)?;
-    let mut disk = File::open(setting.image("disk.raw"))?;
+fn extract(orlop: &Orlop, name: &str, to: &Path) -> Result<()> {
+    let (start, size) = partition(orlop, name)?;
+    let mut disk = File::open(orlop.image("disk.raw"))?;
     disk.seek(SeekFrom::Start(start))?;
     std::io::copy(&mut disk.take(size), &mut File::create(to)?)?;
     Ok(())
 }
 
-fn fsck_vfat(setting: &Setting) -> Result<()> {
+fn fsck_vfat(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let esp = directory.path().join("esp");
-    extract(setting, "ESP", &esp)?;
-    run(program("fsck.vfat").arg("-n").arg(&esp))?;
-    // The content as mtools reads it: the UKI that was built, zeros behind it.
+    extract(orlop, "ESP", &esp)?;
+    judge("fsck.vfat", "dosfstools", ["-n".as_ref(), esp.as_os_str()])?;
+    // The content as mtools reads it: the UKI that was built, with a section of zeros behind it.
     let copy = directory.path().join("uki");
-    run(program("mcopy").arg("-i").arg(&esp).arg("::EFI/Linux/2a.efi").arg(&copy))?;
-    let (on_disk, built) = (fs::read(&copy)?, fs::read(setting.image("uki.efi"))?);
-    ensure!(on_disk.starts_with(&built), "2a.efi on the ESP is not uki.efi");
-    ensure!(
-        on_disk[built.len()..].iter().all(|byte| *byte == 0),
-        "2a.efi is not padded with zeros"
-    );
+    let args = ["-i".as_ref(), esp.as_os_str(), "::EFI/Linux/2a.efi".as_ref(), copy.as_os_str()];
+    judge("mcopy", "mtools", args)?;
+    let (on_disk, mut padded) = (fs::read(&copy)?, fs::read(orlop.image("uki.efi"))?);
+    pad_to(&mut padded, on_disk.len() as u64)?;
+    ensure!(on_disk == padded, "2a.efi on the ESP is not uki.efi with zeros behind it");
     Ok(())
 }
 
-fn e2fsck(setting: &Setting) -> Result<()> {
+fn e2fsck(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let state = directory.path().join("state");
-    extract(setting, "STATE", &state)?;
-    run(program("e2fsck").arg("-fn").arg(&state)).map(drop)
+    extract(orlop, "STATE", &state)?;
+    judge("e2fsck", "e2fsprogs", ["-fn".as_ref(), state.as_os_str()]).map(drop)
 }
 
-fn gpgv(setting: &Setting) -> Result<()> {
+fn gpgv(orlop: &Orlop) -> Result<()> {
     let lock = fs::read_to_string(workspace().join("recipes/base.lock"))?;
     let digests: Vec<_> =
         lock.lines().filter_map(|line| line.strip_prefix("release = \"")).collect();
     ensure!(digests.len() == 3, "the lock names {} release files, not 3", digests.len());
     for digest in digests {
         let digest = digest.trim_end_matches('"');
-        let release = setting.store()?.join("blobs").join(&digest[..2]).join(digest);
-        let mut command = program("gpgv");
+        let release = orlop.store()?.join("blobs").join(&digest[..2]).join(digest);
+        let mut args = Vec::<OsString>::new();
         for keyring in [
             "/usr/share/keyrings/debian-archive-keyring.gpg",
             "/usr/share/keyrings/debian-archive-keyring.pgp",
         ] {
             if Path::new(keyring).exists() {
-                command.args(["--keyring", keyring]);
+                args.extend(["--keyring", keyring].map(OsString::from));
             }
         }
-        run(command.arg(&release))?;
+        args.push(release.into());
+        judge("gpgv", "gpgv", args)?;
     }
     Ok(())
 }
 
-fn slots(setting: &Setting) -> Result<()> {
-    let root = fs::read(setting.image("root.img"))?;
+fn slots(orlop: &Orlop) -> Result<()> {
+    let root = fs::read(orlop.image("root.img"))?;
     for slot in ["ROOT-A", "ROOT-B"] {
-        let (start, size) = partition(setting, slot)?;
+        let (start, size) = partition(orlop, slot)?;
         ensure!(size >= root.len() as u64, "{slot} is smaller than the root image");
-        let mut disk = File::open(setting.image("disk.raw"))?;
+        let mut disk = File::open(orlop.image("disk.raw"))?;
         disk.seek(SeekFrom::Start(start))?;
         let mut held = vec![0; root.len()];
         disk.read_exact(&mut held)?;
@@ -164,11 +150,11 @@ fn slots(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-fn nothing_changed(setting: &Setting) -> Result<()> {
+fn nothing_changed(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let output = directory.path().join("out");
     let build = || {
-        let mut command = program(&setting.orlop);
+        let mut command = orlop.command();
         command.args(["build", "--offline"]).arg(workspace().join("recipes/base.toml"));
         run(command.arg("-o").arg(&output).arg("--explain"))
     };
@@ -190,16 +176,16 @@ fn nothing_changed(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-fn jobs(setting: &Setting) -> Result<()> {
+fn jobs(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let store = directory.path().join("store");
-    seed(&setting.store()?, &store, Seed::Compiled)?;
+    seed(&orlop.store()?, &store, Seed::Compiled)?;
     for jobs in ["1", "2"] {
         let output = directory.path().join(format!("out-{jobs}"));
-        let mut command = program(&setting.orlop);
+        let mut command = orlop.command();
         command.arg("--store").arg(&store).args(["build", "--offline", "-j", jobs]);
         run(command.arg(workspace().join("recipes/base.toml")).arg("-o").arg(&output))?;
-        same(&setting.images, &output)?;
+        same(orlop.image_directory(), &output)?;
         // The second number must do the work again, not find it done.
         fs::remove_dir_all(store.join("steps/unpack"))?;
         fs::remove_dir_all(store.join("steps/kernel"))?;
@@ -210,20 +196,20 @@ fn jobs(setting: &Setting) -> Result<()> {
 /// Everything is compiled and composed again by another user in another directory, with another
 /// umask, language and time zone, no network interface, no device but the harmless ones, and a
 /// clock that is years away.
-fn elsewhere(setting: &Setting) -> Result<()> {
+fn elsewhere(orlop: &Orlop) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "this test changes the user: run it as root");
     let directory = tempfile::Builder::new().prefix("orlop-elsewhere-").tempdir()?;
     let home = directory.path();
     let checkout = home.join("another/place");
     copy_tree(&workspace(), &checkout, &["target", ".git", "orlop-out"])?;
-    seed(&setting.store()?, &home.join("store"), Seed::Fetched)?;
+    seed(&orlop.store()?, &home.join("store"), Seed::Fetched)?;
     let home_directory = PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?);
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.unwrap_or_else(|| home_directory.join(".cargo"));
-    let sysroot = run(program("rustc").arg("--print=sysroot"))?;
+    let sysroot = run(command("rustc").arg("--print=sysroot"))?;
     // What compilers have fetched is theirs to read; what they have built is not taken over.
     let lent = [
-        (setting.caches()?.join("go"), home.join("cache/orlop/go")),
+        (orlop.caches()?.join("go"), home.join("cache/orlop/go")),
         (cargo_home.join("registry"), home.join("cargo/registry")),
         (PathBuf::from(sysroot.trim()), home.join("toolchain")),
     ];
@@ -231,7 +217,7 @@ fn elsewhere(setting: &Setting) -> Result<()> {
         fs::create_dir_all(at)?;
     }
     let own = home.join("orlop");
-    fs::copy(&setting.orlop, &own)?;
+    fs::copy(orlop.program(), &own)?;
     give_away(home)?;
 
     let script = r#"
@@ -250,7 +236,7 @@ fn elsewhere(setting: &Setting) -> Result<()> {
         umask 077
         exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs "$@"
     "#;
-    let mut command = program("unshare");
+    let mut command = command("unshare");
     command.args(["--net", "--mount", "--time", "--boottime=100000", "sh", "-c", script, "sh"]);
     for (from, at) in &lent {
         command.arg(from).arg(at);
@@ -269,7 +255,7 @@ fn elsewhere(setting: &Setting) -> Result<()> {
     command.env("XDG_CACHE_HOME", home.join("cache")).env("CARGO_HOME", home.join("cargo"));
     command.env("TZ", "Pacific/Kiritimati").env("LC_ALL", "tr_TR.UTF-8").env("LANG", "tr_TR.UTF-8");
     run(command.current_dir(home))?;
-    same(&setting.images, &home.join("out"))
+    same(orlop.image_directory(), &home.join("out"))
 }
 
 /// Makes everything below `directory` the property of nobody, and removable.

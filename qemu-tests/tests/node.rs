@@ -1,26 +1,22 @@
 //! Whole nodes in QEMU. Each test is a sentence; what it measures is printed, never asserted.
 //!
 //! Needs `ORLOP` and `ORLOP_IMAGE`; `cargo xtask test` builds an image and sets both.
-#![expect(clippy::print_stdout, reason = "a test harness reports on stdout")]
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use libtest_mimic::{Arguments, Trial};
-use qemu_tests::disk::{Disk, RootMap, SECTOR, digest};
+use qemu_tests::disk::{Disk, RootMap, digest};
+use qemu_tests::harness::{self, Test, Threads};
 use qemu_tests::{Ended, Orlop};
 
 /// What a boot may take without KVM on a busy machine.
 const BOOT: Duration = Duration::from_secs(15 * 60);
 /// Where PID 1 lies in the root.
-const INIT: [&str; 5] =
-    ["/usr/lib/orlop/init", "/usr/bin/init", "/usr/sbin/init", "/sbin/init", "/init"];
-/// What the console says when STATE was made larger.
-const GROWN: &str = "grown";
-
-type Test = fn(&Orlop) -> Result<()>;
+const INIT: &str = "/usr/lib/orlop/init";
+/// Where PID 1 keeps its log on STATE, which is mounted at `/var`.
+const LOG: &str = "/log/orlop/init.log";
 
 const TESTS: &[(&str, Test)] = &[
     ("a_file_that_is_no_image_of_ours_is_refused", a_file_that_is_no_image_of_ours_is_refused),
@@ -32,31 +28,17 @@ const TESTS: &[(&str, Test)] = &[
         "a_node_boots_directly_and_its_image_is_unchanged",
         a_node_boots_directly_and_its_image_is_unchanged,
     ),
-    ("a_flipped_bit_in_the_superblock_stops_the_boot", |orlop| {
-        a_flipped_bit_stops_the_boot(orlop, |map| map.superblock)
-    }),
-    ("a_flipped_bit_in_pid_1_stops_the_boot", |orlop| {
-        a_flipped_bit_stops_the_boot(orlop, |map| map.file)
-    }),
-    ("a_flipped_bit_at_the_top_of_the_verity_tree_stops_the_boot", |orlop| {
-        a_flipped_bit_stops_the_boot(orlop, |map| map.tree_top)
-    }),
+    ("the_console_is_readable", the_console_is_readable),
+    ("a_flipped_bit_in_the_superblock_stops_the_boot", a_flipped_superblock),
+    ("a_flipped_bit_in_pid_1_stops_the_boot", a_flipped_pid_1),
+    ("a_flipped_bit_at_the_top_of_the_verity_tree_stops_the_boot", a_flipped_tree),
     ("the_first_boot_grows_state_and_the_second_changes_nothing", state_grows_once),
     ("the_power_button_shuts_a_node_down_in_order", the_power_button_shuts_a_node_down_in_order),
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
     // A guest has two processors, and so have many of the machines that run this.
-    arguments.test_threads.get_or_insert(1);
-    let trials = TESTS.iter().map(|&(name, test)| {
-        Trial::test(name, move || {
-            let orlop = Orlop::from_env().map_err(|error| format!("{error:#}"))?;
-            test(&orlop).map_err(|error| format!("{error:#}"))?;
-            Ok(())
-        })
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    harness::main(TESTS, Threads::One)
 }
 
 fn temporary() -> Result<tempfile::TempDir> {
@@ -69,10 +51,15 @@ fn reached(ended: &Ended, mark: &str) -> Result<f64> {
     ended.mark(mark).with_context(|| format!("no mark `{mark}`{}", ended.tail()))
 }
 
-fn print_figures(name: &str, ended: &Ended, seconds: f64) {
+/// Keeps what this boot has cost, with the guest time at which each mark came.
+fn measure(orlop: &Orlop, name: &str, ended: &Ended) {
     let figure = |value: Option<f64>| value.map_or("?".to_owned(), |value| format!("{value:.1}"));
     let (cpu, memory) = (figure(ended.cpu_seconds), figure(ended.memory_mib));
-    println!("{name}: {seconds:.2} s of guest time, {cpu} CPU-s and {memory} MiB of QEMU");
+    orlop.measured(format!("{name}: QEMU took {cpu} CPU-s and {memory} MiB; guest seconds:"));
+    let marks = ended.marks.iter().map(|(name, seconds)| format!("{name} {seconds:.2}"));
+    for line in marks.collect::<Vec<_>>().chunks(5) {
+        orlop.measured(format!("  {}", line.join(", ")));
+    }
 }
 
 fn a_file_that_is_no_image_of_ours_is_refused(orlop: &Orlop) -> Result<()> {
@@ -82,7 +69,7 @@ fn a_file_that_is_no_image_of_ours_is_refused(orlop: &Orlop) -> Result<()> {
         std::fs::write(&file, content)?;
         let ended = orlop.boot_other(&file).run(BOOT)?;
         ensure!(ended.code == 8, "`orlop run` ended with {}{}", ended.code, ended.tail());
-        ensure!(ended.reported("is not an image of ours"), "{}", ended.tail());
+        ensure!(ended.reported("error[E0810]"), "{}", ended.tail());
     }
     Ok(())
 }
@@ -92,7 +79,7 @@ fn a_node_boots_under_uefi_until_the_cri_answers(orlop: &Orlop) -> Result<()> {
     let seconds = reached(&ended, "cri-answers")?;
     let init = reached(&ended, "root-init-start")?;
     ensure!(init < seconds, "PID 1 ran at {init} s, after the CRI answered at {seconds} s");
-    print_figures("UEFI to CRI", &ended, seconds);
+    measure(orlop, "UEFI", &ended);
     Ok(())
 }
 
@@ -101,25 +88,122 @@ fn a_node_boots_directly_and_its_image_is_unchanged(orlop: &Orlop) -> Result<()>
     let digests = || files.iter().map(|file| digest(file)).collect::<Result<Vec<_>>>();
     let before = digests()?;
     let ended = orlop.boot().args(&["--direct"]).until("cri").run(BOOT)?;
-    let seconds = reached(&ended, "cri-answers")?;
-    print_figures("direct to CRI", &ended, seconds);
+    reached(&ended, "cri-answers")?;
+    measure(orlop, "direct", &ended);
     ensure!(digests()? == before, "the run changed the image");
     Ok(())
 }
 
-/// The node never runs anything from a root that is not the signed one: it says so and resets.
-fn a_flipped_bit_stops_the_boot(orlop: &Orlop, place: fn(&RootMap) -> u64) -> Result<()> {
-    let offset = place(&RootMap::of(&orlop.image("root.img"), &INIT)?);
+/// From PID 1's first line on, each line of the console is one whole message, and the screen at
+/// the end of the boot says what an operator wants to know.
+fn the_console_is_readable(orlop: &Orlop) -> Result<()> {
+    let ended = orlop.boot().until("cri").run(BOOT)?;
+    reached(&ended, "cri-answers")?;
+    let console = &ended.console;
+    let first = console.iter().position(|line| is_message(line, 2));
+    let first = first.with_context(|| format!("PID 1 says nothing{}", ended.tail()))?;
+    let ours = &console[first..];
+    for line in ours {
+        // A message of the kernel has six digits, one of PID 1 has two.
+        let whole = is_message(line, 2) || is_message(line, 6) || is_of_screen(line);
+        let stamps = (0..line.len()).filter(|&at| line.get(at..).is_some_and(has_stamp)).count();
+        ensure!(whole && stamps <= 1, "a broken line: `{line}`{}", ended.tail());
+    }
+    for message in ["containerd started", "boot complete", "containerd stopped"] {
+        let told = ours.iter().filter(|line| line.ends_with(message)).count();
+        ensure!(told == 1, "`{message}` is told {told} times{}", ended.tail());
+    }
+
+    let title = format!("--- OrlopOS {} (", orlop.report()?.version);
+    let top = ours.iter().position(|line| line.starts_with(&title));
+    let top = top.with_context(|| format!("no screen begins with `{title}`{}", ended.tail()))?;
+    let screen: Vec<_> = ours[top..].iter().take_while(|line| *line != "---").collect();
+    ensure!(screen.len() < ours.len() - top, "the screen has no end{}", ended.tail());
+    ensure!(screen[0].contains(", slot a, up "), "no slot in `{}`", screen[0]);
+    let has = |start: &str, rest: &str| {
+        let line = screen.iter().find(|line| line.trim_start().starts_with(start));
+        line.is_some_and(|line| line.contains(rest))
+    };
+    ensure!(has("hostname ", " orlop"), "no name{}", ended.tail());
+    ensure!(has("address ", " eth0 10.0.2.15/24, gateway 10.0.2.2"), "no address{}", ended.tail());
+    ensure!(has("unit ", " containerd  ready after "), "no unit{}", ended.tail());
+    ensure!(!has("problem ", ""), "there are problems{}", ended.tail());
+    Ok(())
+}
+
+/// `[    5.36] text`, with so many digits behind the point.
+fn is_message(line: &str, digits: usize) -> bool {
+    let stamp = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    let Some((seconds, fraction)) = stamp.and_then(|(stamp, _)| stamp.split_once('.')) else {
+        return false;
+    };
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    number(seconds.trim_start()) && number(fraction) && fraction.len() == digits
+}
+
+fn has_stamp(text: &str) -> bool {
+    is_message(text, 2) || is_message(text, 6)
+}
+
+/// Part of the screen: its first and last line, the empty one before it, and its rows.
+fn is_of_screen(line: &str) -> bool {
+    const ROWS: [&str; 4] = ["hostname", "address", "unit", "problem"];
+    let word = line.strip_prefix("    ").and_then(|row| row.split(' ').next());
+    line.is_empty()
+        || line == "---"
+        || line.starts_with("--- ")
+        || word.is_some_and(|word| ROWS.contains(&word))
+}
+
+/// How far a node may come from a root that is not the signed one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// It is never mounted.
+    Verity,
+    /// It is mounted, and nothing of it ever runs.
+    Mount,
+}
+
+fn a_flipped_superblock(orlop: &Orlop) -> Result<()> {
+    let why = ["cannot start from slot a", "it holds no root image"];
+    a_flipped_bit(orlop, |map| map.superblock, Until::Verity, "E0122", why)
+}
+
+fn a_flipped_pid_1(orlop: &Orlop) -> Result<()> {
+    let why = ["device-mapper: verity: ", " is corrupted"];
+    a_flipped_bit(orlop, |map| map.file, Until::Mount, "E0121", why)
+}
+
+fn a_flipped_tree(orlop: &Orlop) -> Result<()> {
+    let why = ["cannot start from slot a", "the root hash does not match"];
+    a_flipped_bit(orlop, |map| map.tree_top, Until::Verity, "E0122", why)
+}
+
+/// The node says why on one line of the console and resets itself.
+fn a_flipped_bit(
+    orlop: &Orlop,
+    place: fn(&RootMap) -> u64,
+    until: Until,
+    error: &str,
+    why: [&str; 2],
+) -> Result<()> {
+    let offset = place(&RootMap::of(&orlop.image("root.img"), &[INIT])?);
     let directory = temporary()?;
     let disk = Disk::copy(&orlop.image("disk.raw"), &directory.path().join("disk.raw"))?;
-    let root = disk.partition("ROOT-A")?;
-    disk.flip(root.first * SECTOR + offset)?;
+    disk.flip(disk.partition("ROOT-A")?.offset() + offset)?;
     let ended = orlop.boot().disk(disk.path()).until("init").run(BOOT)?;
     ensure!(ended.code == 1, "`orlop run` ended with {}{}", ended.code, ended.tail());
-    let reset = ended.reported("E0122") || ended.reported("E0121");
-    ensure!(reset, "the guest did not reset itself{}", ended.tail());
-    ensure!(ended.console_says(&["verity"]), "the console does not say why{}", ended.tail());
+    let reported = ended.reported(&format!("error[{error}]"));
+    ensure!(reported, "the guest did not reset itself as it should{}", ended.tail());
+    ensure!(ended.console_says(&why), "the console does not say why{}", ended.tail());
+    // It came so far that a mark could have been sent, and no further.
+    ensure!(ended.mark("root-found").is_some(), "the root was not found{}", ended.tail());
     ensure!(ended.mark("root-init-start").is_none(), "PID 1 ran from it{}", ended.tail());
+    let mounted = ended.mark("root-mounted").is_some();
+    ensure!(mounted == (until == Until::Mount), "mounted: {mounted}{}", ended.tail());
+    // A quiet kernel does not say when it is.
+    let told = ended.console_says(&["erofs", "mounted with root inode"]);
+    ensure!(mounted || !told, "the kernel has mounted it{}", ended.tail());
     Ok(())
 }
 
@@ -127,27 +211,30 @@ fn state_grows_once(orlop: &Orlop) -> Result<()> {
     const SIZE: u64 = 8 << 30;
     let directory = temporary()?;
     let disk = Disk::copy(&orlop.image("disk.raw"), &directory.path().join("disk.raw"))?;
+    let small = disk.partition("STATE")?;
     disk.grow(SIZE)?;
-    let ended = boot_to_cri(orlop, disk.path())?;
-    ensure!(
-        ended.console_says(&[GROWN]),
-        "the console does not say that STATE grew{}",
-        ended.tail()
-    );
+    measure(orlop, "first boot, grows STATE", &boot_to_cri(orlop, disk.path())?);
 
     let state = disk.judge()?;
-    let rest = disk.sectors()? - state.last;
+    ensure!(state.first_lba == small.first_lba, "STATE moved");
+    let rest = disk.sectors()? - state.last_lba;
     ensure!(rest <= 34 + 2048, "STATE ends {rest} sectors before the disk");
     let ext4 = disk.ext4(&state)?;
-    let unused = (state.last + 1 - state.first) * SECTOR - ext4.size;
+    let unused = state.size() - ext4.size;
     ensure!(unused < 128 << 20, "the file system leaves {unused} bytes of STATE unused");
     ensure!(ext4.is_clean, "STATE was not unmounted");
+    let log = disk.read(&state, LOG)?;
+    let count = |log: &str, what: &str| log.lines().filter(|line| line.contains(what)).count();
+    ensure!(count(&log, ", grown from ") == 1, "the log does not say that STATE grew: {log}");
 
     let tables = disk.tables()?;
-    let ended = boot_to_cri(orlop, disk.path())?;
-    ensure!(!ended.console_says(&[GROWN]), "STATE grew again{}", ended.tail());
+    measure(orlop, "second boot", &boot_to_cri(orlop, disk.path())?);
     ensure!(disk.tables()? == tables, "the second boot wrote the partition table");
     ensure!(disk.ext4(&disk.judge()?)? == ext4, "the second boot changed the size of STATE");
+    let log = disk.read(&state, LOG)?;
+    ensure!(count(&log, " starts, slot a") == 2, "the log does not have two boots: {log}");
+    ensure!(count(&log, ", grown from ") == 1, "STATE grew again: {log}");
+    ensure!(count(&log, "journal replayed") == 0, "the first boot left work behind: {log}");
     Ok(())
 }
 
@@ -164,7 +251,13 @@ fn the_power_button_shuts_a_node_down_in_order(orlop: &Orlop) -> Result<()> {
     machine.wait_for_mark("cri-answers", BOOT)?;
     machine.press_power_button()?;
     let ended = machine.finish(BOOT)?;
-    reached(&ended, "cri-answers")?;
+    reached(&ended, "power-off")?;
+    let order = ["going down to power off", "containerd stopped", "all stopped, power off now"];
+    let mut lines = ended.console.iter();
+    for text in order {
+        let told = lines.any(|line| line.ends_with(text));
+        ensure!(told, "`{text}` is not told in its place{}", ended.tail());
+    }
     let state = disk.judge()?;
     ensure!(disk.ext4(&state)?.is_clean, "STATE was not unmounted{}", ended.tail());
     Ok(())

@@ -5,31 +5,26 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
-use qemu_tests::command::{Setting, program, run, workspace};
+use qemu_tests::harness::{self, Test, Threads};
+use qemu_tests::process::{command, run};
 use qemu_tests::store::{Seed, same, seed};
+use qemu_tests::{Orlop, workspace};
 use rustix::process::{Pid, Signal, kill_process};
 
-fn main() {
-    let arguments = Arguments::from_args();
-    let test = |name: &str, test: fn(&Setting) -> Result<()>| {
-        Trial::test(name, move || {
-            let setting = Setting::from_environment()?;
-            test(&setting).map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
-    let trials = vec![
-        test("an_interrupted_build_leaves_nothing_and_the_next_one_works", interrupted),
-        test("two_builds_at_once_share_a_store", two_at_once),
-        test("a_full_disk_is_told_and_nothing_is_lost", full_disk),
-        test("a_damaged_blob_is_found_by_store_verify", damaged_blob),
-        test("a_truncated_package_in_the_store_is_refused", truncated_package),
-        test("a_host_without_go_is_told_what_to_install", without_go),
-    ];
-    libtest_mimic::run(&arguments, trials).exit();
+const TESTS: &[(&str, Test)] = &[
+    ("an_interrupted_build_leaves_nothing_and_the_next_one_works", interrupted),
+    ("two_builds_at_once_share_a_store", two_at_once),
+    ("a_full_disk_is_told_and_nothing_is_lost", full_disk),
+    ("a_damaged_blob_is_found_by_store_verify", damaged_blob),
+    ("a_truncated_package_in_the_store_is_refused", truncated_package),
+    ("a_host_without_go_is_told_what_to_install", without_go),
+];
+
+fn main() -> ExitCode {
+    harness::main(TESTS, Threads::PerProcessor)
 }
 
 /// A store of its own for one test, and where it builds to.
@@ -38,9 +33,9 @@ struct Place {
 }
 
 impl Place {
-    fn new(setting: &Setting, how: Seed) -> Result<Self> {
+    fn new(orlop: &Orlop, how: Seed) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        seed(&setting.store()?, &directory.path().join("store"), how)?;
+        seed(&orlop.store()?, &directory.path().join("store"), how)?;
         Ok(Self { directory })
     }
 
@@ -52,8 +47,8 @@ impl Place {
         self.directory.path().join("images").join(name)
     }
 
-    fn build(&self, setting: &Setting, name: &str) -> Command {
-        let mut command = program(&setting.orlop);
+    fn build(&self, orlop: &Orlop, name: &str) -> Command {
+        let mut command = orlop.command();
         command.arg("--store").arg(self.store()).args(["--progress", "json", "build", "--offline"]);
         command.arg(workspace().join("recipes/base.toml")).arg("-o").arg(self.output(name));
         command
@@ -69,11 +64,11 @@ fn fail(command: &mut Command) -> Result<(i32, String)> {
 }
 
 /// Interrupts at the first, second, third ... event that the build reports, until it gets through.
-fn interrupted(setting: &Setting) -> Result<()> {
-    let place = Place::new(setting, Seed::Compiled)?;
+fn interrupted(orlop: &Orlop) -> Result<()> {
+    let place = Place::new(orlop, Seed::Compiled)?;
     let mut interruptions = 0;
     for after in 1.. {
-        let mut command = place.build(setting, "out");
+        let mut command = place.build(orlop, "out");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let pid = Pid::from_raw(i32::try_from(child.id())?).context("a process id")?;
         let events = BufReader::new(child.stderr.take().context("stderr")?);
@@ -90,17 +85,16 @@ fn interrupted(setting: &Setting) -> Result<()> {
         ensure!(!place.output("out").exists(), "half an output is there");
     }
     ensure!(interruptions >= 3, "only {interruptions} interruptions: the test tests nothing");
-    same(&setting.images, &place.output("out"))?;
+    same(orlop.image_directory(), &place.output("out"))?;
     let left = fs::read_dir(place.output("out").parent().context("parent")?)?.count();
     ensure!(left == 1, "{left} entries beside the output, one was expected");
     Ok(())
 }
 
-fn two_at_once(setting: &Setting) -> Result<()> {
-    let place = Place::new(setting, Seed::Compiled)?;
-    let spawn = |name: &str| {
-        place.build(setting, name).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
-    };
+fn two_at_once(orlop: &Orlop) -> Result<()> {
+    let place = Place::new(orlop, Seed::Compiled)?;
+    let spawn =
+        |name: &str| place.build(orlop, name).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let children = [
         ("one", spawn("one")?),
         ("two", spawn("two")?),
@@ -113,14 +107,14 @@ fn two_at_once(setting: &Setting) -> Result<()> {
         ensure!(output.status.success(), "the build of `{name}` failed: {stderr}");
     }
     for name in ["one", "two", "same"] {
-        same(&setting.images, &place.output(name))?;
+        same(orlop.image_directory(), &place.output(name))?;
     }
     Ok(())
 }
 
 /// The store is on a file system of its own, which is full before the build is done.
-fn full_disk(setting: &Setting) -> Result<()> {
-    let place = Place::new(setting, Seed::Compiled)?;
+fn full_disk(orlop: &Orlop) -> Result<()> {
+    let place = Place::new(orlop, Seed::Compiled)?;
     let script = r#"
         set -eu
         mount --make-rprivate /
@@ -136,15 +130,15 @@ fn full_disk(setting: &Setting) -> Result<()> {
         "$@" >&2
         exit $status
     "#;
-    let mut command = program("unshare");
+    let mut command = command("unshare");
     command.args(["--mount", "sh", "-c", script, "sh"]).env("PLACE", place.directory.path());
-    command.arg(&setting.orlop).arg("--store").arg(place.directory.path().join("small/store"));
+    command.arg(orlop.program()).arg("--store").arg(place.directory.path().join("small/store"));
     command.args(["build", "--offline"]).arg(workspace().join("recipes/base.toml"));
     let (code, stderr) = fail(command.arg("-o").arg(place.output("out")))?;
     ensure!(code == 7, "exit status {code}: {stderr}");
     ensure!(stderr.contains("error[E0703]: cannot write to the store"), "{stderr}");
     ensure!(stderr.contains("No space left on device"), "{stderr}");
-    same(&setting.images, &place.output("out"))
+    same(orlop.image_directory(), &place.output("out"))
 }
 
 /// The largest blob of a store.
@@ -157,10 +151,10 @@ fn a_blob(store: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn damaged_blob(setting: &Setting) -> Result<()> {
-    let place = Place::new(setting, Seed::Compiled)?;
+fn damaged_blob(orlop: &Orlop) -> Result<()> {
+    let place = Place::new(orlop, Seed::Compiled)?;
     let verify = || {
-        let mut command = program(&setting.orlop);
+        let mut command = orlop.command();
         command.arg("--store").arg(place.store()).args(["store", "verify"]);
         command
     };
@@ -178,22 +172,22 @@ fn damaged_blob(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-fn truncated_package(setting: &Setting) -> Result<()> {
-    let place = Place::new(setting, Seed::Compiled)?;
+fn truncated_package(orlop: &Orlop) -> Result<()> {
+    let place = Place::new(orlop, Seed::Compiled)?;
     let path = a_blob(&place.store())?;
     let bytes = fs::read(&path)?;
     fs::write(&path, &bytes[..bytes.len() / 2])?;
-    let (code, stderr) = fail(&mut place.build(setting, "out"))?;
+    let (code, stderr) = fail(&mut place.build(orlop, "out"))?;
     ensure!(code == 8 && stderr.contains("error[E0801]"), "exit status {code}: {stderr}");
     ensure!(!place.output("out").exists(), "half an output is there");
     Ok(())
 }
 
-fn without_go(setting: &Setting) -> Result<()> {
-    let place = Place::new(setting, Seed::Fetched)?;
+fn without_go(orlop: &Orlop) -> Result<()> {
+    let place = Place::new(orlop, Seed::Fetched)?;
     let empty = place.directory.path().join("empty");
     fs::create_dir(&empty)?;
-    let (code, stderr) = fail(place.build(setting, "out").env("PATH", &empty))?;
+    let (code, stderr) = fail(place.build(orlop, "out").env("PATH", &empty))?;
     ensure!(code == 6, "exit status {code}: {stderr}");
     ensure!(stderr.contains("error[E0601]: `go` is not on this host"), "{stderr}");
     ensure!(stderr.contains("orlop doctor"), "{stderr}");

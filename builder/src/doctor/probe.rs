@@ -11,6 +11,7 @@ use crate::process::Command;
 use crate::run::accel::{self, Kvm};
 use crate::run::firmware::Firmware;
 use crate::run::qemu;
+use crate::source::deb::mirror::Mirrors;
 
 /// Room for the packages, results and images of one node, and for one guest's disk.
 const SPACE: u64 = 5 * 1024 * 1024 * 1024;
@@ -37,15 +38,17 @@ pub(super) fn tool(tool: &Tool) -> Row {
     row(tool.name, state, found, tool.purpose, tool.use_, cure)
 }
 
-/// Whether packages come from a mirror of this host's choice.
-pub(super) fn mirror() -> Row {
-    let named = std::env::var("ORLOP_DEBIAN_MIRROR").ok().filter(|mirror| !mirror.is_empty());
-    let found = named.or_else(|| apt_mirror(Path::new("/etc/apt")));
-    let (state, found, cure) = match found {
-        Some(mirror) => (State::Ok, mirror, ""),
-        None => (State::Missing, "a public one is used".to_owned(), "set ORLOP_DEBIAN_MIRROR"),
+/// Where packages come from: the mirror that `orlop lock` and `fetch` ask first.
+pub(super) fn mirror(given: &[String], root: &Path) -> Row {
+    let (state, found, cure) = match Mirrors::find(given, None, root) {
+        Ok(mirrors) => {
+            // Every archive has this suite; the list is never empty.
+            let first = mirrors.of_suite("trixie").first().cloned().unwrap_or_default();
+            (State::Ok, first, String::new())
+        }
+        Err(error) => (State::Missing, error.chain(), error.hints().join("; ")),
     };
-    row("Debian mirror", state, found, Purpose::Optional, "packages", cure.to_owned())
+    row("Debian mirror", state, found, Purpose::Optional, "packages", cure)
 }
 
 /// Whether guests run at the processor's own speed.
@@ -156,42 +159,6 @@ fn file(root: &Path, paths: &[&str]) -> (State, String) {
     }
 }
 
-/// The first archive in apt's own configuration, in either of its formats (`sources.list(5)`).
-fn apt_mirror(apt: &Path) -> Option<String> {
-    let mut files = vec![apt.join("sources.list")];
-    let parts = fs::read_dir(apt.join("sources.list.d")).into_iter().flatten().flatten();
-    files.extend(parts.map(|entry| entry.path()));
-    files.sort();
-    files.iter().find_map(|path| {
-        let text = fs::read_to_string(path).ok()?;
-        match path.extension()?.to_str()? {
-            "list" => one_line(&text),
-            "sources" => deb822(&text),
-            _ => None,
-        }
-    })
-}
-
-fn one_line(text: &str) -> Option<String> {
-    text.lines().find_map(|line| {
-        let line = line.trim_start().strip_prefix("deb ")?;
-        // Options stand in brackets, which may hold blanks.
-        let rest = match line.trim_start().strip_prefix('[') {
-            Some(options) => options.split_once(']')?.1,
-            None => line,
-        };
-        rest.split_whitespace().next().map(str::to_owned)
-    })
-}
-
-fn deb822(text: &str) -> Option<String> {
-    text.lines().find_map(|line| {
-        let (field, value) = line.split_once(':')?;
-        let first = value.split_whitespace().next()?;
-        field.eq_ignore_ascii_case("uris").then(|| first.to_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -238,17 +205,24 @@ mod tests {
     }
 
     #[test]
-    fn apts_own_mirror_is_found_in_both_formats() {
-        let apt = tempfile::tempdir().unwrap();
-        assert_eq!(apt_mirror(apt.path()), None);
-        fs::create_dir(apt.path().join("sources.list.d")).unwrap();
-        let sources = "# new\nTypes: deb\nURIs: http://two.example/debian http://x\nSuites: a\n";
-        fs::write(apt.path().join("sources.list.d/debian.sources"), sources).unwrap();
-        assert_eq!(apt_mirror(apt.path()).as_deref(), Some("http://two.example/debian"));
-        let list = "# deb http://no.example/ a\n\ndeb-src http://no.example/ a\n\
-                    deb [arch=amd64 signed-by=/k] http://one.example/debian trixie main\n";
-        fs::write(apt.path().join("sources.list"), list).unwrap();
-        assert_eq!(apt_mirror(apt.path()).as_deref(), Some("http://one.example/debian"));
+    fn the_mirror_is_the_one_that_locking_asks_first() {
+        let root = tempfile::tempdir().unwrap();
+        let none = mirror(&[], root.path());
+        assert_eq!(
+            (none.state, none.found.as_str()),
+            (State::Missing, "no Debian mirror is known")
+        );
+        assert!(none.cure.contains("--mirror URL"), "{}", none.cure);
+        fs::create_dir_all(root.path().join("etc/apt")).unwrap();
+        let list = "deb http://host.mirror.example/debian sid main\n";
+        fs::write(root.path().join("etc/apt/sources.list"), list).unwrap();
+        let given = "http://given.mirror.example/debian";
+        for (mirrors, want) in
+            [(vec![], "http://host.mirror.example/debian"), (vec![given.to_owned()], given)]
+        {
+            let row = mirror(&mirrors, root.path());
+            assert_eq!((row.state, row.found.as_str()), (State::Ok, want));
+        }
     }
 
     #[test]
@@ -262,8 +236,6 @@ mod tests {
         #[test]
         fn any_text_is_read_without_a_panic(text in "(.|\n)*") {
             version_in(&text);
-            one_line(&text);
-            deb822(&text);
         }
     }
 }

@@ -67,7 +67,7 @@ ids! {
     /// A package is not in the lock.
     NotLocked = "E0211", Usage;
     /// The disk asked for is smaller than the one there is.
-    DiskTooSmall = "E0290", Usage;
+    DiskTooSmall = "E0212", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;
@@ -212,8 +212,6 @@ ids! {
     BadArchiveData = "E0828", Verification;
     /// A `.deb` is damaged, holds what an image may not, or is another package.
     BadPackage = "E0829", Verification;
-    /// A file is not an image that `orlop build` makes.
-    NotAnImage = "E0890", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;

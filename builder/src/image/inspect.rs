@@ -1,6 +1,5 @@
 //! `orlop inspect`: what an image holds, found out from its bytes alone.
 
-mod found;
 mod summary;
 
 use std::fs::File;
@@ -9,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use formats::fat::{Kind, ReadError, Volume};
-use formats::gpt::{self, GptError, Table};
+use formats::gpt::Table;
 use formats::uki::Uki;
 
 pub use summary::{
@@ -17,6 +16,7 @@ pub use summary::{
 };
 
 use super::disk::{Role, esp};
+use super::ours::{self, not_ours};
 use crate::error::{Context as _, Error, Id, Result};
 
 /// A UKI is read whole: more than this is none of ours.
@@ -31,12 +31,7 @@ pub fn inspect(path: &Path) -> Result<Summary> {
     let disk = path.join("disk.raw");
     let path = if path.is_dir() && disk.is_file() { &disk } else { path };
     let cannot_read = || format!("cannot read `{}`", path.display());
-    let not_ours = |what: &str| {
-        Error::new(
-            Id::NotOurImage,
-            format!("`{}` is not an image that orlop made: it is {what}", path.display()),
-        )
-    };
+    let not_ours = |what: &str| not_ours(path, what);
     if path.is_dir() {
         return Err(not_ours("a directory without `disk.raw`"));
     }
@@ -55,24 +50,8 @@ pub fn inspect(path: &Path) -> Result<Summary> {
             Err(error) => Err(not_ours("an unusable EFI program").caused_by(error)),
         };
     }
-    match Table::parse(&head, image.size / gpt::SECTOR) {
-        Ok(table) if Role::ALL.iter().all(|role| table.partition(role.name()).is_some()) => {
-            disk_summary(&image, &table, path).map(Summary::Disk)
-        }
-        Ok(table) if table.partitions().is_empty() => Err(not_ours("a disk without partitions")),
-        Ok(table) => {
-            let names = table.partitions().iter().map(|partition| format!("`{}`", partition.name));
-            let names = names.collect::<Vec<_>>().join(", ");
-            Err(not_ours(&format!("a disk with the partitions {names}")))
-        }
-        Err(
-            error @ (GptError::HeaderChecksum
-            | GptError::EntriesChecksum
-            | GptError::DiskTooSmall { .. }
-            | GptError::Header { .. }),
-        ) => Err(not_ours("a disk whose partition table is not usable").caused_by(error)),
-        Err(_) => Err(not_ours(found::describe(&head, image.size))),
-    }
+    let table = ours::table(path, &head, image.size)?;
+    disk_summary(&image, &table, path).map(Summary::Disk)
 }
 
 fn disk_summary(image: &Image, table: &Table, path: &Path) -> Result<DiskSummary> {
@@ -158,6 +137,8 @@ impl Image {
 
 #[cfg(test)]
 mod tests {
+    use formats::gpt;
+
     use super::*;
     use crate::image::disk::Slot;
     use crate::image::tests::{Sample, uki};

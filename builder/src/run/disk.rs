@@ -2,185 +2,183 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use formats::gpt::{HEAD_SECTORS, SECTOR, TAIL_SECTORS, Table};
+
 use crate::error::{Context as _, Error, Id, Result};
+use crate::image::ours::{self, not_ours};
 use crate::process::Command;
 use crate::recipe::model::Mib;
 use crate::run::Options;
-use crate::run::plan::{Disk, Fate, Format};
-
-/// The partitions every disk of ours has.
-const PARTITIONS: [&str; 5] = ["ESP", "META", "ROOT-A", "ROOT-B", "STATE"];
-
-/// How much of a disk the GPT with its 128 entries takes: 34 sectors.
-const HEAD: u64 = 34 * 512;
-
-/// What `orlop build` makes of one node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuiltImage {
-    /// The whole disk, raw and sparse.
-    pub disk: PathBuf,
-    /// The kernel of its UKI.
-    pub kernel: PathBuf,
-    /// The initrd of its UKI.
-    pub initrd: PathBuf,
-    /// The command line of its UKI.
-    pub command_line: String,
-}
-
-impl BuiltImage {
-    /// Opens a directory made by `orlop build`.
-    ///
-    /// # Errors
-    /// [`Id::NotAnImage`] if one of the files is missing.
-    pub fn open(directory: &Path) -> Result<Self> {
-        let file = |name: &str| {
-            let path = directory.join(name);
-            if path.is_file() {
-                Ok(path)
-            } else {
-                Err(no_image(directory, &format!("it has no `{name}`")))
-            }
-        };
-        let path = file("cmdline")?;
-        let command_line = fs::read_to_string(&path)
-            .or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
-        Ok(Self {
-            disk: file("disk.raw")?,
-            kernel: file("vmlinuz")?,
-            initrd: file("initrd")?,
-            command_line: command_line.trim().to_owned(),
-        })
-    }
-}
+use crate::run::plan::{Boot, Disk, Fate, Format, with_console};
 
 /// What the user named.
-#[derive(Debug, Clone)]
-pub enum Image {
-    /// A directory made by `orlop build`.
-    Directory(BuiltImage),
-    /// A disk alone.
-    File(PathBuf),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The whole disk.
+    disk: PathBuf,
+    /// The directory made by `orlop build`, if not the disk alone was named.
+    directory: Option<PathBuf>,
 }
 
 impl Image {
-    /// Finds out what `path` is.
+    /// Finds out what `path` is. The disk is all that a boot through firmware needs.
     ///
     /// # Errors
-    /// [`Id::Read`] if it is not there, [`Id::NotAnImage`] if it is a directory that is not ours.
+    /// [`Id::Read`] if it is not there, [`Id::NotOurImage`] if it is a directory without a disk.
     pub fn open(path: &Path) -> Result<Self> {
         let path = path
             .canonicalize()
             .or_fail(Id::Read, || format!("cannot find the image `{}`", path.display()))?;
-        if path.is_dir() {
-            BuiltImage::open(&path).map(Self::Directory)
-        } else {
-            Ok(Self::File(path))
+        if !path.is_dir() {
+            return Ok(Self { disk: path, directory: None });
         }
+        let disk = path.join("disk.raw");
+        if !disk.is_file() {
+            return Err(not_ours(&path, "a directory without `disk.raw`"));
+        }
+        Ok(Self { disk, directory: Some(path) })
     }
 
-    /// The directory's parts, which a direct boot needs.
+    /// Kernel, initrd and command line of slot A, which lie beside the disk.
     ///
     /// # Errors
-    /// [`Id::NotAnImage`] for a disk alone.
-    pub fn built(&self) -> Result<&BuiltImage> {
-        match self {
-            Self::Directory(built) => Ok(built),
-            Self::File(path) => {
-                Err(no_image(path, "a direct boot needs the directory made by `orlop build`"))
-            }
-        }
-    }
-
-    fn disk(&self) -> &Path {
-        match self {
-            Self::Directory(built) => &built.disk,
-            Self::File(path) => path,
-        }
+    /// [`Id::NotOurImage`] for a disk alone, or if one of them is missing.
+    pub fn direct_boot(&self) -> Result<Boot> {
+        let hint = "`--direct` needs the directory made by `orlop build`";
+        let Some(directory) = &self.directory else {
+            return Err(not_ours(&self.disk, "a file, not a directory").hint(hint));
+        };
+        let file = |name: &str| {
+            let path = directory.join(name);
+            let missing = || not_ours(directory, &format!("a directory without `{name}`"));
+            if path.is_file() { Ok(path) } else { Err(missing().hint(hint)) }
+        };
+        let path = file("cmdline")?;
+        let command_line = fs::read_to_string(&path)
+            .or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
+        Ok(Boot::Direct {
+            kernel: file("vmlinuz")?,
+            initrd: file("initrd")?,
+            command_line: with_console(&command_line),
+        })
     }
 }
 
 /// Makes the guest's disk: an overlay over the image, or the one kept by an earlier run.
 ///
 /// # Errors
-/// [`Id::NotAnImage`] if image or kept disk is not ours, [`Id::DiskTooSmall`], and what `qemu-img`
+/// [`Id::NotOurImage`] if image or kept disk is not ours, [`Id::DiskTooSmall`], and what `qemu-img`
 /// fails with.
 pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk> {
     if let Some(kept) = options.disk.as_deref().filter(|path| path.exists()) {
         let path = kept.canonicalize().or_fail(Id::Read, || format!("`{}`", kept.display()))?;
-        let format = check(&path, scratch)?;
-        if let Some(size) = wanted_size(&path, format, options.disk_size)? {
-            let size = size.to_string();
-            let resize = Command::new("qemu-img").args(["resize", "-q", "-f", format.name()]);
-            resize.arg(&path).arg(size).run()?;
+        let found = Found::open(&path, scratch)?;
+        if let Some(size) = found.other_size(options.disk_size)? {
+            let resize = Command::new("qemu-img").args(["resize", "-q", "-f", found.format.name()]);
+            resize.arg(&path).arg(size.to_string()).run()?;
         }
+        let format = found.format;
         return Ok(Disk { path, format, fate: Fate::Kept });
     }
-    let backing = image.disk();
-    let backing_format = check(backing, scratch)?;
-    let size = wanted_size(backing, backing_format, options.disk_size)?;
+    let found = Found::open(&image.disk, scratch)?;
+    let size = found.other_size(options.disk_size)?;
     let (path, fate) = match &options.disk {
         Some(path) => (std::path::absolute(path).unwrap_or_else(|_| path.clone()), Fate::Kept),
         None => (scratch.join("overlay.qcow2"), Fate::ThrownAway),
     };
     Command::new("qemu-img")
-        .args(["create", "-q", "-f", "qcow2", "-F", backing_format.name(), "-b"])
-        .arg(backing)
+        .args(["create", "-q", "-f", "qcow2", "-F", found.format.name(), "-b"])
+        .arg(&image.disk)
         .arg(&path)
         .args(size.map(|size| size.to_string()))
         .run()?;
     Ok(Disk { path, format: Format::Qcow2, fate })
 }
 
-/// The size to give a disk in bytes, if it is not the one it has.
-fn wanted_size(path: &Path, format: Format, wanted: Option<Mib>) -> Result<Option<u64>> {
-    let Some(wanted) = wanted else { return Ok(None) };
-    let output = Command::new("qemu-img")
-        .args(["info", "--output=json", "-U", "-f", format.name()])
-        .arg(path)
-        .run()?;
-    let info: serde_json::Value = serde_json::from_slice(&output).unwrap_or_default();
-    let size = info["virtual-size"].as_u64().ok_or_else(|| {
-        Error::new(Id::ToolFailed, format!("`qemu-img info` gives no size of `{}`", path.display()))
-    })?;
-    if wanted.bytes() < size {
-        let has = size.div_ceil(Mib(1).bytes());
-        return Err(Error::new(
-            Id::DiskTooSmall,
-            format!("a disk of {wanted} is too small: `{}` has {has} MiB", path.display()),
-        ));
-    }
-    Ok(Some(wanted.bytes()).filter(|&bytes| bytes != size))
+/// A disk of ours.
+struct Found<'a> {
+    path: &'a Path,
+    format: Format,
+    /// Bytes of the disk, not of the file.
+    size: u64,
 }
 
-/// Makes sure that a file is a disk of ours, and says how it is stored.
-fn check(path: &Path, scratch: &Path) -> Result<Format> {
-    let mut start = head(path)?;
-    let format = if start.starts_with(b"QFI\xfb") { Format::Qcow2 } else { Format::Raw };
-    if format == Format::Qcow2 {
-        let copy = scratch.join("head.raw");
-        Command::new("qemu-img")
-            .args([
-                "dd",
-                "-U",
-                "-f",
-                "qcow2",
-                "-O",
-                "raw",
-                "bs=512",
-                &format!("count={}", HEAD / 512),
-            ])
-            .arg(concat("if=", path))
-            .arg(concat("of=", &copy))
-            .run()?;
-        start = head(&copy)?;
+impl<'a> Found<'a> {
+    /// Makes sure that a file is a disk of ours, and says how it is stored.
+    fn open(path: &'a Path, scratch: &Path) -> Result<Self> {
+        let cannot_read = || format!("cannot read `{}`", path.display());
+        // As much as it takes to tell what else it may be.
+        let mut start = Vec::new();
+        let file = File::open(path).or_fail(Id::Read, cannot_read)?;
+        (&file).take(64 << 10).read_to_end(&mut start).or_fail(Id::Read, cannot_read)?;
+        let mut found = Self { path, format: Format::Raw, size: 0 };
+        if start.starts_with(b"QFI\xfb") {
+            found.format = Format::Qcow2;
+            found.size = found.virtual_size()?;
+            start = found.part(0, HEAD_SECTORS, scratch)?;
+        } else {
+            found.size = file.metadata().or_fail(Id::Read, cannot_read)?.len();
+        }
+        let table = ours::table(path, &start, found.size);
+        table.or_else(|error| found.backup_table(scratch).ok_or(error))?;
+        Ok(found)
     }
-    let names =
-        partition_names(&start).ok_or_else(|| no_image(path, "it has no partition table"))?;
-    match PARTITIONS.iter().find(|&&wanted| !names.iter().any(|name| name == wanted)) {
-        None => Ok(format),
-        Some(missing) => Err(no_image(path, &format!("it has no partition `{missing}`"))),
+
+    /// The table at the disk's end. A power cut while STATE grew may have torn the one at its
+    /// start, which firmware and the node repair.
+    fn backup_table(&self, scratch: &Path) -> Option<Table> {
+        let sectors = self.size / SECTOR;
+        let tail = self.part(sectors.checked_sub(TAIL_SECTORS)?, TAIL_SECTORS, scratch).ok()?;
+        ours::with_our_partitions(self.path, Table::parse_backup(&tail, sectors).ok()?).ok()
+    }
+
+    /// So many sectors of the disk.
+    fn part(&self, first: u64, sectors: u64, scratch: &Path) -> Result<Vec<u8>> {
+        let copy = scratch.join("part.raw");
+        let (path, offset) = match self.format {
+            Format::Raw => (self.path, first * SECTOR),
+            Format::Qcow2 => {
+                Command::new("qemu-img")
+                    .args(["dd", "-U", "-f", "qcow2", "-O", "raw", &format!("bs={SECTOR}")])
+                    // It counts what is skipped.
+                    .args([format!("skip={first}"), format!("count={}", first + sectors)])
+                    .arg(concat("if=", self.path))
+                    .arg(concat("of=", &copy))
+                    .run()?;
+                (copy.as_path(), 0)
+            }
+        };
+        let mut bytes = vec![0; usize::try_from(sectors * SECTOR).unwrap_or(0)];
+        File::open(path)
+            .and_then(|file| file.read_exact_at(&mut bytes, offset))
+            .or_fail(Id::Read, || format!("cannot read `{}`", self.path.display()))?;
+        Ok(bytes)
+    }
+
+    fn virtual_size(&self) -> Result<u64> {
+        let info = Command::new("qemu-img").args(["info", "--output=json", "-U", "-f", "qcow2"]);
+        let info: serde_json::Value =
+            serde_json::from_slice(&info.arg(self.path).run()?).unwrap_or_default();
+        info["virtual-size"].as_u64().ok_or_else(|| {
+            let path = self.path.display();
+            Error::new(Id::ToolFailed, format!("`qemu-img info` gives no size of `{path}`"))
+        })
+    }
+
+    /// The size to give the disk in bytes, if it is not the one it has.
+    fn other_size(&self, wanted: Option<Mib>) -> Result<Option<u64>> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        if wanted.bytes() < self.size {
+            let (path, has) = (self.path.display(), self.size.div_ceil(Mib(1).bytes()));
+            return Err(Error::new(
+                Id::DiskTooSmall,
+                format!("a disk of {wanted} is too small: `{path}` has {has} MiB"),
+            ));
+        }
+        Ok(Some(wanted.bytes()).filter(|&bytes| bytes != self.size))
     }
 }
 
@@ -190,56 +188,33 @@ fn concat(prefix: &str, path: &Path) -> std::ffi::OsString {
     word
 }
 
-fn head(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(HEAD).read_to_end(&mut bytes))
-        .or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
-    Ok(bytes)
-}
-
-/// The names in a GPT with its entries in the usual place (UEFI specification, section 5.3).
-fn partition_names(head: &[u8]) -> Option<Vec<String>> {
-    let header = head.get(512..1024)?;
-    let number = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-    if !header.starts_with(b"EFI PART") || number(72)? != 2 || number(84)? != 128 {
-        return None;
-    }
-    let count = usize::try_from(number(80)?).ok()?.min(128);
-    let entries = head.get(1024..)?.chunks_exact(128).take(count);
-    let used = entries.filter(|entry| entry[..16] != [0; 16]);
-    let name = |entry: &[u8]| {
-        let units = entry[56..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-        String::from_utf16_lossy(&units.take_while(|&unit| unit != 0).collect::<Vec<_>>())
-    };
-    Some(used.map(name).collect())
-}
-
-fn no_image(path: &Path, why: &str) -> Error {
-    Error::new(Id::NotAnImage, format!("`{}` is not an image of ours: {why}", path.display()))
-        .hint("`orlop build` prints the directory to run as the last line of its output")
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use formats::gpt::{Guid, Partition, types};
 
     use super::*;
+    use crate::image::disk::Role;
 
-    /// The start of a disk with these partitions: enough of a GPT to be recognized.
+    /// A disk of 1 MiB with these partitions, of a sector each.
     fn gpt(names: &[&str]) -> Vec<u8> {
-        let mut disk = vec![0; 1024 * 1024];
-        disk[512..520].copy_from_slice(b"EFI PART");
-        disk[512 + 72] = 2;
-        disk[512 + 80] = 128;
-        disk[512 + 84] = 128;
-        for (name, entry) in names.iter().zip(disk[1024..].chunks_exact_mut(128)) {
-            entry[0] = 1;
-            for (unit, pair) in name.encode_utf16().zip(entry[56..].chunks_exact_mut(2)) {
-                pair.copy_from_slice(&unit.to_le_bytes());
-            }
-        }
+        let partition = |(first_lba, name): (u64, &&str)| Partition {
+            type_guid: types::LINUX_DATA,
+            guid: Guid::from_uuid_bytes(u128::from(first_lba).to_be_bytes()),
+            name: (*name).to_owned(),
+            first_lba,
+            last_lba: first_lba,
+            attributes: 0,
+        };
+        let partitions = (HEAD_SECTORS..).zip(names).map(partition).collect();
+        let table = Table::new(Guid::from_uuid_bytes([1; 16]), 2048, partitions).unwrap().encode();
+        let mut disk = table.head;
+        disk.resize(usize::try_from(table.tail_offset).unwrap(), 0);
+        disk.extend(table.tail);
         disk
+    }
+
+    fn ours() -> Vec<u8> {
+        gpt(&Role::ALL.map(Role::name))
     }
 
     struct Place(tempfile::TempDir);
@@ -247,7 +222,7 @@ mod tests {
     impl Place {
         fn new() -> Self {
             let place = Self(tempfile::tempdir().unwrap());
-            fs::write(place.path("disk.raw"), gpt(&PARTITIONS)).unwrap();
+            fs::write(place.path("disk.raw"), ours()).unwrap();
             place
         }
 
@@ -257,6 +232,11 @@ mod tests {
 
         fn prepare(&self, options: &Options) -> Result<Disk> {
             prepare(&Image::open(&options.image)?, options, self.0.path())
+        }
+
+        fn convert(&self, from: &str, to: &str) {
+            let convert = Command::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]);
+            convert.arg(self.path(from)).arg(self.path(to)).run().unwrap();
         }
 
         fn info(path: &Path) -> serde_json::Value {
@@ -310,7 +290,7 @@ mod tests {
     fn a_disk_does_not_shrink() {
         let place = Place::new();
         fs::write(place.path("disk.raw"), {
-            let mut disk = gpt(&PARTITIONS);
+            let mut disk = ours();
             disk.resize(3 * 1024 * 1024, 0);
             disk
         })
@@ -327,63 +307,73 @@ mod tests {
     fn what_is_not_ours_is_refused_with_the_reason() {
         let place = Place::new();
         for (content, why) in [
-            (Vec::new(), "it has no partition table"),
-            (b"#!/bin/sh\n".to_vec(), "it has no partition table"),
-            (vec![0; 65536], "it has no partition table"),
-            (gpt(&[]), "it has no partition `ESP`"),
-            (gpt(&["ESP", "META", "ROOT-A", "STATE"]), "it has no partition `ROOT-B`"),
+            (Vec::new(), "an empty file"),
+            (b"#!/bin/sh\n".to_vec(), "a text file"),
+            (vec![0; 65536], "nothing but zeros"),
+            (gpt(&[]), "a disk without partitions"),
+            (gpt(&["ESP", "STATE"]), "a disk with the partitions `ESP`, `STATE`"),
         ] {
             fs::write(place.path("other"), content).unwrap();
             let error = place.prepare(&Options::new(place.path("other"))).unwrap_err();
-            assert_eq!(error.id(), Id::NotAnImage);
-            assert!(error.chain().ends_with(why), "{}", error.chain());
+            assert_eq!(error.id(), Id::NotOurImage);
+            assert!(error.chain().ends_with(&format!("it is {why}")), "{}", error.chain());
         }
-        let error = Image::open(place.0.path()).unwrap_err();
-        assert_eq!(error.id(), Id::NotAnImage);
-        assert!(error.chain().ends_with("it has no `cmdline`"), "{}", error.chain());
+    }
+
+    #[test]
+    fn a_disk_whose_first_table_was_torn_is_still_ours() {
+        let place = Place::new();
+        let mut torn = ours();
+        torn[512..1024].fill(0);
+        fs::write(place.path("disk.raw"), &torn).unwrap();
+        place.convert("disk.raw", "disk.qcow2");
+        for name in ["disk.raw", "disk.qcow2"] {
+            place.prepare(&Options::new(place.path(name))).unwrap();
+        }
+        let tail = torn.len() - 1;
+        torn[tail - 511] ^= 1;
+        fs::write(place.path("disk.raw"), &torn).unwrap();
+        place.convert("disk.raw", "disk.qcow2");
+        for name in ["disk.raw", "disk.qcow2"] {
+            let error = place.prepare(&Options::new(place.path(name))).unwrap_err();
+            assert_eq!(error.id(), Id::NotOurImage);
+        }
     }
 
     #[test]
     fn a_qcow2_image_is_looked_into() {
         let place = Place::new();
-        let convert = |from: &str, to: &str| {
-            let convert = Command::new("qemu-img").args(["convert", "-O", "qcow2"]);
-            convert.arg(place.path(from)).arg(place.path(to)).run().unwrap();
-        };
-        convert("disk.raw", "disk.qcow2");
+        place.convert("disk.raw", "disk.qcow2");
         let disk = place.prepare(&Options::new(place.path("disk.qcow2"))).unwrap();
         assert_eq!(Place::info(&disk.path)["backing-filename-format"], "qcow2");
         fs::write(place.path("zeros"), vec![0; 65536]).unwrap();
-        convert("zeros", "zeros.qcow2");
+        place.convert("zeros", "zeros.qcow2");
         let error = place.prepare(&Options::new(place.path("zeros.qcow2"))).unwrap_err();
-        assert_eq!(error.id(), Id::NotAnImage);
+        assert_eq!(error.id(), Id::NotOurImage);
     }
 
     #[test]
-    fn a_built_directory_is_opened_with_all_its_parts() {
+    fn a_directory_needs_a_disk_and_only_a_direct_boot_needs_more() {
         let place = Place::new();
-        for (name, content) in [("cmdline", "ro panic=5\n"), ("vmlinuz", ""), ("initrd", "")] {
+        let image = Image::open(place.0.path()).unwrap();
+        place.prepare(&Options::new(place.0.path())).unwrap();
+        let error = image.direct_boot().unwrap_err();
+        assert_eq!(error.id(), Id::NotOurImage);
+        assert!(error.chain().ends_with("a directory without `cmdline`"), "{}", error.chain());
+
+        for (name, content) in [("cmdline", "ro console=x\n"), ("vmlinuz", ""), ("initrd", "")] {
             fs::write(place.path(name), content).unwrap();
         }
-        let image = Image::open(place.0.path()).unwrap();
-        assert_eq!(image.built().unwrap().command_line, "ro panic=5");
+        let Boot::Direct { command_line, .. } = image.direct_boot().unwrap() else {
+            panic!("not direct");
+        };
+        assert_eq!(command_line, "ro console=x");
         let alone = Image::open(&place.path("disk.raw")).unwrap();
-        assert_eq!(alone.built().unwrap_err().id(), Id::NotAnImage);
-    }
+        assert_eq!(alone.direct_boot().unwrap_err().id(), Id::NotOurImage);
 
-    proptest! {
-        #[test]
-        fn any_head_is_read_without_a_panic(
-            bytes in proptest::collection::vec(any::<u8>(), 0..2048),
-            signed: bool,
-        ) {
-            let mut bytes = bytes;
-            if signed && bytes.len() >= 600 {
-                bytes[512..520].copy_from_slice(b"EFI PART");
-                bytes[584..588].copy_from_slice(&[2, 0, 0, 0]);
-                bytes[596..600].copy_from_slice(&[128, 0, 0, 0]);
-            }
-            partition_names(&bytes);
-        }
+        fs::remove_file(place.path("disk.raw")).unwrap();
+        let error = Image::open(place.0.path()).unwrap_err();
+        assert_eq!(error.id(), Id::NotOurImage);
+        assert!(error.chain().ends_with("a directory without `disk.raw`"), "{}", error.chain());
     }
 }

@@ -1,7 +1,7 @@
 //! Starts QEMU, carries bytes and events to [`Watch`], and does what it says.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
@@ -17,7 +17,8 @@ use signal_hook::low_level::{pipe, unregister};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::process::Command;
 use crate::progress::Progress;
-use crate::run::options::{Options, Serial};
+use crate::run::console::{Console, PAUSE};
+use crate::run::options::Options;
 use crate::run::plan::{Parts, Plan};
 use crate::run::qemu;
 use crate::run::qmp::{Message, Messages, Qmp};
@@ -32,7 +33,7 @@ pub(super) fn run(
     scratch: &Path,
     progress: &Progress,
 ) -> Result<(Ending, Vec<Mark>, Option<Usage>)> {
-    let mut console = console_sink(options)?;
+    let console = Console::open(options)?;
     let serial = listen(&parts.serial)?;
     let marks = listen(&parts.marks)?;
     let (control, theirs) =
@@ -52,7 +53,7 @@ pub(super) fn run(
     let mut watch = Watch::new(options.until, on_reset, Limits::new(options.time_limit()));
     let mut usage = None;
     let result = thread::scope(|scope| {
-        scope.spawn(|| read_console(serial, &mut *console, &events));
+        scope.spawn(|| read_console(serial, &console, &events));
         scope.spawn(|| read_marks(marks, &events));
         scope.spawn(|| read_control(messages, &events));
         let start = Instant::now();
@@ -77,11 +78,12 @@ pub(super) fn run(
                     }
                     Action::Kill => drop(qemu.child.kill()),
                     Action::Show(mark) => {
-                        let task = progress.task(format!("mark {}", mark.name), None);
-                        task.done(format!("{:.3} s", mark.seconds()));
+                        let time = format!("{:.3} s", mark.seconds());
+                        let record = || progress.record(&format!("mark {}", mark.name), &time);
+                        console.between_lines(record);
                     }
-                    Action::Note(text) => progress.note(text),
-                    Action::Warn(text) => progress.warn(text),
+                    Action::Note(text) => console.between_lines(|| progress.note(text)),
+                    Action::Warn(text) => console.between_lines(|| progress.warn(text)),
                 }
             }
         }
@@ -90,7 +92,7 @@ pub(super) fn run(
         said
     });
     let status = qemu.child.wait().or_fail(Id::QemuControl, || "cannot wait for QEMU")?;
-    show_usage(usage, progress);
+    console.between_lines(|| show(watch.marks_so_far(), usage, progress));
     let tail = watch.console_tail();
     match watch.finish()? {
         (Some(ending), marks) => Ok((ending, marks, usage)),
@@ -98,11 +100,29 @@ pub(super) fn run(
     }
 }
 
-fn show_usage(usage: Option<Usage>, progress: &Progress) {
-    let Some(usage) = usage else { return };
-    progress.task("qemu cpu", None).done(format!("{:.2} s", usage.cpu_seconds));
-    let mib = usage.peak_memory / (1024 * 1024);
-    progress.task("qemu memory", None).done(format!("{mib} MiB"));
+/// Tells what the run has measured, the marks excepted, of which machines know.
+fn show(marks: &[Mark], usage: Option<Usage>, progress: &Progress) {
+    if let Some(usage) = usage {
+        progress.record("qemu cpu", &format!("{:.2} s", usage.cpu_seconds));
+        progress.record("qemu memory", &format!("{} MiB", usage.peak_mib()));
+    }
+    progress.table(&table(marks, usage));
+}
+
+/// The marks with their guest times, and what QEMU cost.
+fn table(marks: &[Mark], usage: Option<Usage>) -> String {
+    let mut text = String::new();
+    if !marks.is_empty() {
+        text += "guest time  mark\n";
+    }
+    for mark in marks {
+        text += &format!("{:8.3} s  {}\n", mark.seconds(), mark.name);
+    }
+    if let Some(usage) = usage {
+        let (seconds, mib) = (usage.cpu_seconds, usage.peak_mib());
+        text += &format!("QEMU took {seconds:.2} s of processor time and {mib} MiB of memory\n");
+    }
+    text
 }
 
 /// QEMU as a child which does not outlive this value.
@@ -173,18 +193,6 @@ fn accept(listener: &UnixListener) -> Result<UnixStream> {
     Ok(stream.0)
 }
 
-fn console_sink(options: &Options) -> Result<Box<dyn Write + Send>> {
-    match &options.serial {
-        Serial::Terminal if options.json => Ok(Box::new(io::stderr())),
-        Serial::Terminal => Ok(Box::new(io::stdout())),
-        Serial::File(path) => {
-            let file = File::create(path);
-            let file = file.or_fail(Id::Write, || format!("cannot write `{}`", path.display()))?;
-            Ok(Box::new(file))
-        }
-    }
-}
-
 /// Hands bytes to `take` until the other side closes. A stream that breaks has ended too.
 fn read_all(mut stream: UnixStream, mut take: impl FnMut(&[u8])) {
     let mut buffer = [0; 4096];
@@ -197,16 +205,30 @@ fn read_all(mut stream: UnixStream, mut take: impl FnMut(&[u8])) {
     }
 }
 
-fn read_console(stream: UnixStream, sink: &mut dyn Write, events: &Sender<Event>) {
+fn read_console(mut stream: UnixStream, console: &Console, events: &Sender<Event>) {
+    let mut buffer = [0; 4096];
     let mut open = true;
-    read_all(stream, |bytes| {
-        // An inbox that is gone means that the run is over.
-        drop(events.send(Event::Console(bytes.to_vec())));
-        if open && sink.write_all(bytes).and_then(|()| sink.flush()).is_err() {
-            open = false;
+    let mut show = |shown: io::Result<()>| {
+        if shown.is_err() && std::mem::take(&mut open) {
             drop(events.send(Event::Terminate));
         }
-    });
+    };
+    loop {
+        // It fails for a time of zero only.
+        drop(stream.set_read_timeout(console.holds_back().then_some(PAUSE)));
+        match stream.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => show(console.pause()),
+            Ok(0) | Err(_) => break,
+            Ok(length) => {
+                let bytes = &buffer[..length];
+                // An inbox that is gone means that the run is over.
+                drop(events.send(Event::Console(bytes.to_vec())));
+                show(console.push(bytes));
+            }
+        }
+    }
+    show(console.pause());
     drop(events.send(Event::ConsoleEnd));
 }
 
@@ -274,6 +296,21 @@ impl Drop for Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_has_the_guest_times_and_what_qemu_cost() {
+        let mark = |name: &str, ns| Mark { name: name.to_owned(), ns };
+        let marks = [mark("init-start", 1_921_400_000), mark("cri-answers", 12_000_000_000)];
+        let usage = Usage { cpu_seconds: 15.625, peak_memory: 493 << 20 };
+        expect_test::expect![[r#"
+            guest time  mark
+               1.921 s  init-start
+              12.000 s  cri-answers
+            QEMU took 15.62 s of processor time and 493 MiB of memory
+        "#]]
+        .assert_eq(&table(&marks, Some(usage)));
+        assert_eq!(table(&[], None), "");
+    }
 
     #[test]
     fn a_socket_that_cannot_be_made_is_an_error_of_the_control_channel() {

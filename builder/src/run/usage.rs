@@ -26,6 +26,11 @@ impl Usage {
             peak_memory: peak_memory(&read("status")?)?,
         })
     }
+
+    /// The largest resident set so far, in whole MiB.
+    pub fn peak_mib(&self) -> u64 {
+        self.peak_memory >> 20
+    }
 }
 
 /// User and system time are fields 14 and 15; the second, the program's name, may hold anything.

@@ -275,6 +275,11 @@ impl Watch {
         Ok((ending, self.marks))
     }
 
+    /// The marks that have come.
+    pub(super) fn marks_so_far(&self) -> &[Mark] {
+        &self.marks
+    }
+
     /// The last lines of the console.
     pub(super) fn console_tail(&self) -> String {
         self.tail.iter().map(|line| format!("\n  {line}")).collect()

@@ -201,7 +201,10 @@ impl Layout {
     }
 
     /// The partition table.
-    pub(super) fn table(&self) -> Result<Table> {
+    ///
+    /// # Errors
+    /// [`Id::Bug`].
+    pub fn table(&self) -> Result<Table> {
         let partitions = self.partitions.iter().map(|partition| gpt::Partition {
             type_guid: partition.role.type_guid(),
             guid: partition.guid,
