@@ -66,6 +66,8 @@ ids! {
     UnknownId = "E0210", Usage;
     /// A package is not in the lock.
     NotLocked = "E0211", Usage;
+    /// A build would replace something that is not a build.
+    OutputInTheWay = "E0212", Usage;
     /// The disk asked for is smaller than the one there is.
     DiskTooSmall = "E0290", Usage;
     // E03: recipe.
