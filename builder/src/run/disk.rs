@@ -16,6 +16,9 @@ const PARTITIONS: [&str; 5] = ["ESP", "META", "ROOT-A", "ROOT-B", "STATE"];
 /// How much of a disk the GPT with its 128 entries takes: 34 sectors.
 const HEAD: u64 = 34 * 512;
 
+/// How a qcow2 file begins.
+const QCOW2: &[u8] = b"QFI\xfb";
+
 /// What `orlop build` makes of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltImage {
@@ -68,16 +71,20 @@ impl Image {
     /// Finds out what `path` is.
     ///
     /// # Errors
-    /// [`Id::Read`] if it is not there, [`Id::NotAnImage`] if it is a directory that is not ours.
+    /// [`Id::Read`] if it is not there, [`Id::NotAnImage`] if it is not ours, as far as that can
+    /// be told without QEMU's tools.
     pub fn open(path: &Path) -> Result<Self> {
         let path = path
             .canonicalize()
             .or_fail(Id::Read, || format!("cannot find the image `{}`", path.display()))?;
         if path.is_dir() {
-            BuiltImage::open(&path).map(Self::Directory)
-        } else {
-            Ok(Self::File(path))
+            return BuiltImage::open(&path).map(Self::Directory);
         }
+        let start = head(&path)?;
+        if !start.starts_with(QCOW2) {
+            check_partitions(&path, &start)?;
+        }
+        Ok(Self::File(path))
     }
 
     /// The directory's parts, which a direct boot needs.
@@ -157,7 +164,7 @@ fn wanted_size(path: &Path, format: Format, wanted: Option<Mib>) -> Result<Optio
 /// Makes sure that a file is a disk of ours, and says how it is stored.
 fn check(path: &Path, scratch: &Path) -> Result<Format> {
     let mut start = head(path)?;
-    let format = if start.starts_with(b"QFI\xfb") { Format::Qcow2 } else { Format::Raw };
+    let format = if start.starts_with(QCOW2) { Format::Qcow2 } else { Format::Raw };
     if format == Format::Qcow2 {
         let copy = scratch.join("head.raw");
         Command::new("qemu-img")
@@ -176,10 +183,16 @@ fn check(path: &Path, scratch: &Path) -> Result<Format> {
             .run()?;
         start = head(&copy)?;
     }
+    check_partitions(path, &start)?;
+    Ok(format)
+}
+
+/// Makes sure that a disk that starts so has our partitions.
+fn check_partitions(path: &Path, start: &[u8]) -> Result<()> {
     let names =
-        partition_names(&start).ok_or_else(|| no_image(path, "it has no partition table"))?;
+        partition_names(start).ok_or_else(|| no_image(path, "it has no partition table"))?;
     match PARTITIONS.iter().find(|&&wanted| !names.iter().any(|name| name == wanted)) {
-        None => Ok(format),
+        None => Ok(()),
         Some(missing) => Err(no_image(path, &format!("it has no partition `{missing}`"))),
     }
 }
