@@ -8,8 +8,9 @@ use crate::progress::Mode;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Where blobs and results of steps are kept [default: `orlop/store` in the user's cache]
-    #[arg(long, global = true, value_name = "DIR", env = "ORLOP_STORE")]
+    /// Where blobs and results of steps are kept [env: ORLOP_STORE] [default: `orlop/store` in the
+    /// user's cache]
+    #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// A Debian mirror to ask first; may be given more than once [default: the host's apt sources]
     #[arg(

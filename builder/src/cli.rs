@@ -83,7 +83,7 @@ fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<()> {
     let global = &cli.global;
     let progress = Progress::new(global.progress);
-    let settings = Settings::new(global)?;
+    let settings = Settings::new(global);
     match cli.command {
         Command::Init(args) => commands::init::run(&args, &progress)?,
         Command::Check(args) => commands::check::run(&args, global, &progress)?,

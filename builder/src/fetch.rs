@@ -35,7 +35,8 @@ pub struct Wanted {
 /// cost no request. One that fails does not keep the others from coming.
 ///
 /// # Errors
-/// As [`blob`]; of several failures the first is the error and the others are its hints.
+/// As [`blob`]; several failures are told together, under their common id or
+/// [`Id::FetchFailed`].
 pub fn all(
     client: &Client,
     store: &Store,
@@ -66,13 +67,9 @@ pub fn all(
         }
     });
     let failures = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut failures = failures.into_values();
-    match failures.next() {
-        None => Ok(()),
-        Some(first) => Err(failures.fold(first, |first, other| {
-            first.hint(format!("also: {}: {}", other.id().code(), other.chain()))
-        })),
-    }
+    let failures: Vec<_> = failures.into_values().collect();
+    let what = format!("cannot fetch {} of {} files", failures.len(), missing.len());
+    if failures.is_empty() { Ok(()) } else { Err(together(what, failures)) }
 }
 
 /// Brings one blob into the store unless it is there. A download that was cut is resumed, by this
@@ -100,11 +97,16 @@ pub fn blob(
             Ok(()) => return store.adopt(&partial.path, blob),
             // Another address would fill the same disk.
             Err(error) if error.id() == Id::StoreWrite => return Err(error),
-            Err(error) => failures.push((url, error)),
+            Err(error) => failures.push(error),
         }
     }
     partial.leave();
-    Err(failed(name, failures))
+    if failures.is_empty() {
+        return Err(Error::new(Id::FetchFailed, format!("no address is known for `{name}`"))
+            .hint("bring the file by other means and run `orlop store add FILE`"));
+    }
+    let what = format!("cannot fetch `{name}` from any of {} addresses", failures.len());
+    Err(together(what, failures))
 }
 
 /// The file that a download grows in, locked against other processes.
@@ -162,7 +164,7 @@ impl<'a> Partial<'a> {
         }
         let wanted = self.blob.sha256;
         let message = format!("`{url}` has sha256 `{sha256}`, and `{wanted}` was asked for");
-        Err(Error::new(Id::WrongDigest, message))
+        Err(Error::new(Id::WrongDigest, message).hint(http::OTHER_FILE))
     }
 
     fn empty(&self) -> Result<()> {
@@ -201,23 +203,22 @@ fn digest(path: &Path) -> Result<(Sha256, bool)> {
     }
 }
 
-fn failed(name: &str, mut failures: Vec<(&String, Error)>) -> Error {
+/// One failure as it is; several below `what`, each with its id, and what cures them once.
+/// `failures` must not be empty.
+fn together(what: String, mut failures: Vec<Error>) -> Error {
     if failures.len() == 1 {
-        return failures.remove(0).1;
+        return failures.remove(0);
     }
-    let Some(first) = failures.first().map(|(_, error)| error.id()) else {
-        return Error::new(Id::FetchFailed, format!("no address is known for `{name}`"))
-            .hint("bring the file by other means and run `orlop store add FILE`");
-    };
-    let same = failures.iter().all(|(_, error)| error.id() == first);
+    let first = failures[0].id();
+    let same = failures.iter().all(|error| error.id() == first);
     let id = if same { first } else { Id::FetchFailed };
-    let mut message = format!("cannot fetch `{name}` from any of {} addresses", failures.len());
-    for (_, error) in &failures {
+    let mut message = what;
+    let mut hints: Vec<String> = Vec::new();
+    for error in &failures {
         message.push_str(&format!("\n  {}: {}", error.id().code(), error.chain()));
+        let new = error.hints().iter().filter(|hint| !hints.contains(hint)).cloned();
+        hints.extend(new.collect::<Vec<_>>());
     }
-    let mut hints: Vec<_> =
-        failures.iter().flat_map(|(_, error)| error.hints().iter().cloned()).collect();
-    hints.dedup();
     hints.into_iter().fold(Error::new(id, message), Error::hint)
 }
 

@@ -342,11 +342,16 @@ fn content_type(response: &Response<Body>) -> String {
     value.unwrap_or_default().to_ascii_lowercase()
 }
 
+/// What to do about a server that has another file than the one that was asked for.
+pub const OTHER_FILE: &str =
+    "another mirror may have the right file (`--mirror URL`); for a `url`, check its `sha256`";
+
 fn wrong_size(url: &str, html: bool, size: u64, offered: &str) -> Error {
     if html {
         return web_page(url);
     }
     Error::new(Id::WrongDigest, format!("`{url}` offers {offered} bytes instead of {size}"))
+        .hint(OTHER_FILE)
 }
 
 /// The error for an answer which [`is_web_page`].

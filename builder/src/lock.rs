@@ -80,11 +80,12 @@ impl Lock {
         write().or_fail(Id::Write, || format!("cannot write the lock `{}`", path.display()))
     }
 
-    /// Checks that the recipe asks the resolver for what this lock answers.
+    /// Checks that the recipe asks the resolver for what this lock answers; `path` is for the
+    /// message.
     ///
     /// # Errors
     /// [`Id::LockStale`] with the lines that came (`+`) and went (`-`).
-    pub fn check_fresh(&self, recipe: &Recipe) -> Result<()> {
+    pub fn check_fresh(&self, recipe: &Recipe, path: &Path) -> Result<()> {
         let wanted = inputs(recipe);
         let gone = self.inputs.iter().filter(|line| !wanted.contains(line));
         let new = wanted.iter().filter(|line| !self.inputs.contains(line));
@@ -94,7 +95,8 @@ impl Lock {
             return Ok(());
         }
         changes.sort();
-        let mut message = "the lock is stale: the recipe has changed since it was made".to_owned();
+        let mut message =
+            format!("the lock `{}` is stale: the recipe has changed since", path.display());
         for (line, sign) in changes {
             message.push_str(&format!("\n  {sign} {line}"));
         }

@@ -14,7 +14,7 @@ use crate::store::Store;
 /// What the user and the host say.
 #[derive(Debug)]
 pub struct Settings {
-    store: PathBuf,
+    store: Option<PathBuf>,
     /// What is known of the environment.
     pub environment: Environment,
     /// Where compilers keep what they know.
@@ -29,43 +29,45 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the environment and the clock.
-    ///
-    /// # Errors
-    /// [`Id::NoCache`] if there is no place for the store.
-    pub fn new(global: &Global) -> Result<Self> {
+    pub fn new(global: &Global) -> Self {
         let environment = Environment::new(|name| std::env::var_os(name));
         let cache = environment.cache();
-        let store =
-            global.store.clone().or_else(|| cache.as_ref().map(|cache| cache.join("store")));
-        let store = store.ok_or_else(|| {
-            Error::new(
-                Id::NoCache,
-                "there is no place for the store: neither `HOME` nor `XDG_CACHE_HOME` is set",
-            )
-            .hint("name one with `--store DIR` or `ORLOP_STORE`")
-        })?;
-        let caches = cache.unwrap_or_else(|| store.with_extension("caches"));
-        Ok(Self {
-            caches: Caches::below(&caches),
+        // As everywhere in the environment, a variable that is set to nothing is not set.
+        let variable = std::env::var_os("ORLOP_STORE").filter(|value| !value.is_empty());
+        let named = global.store.clone().or_else(|| variable.map(PathBuf::from));
+        let store = named.or_else(|| cache.as_ref().map(|cache| cache.join("store")));
+        // Without either, nothing that uses the caches comes so far as to do so.
+        let caches = cache.or_else(|| Some(store.as_ref()?.with_extension("caches")));
+        Self {
+            caches: Caches::below(&caches.unwrap_or_default()),
             store,
             mirrors: global.mirror.iter().filter(|url| !url.is_empty()).cloned().collect(),
             now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             ci: std::env::var_os("CI").is_some_and(|value| !value.is_empty()),
             environment,
-        })
+        }
     }
 
     /// Where the store is or will be.
-    pub fn store_path(&self) -> &Path {
-        &self.store
+    ///
+    /// # Errors
+    /// [`Id::NoCache`] if there is no place for it.
+    pub fn store_path(&self) -> Result<&Path> {
+        self.store.as_deref().ok_or_else(|| {
+            Error::new(
+                Id::NoCache,
+                "there is no place for the store: neither `HOME` nor `XDG_CACHE_HOME` is set",
+            )
+            .hint("name one with `--store DIR` or `ORLOP_STORE`")
+        })
     }
 
     /// Opens the store.
     ///
     /// # Errors
-    /// [`Id::StoreWrite`].
+    /// [`Id::NoCache`], [`Id::StoreWrite`].
     pub fn store(&self) -> Result<Store> {
-        Store::open(&self.store)
+        Store::open(self.store_path()?)
     }
 }
 

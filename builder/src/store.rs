@@ -11,7 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use formats::digest::{Hasher, Sha256};
@@ -98,8 +98,11 @@ impl Store {
     /// [`Id::StoreMissing`] if it is not there.
     pub fn open_blob(&self, blob: &Blob) -> Result<File> {
         let path = self.blob_path(&blob.sha256);
-        let file = File::open(&path).or_fail(Id::StoreMissing, || {
-            format!("blob `{}` is not in the store `{}`", blob.sha256, self.root.display())
+        let file = File::open(&path).map_err(|error| {
+            let message =
+                format!("blob `{}` is not in the store `{}`", blob.sha256, self.root.display());
+            let missing = Error::new(Id::StoreMissing, message).hint("`orlop fetch` brings it");
+            if error.kind() == io::ErrorKind::NotFound { missing } else { missing.caused_by(error) }
         })?;
         let size = file.metadata().or_fail(Id::Read, || format!("`{}`", path.display()))?.len();
         if size == blob.size {
@@ -200,11 +203,16 @@ impl Store {
 
     fn temporary(&self) -> Result<NamedTempFile> {
         let create = || {
-            let file =
-                tempfile::Builder::new().prefix("blob-").tempfile_in(self.root.join("tmp"))?;
-            // The lock tells `sweep` that somebody is still writing.
-            rustix::fs::flock(file.as_file(), FlockOperation::NonBlockingLockShared)?;
-            Ok::<_, io::Error>(file)
+            loop {
+                let file =
+                    tempfile::Builder::new().prefix("blob-").tempfile_in(self.root.join("tmp"))?;
+                // The lock tells `sweep` that somebody is still writing. A sweep in another
+                // process may have been faster: it removes the file before it lets go of it.
+                rustix::fs::flock(file.as_file(), FlockOperation::LockShared)?;
+                if file.as_file().metadata()?.nlink() > 0 {
+                    return Ok::<_, io::Error>(file);
+                }
+            }
         };
         create().or_fail(Id::StoreWrite, || self.cannot_write())
     }
@@ -213,10 +221,8 @@ impl Store {
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
-            let abandoned = File::open(&path).is_ok_and(|file| {
-                rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
-            });
-            if abandoned {
+            let Ok(file) = File::open(&path) else { continue };
+            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 drop(fs::remove_file(&path));
             }
         }
@@ -315,6 +321,23 @@ mod tests {
         fs::write(&path, b"ab").unwrap();
         assert!(!store.has(&blob));
         assert_eq!(store.open_blob(&blob).unwrap_err().id(), Id::WrongDigest);
+    }
+
+    #[test]
+    fn a_store_may_be_opened_while_another_writes_to_it() {
+        let (_directory, store) = store();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    Store::open(store.root()).unwrap();
+                }
+            });
+            let put = |number: u32| store.put_bytes(&number.to_le_bytes()).map(drop);
+            let outcome: Result<()> = (0..2000).try_for_each(put);
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            outcome.unwrap();
+        });
     }
 
     #[test]

@@ -2,15 +2,17 @@
 //! recognised without reading it.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use formats::digest::Sha256;
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::build::report::Report;
-use crate::error::{Context as _, Id, Result};
+use crate::error::{Context as _, Error, Id, Result};
 use crate::step::Step;
 use crate::store::Store;
 
@@ -53,6 +55,34 @@ struct Stamp {
     report: Report,
 }
 
+/// Checks that a build may have this place: nothing is there, or an empty directory, or an
+/// earlier build. Whatever else is there is somebody's, and is not replaced.
+///
+/// # Errors
+/// [`Id::OutputInTheWay`].
+pub fn vacant(path: &Path) -> Result<()> {
+    let in_the_way = |what: &str| {
+        let message = format!("cannot put the images into `{}`: {what}", path.display());
+        Error::new(Id::OutputInTheWay, message)
+            .hint("name a directory that does not exist, that is empty, or that has an older build")
+    };
+    if path.file_name().is_none() {
+        return Err(in_the_way("it has no name of its own"));
+    }
+    match fs::read_dir(path) {
+        Ok(_) if path.join(REPORT).is_file() => Ok(()),
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(in_the_way("there are files that no build made")),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            Err(in_the_way("it is not a directory"))
+        }
+        Err(error) => Err(in_the_way("it cannot be read").caused_by(error)),
+    }
+}
+
 impl<'a> Output<'a> {
     /// `path` need not exist.
     pub fn new(store: &'a Store, path: &'a Path) -> Self {
@@ -71,39 +101,60 @@ impl<'a> Output<'a> {
     /// Makes an empty directory beside the place of the output.
     ///
     /// # Errors
-    /// [`Id::Write`].
+    /// [`Id::OutputInTheWay`], [`Id::Write`].
     pub fn begin(&self) -> Result<Directory> {
         let cannot = || format!("cannot make the output directory `{}`", self.path.display());
+        vacant(self.path)?;
         let parent = self.parent();
         fs::create_dir_all(parent).or_fail(Id::Write, cannot)?;
         self.sweep(parent);
         let prefix = self.partial_prefix();
-        let path = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
-        let path = path.or_fail(Id::Write, cannot)?.keep();
-        let lock = File::open(&path).or_fail(Id::Write, cannot)?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .or_fail(Id::Write, cannot)?;
-        Ok(Directory { path, _lock: lock, published: false })
+        loop {
+            let path = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
+            let path = path.or_fail(Id::Write, cannot)?.keep();
+            // Another build may sweep it away until we hold the lock.
+            let lock = match File::open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                opened => opened.or_fail(Id::Write, cannot)?,
+            };
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive).or_fail(Id::Write, cannot)?;
+            if path.exists() {
+                return Ok(Directory { path, _lock: lock, published: false });
+            }
+        }
     }
 
     /// Puts the finished directory in its place, in one step; what was there before is removed
     /// afterwards.
     ///
     /// # Errors
-    /// [`Id::Write`]; what was there before is still there then.
+    /// [`Id::OutputInTheWay`], [`Id::Write`]; what was there before is still there then.
     pub fn publish(&self, mut directory: Directory, step: &Step, report: &Report) -> Result<()> {
         let cannot = || format!("cannot put the images into `{}`", self.path.display());
         let text = serde_json::to_string_pretty(report).or_fail(Id::Bug, || "the report")? + "\n";
         fs::write(directory.path.join(REPORT), text).or_fail(Id::Write, cannot)?;
-        let exchange =
-            rustix::fs::renameat_with(CWD, &directory.path, CWD, self.path, RenameFlags::EXCHANGE);
-        if exchange.is_err() {
-            // Nothing there yet, or a file system without exchange.
-            if fs::symlink_metadata(self.path).is_ok() {
-                fs::remove_dir_all(self.path).or_fail(Id::Write, cannot)?;
+        vacant(self.path)?;
+        loop {
+            let from = &directory.path;
+            match rustix::fs::renameat_with(CWD, from, CWD, self.path, RenameFlags::EXCHANGE) {
+                // What is dropped now is what was there before.
+                Ok(()) => break,
+                Err(Errno::NOENT) => {}
+                // A file system without exchange.
+                Err(Errno::INVAL | Errno::NOSYS) => {
+                    fs::remove_dir_all(self.path).or_fail(Id::Write, cannot)?;
+                }
+                Err(error) => return Err(Error::new(Id::Write, cannot()).caused_by(error)),
             }
-            fs::rename(&directory.path, self.path).or_fail(Id::Write, cannot)?;
-            directory.published = true;
+            match fs::rename(from, self.path) {
+                Ok(()) => {
+                    directory.published = true;
+                    break;
+                }
+                // Another build was faster, and its directory is replaced.
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+                Err(error) => return Err(Error::new(Id::Write, cannot()).caused_by(error)),
+            }
         }
         drop(directory);
         if let (Some(key), Some(files)) = (self.stamp_key(), self.seen(report)) {
@@ -142,11 +193,11 @@ impl<'a> Output<'a> {
     fn sweep(&self, parent: &Path) {
         let prefix = self.partial_prefix();
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix)
-                && File::open(entry.path()).is_ok_and(|lock| {
-                    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
-                })
-            {
+            if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+                continue;
+            }
+            let Ok(lock) = File::open(entry.path()) else { continue };
+            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 drop(fs::remove_dir_all(entry.path()));
             }
         }

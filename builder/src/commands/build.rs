@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::arguments::{BuildArgs, Global, RecipeArgs};
+use crate::build::output::vacant;
 use crate::build::{self, Built, Request};
-use crate::commands::fetch::{Loaded, Locking, Scope, bring, load};
+use crate::commands::fetch::{Loaded, Locking, Scope, bring, load, require};
 use crate::commands::{print, print_json};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -44,7 +45,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
 /// allowed here.
 ///
 /// # Errors
-/// Those of locking, fetching and building.
+/// Those of locking, fetching and building, and of [`vacant`] before anything is fetched.
 pub fn build(
     recipe: &RecipeArgs,
     args: &BuildArgs,
@@ -54,13 +55,16 @@ pub fn build(
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock } = load(recipe, locking, settings, progress)?;
-    if !args.offline {
-        bring(&recipe, &lock, Scope::Missing, &store, settings, progress)?;
-    }
     let output = args
         .output
         .clone()
         .unwrap_or_else(|| PathBuf::from("orlop-out").join(recipe.name.as_str()));
+    vacant(&output)?;
+    if args.offline {
+        require(&lock, &store)?;
+    } else {
+        bring(&recipe, &lock, Scope::Missing, &store, settings, progress)?;
+    }
     let built = build::build(&Request {
         recipe: &recipe,
         lock: &lock,

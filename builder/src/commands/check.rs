@@ -28,7 +28,7 @@ pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
     let path = &lock::path(&loaded);
     let locked = path.exists();
     if locked {
-        Lock::read(path)?.check_fresh(&loaded.recipe)?;
+        Lock::read(path)?.check_fresh(&loaded.recipe, path)?;
     } else {
         progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display()));
     }

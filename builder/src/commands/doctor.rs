@@ -11,7 +11,7 @@ use crate::settings::Settings;
 /// # Errors
 /// [`crate::error::Id::HostIncomplete`] if something is missing that building or running needs.
 pub fn run(global: &Global, settings: &Settings) -> Result<()> {
-    let report = doctor::examine(settings.store_path(), &settings.mirrors);
+    let report = doctor::examine(settings.store_path()?, &settings.mirrors);
     if global.json {
         print_json(&report)?
     } else {

@@ -7,7 +7,7 @@ use formats::digest::Sha256;
 
 use crate::arguments::RecipeArgs;
 use crate::commands::lock as lock_command;
-use crate::error::{Id, Result};
+use crate::error::{Error, Id, Result};
 use crate::fetch::{self, Wanted};
 use crate::http::Client;
 use crate::lock::{self, Lock};
@@ -40,14 +40,18 @@ pub struct Args {
 pub enum Locking {
     /// It is made.
     Make,
-    /// It is an error.
-    Refuse,
+    /// It is an error, for this reason.
+    Refuse(&'static str),
 }
 
 impl Locking {
     /// What the option and the environment say.
     pub fn of(locked: bool, settings: &Settings) -> Self {
-        if locked || settings.ci { Self::Refuse } else { Self::Make }
+        match (locked, settings.ci) {
+            (true, _) => Self::Refuse("`--locked` forbids to make it here"),
+            (false, true) => Self::Refuse("it is not made where `CI` is set"),
+            (false, false) => Self::Make,
+        }
     }
 }
 
@@ -71,10 +75,11 @@ pub fn run(args: &Args, settings: &Settings, progress: &Progress) -> Result<()> 
     bring(&recipe, &lock, Scope::Everything, &store, settings, progress)
 }
 
-/// Reads the recipe and its lock; makes the lock if there is none and that is allowed.
+/// Reads and checks the recipe, and reads its lock; makes the lock if there is none and that is
+/// allowed.
 ///
 /// # Errors
-/// Those of loading and locking; [`Id::LockStale`], [`Id::LockMissing`].
+/// Those of loading, checking and locking; [`Id::LockStale`], [`Id::LockMissing`].
 pub fn load(
     args: &RecipeArgs,
     locking: Locking,
@@ -85,14 +90,16 @@ pub fn load(
     for warning in &loaded.warnings {
         progress.warn(warning);
     }
+    loaded.check()?;
     let path = &lock::path(&loaded);
     let lock = match Lock::read(path) {
-        Err(error) if error.id() == Id::LockMissing && locking == Locking::Make => {
-            lock_command::make(&loaded, settings, progress)?
-        }
+        Err(error) if error.id() == Id::LockMissing => match locking {
+            Locking::Make => lock_command::make(&loaded, settings, progress)?,
+            Locking::Refuse(why) => return Err(error.hint(why)),
+        },
         result => result?,
     };
-    lock.check_fresh(&loaded.recipe)?;
+    lock.check_fresh(&loaded.recipe, path)?;
     Ok(Loaded { recipe: loaded.recipe, lock })
 }
 
@@ -156,7 +163,42 @@ fn fetch_blobs(lock: &Lock, store: &Store, settings: &Settings, progress: &Progr
         blob: file.blob,
     }));
     let client = Client::new(&settings.environment.proxies())?;
-    fetch::all(&client, store, &wanted, progress, CONNECTIONS)
+    fetch::all(&client, store, &wanted, progress, CONNECTIONS).map_err(|error| {
+        if error.id() == Id::NotFound && !packages.is_empty() {
+            return error.hint(
+                "mirrors drop old versions: `orlop lock` moves to the current ones, or name a \
+                 mirror that keeps them with `--mirror URL`",
+            );
+        }
+        error
+    })
+}
+
+/// Checks that a build without network would find all files that the lock names.
+///
+/// # Errors
+/// [`Id::StoreMissing`] with what is not there.
+pub fn require(lock: &Lock, store: &Store) -> Result<()> {
+    let packages = lock.packages.iter().map(|package| {
+        (format!("{} {}", package.name, package.version), package.path.as_str(), &package.blob)
+    });
+    let files =
+        lock.urls.iter().map(|file| (file.component.clone(), file.url.as_str(), &file.blob));
+    let missing: Vec<_> = packages.chain(files).filter(|(.., blob)| !store.has(blob)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut message = format!(
+        "the store `{}` lacks {} of {} files that the lock names:",
+        store.root().display(),
+        missing.len(),
+        lock.packages.len() + lock.urls.len()
+    );
+    for (name, place, blob) in &missing {
+        message += &format!("\n  {name} ({place}), sha256 {}", blob.sha256);
+    }
+    Err(Error::new(Id::StoreMissing, message)
+        .hint("`orlop fetch` brings them; `orlop store add FILE` takes what was brought by hand"))
 }
 
 /// Runs a compiler's own fetch, unless this very one was run before and that is good enough.

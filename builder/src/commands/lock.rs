@@ -103,10 +103,13 @@ fn why(path: &Path, package: &str, global: &Global) -> Result<()> {
     let lock = Lock::read(path)?;
     let chains = deb::why::why(&lock.packages, package);
     if chains.is_empty() {
-        return Err(Error::new(
-            Id::NotLocked,
-            format!("`{package}` is not in `{}`", path.display()),
-        ));
+        let error =
+            Error::new(Id::NotLocked, format!("`{package}` is not in `{}`", path.display()));
+        let names = lock.packages.iter().map(|package| package.name.as_str());
+        return Err(match recipe::problem::near(package, names) {
+            Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+            None => error.hint("nothing of the recipe needs it"),
+        });
     }
     if global.json {
         return print_json(&chains);

@@ -97,22 +97,22 @@ impl Rules {
         owners: &BTreeMap<TreePath, String>,
         mut program: impl FnMut(&Blob) -> Result<Program>,
     ) -> Result<()> {
-        let mut wrong = Vec::new();
+        let (mut wrong, mut unanswered) = (Vec::new(), None);
         for (path, node) in tree.iter() {
             let owner = owners.get(path).map_or("nobody", String::as_str);
             let mut complain = |what: String| wrong.push(format!("{path} {what}, from {owner}"));
             if node.mode & 0o6000 != 0 && node.kind != Kind::Directory {
                 complain("is set-user-id or set-group-id".to_owned());
             }
-            if node.kind != Kind::Directory
-                && let Some(what) = never(path.name())
-            {
+            let never = never(path.name()).filter(|_| node.kind != Kind::Directory);
+            if let Some(what) = never {
                 complain(format!("is {what}"));
             }
             let Kind::File(blob) = &node.kind else { continue };
             let executable = node.mode & 0o111 != 0;
-            if executable && !self.allows(path, owner) {
+            if executable && never.is_none() && !self.allows(path, owner) {
                 complain("is an executable that no component of the recipe answers for".to_owned());
+                unanswered.get_or_insert((path, owner));
             }
             if !executable && !path.name().contains(".so") {
                 continue;
@@ -138,10 +138,15 @@ impl Rules {
             return Ok(());
         }
         let message = format!("the root may not hold this:\n  {}", wrong.join("\n  "));
-        Err(Error::new(Id::NotAllowed, message).hint(
-            "add a glob to `[debian] drop`, or, for a part that the node really needs, \
-             a line to `[tree.executables]`",
-        ))
+        let error = Error::new(Id::NotAllowed, message)
+            .hint("leave out what a package brings with a glob in `[debian] drop`");
+        Err(match unanswered {
+            Some((path, owner)) => error.hint(format!(
+                "an executable that the node really needs has a line in `[tree.executables]`, \
+                 here `\"{path}\" = \"{owner}\"`"
+            )),
+            None => error,
+        })
     }
 
     fn allows(&self, path: &TreePath, owner: &str) -> bool {
@@ -157,7 +162,11 @@ impl Rules {
 /// [`Id::BadGlob`].
 pub fn glob(pattern: &str) -> Result<GlobMatcher> {
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-    Ok(glob.or_fail(Id::BadGlob, || format!("`{pattern}` is not a glob"))?.compile_matcher())
+    // The library's whole text would name the glob a second time.
+    let bad = |error: globset::Error| {
+        Error::new(Id::BadGlob, format!("`{pattern}` is not a glob: {}", error.kind()))
+    };
+    Ok(glob.map_err(bad)?.compile_matcher())
 }
 
 /// What the content is.

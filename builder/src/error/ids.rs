@@ -66,8 +66,10 @@ ids! {
     UnknownId = "E0210", Usage;
     /// A package is not in the lock.
     NotLocked = "E0211", Usage;
+    /// A build would replace something that is not a build.
+    OutputInTheWay = "E0212", Usage;
     /// The disk asked for is smaller than the one there is.
-    DiskTooSmall = "E0212", Usage;
+    DiskTooSmall = "E0213", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;

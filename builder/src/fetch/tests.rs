@@ -176,7 +176,10 @@ fn one_that_fails_does_not_keep_the_others_from_coming() {
     let list = [absent("lost"), absent("gone"), present];
     let error = all(&fixture.client, &fixture.store, &list, &progress, 2).unwrap_err();
     assert_eq!(error.id(), Id::NoConnection);
-    assert_eq!(error.hints().iter().filter(|hint| hint.starts_with("also: E0504")).count(), 1);
+    let text = error.to_string();
+    assert!(text.starts_with("cannot fetch 2 of 3 files\n  E0504: "), "{text}");
+    assert_eq!(text.matches("\n  E0504: ").count(), 2, "{text}");
+    assert_eq!(error.hints().len(), 1, "one cure for both");
     assert!(fixture.store.has(&wanted()));
 }
 

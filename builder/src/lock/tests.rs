@@ -180,7 +180,7 @@ fn only_what_the_resolver_is_asked_makes_a_lock_stale() {
     ] {
         let other = recipe(&RECIPE.replace(from, to));
         assert_ne!(other, recipe(RECIPE));
-        fresh.check_fresh(&other).unwrap();
+        fresh.check_fresh(&other, Path::new("orlop.lock")).unwrap();
     }
 }
 
@@ -190,10 +190,10 @@ fn a_stale_lock_names_the_lines_that_changed() {
     let new = RECIPE
         .replace("[\"runc\"]", "[\"crun\", \"ca-certificates\"]")
         .replace("\"trixie\", \"trixie-security\"", "\"trixie-security\", \"trixie\"");
-    let error = old.check_fresh(&recipe(&new)).unwrap_err();
+    let error = old.check_fresh(&recipe(&new), Path::new("orlop.lock")).unwrap_err();
     assert_eq!(error.id(), Id::LockStale);
     expect![[r#"
-        the lock is stale: the recipe has changed since it was made
+        the lock `orlop.lock` is stale: the recipe has changed since
           + package ca-certificates
           + package crun
           - package runc
@@ -299,9 +299,9 @@ proptest! {
         let mut asked = recipe(RECIPE);
         asked.debian.packages = names;
         let lock = Lock { inputs: inputs(&asked), ..lock() };
-        lock.check_fresh(&asked).unwrap();
+        lock.check_fresh(&asked, Path::new("orlop.lock")).unwrap();
         asked.debian.packages.insert("one-more".to_owned());
-        let error = lock.check_fresh(&asked).unwrap_err().to_string();
+        let error = lock.check_fresh(&asked, Path::new("orlop.lock")).unwrap_err().to_string();
         prop_assert_eq!(error.lines().skip(1).collect::<BTreeSet<_>>(), ["  + package one-more"].into());
     }
 }

@@ -27,12 +27,13 @@ impl Image {
     /// Finds out what `path` is. The disk is all that a boot through firmware needs.
     ///
     /// # Errors
-    /// [`Id::Read`] if it is not there, [`Id::NotOurImage`] if it is a directory without a disk.
+    /// [`Id::Read`] if it is not there, [`Id::NotOurImage`] if it is not ours.
     pub fn open(path: &Path) -> Result<Self> {
         let path = path
             .canonicalize()
             .or_fail(Id::Read, || format!("cannot find the image `{}`", path.display()))?;
         if !path.is_dir() {
+            Found::open(&path)?;
             return Ok(Self { disk: path, directory: None });
         }
         let disk = path.join("disk.raw");
@@ -75,7 +76,7 @@ impl Image {
 pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk> {
     if let Some(kept) = options.disk.as_deref().filter(|path| path.exists()) {
         let path = kept.canonicalize().or_fail(Id::Read, || format!("`{}`", kept.display()))?;
-        let found = Found::open(&path, scratch)?;
+        let found = Found::open(&path)?;
         if let Some(size) = found.other_size(options.disk_size)? {
             let resize = Command::new("qemu-img").args(["resize", "-q", "-f", found.format.name()]);
             resize.arg(&path).arg(size.to_string()).run()?;
@@ -83,7 +84,7 @@ pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk>
         let format = found.format;
         return Ok(Disk { path, format, fate: Fate::Kept });
     }
-    let found = Found::open(&image.disk, scratch)?;
+    let found = Found::open(&image.disk)?;
     let size = found.other_size(options.disk_size)?;
     let (path, fate) = match &options.disk {
         Some(path) => (std::path::absolute(path).unwrap_or_else(|_| path.clone()), Fate::Kept),
@@ -108,7 +109,7 @@ struct Found<'a> {
 
 impl<'a> Found<'a> {
     /// Makes sure that a file is a disk of ours, and says how it is stored.
-    fn open(path: &'a Path, scratch: &Path) -> Result<Self> {
+    fn open(path: &'a Path) -> Result<Self> {
         let cannot_read = || format!("cannot read `{}`", path.display());
         // As much as it takes to tell what else it may be.
         let mut start = Vec::new();
@@ -118,26 +119,27 @@ impl<'a> Found<'a> {
         if start.starts_with(b"QFI\xfb") {
             found.format = Format::Qcow2;
             found.size = found.virtual_size()?;
-            start = found.part(0, HEAD_SECTORS, scratch)?;
+            start = found.part(0, HEAD_SECTORS)?;
         } else {
             found.size = file.metadata().or_fail(Id::Read, cannot_read)?.len();
         }
         let table = ours::table(path, &start, found.size);
-        table.or_else(|error| found.backup_table(scratch).ok_or(error))?;
+        table.or_else(|error| found.backup_table().ok_or(error))?;
         Ok(found)
     }
 
     /// The table at the disk's end. A power cut while STATE grew may have torn the one at its
     /// start, which firmware and the node repair.
-    fn backup_table(&self, scratch: &Path) -> Option<Table> {
+    fn backup_table(&self) -> Option<Table> {
         let sectors = self.size / SECTOR;
-        let tail = self.part(sectors.checked_sub(TAIL_SECTORS)?, TAIL_SECTORS, scratch).ok()?;
+        let tail = self.part(sectors.checked_sub(TAIL_SECTORS)?, TAIL_SECTORS).ok()?;
         ours::with_our_partitions(self.path, Table::parse_backup(&tail, sectors).ok()?).ok()
     }
 
     /// So many sectors of the disk.
-    fn part(&self, first: u64, sectors: u64, scratch: &Path) -> Result<Vec<u8>> {
-        let copy = scratch.join("part.raw");
+    fn part(&self, first: u64, sectors: u64) -> Result<Vec<u8>> {
+        let copy = tempfile::Builder::new().prefix("orlop-part-").tempfile();
+        let copy = copy.or_fail(Id::Write, || "cannot make a temporary file")?;
         let (path, offset) = match self.format {
             Format::Raw => (self.path, first * SECTOR),
             Format::Qcow2 => {
@@ -146,9 +148,9 @@ impl<'a> Found<'a> {
                     // It counts what is skipped.
                     .args([format!("skip={first}"), format!("count={}", first + sectors)])
                     .arg(concat("if=", self.path))
-                    .arg(concat("of=", &copy))
+                    .arg(concat("of=", copy.path()))
                     .run()?;
-                (copy.as_path(), 0)
+                (copy.path(), 0)
             }
         };
         let mut bytes = vec![0; usize::try_from(sectors * SECTOR).unwrap_or(0)];

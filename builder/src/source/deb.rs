@@ -117,7 +117,12 @@ impl Reader<'_> {
     fn read_from(&self, suite: &str, base: &str) -> Result<SuiteRead> {
         let directory = format!("{base}/dists/{suite}");
         let url = format!("{directory}/InRelease");
-        let file = (self.get)(&url, release::MAX_SIZE)?;
+        let file = (self.get)(&url, release::MAX_SIZE).map_err(|error| match error.id() {
+            Id::NotFound => error.hint(format!(
+                "is `{suite}` a suite of Debian, and does the mirror's address end before `/dists`?"
+            )),
+            _ => error,
+        })?;
         let believed = release::believe(&file, &url, suite, &self.keys, self.now)?;
         let mut records = Vec::new();
         for component in &self.debian.components {
@@ -420,7 +425,7 @@ mod tests {
                 },
                 Id::ReleaseDate,
                 "the release file `http://mirror.example/debian/dists/trixie/InRelease` is no longer valid: \
-                 it has expired 4 days ago",
+                 it expired 4 days ago, made on Thu, 19 Nov 2026 02:12:54 UTC",
             ),
             (
                 |web| {

@@ -79,8 +79,10 @@ fn the_same_static_program_comes_out_of_any_directory() {
         let place = directory.path().to_str().unwrap().as_bytes();
         assert!(!bytes.windows(place.len()).any(|window| window == place));
         let path = directory.path().join("program");
-        fs::write(&path, &bytes).unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        // Not written by this process: a child of another test, forked meanwhile, would hold the
+        // file open for writing, and the kernel runs no such file.
+        let install = Command::new("install").args(["-m", "755"]);
+        install.arg(store.blob_path(&blob.sha256)).arg(&path).run().unwrap();
         let output = Command::new(&path).run().unwrap();
         assert_eq!(output, b"program/src/main.rs library/src/lib.rs\n");
         // A static program has no interpreter: no PT_INTERP among its program headers.

@@ -110,6 +110,12 @@ impl IndexFile {
     /// it is, and cannot be understood.
     pub fn read(&self, content: &[u8], url: &str, suite: &str) -> Result<Vec<Record>> {
         let found = Blob { sha256: Sha256::of(content), size: content.len() as u64 };
+        if found != self.blob && content.trim_ascii_start().first() == Some(&b'<') {
+            let message =
+                format!("`{url}` is a web page, not the index that the release file lists");
+            return Err(Error::new(Id::WrongIndex, message)
+                .hint("a network with a login page answers like this"));
+        }
         if found != self.blob {
             let message = format!(
                 "`{url}` has {} bytes and sha256 `{}`, the release file says {} and `{}`",

@@ -47,9 +47,13 @@ pub fn believe(file: &[u8], url: &str, suite: &str, keys: &Keys, now: u64) -> Re
     }
     if let Some(until) = release.valid_until.filter(|until| *until < now) {
         let days = (now - until) / (24 * 60 * 60);
-        let message = format!("{what} is no longer valid: it has expired {days} days ago");
-        return Err(Error::new(Id::ReleaseDate, message)
-            .hint("use a mirror that is up to date: `--mirror URL`"));
+        let message = format!(
+            "{what} is no longer valid: it expired {days} days ago, made on {}",
+            release.date
+        );
+        return Err(Error::new(Id::ReleaseDate, message).hint(
+            "use a mirror that is up to date (`--mirror URL`), and check the clock of this host",
+        ));
     }
     Ok(Believed { release, signed_by: signed.signed_by })
 }

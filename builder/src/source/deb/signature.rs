@@ -68,8 +68,12 @@ impl Keys {
         } else {
             format!("none of the pinned keys is in {searched}: {}", keys.missing.join(", "))
         };
-        Err(Error::new(Id::MissingKey, message)
-            .hint("install the host's current package `debian-archive-keyring`, or name a file in `keyring`"))
+        Err(Error::new(Id::MissingKey, message).hint(match keyring {
+            Some(file) => format!("`gpg --show-keys {}` lists what is in it", file.display()),
+            None => "install the host's current package `debian-archive-keyring`, or name a file \
+                     in `[debian] keyring`"
+                .to_owned(),
+        }))
     }
 
     /// Looks for keys in keyrings, binary or armored. What cannot be read in them is passed over.
@@ -101,8 +105,7 @@ impl Keys {
 pub fn verify(file: &[u8], what: &str, keys: &Keys, now: u64) -> Result<Signed> {
     let unsigned = || Error::new(Id::ReleaseUnsigned, format!("{what} has no signature"));
     let text = std::str::from_utf8(file).map_err(|_| unsigned())?;
-    let (message, _) =
-        CleartextSignedMessage::from_string(text).map_err(|error| unsigned().caused_by(error))?;
+    let (message, _) = CleartextSignedMessage::from_string(text).map_err(|_| unsigned())?;
     if message.signatures().is_empty() {
         return Err(unsigned());
     }
@@ -120,7 +123,9 @@ pub fn verify(file: &[u8], what: &str, keys: &Keys, now: u64) -> Result<Signed> 
     }
     Err(match worst {
         Verdict::Bad(reason) => {
-            Error::new(Id::BadSignature, format!("the signature of {what} is bad: {reason}"))
+            Error::new(Id::BadSignature, format!("the signature of {what} is bad: {reason}")).hint(
+                "the mirror, or somebody between, has changed it: use another, `--mirror URL`",
+            )
         }
         Verdict::Expired(reason) => {
             Error::new(Id::ExpiredKey, format!("cannot believe the signature of {what}: {reason}"))

@@ -1,0 +1,199 @@
+//! Builds that succeed, and what they say.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
+
+use crate::project::{Project, start};
+
+/// What a build leaves in its directory.
+const FILES: [&str; 8] = [
+    "build.json",
+    "cmdline",
+    "disk.raw",
+    "initrd",
+    "manifest.txt",
+    "root.img",
+    "uki.efi",
+    "vmlinuz",
+];
+
+fn listing(project: &Project, directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(project.path(directory)).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn from_a_recipe_to_images_and_nothing_is_done_twice() {
+    let project = Project::new();
+    assert_eq!(project.good(&["lock"]).stdout, "orlop.lock\n");
+    assert_eq!(project.good(&["check"]).stdout, "`tiny` is in order (recipe.toml)\n");
+    assert_eq!(project.good(&["fetch"]).stdout, "");
+    assert_eq!(project.server.take_requests().len(), 2 + 5, "two lists and five packages");
+
+    let built = project.good(&["build", "--explain", "--offline"]);
+    assert_eq!(built.stdout.lines().last(), Some("orlop-out/tiny"));
+    assert!(built.stdout.contains("unpack runc              done, for the first time\n"));
+    assert_eq!(listing(&project, "orlop-out/tiny"), FILES);
+    assert_eq!(listing(&project, "orlop-out"), ["tiny"]);
+    let disk = project.read("orlop-out/tiny/disk.raw");
+
+    let again = project.good(&["build", "--explain"]);
+    for line in again.stdout.lines().filter(|line| *line != "orlop-out/tiny") {
+        assert!(line.ends_with(" remembered"), "{line}");
+    }
+    assert_eq!(again.stdout.lines().count(), 8);
+    assert_eq!(again.stderr, "");
+    assert!(project.read("orlop-out/tiny/disk.raw") == disk);
+    assert_eq!(project.server.take_requests(), [""; 0], "a build with a full store is silent");
+}
+
+#[test]
+fn an_overlay_file_that_changed_is_the_only_reason_for_work() {
+    let project = Project::new();
+    project.good(&["build"]);
+    project.write("overlay/etc/motd", "goodbye\n");
+    let built = project.good(&["build", "--explain"]);
+    let done: Vec<_> = built.stdout.lines().filter(|line| line.contains(" done")).collect();
+    assert_eq!(
+        done,
+        [
+            "allow                    done, because this changed:",
+            "image                    done, because this changed:"
+        ]
+    );
+    assert!(built.stdout.contains("    - tree SHA256\n    + tree SHA256\n"), "{}", built.stdout);
+    let manifest = String::from_utf8(project.read("orlop-out/tiny/manifest.txt")).unwrap();
+    assert!(manifest.contains("/etc/motd "), "{manifest}");
+}
+
+#[test]
+fn a_build_makes_its_lock_and_fetches_on_its_own() {
+    let project = Project::new();
+    let built = project.good(&["build", "-o", "images/one", "--jobs", "1"]);
+    assert_eq!(built.stdout, "images/one\n");
+    assert!(built.stderr.contains("\nrunc 1.1-1 "), "{}", built.stderr);
+    assert!(project.path("orlop.lock").is_file());
+}
+
+#[test]
+fn results_are_json_on_request() {
+    let project = Project::locked();
+    let json = |words: &[&str]| -> serde_json::Value {
+        let ended = project.good(&[words, &["--json"]].concat());
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    assert_eq!(json(&["check"])["locked"], true);
+    let built = json(&["build"]);
+    assert_eq!(built["output"], "orlop-out/tiny");
+    assert_eq!(built["report"]["kernel"], "6.0");
+    assert_eq!(built["steps"][0]["outcome"], "first");
+    assert_eq!(json(&["inspect", "orlop-out/tiny"])["kind"], "disk");
+    assert_eq!(
+        json(&["lock", "--why", "libtiny"]),
+        serde_json::json!([["recipe", "runc", "libtiny"]])
+    );
+    let lines = project.good(&["build", "-o", "other", "--progress", "json"]).stderr;
+    let events: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.last().unwrap()["event"], "done");
+}
+
+#[test]
+fn an_image_and_its_kernel_are_told_by_inspect() {
+    let project = Project::locked();
+    project.good(&["build"]);
+    let disk = project.good(&["inspect", "orlop-out/tiny"]).stdout;
+    for word in ["ROOT-A", "STATE", "EFI/Linux/2a.efi", "orlop.slot=a"] {
+        assert!(disk.contains(word), "{word} is not in\n{disk}");
+    }
+    assert_eq!(project.good(&["inspect", "orlop-out/tiny/disk.raw"]).stdout, disk);
+    let uki = project.good(&["inspect", "orlop-out/tiny/uki.efi"]).stdout;
+    assert!(uki.contains("console=ttyS0"), "{uki}");
+}
+
+#[test]
+fn a_profile_shapes_the_image_and_shares_the_lock_if_it_can() {
+    let project = Project::locked();
+    project.good(&["build", "-p", "debug", "--locked"]);
+    let line = String::from_utf8(project.read("orlop-out/tiny/cmdline")).unwrap();
+    assert!(line.ends_with(" console=ttyS0 orlop.debug"), "{line}");
+    let shown = project.good(&["recipe", "show", "-p", "debug"]).stdout;
+    assert!(shown.contains("orlop.debug"), "{shown}");
+}
+
+#[test]
+fn a_glob_that_matches_nothing_is_a_warning() {
+    let project = Project::new();
+    project.change("drop = [", "drop = [\"/usr/share/man/**\", ");
+    let built = project.good(&["build"]);
+    assert!(
+        built
+            .stderr
+            .contains("warning: `[debian] drop` has `/usr/share/man/**`: it matches nothing"),
+        "{}",
+        built.stderr
+    );
+}
+
+#[test]
+fn two_builds_at_once_in_one_store_give_the_same_bytes() {
+    let project = Project::locked();
+    let children = ["one", "two"].map(|output| start(project.command(&["build", "-o", output])));
+    for child in children {
+        let ended = project.end(child);
+        assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    }
+    for name in FILES {
+        let [one, two] = ["one", "two"].map(|output| project.read(&format!("{output}/{name}")));
+        assert!(one == two, "{name} differs");
+    }
+}
+
+#[test]
+fn two_builds_at_once_into_one_directory_leave_a_whole_one() {
+    let project = Project::locked();
+    project.good(&["fetch"]);
+    let children = [(), ()].map(|()| start(project.command(&["build"])));
+    for child in children {
+        let ended = project.end(child);
+        assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    }
+    assert_eq!(listing(&project, "orlop-out/tiny"), FILES);
+    assert_eq!(listing(&project, "orlop-out"), ["tiny"]);
+}
+
+#[test]
+fn an_interrupted_fetch_is_resumed_by_the_next_one() {
+    use crate::server::Answer;
+    let project = Project::locked();
+    let runc = project.archive.package("runc");
+    let (deb, path) = (runc.deb(), runc.path());
+    let half = deb.len() / 2;
+    let (release, end) = std::sync::mpsc::channel();
+    project.server.answer(&path, Answer::StallOnce(deb.clone(), half, end));
+    let mut child = start(project.command(&["fetch"]));
+    let partial =
+        project.store().join("partial").join(formats::digest::Sha256::of(&deb).to_string());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while fs::metadata(&partial).map_or(0, |meta| meta.len()) < half as u64 {
+        assert!(Instant::now() < deadline, "the download did not begin");
+        assert!(child.try_wait().unwrap().is_none(), "fetch ended although the server stalls");
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = child.wait().unwrap();
+    drop(release);
+    assert_eq!(ended.signal(), Some(rustix::process::Signal::INT.as_raw()));
+    assert!(project.server.take_requests().contains(&path));
+
+    project.good(&["fetch"]);
+    assert!(project.server.take_requests().contains(&format!("{path} from {half}")));
+    assert!(!partial.exists());
+    project.good(&["build", "--offline"]);
+    project.good(&["store", "verify"]);
+}

@@ -1,0 +1,16 @@
+//! The `orlop` command as a user meets it: a tiny project, a mirror on loopback, the real binary.
+//! What is checked is what can be seen from outside: exit status, stdout, stderr, files.
+
+mod archive;
+mod builds;
+mod fetching;
+mod ids;
+mod locking;
+mod others;
+mod project;
+mod recipes;
+mod roots;
+mod server;
+#[path = "../../src/source/deb/testing.rs"]
+#[expect(dead_code, reason = "the unit tests of signatures need more of it")]
+mod signers;
