@@ -16,7 +16,7 @@ use crate::settings::Settings;
 ///
 /// Results go to stdout, everything else to stderr. The exit status is 0 when all is well, 1 when
 /// a check of an image failed, 2 for a wrong command line, 3 recipe, 4 lock, 5 fetch,
-/// 6 settings, 7 input and output, 8 verification, 70 a mistake of orlop's own.
+/// 6 environment, 7 input and output, 8 verification, 70 a mistake of orlop's own.
 #[derive(Debug, Parser)]
 #[command(name = "orlop", version, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {

@@ -12,7 +12,9 @@ use crate::recipe::model::Mib;
 /// Arguments of `orlop run`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// What to boot: a directory made by `orlop build`, or a disk image (raw or qcow2)
+    /// What to boot: a directory made by `orlop build`, a disk image (raw or qcow2), or a recipe,
+    /// which is built first
+    #[arg(default_value = "recipe.toml")]
     pub image: PathBuf,
     /// Give kernel, initrd and command line to QEMU instead of booting through firmware and loader
     #[arg(long)]
