@@ -101,7 +101,7 @@ fn a_release_file_that_was_altered_is_not_believed() {
         alter,
         expect![[r#"
             exit 8
-            error[E0823]: the signature of the release file `MIRROR/debian/dists/trixie/InRelease` is bad: it does not fit the text
+            error[E0823]: the signature of the release file `MIRROR/debian/dists/trixie/InRelease` is bad: it does not fit the text, which was changed on its way or at the mirror
               hint: the mirror, or somebody between, has changed it: use another, `--mirror URL`
         "#]],
     );

@@ -68,12 +68,11 @@ impl Keys {
         } else {
             format!("none of the pinned keys is in {searched}: {}", keys.missing.join(", "))
         };
-        Err(Error::new(Id::MissingKey, message).hint(match keyring {
+        let hint = match keyring {
             Some(file) => format!("`gpg --show-keys {}` lists what is in it", file.display()),
-            None => "install the host's current package `debian-archive-keyring`, or name a file \
-                     in `[debian] keyring`"
-                .to_owned(),
-        }))
+            None => "install `debian-archive-keyring`, or name a file in `debian.keyring`".into(),
+        };
+        Err(Error::new(Id::MissingKey, message).hint(hint))
     }
 
     /// Looks for keys in keyrings, binary or armored. What cannot be read in them is passed over.
@@ -154,7 +153,7 @@ fn wrong_key(what: &str, signatures: &[Signature], keys: &Keys) -> Error {
 }
 
 /// The crate's own words are about its code.
-const ALTERED: &str = "it does not fit the text";
+const ALTERED: &str = "it does not fit the text, which was changed on its way or at the mirror";
 
 /// What became of one signature and one certificate.
 #[derive(Debug)]
