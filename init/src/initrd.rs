@@ -10,21 +10,17 @@ mod verity;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustix::event::poll;
 use rustix::mount::{MountFlags, mount};
-use rustix::system::{RebootCommand, reboot};
 
 use crate::command_line::{CommandLine, CommandLineError, Slot};
 use crate::marks::mark;
 use crate::modules;
 use crate::mounts::{self, EARLY};
-use crate::sys::{Doing as _, Failure, dm, timespec};
+use crate::sys::{Doing as _, Failure, dm};
 use verity::{Image, VerityError};
 
 /// The modules of the initrd in the order in which they are loaded: one path on each line.
@@ -35,9 +31,6 @@ pub const INIT_IN_ROOT: &str = "/usr/lib/orlop/init";
 
 /// Where the root is mounted before it becomes `/`.
 const NEW_ROOT: &str = "/root";
-
-/// How long the reason of a failure stands on the screen.
-const READING_TIME: Duration = Duration::from_secs(5);
 
 /// Why the root could not be started.
 #[derive(Debug)]
@@ -60,14 +53,6 @@ pub enum InitrdError {
         /// What is wrong with it.
         reason: String,
     },
-}
-
-/// Runs the first stage; if it fails, tells why, waits a moment and resets the machine.
-pub fn main() -> ! {
-    match run() {
-        Ok(never) => match never {},
-        Err(error) => give_up(&error),
-    }
 }
 
 /// Runs the first stage. On success this process has become the init of the root.
@@ -131,22 +116,6 @@ fn checked(device: &File, command_line: &CommandLine) -> Result<Image, VerityErr
     let image = Image::parse(&first)?;
     image.check(command_line.root_hash, read)?;
     Ok(image)
-}
-
-/// The console shows the reason even with `quiet`. The kernel's log has it too, for a pstore, but
-/// at a level which `quiet` keeps from the console: there it would stand twice.
-fn give_up(error: &InitrdError) -> ! {
-    let text = error.to_string();
-    crate::log::warn(&text);
-    if let Ok(mut console) = OpenOptions::new().write(true).open("/dev/console") {
-        let seconds = READING_TIME.as_secs();
-        let _ = write!(console, "\norlop: {text}\norlop: this machine restarts in {seconds} s\n");
-    }
-    let _ = poll(&mut [], Some(&timespec(READING_TIME)));
-    // Returns only with an error. PID 1 must not end, but if even this fails there is nothing
-    // left: the panic of the kernel which follows resets the machine too (`panic=5`).
-    let _ = reboot(RebootCommand::Restart);
-    std::process::abort()
 }
 
 impl From<Failure> for InitrdError {

@@ -30,6 +30,7 @@ enum Target {
 }
 
 struct Output {
+    target: Target,
     to: Box<dyn Write + Send>,
     /// The beginning of a line.
     held: Vec<u8>,
@@ -60,7 +61,8 @@ impl Console {
     }
 
     fn new(target: Target, to: Box<dyn Write + Send>) -> Self {
-        Self { target, output: Mutex::new(Output { to, held: Vec::new(), inside_line: false }) }
+        let output = Output { target, to, held: Vec::new(), inside_line: false };
+        Self { target, output: Mutex::new(output) }
     }
 
     /// Writes the lines that end in `bytes`; the rest is held back.
@@ -119,9 +121,28 @@ impl Output {
         }
         let bytes: Vec<u8> = self.held.drain(..length).collect();
         self.inside_line = bytes.last() != Some(&b'\n');
+        let bytes = if self.target == Target::Terminal { calm(&bytes) } else { bytes };
         self.to.write_all(&bytes)?;
         self.to.flush()
     }
+}
+
+/// Without what clears the screen, moves the cursor or sets a mode (ECMA-48 `ED`, `CUP`, `SM`):
+/// firmware does all that, and would wipe away what the user's terminal shows.
+fn calm(bytes: &[u8]) -> Vec<u8> {
+    let mut calm = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&first, after)) = rest.split_first() {
+        let sequence = rest.strip_prefix(b"\x1b[").and_then(|parameters| {
+            let end = parameters.iter().position(|byte| (0x40..=0x7e).contains(byte))?;
+            matches!(parameters[end], b'J' | b'H' | b'h').then(|| &parameters[end + 1..])
+        });
+        rest = sequence.unwrap_or_else(|| {
+            calm.push(first);
+            after
+        });
+    }
+    calm
 }
 
 #[cfg(test)]
@@ -152,6 +173,21 @@ mod tests {
 
         fn note(&self, text: &str) {
             writeln!(self.clone(), "{text}").unwrap();
+        }
+    }
+
+    #[test]
+    fn firmware_does_not_wipe_the_terminal() {
+        for (bytes, want) in [
+            ("\x1b[2J\x1b[01;01H\x1b[=3hBdsDxe: loading\r\n", "BdsDxe: loading\r\n"),
+            ("\x1b[32mready\x1b[0m\n", "\x1b[32mready\x1b[0m\n"),
+            ("cut \x1b[2", "cut \x1b[2"),
+        ] {
+            assert_eq!(String::from_utf8(calm(bytes.as_bytes())).unwrap(), want);
+            let (console, shown) = console(Target::Stream);
+            console.push(bytes.as_bytes()).unwrap();
+            console.pause().unwrap();
+            assert_eq!(shown.text(), bytes);
         }
     }
 
