@@ -235,7 +235,6 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for line in [
-            "run",
             "run node --memory 2",
             "run node --memory 0_GiB",
             "run node --cpus 0",
