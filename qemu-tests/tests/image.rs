@@ -29,6 +29,7 @@ const TESTS: &[(&str, Test)] = &[
     ("e2fsck_agrees_with_state", e2fsck),
     ("gpgv_agrees_with_the_signatures_that_the_lock_believed", gpgv),
     ("both_slots_hold_the_root_image", slots),
+    ("the_image_is_as_small_as_we_promise", small),
     ("nothing_changed_means_nothing_written", nothing_changed),
     ("the_number_of_jobs_does_not_shape_a_byte", jobs),
     ("another_place_user_time_and_no_network_give_the_same_bytes", elsewhere),
@@ -146,6 +147,25 @@ fn slots(orlop: &Orlop) -> Result<()> {
         let mut held = vec![0; root.len()];
         disk.read_exact(&mut held)?;
         ensure!(held == root, "{slot} does not hold the root image");
+    }
+    Ok(())
+}
+
+/// Bytes are steady, so they may be asserted.
+fn small(orlop: &Orlop) -> Result<()> {
+    let manifest = fs::read_to_string(orlop.image("manifest.txt"))?;
+    let init = manifest.lines().find(|line| line.contains(" /usr/lib/orlop/init "));
+    let init = init.and_then(|line| line.rsplit(' ').next()).context("PID 1 in the manifest")?;
+    let size = |name: &str| Ok::<_, anyhow::Error>(fs::metadata(orlop.image(name))?.len());
+    let around_the_kernel = size("uki.efi")?.saturating_sub(size("vmlinuz")?);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(orlop.image("build.json"))?)?;
+    let packages = report["packages"].as_object().context("packages in build.json")?.len();
+    for (what, is, most) in [
+        ("bytes of PID 1", init.parse()?, 2_000_000),
+        ("bytes of the UKI beside the kernel", around_the_kernel, 2_500_000),
+        ("Debian packages in the root", packages as u64, 12),
+    ] {
+        ensure!(is > 0 && is <= most, "{is} {what}, at most {most} are promised");
     }
     Ok(())
 }
