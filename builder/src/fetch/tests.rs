@@ -1,3 +1,5 @@
+//! Fetching: from one mirror or the next, resumed, once for all who want it.
+
 use super::*;
 use crate::http::Proxies;
 use crate::http::loopback::{Answer, Server, nobody};

@@ -1,3 +1,5 @@
+//! Downloads from a server on the loopback: redirects, ranges, failures, proxies.
+
 use std::sync::Mutex;
 
 use super::loopback::{Answer, Server, nobody};

@@ -1,3 +1,5 @@
+//! Locks as text: what is written, read and refused.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -252,7 +254,7 @@ fn what_is_not_a_lock_is_shown_at_its_line() {
               | ^^^^^^^^^^^
         `orlop.lock` is not a lock: missing field `schema`
           orlop.lock:1:1
-           1 | 
+           1 |
              | ^
     "#]].assert_eq(&shown);
 }

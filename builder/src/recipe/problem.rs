@@ -176,7 +176,9 @@ pub(crate) fn excerpt(path: &Path, text: &str, span: Range<usize>) -> String {
     let indent = " ".repeat(column - 1);
     let marks = "^".repeat(carets);
     let path = path.display();
-    format!("  {path}:{line}:{column}\n   {number} | {source}\n   {gutter} | {indent}{marks}")
+    let quoted = format!("   {number} | {source}");
+    let quoted = quoted.trim_end();
+    format!("  {path}:{line}:{column}\n{quoted}\n   {gutter} | {indent}{marks}")
 }
 
 #[cfg(test)]

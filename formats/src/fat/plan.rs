@@ -1,18 +1,21 @@
 //! The writer: everything is placed before the first byte is written.
 
+mod geometry;
+mod names;
+mod segments;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::directory::{encode_root, is_short_character};
+use super::directory::encode_root;
 use super::{Alias, Attributes, Extent, Record, SECTOR, Timestamp, encode};
-use crate::le::put;
+use geometry::Geometry;
+use names::{check_name, label, numbered};
+use segments::Segments;
 
-const SECTOR_BYTES: usize = 512;
+pub use segments::{Piece, Segment};
+
 /// The first cluster of the data area has this number.
 const FIRST_CLUSTER: u64 = 2;
-/// The root directory stands first.
-const ROOT_CLUSTER: u32 = 2;
-/// Sectors in front of the allocation tables; more if that aligns the data area.
-const RESERVED: u64 = 32;
 const FATS: u64 = 2;
 /// Files of a page or more begin on a multiple of this many clusters (4 KiB), as does the data
 /// area: whoever overwrites them need not read what stands around them.
@@ -22,7 +25,6 @@ const END_OF_CHAIN: u32 = 0x0FFF_FFFF;
 const LEAST_SIZE: u64 = 34_089_472;
 /// Cluster numbers have 28 bits; 2^28 sectors stay below that.
 const MOST_SIZE: u64 = 1 << 37;
-const BACKUP_BOOT_SECTOR: u8 = 6;
 
 /// The volume as a whole.
 #[derive(Debug, Clone)]
@@ -123,35 +125,6 @@ pub struct Plan {
     used_clusters: u64,
 }
 
-/// A run of bytes to write; runs come in ascending order and cover the volume once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
-    /// Where it goes, from the volume's start, in bytes.
-    pub offset: u64,
-    /// How long it is, in bytes.
-    pub length: u64,
-    /// What it is.
-    pub piece: Piece,
-}
-
-/// The content of a segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// Zeros: may stay a hole of a sparse file.
-    Zeros,
-    /// The whole of the file that the caller named so.
-    External(usize),
-}
-
-#[derive(Debug, Clone)]
-struct Geometry {
-    reserved: u64,
-    fat_sectors: u64,
-    clusters: u64,
-}
-
 #[derive(Debug, Clone)]
 struct Directory {
     parent: usize,
@@ -228,7 +201,8 @@ impl Plan {
     /// The whole volume, in ascending order.
     pub fn segments(&self) -> Vec<Segment> {
         let mut segments = Segments::default();
-        segments.bytes(0, self.boot_sectors());
+        let Self { geometry, options, label, .. } = self;
+        segments.bytes(0, geometry.boot_sectors(options, *label, self.used_clusters));
         let table = self.table();
         for copy in 0..FATS {
             let sector = self.geometry.reserved + copy * self.geometry.fat_sectors;
@@ -375,75 +349,6 @@ impl Plan {
         }
         table.into_iter().flat_map(u32::to_le_bytes).collect()
     }
-
-    /// The boot sector and the free-space sector, and their copies.
-    fn boot_sectors(&self) -> Vec<u8> {
-        let mut boot = [0; SECTOR_BYTES];
-        put(&mut boot, 0, [0xEB, 0x58, 0x90]);
-        put(&mut boot, 3, *b"MSWIN4.1");
-        put(&mut boot, 11, 512_u16.to_le_bytes());
-        boot[13] = 1;
-        put(&mut boot, 14, [self.geometry.reserved.to_le_bytes()[0], 0]);
-        boot[16] = 2;
-        boot[21] = 0xF8;
-        put(&mut boot, 24, 63_u16.to_le_bytes());
-        put(&mut boot, 26, 255_u16.to_le_bytes());
-        put(&mut boot, 28, self.options.first_lba.to_le_bytes());
-        put(&mut boot, 32, low_u32(self.options.size / SECTOR));
-        put(&mut boot, 36, low_u32(self.geometry.fat_sectors));
-        put(&mut boot, 44, ROOT_CLUSTER.to_le_bytes());
-        put(&mut boot, 48, 1_u16.to_le_bytes());
-        boot[50] = BACKUP_BOOT_SECTOR;
-        boot[64] = 0x80;
-        boot[66] = 0x29;
-        put(&mut boot, 67, self.options.volume_id.to_le_bytes());
-        put(&mut boot, 71, self.label);
-        put(&mut boot, 82, *b"FAT32   ");
-        // `hlt` for ever: who boots this by BIOS sees nothing instead of a crash.
-        put(&mut boot, 90, [0xF4, 0xEB, 0xFD]);
-        put(&mut boot, 510, 0xAA55_u16.to_le_bytes());
-
-        let mut info = [0; SECTOR_BYTES];
-        put(&mut info, 0, *b"RRaA");
-        put(&mut info, 484, *b"rrAa");
-        put(&mut info, 488, low_u32(self.geometry.clusters - self.used_clusters));
-        put(&mut info, 492, ROOT_CLUSTER.to_le_bytes());
-        put(&mut info, 508, 0xAA55_0000_u32.to_le_bytes());
-
-        let backup = usize::from(BACKUP_BOOT_SECTOR) * SECTOR_BYTES;
-        let mut sectors = vec![0; backup + 2 * SECTOR_BYTES];
-        for at in [0, backup] {
-            put(&mut sectors, at, boot);
-            put(&mut sectors, at + SECTOR_BYTES, info);
-        }
-        sectors
-    }
-}
-
-/// For values that [`Geometry::new`] has bounded.
-fn low_u32(value: u64) -> [u8; 4] {
-    let [a, b, c, d, ..] = value.to_le_bytes();
-    [a, b, c, d]
-}
-
-impl Geometry {
-    fn new(size: u64) -> Result<Self, FatError> {
-        let sectors = size / SECTOR;
-        if !size.is_multiple_of(SECTOR) || !(LEAST_SIZE..=MOST_SIZE).contains(&size) {
-            return Err(FatError::Size(size));
-        }
-        // 128 entries a sector; two entries belong to no cluster.
-        let fat_sectors = (sectors - RESERVED + FIRST_CLUSTER).div_ceil(128 + FATS);
-        let reserved =
-            (RESERVED + FATS * fat_sectors).next_multiple_of(FILE_ALIGNMENT) - FATS * fat_sectors;
-        let clusters = sectors - reserved - FATS * fat_sectors;
-        Ok(Self { reserved, fat_sectors, clusters })
-    }
-
-    fn offset(&self, cluster: u32) -> u64 {
-        let sector = self.reserved + FATS * self.fat_sectors + u64::from(cluster) - FIRST_CLUSTER;
-        sector * SECTOR
-    }
 }
 
 impl Directory {
@@ -474,194 +379,5 @@ impl Directory {
     }
 }
 
-/// `LOADER~1.CON` for `LOADER.CONF` and 1.
-fn numbered(upper: &str, number: u32) -> Option<Alias> {
-    let short = |text: &str, most: usize| -> String {
-        let characters = text.chars().filter(|character| !matches!(character, ' ' | '.'));
-        let known = |character: char| {
-            u8::try_from(character).ok().filter(|byte| is_short_character(*byte)).map(char::from)
-        };
-        characters.map(|character| known(character).unwrap_or('_')).take(most).collect()
-    };
-    let tail = format!("~{number}");
-    let upper = upper.trim_start_matches('.');
-    let (base, extension) = upper.rsplit_once('.').unwrap_or((upper, ""));
-    let (base, extension) = (short(base, 8 - tail.len()), short(extension, 3));
-    let dot = if extension.is_empty() { "" } else { "." };
-    Alias::new(&format!("{base}{tail}{dot}{extension}")).ok()
-}
-
-fn label(text: &str) -> Result<[u8; 11], FatError> {
-    let good = (1..=11).contains(&text.len())
-        && text.bytes().all(|byte| is_short_character(byte) && byte != b'~');
-    if !good {
-        return Err(FatError::Label(text.to_owned()));
-    }
-    let mut label = [b' '; 11];
-    label[..text.len()].copy_from_slice(text.as_bytes());
-    Ok(label)
-}
-
-fn check_name(name: &str, path: &str) -> Result<(), FatError> {
-    let bad = |character: char| character < ' ' || r#""*/:<>?\|"#.contains(character);
-    let trimmed = name.trim_end_matches(['.', ' ']).trim_start_matches(' ');
-    if name.is_empty()
-        || trimmed.len() != name.len()
-        || name.encode_utf16().count() > 255
-        || name.contains(bad)
-        || name.contains('\u{7f}')
-    {
-        return Err(FatError::Path(path.to_owned()));
-    }
-    Ok(())
-}
-
-/// Collects segments in ascending order and fills what lies between.
-#[derive(Default)]
-struct Segments {
-    segments: Vec<Segment>,
-    end: u64,
-}
-
-impl Segments {
-    fn bytes(&mut self, offset: u64, bytes: Vec<u8>) {
-        self.push(offset, bytes.len() as u64, Piece::Bytes(bytes));
-    }
-
-    fn push(&mut self, offset: u64, length: u64, piece: Piece) {
-        if offset > self.end {
-            let zeros =
-                Segment { offset: self.end, length: offset - self.end, piece: Piece::Zeros };
-            self.segments.push(zeros);
-        }
-        self.segments.push(Segment { offset, length, piece });
-        self.end = offset + length;
-    }
-
-    fn finish(mut self, size: u64) -> Vec<Segment> {
-        if size > self.end {
-            let zeros = Segment { offset: self.end, length: size - self.end, piece: Piece::Zeros };
-            self.segments.push(zeros);
-        }
-        self.segments
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::LEAST_CLUSTERS;
-    use super::*;
-
-    const MIB: u64 = 1 << 20;
-
-    fn options(size: u64) -> Options {
-        Options { size, first_lba: 2048, volume_id: 1, label: "ESP".to_owned(), epoch: 0 }
-    }
-
-    fn file(path: &str, size: u64) -> File {
-        File { path: path.to_owned(), alias: None, content: Content::External { id: 0, size } }
-    }
-
-    fn refused(files: Vec<File>) -> FatError {
-        Plan::new(&options(64 * MIB), files).unwrap_err()
-    }
-
-    #[test]
-    fn an_esp_of_128_mib_is_fat32_and_its_data_area_begins_on_a_page() {
-        let geometry = Geometry::new(128 * MIB).unwrap();
-        assert!(geometry.clusters >= LEAST_CLUSTERS, "{geometry:?}");
-        assert!(geometry.fat_sectors * 128 >= geometry.clusters + 2, "{geometry:?}");
-        assert_eq!(geometry.offset(2) % 4096, 0);
-    }
-
-    #[test]
-    fn the_least_size_is_just_enough_to_be_fat32() {
-        assert_eq!(Geometry::new(LEAST_SIZE).unwrap().clusters, LEAST_CLUSTERS);
-        assert_eq!(
-            Geometry::new(LEAST_SIZE - SECTOR).unwrap_err(),
-            FatError::Size(LEAST_SIZE - SECTOR)
-        );
-        assert!(Geometry::new(LEAST_SIZE + 1).is_err());
-        let most = Geometry::new(MOST_SIZE).unwrap();
-        assert!(most.clusters < 0x0FFF_FFF5 && most.fat_sectors * 128 >= most.clusters + 2);
-    }
-
-    #[test]
-    fn files_are_contiguous_and_large_ones_begin_on_a_page() {
-        let files = vec![file("a", 100), file("EFI/Linux/2a.efi", 5 * MIB), file("b", 0)];
-        let plan = Plan::new(&options(64 * MIB), files).unwrap();
-        let extent = plan.file_extent("efi/linux/2A.EFI").unwrap();
-        assert_eq!((extent.offset % 4096, extent.length), (0, 5 * MIB));
-        assert_eq!(plan.file_extent("b"), Some(Extent { offset: 0, length: 0 }));
-        assert_eq!(plan.file_extent("EFI/Linux"), None);
-        assert_eq!(plan.directory_sector("a"), None);
-        let sector = plan.directory_sector("EFI/Linux").unwrap();
-        assert_eq!(sector % SECTOR, 0);
-        let segments = plan.segments();
-        let at = |offset| segments.iter().find(|segment| segment.offset == offset).unwrap();
-        assert_eq!(at(extent.offset).piece, Piece::External(0));
-        assert_eq!(at(sector).length, 4 * 32);
-    }
-
-    #[test]
-    fn segments_cover_the_volume_once() {
-        let files = vec![file("a", 1), file("d/b", 4096), file("d/c", 513), file("empty", 0)];
-        let plan = Plan::new(&options(64 * MIB), files).unwrap();
-        let mut end = 0;
-        for segment in plan.segments() {
-            assert_eq!(segment.offset, end);
-            assert!(segment.length > 0);
-            end += segment.length;
-        }
-        assert_eq!(end, 64 * MIB);
-    }
-
-    #[test]
-    fn a_directory_beyond_a_sector_has_no_single_sector() {
-        let files = (0..6).map(|at| file(&format!("d/a name of two pieces {at}"), 0)).collect();
-        let plan = Plan::new(&options(64 * MIB), files).unwrap();
-        assert_eq!(plan.directory_sector("d"), None);
-    }
-
-    #[test]
-    fn what_fat_cannot_hold_is_refused() {
-        let path = |text: &str| FatError::Path(text.to_owned());
-        for text in ["", "a//b", "/a", "a/", ".", "a/..", "a.", "a ", " a", "a:b", "a\u{7}"] {
-            assert_eq!(refused(vec![file(text, 1)]), path(text), "{text:?}");
-        }
-        assert_eq!(refused(vec![file(&"n".repeat(256), 1)]), path(&"n".repeat(256)));
-        let exists = |text: &str| FatError::Exists(text.to_owned());
-        assert_eq!(refused(vec![file("a", 1), file("A", 1)]), exists("A"));
-        assert_eq!(refused(vec![file("a", 1), file("a/b", 1)]), exists("a/b"));
-        assert_eq!(refused(vec![file("a/b", 1), file("a", 1)]), exists("a"));
-        let alias = Alias::new("X").ok();
-        let twins = ["a", "b"].map(|name| File { alias, ..file(name, 1) });
-        assert_eq!(refused(twins.to_vec()), FatError::AliasTaken("b".to_owned()));
-        let size = 1 << 32;
-        let error = FatError::FileTooLarge { path: "a".to_owned(), size };
-        assert_eq!(refused(vec![file("a", size)]), error);
-        assert!(matches!(refused(vec![file("a", 64 * MIB)]), FatError::Full { .. }));
-        for text in ["", "esp", "TWELVE-CHARS", "A B"] {
-            let options = Options { label: text.to_owned(), ..options(64 * MIB) };
-            assert_eq!(Plan::new(&options, vec![]).unwrap_err(), FatError::Label(text.to_owned()));
-        }
-    }
-
-    #[test]
-    fn short_names_follow_from_long_ones() {
-        let mut directory = Directory::below(0);
-        for name in ["BOOTX64.EFI", "Linux", "loader.conf", "loader.config", ".hidden", "zwölf.x"]
-        {
-            let child = Child { name: name.to_owned(), alias: None, node: Node::File(0) };
-            directory.children.insert(name.to_uppercase(), child);
-        }
-        directory.name_aliases().unwrap();
-        let alias = |name: &str| directory.children[name].alias.unwrap().to_string();
-        assert_eq!(alias("BOOTX64.EFI"), "BOOTX64.EFI");
-        assert_eq!(alias("LINUX"), "LINUX");
-        assert_eq!(alias("LOADER.CONF"), "LOADER~1.CON");
-        assert_eq!(alias("LOADER.CONFIG"), "LOADER~2.CON");
-        assert_eq!(alias(".HIDDEN"), "HIDDEN~1");
-        assert_eq!(alias("ZWÖLF.X"), "ZW_LF~1.X");
-    }
-}
+mod tests;

@@ -1,3 +1,5 @@
+//! The supervisor: order, restarts, readiness and shutdown, one event at a time.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

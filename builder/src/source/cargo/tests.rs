@@ -1,3 +1,5 @@
+//! Our own binaries: the same bytes anywhere, what their keys know, and what stops a build.
+
 use std::fs;
 
 use super::*;

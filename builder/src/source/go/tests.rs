@@ -1,3 +1,5 @@
+//! Go components: the same bytes anywhere, what their keys know, and what stops a build.
+
 use std::fs;
 use std::path::Path;
 

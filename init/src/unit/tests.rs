@@ -1,0 +1,157 @@
+//! Units: what is read, and what is refused with its line.
+
+use super::*;
+
+const KUBELET: &str = r#"
+exec = ["/usr/bin/kubelet", "--v=0"]
+after = ["containerd"]
+ready = { http-200 = "http://127.0.0.1:10248/healthz" }
+restart = { policy = "always", backoff-min = "100ms", backoff-max = "30s" }
+cgroup = "/kubelet"
+kill = "cgroup"
+oom-score = -999
+environment = { PATH = "/usr/bin" }
+deadline = "1m"
+stop-timeout = "20s"
+limits = { nofile = 1048576 }
+"#;
+
+fn parse(text: &str) -> Result<Unit, String> {
+    Unit::parse(Path::new("/units/kubelet.toml"), text).map_err(|error| error.message)
+}
+
+fn unit(name: &str, after: &[&str]) -> Unit {
+    let after: Vec<_> = after.iter().map(|after| format!("{after:?}")).collect();
+    let text = format!(
+        "exec = [\"/x\"]\nready = \"started\"\ncgroup = \"/{name}\"\nkill = \"cgroup\"\n\
+         deadline = \"1s\"\nafter = [{}]\n",
+        after.join(", ")
+    );
+    Unit::parse(Path::new(&format!("{name}.toml")), &text).expect("a good unit")
+}
+
+#[test]
+fn a_whole_unit_is_read() {
+    let unit = parse(KUBELET).expect("a good unit");
+    assert_eq!(unit.name.as_str(), "kubelet");
+    assert_eq!(unit.exec, ["/usr/bin/kubelet", "--v=0"]);
+    assert_eq!(
+        unit.ready,
+        Ready::Http200(HttpTarget {
+            address: "127.0.0.1:10248".parse().expect("an address"),
+            path: "/healthz".into()
+        })
+    );
+    assert_eq!(unit.restart, Restart { policy: Policy::Always, ..Restart::default() });
+    assert_eq!(unit.cgroup.below(Path::new("/sys/fs/cgroup")), Path::new("/sys/fs/cgroup/kubelet"));
+    assert_eq!(unit.deadline, Duration::from_secs(60));
+    assert_eq!(unit.stop_timeout, Duration::from_secs(20));
+    assert_eq!(unit.limits.nofile, Some(1_048_576));
+    assert_eq!(unit.oom_score.to_string(), "-999");
+}
+
+#[test]
+fn every_mistake_is_shown_with_line_and_column() {
+    for (from, to, want) in [
+        ("oom-score", "oom-scor", "line 8, column 1: unknown field `oom-scor`"),
+        ("-999", "-1001", "line 8, column 13: -1001 is not an OOM score: use -1000 to 1000"),
+        ("\"1m\"", "\"1 h\"", "line 10, column 12: `1 h` is not a duration"),
+        ("\"/usr/bin/kubelet\", ", "", "line 2, column 8: `exec` must begin with the absolute"),
+        ("\"containerd\"", "\"Cont\"", "line 3, column 9: `Cont` is not a unit's name"),
+        ("http://", "https://", "line 4, column 9: `https://127.0.0.1:10248/healthz` is not"),
+        ("\"/kubelet\"", "\"/init\"", "line 6, column 10: `/init` is the control group of PID 1"),
+        ("\"/kubelet\"", "\"/a/b\"", "line 6, column 10: `/a/b` is not a control group"),
+        ("\"100ms\"", "\"1m\"", "line 5, column 11: `backoff-min` is longer than"),
+        ("\"100ms\"", "\"0s\"", "line 5, column 11: `backoff-min` must not be 0"),
+        ("PATH =", "\"A=B\" =", "line 9, column 15: a variable's name is empty"),
+        (
+            "ready = { http-200 = \"http://127.0.0.1:10248/healthz\" }",
+            "ready = \"exit\"",
+            "line 5, column 11: a unit that is ready when it has ended",
+        ),
+        ("kill = \"cgroup\"\n", "", "missing field `kill`"),
+    ] {
+        let text = KUBELET.replace(from, to);
+        assert_ne!(text, KUBELET, "{from}");
+        let message = parse(&text).expect_err(to);
+        assert!(message.contains(want), "{to}: {message}");
+    }
+}
+
+#[test]
+fn a_unit_after_one_that_does_not_exist_is_refused_and_so_are_those_behind_it() {
+    let (units, refused) =
+        Units::new(vec![unit("a", &[]), unit("b", &["missing"]), unit("c", &["b", "a"])]);
+    assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["a"]);
+    let refused: Vec<_> = refused.iter().map(|(n, m)| format!("{n}: {m}")).collect();
+    assert_eq!(
+        refused,
+        [
+            "b: line 6, column 10: it comes after `missing`, which is no usable unit",
+            "c: line 6, column 10: it comes after `b`, which is no usable unit",
+        ]
+    );
+}
+
+#[test]
+fn a_circle_is_refused_and_the_rest_is_kept() {
+    let (units, refused) = Units::new(vec![
+        unit("a", &["b"]),
+        unit("b", &["a"]),
+        unit("c", &["a"]),
+        unit("d", &[]),
+        unit("e", &["e"]),
+    ]);
+    assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["d"]);
+    let names: Vec<_> = refused.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c", "e"]);
+    assert!(refused[3].1.contains("which in a circle comes after itself"), "{refused:?}");
+}
+
+#[test]
+fn two_units_cannot_share_a_group_that_is_killed_whole() {
+    let mut second = unit("b", &[]);
+    second.cgroup = unit("a", &[]).cgroup;
+    let (units, refused) = Units::new(vec![unit("a", &[]), second.clone()]);
+    assert_eq!(units.iter().count(), 1);
+    assert!(refused[0].1.contains("would kill both"), "{refused:?}");
+
+    second.kill = Kill::Process;
+    let (units, refused) = Units::new(vec![unit("a", &[]), second]);
+    assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(refused.len(), 1);
+}
+
+#[test]
+fn one_bad_file_does_not_hide_the_others() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        std::fs::write(directory.path().join(name), text).expect("written");
+    };
+    write("kubelet.toml", &KUBELET.replace("after = [\"containerd\"]\n", ""));
+    write("broken.toml", "exec = [");
+    write("README", "not a unit");
+    let (units, errors) = Units::load(directory.path()).expect("readable");
+    assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["kubelet"]);
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].file, directory.path().join("broken.toml"));
+    assert!(errors[0].message.starts_with("line 1, column"), "{}", errors[0]);
+}
+
+#[test]
+fn the_units_of_the_base_overlay_are_good() {
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs-overlays/base/usr/lib/orlop/units");
+    let (units, errors) = Units::load(&directory).expect("readable");
+    assert_eq!(errors, []);
+    assert!(units.iter().any(|unit| unit.name.as_str() == "containerd"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in ".{0,200}") {
+        let _ = parse(&text);
+        let _ = HttpTarget::try_from(format!("http://{text}"));
+        let _ = value::TextDuration::try_from(text);
+    }
+}
