@@ -104,8 +104,8 @@ pub fn tools() -> &'static [Tool] {
         Tool {
             name: "Debian keyring",
             package: "debian-archive-keyring",
-            purpose: Optional,
-            use_: "comparing with the keys in recipes",
+            purpose: Build,
+            use_: "the keys whose fingerprints recipes pin",
             find: KEYRING,
         },
         program("fsck.erofs", "erofs-utils", Test, "judges root images", SHORT),
