@@ -76,7 +76,7 @@ pub fn tools() -> &'static [Tool] {
         "usr/share/keyrings/debian-archive-keyring.gpg",
         "usr/share/keyrings/debian-archive-keyring.pgp",
     ]);
-    use Purpose::{Build, Optional, Run, Test};
+    use Purpose::{Build, Run, Test};
     const TOOLS: &[Tool] = &[
         Tool { name: "go", package: "golang-go", purpose: Build, use_: "Go components", find: GO },
         Tool {
