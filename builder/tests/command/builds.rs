@@ -91,7 +91,9 @@ fn results_are_json_on_request() {
     assert_eq!(built["output"], "orlop-out/tiny");
     assert_eq!(built["report"]["kernel"], "6.0");
     assert_eq!(built["steps"][0]["outcome"], "first");
-    assert_eq!(json(&["inspect", "orlop-out/tiny"])["kind"], "disk");
+    let inspected = json(&["inspect", "orlop-out/tiny"]);
+    assert_eq!((&inspected["kind"], &inspected["report"]), (&"build".into(), &built["report"]));
+    assert_eq!(json(&["inspect", "orlop-out/tiny/disk.raw"])["kind"], "disk");
     assert_eq!(
         json(&["lock", "--why", "libtiny"]),
         serde_json::json!([["recipe", "runc", "libtiny"]])
@@ -106,11 +108,14 @@ fn results_are_json_on_request() {
 fn an_image_and_its_kernel_are_told_by_inspect() {
     let project = Project::locked();
     project.good(&["build"]);
-    let disk = project.good(&["inspect", "orlop-out/tiny"]).stdout;
-    for word in ["ROOT-A", "STATE", "EFI/Linux/2a.efi", "orlop.slot=a"] {
+    let disk = project.good(&["inspect", "orlop-out/tiny/disk.raw"]).stdout;
+    for word in ["ROOT-A and ROOT-B", "STATE", "EFI/Linux/2a.efi", "orlop.slot=a", "root hash"] {
         assert!(disk.contains(word), "{word} is not in\n{disk}");
     }
-    assert_eq!(project.good(&["inspect", "orlop-out/tiny/disk.raw"]).stdout, disk);
+    let root = project.good(&["inspect", "orlop-out/tiny/root.img"]).stdout;
+    assert!(root.contains("volume        tiny"), "{root}");
+    let build = project.good(&["inspect", "orlop-out/tiny"]).stdout;
+    assert!(build.contains("\ncomponents, "), "{build}");
     let uki = project.good(&["inspect", "orlop-out/tiny/uki.efi"]).stdout;
     assert!(uki.contains("console=ttyS0"), "{uki}");
 }

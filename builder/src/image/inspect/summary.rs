@@ -1,13 +1,19 @@
-//! What was found, for people (`Display`) and for programs (`--json`).
+//! What was found, as values: the output of `--json`. `show` has the text for people.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
-use formats::gpt;
 use formats::uki::Uki;
 use serde::Serialize;
 
-use crate::image::disk::{Slot, mib, slot_of};
+use super::file::Image;
+use super::root::{RootSummary, is_erofs};
+use crate::build::output::REPORT;
+use crate::build::report::Report;
+use crate::error::{Context as _, Id, Result};
+use crate::image::disk::{Slot, slot_of};
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,8 +21,32 @@ use crate::image::disk::{Slot, mib, slot_of};
 pub enum Summary {
     /// A raw disk image.
     Disk(DiskSummary),
+    /// A root image.
+    Root(RootSummary),
     /// A unified kernel image.
     Uki(UkiSummary),
+    /// A directory that `orlop build` made.
+    Build(Box<BuildSummary>),
+}
+
+/// What a build reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BuildSummary {
+    /// `build.json`.
+    pub report: Report,
+    /// The files that the report names, in order.
+    pub files: Vec<BuiltFile>,
+}
+
+/// A file of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BuiltFile {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes; nothing if it is gone.
+    pub size: Option<u64>,
 }
 
 /// A disk. Sizes and offsets are bytes.
@@ -62,7 +92,12 @@ pub enum FileSystem {
     /// FAT32.
     Fat32,
     /// EROFS.
-    Erofs,
+    Erofs(RootSummary),
+    /// EROFS with a superblock that cannot be used, as during an update.
+    Damaged {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// ext4.
     Ext4 {
         /// Its label.
@@ -116,20 +151,46 @@ pub struct SectionSummary {
     pub size: u32,
 }
 
-impl PartitionSummary {
-    /// Of a partition that begins with `start`.
-    pub(super) fn new(partition: &gpt::Partition, start: &[u8]) -> Self {
-        Self {
-            name: partition.name.clone(),
-            guid: partition.guid.to_string(),
-            offset: partition.offset(),
-            size: partition.size(),
-            content: FileSystem::of(start),
-        }
+impl BuildSummary {
+    /// Of the build in `directory`.
+    ///
+    /// # Errors
+    /// [`Id::Read`]; [`Id::DamagedImage`] if the report is none.
+    pub(super) fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(REPORT);
+        let cannot_read = |path: &Path| format!("cannot read `{}`", path.display());
+        let text = fs::read(&path).or_fail(Id::Read, || cannot_read(&path))?;
+        let report: Report = serde_json::from_slice(&text).or_fail(Id::DamagedImage, || {
+            format!("`{}` is not the report of a build", path.display())
+        })?;
+        let file = |name: &String| -> Result<BuiltFile> {
+            let path = directory.join(name);
+            let size = match fs::metadata(&path) {
+                Ok(metadata) => Some(metadata.len()),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error).or_fail(Id::Read, || cannot_read(&path)),
+            };
+            Ok(BuiltFile { name: name.clone(), size })
+        };
+        let files = report.files.iter().map(file).collect::<Result<_>>()?;
+        Ok(Self { report, files })
     }
 }
 
 impl FileSystem {
+    /// What the partition of `size` bytes at `offset` begins with.
+    ///
+    /// # Errors
+    /// If the image cannot be read.
+    pub(super) fn read(image: &Image, offset: u64, size: u64) -> io::Result<Self> {
+        let start = image.read(offset, size.min(4096))?;
+        if !is_erofs(&start) {
+            return Ok(Self::of(&start));
+        }
+        let root = RootSummary::read(image, offset, size)?;
+        Ok(root.map_or_else(|reason| Self::Damaged { reason }, Self::Erofs))
+    }
+
     fn of(start: &[u8]) -> Self {
         let number = |at: usize| {
             let bytes = start.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
@@ -139,8 +200,6 @@ impl FileSystem {
             Self::Zeros
         } else if start.get(82..90) == Some(b"FAT32   ") {
             Self::Fat32
-        } else if number(1024) == 0xE0F5_E1E2 {
-            Self::Erofs
         } else if number(1024 + 0x38) & 0xFFFF == 0xEF53 {
             // Blocks in two halves; their size as a power of two above 1 KiB.
             let blocks = u64::from(number(1024 + 0x4)) | u64::from(number(1024 + 0x150)) << 32;
@@ -176,68 +235,5 @@ impl UkiSummary {
                 })
                 .collect(),
         }
-    }
-
-    fn show(&self, f: &mut fmt::Formatter<'_>, indent: &str) -> fmt::Result {
-        let unknown = "unknown";
-        let signed = if self.signed { "signed" } else { "not signed" };
-        writeln!(f, "{indent}kernel       {}", self.kernel.as_deref().unwrap_or(unknown))?;
-        writeln!(f, "{indent}command line {}", self.command_line.as_deref().unwrap_or(unknown))?;
-        writeln!(f, "{indent}signature    {signed}")?;
-        for (key, value) in &self.os_release {
-            writeln!(f, "{indent}os-release   {key}={value}")?;
-        }
-        for SectionSummary { name, size } in &self.sections {
-            writeln!(f, "{indent}section      {name:<8} {size:>10} bytes")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for FileSystem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Zeros => f.write_str("zeros"),
-            Self::Fat32 => f.write_str("FAT32"),
-            Self::Erofs => f.write_str("EROFS"),
-            Self::Ext4 { label, size } => write!(f, "ext4 `{label}`, {}", mib(*size)),
-            Self::Data => f.write_str("other data"),
-        }
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Uki(uki) => {
-                writeln!(f, "unified kernel image, {}", mib(uki.size))?;
-                uki.show(f, "  ")
-            }
-            Self::Disk(disk) => disk.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for DiskSummary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "disk {}, {}", self.guid, mib(self.size))?;
-        for part in &self.partitions {
-            let (offset, size) = (mib(part.offset), mib(part.size));
-            let (name, guid, content) = (&part.name, &part.guid, &part.content);
-            writeln!(f, "  {name:<7} {offset:>10} {size:>10}  {guid}  {content}")?;
-        }
-        writeln!(f, "files of the EFI system partition `{}`", self.esp_label)?;
-        for file in &self.esp_files {
-            let pieces = if file.contiguous { "" } else { "  in several pieces" };
-            writeln!(f, "  {:<24} {:>10} bytes{pieces}", file.path, file.size)?;
-        }
-        for (path, uki) in &self.entries {
-            writeln!(f, "boot entry {path}")?;
-            match uki {
-                Some(uki) => uki.show(f, "  ")?,
-                None => writeln!(f, "  no UKI: an update is under way, or it is damaged")?,
-            }
-        }
-        Ok(())
     }
 }
