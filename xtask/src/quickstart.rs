@@ -11,7 +11,7 @@ pub(crate) fn run_all() -> Result<()> {
     step(1, "build `orlop`, the image builder");
     let orlop = image::orlop()?;
     step(2, "install what this host lacks to build and run images");
-    setup::install(&[Purpose::Build, Purpose::Run], false)?;
+    setup::install(&orlop, &[Purpose::Build, Purpose::Run], false)?;
     step(
         3,
         "build the base image: Debian's kernel and runc, containerd and CNI plugins from Go modules",
@@ -26,13 +26,17 @@ pub(crate) fn run_all() -> Result<()> {
     };
     let (orlop, directory) = (shown(&orlop), shown(&directory));
     println!(
-        "\nThe image is {directory}/disk.raw. What to try next, from {}:\n\n  \
-         {orlop} run {directory}               boot it and watch; Ctrl-C powers it off\n  \
-         {orlop} inspect {directory}/disk.raw  what is in it\n  \
-         {orlop} recipe show recipes/base.toml what it was made from\n  \
-         {orlop} init my-node                  a recipe of your own\n  \
-         cargo xtask test                      all tests",
+        "\nThe image is {directory}/disk.raw. What to try next, from {}:\n",
         workspace().display()
     );
+    for (command, what) in [
+        (format!("{orlop} run {directory}"), "boot it and watch; Ctrl-C powers it off"),
+        (format!("{orlop} inspect {directory}"), "what is in it"),
+        (format!("{orlop} recipe show recipes/base.toml"), "what it was made from"),
+        (format!("{orlop} init my-node"), "a recipe of your own"),
+        ("cargo xtask test".to_owned(), "all tests"),
+    ] {
+        println!("  {command:<52} {what}");
+    }
     Ok(())
 }

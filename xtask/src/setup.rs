@@ -1,6 +1,7 @@
 //! Installs what the host lacks. `orlop doctor` knows what that is; we only ask apt for it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -45,19 +46,18 @@ struct Row {
 
 /// Installs everything, the judges of the tests included.
 pub(crate) fn run_all() -> Result<()> {
-    install(&[Purpose::Build, Purpose::Run, Purpose::Test], false)
+    install(&image::orlop()?, &[Purpose::Build, Purpose::Run, Purpose::Test], false)
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    install(&[Purpose::Build, Purpose::Run, Purpose::Test], args.dry_run)
+    install(&image::orlop()?, &[Purpose::Build, Purpose::Run, Purpose::Test], args.dry_run)
 }
 
 /// Installs what is missing for these purposes.
-pub(crate) fn install(purposes: &[Purpose], dry_run: bool) -> Result<()> {
-    let orlop = image::orlop()?;
+pub(crate) fn install(orlop: &Path, purposes: &[Purpose], dry_run: bool) -> Result<()> {
     // doctor's exit status says that something is missing, which is why we ask.
     let text =
-        output(program("sh").args(["-c", "\"$0\" doctor --json || test $? = 6"]).arg(&orlop))?;
+        output(program("sh").args(["-c", "\"$0\" doctor --json || test $? = 6"]).arg(orlop))?;
     let doctor: Doctor =
         serde_json::from_str(&text).context("cannot read `orlop doctor --json`")?;
     let wanted = |row: &&Row| row.state != "ok" && purposes.contains(&row.purpose);
