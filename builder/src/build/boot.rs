@@ -240,14 +240,14 @@ impl<'a> Plan<'a> {
         }
         add(INITRD_LOAD_ORDER, Node::file(store.put_bytes(order.as_bytes())?, 0o644))?;
 
-        // The kernel opens /dev/console before anything could make it.
-        let console = cpio::Device {
-            path: TreePath::new("dev/console").or_fail(Id::Bug, bug)?,
-            mode: 0o600,
-            major: 5,
-            minor: 1,
+        // The kernel opens /dev/console before anything could make it. If it finds no console, the
+        // runtime of `init` takes /dev/null for its standard streams before our first instruction.
+        let device = |path: &str, mode, major, minor| -> Result<cpio::Device> {
+            let path = TreePath::new(path).or_fail(Id::Bug, bug)?;
+            Ok(cpio::Device { path, mode, major, minor })
         };
-        let plan = cpio::Archive::new(&tree, &[console], EPOCH).or_fail(Id::Bug, bug)?;
+        let devices = [device("dev/console", 0o600, 5, 1)?, device("dev/null", 0o666, 1, 3)?];
+        let plan = cpio::Archive::new(&tree, &devices, EPOCH).or_fail(Id::Bug, bug)?;
         let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
         root::segments(plan.segments(), store, task, |bytes| gzip.write_all(bytes)).map_err(
             |error| match error {

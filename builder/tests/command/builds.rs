@@ -1,6 +1,7 @@
 //! Builds that succeed, and what they say.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,23 @@ fn an_image_and_its_kernel_are_told_by_inspect() {
     assert!(build.contains("\ncomponents, "), "{build}");
     let uki = project.good(&["inspect", "orlop-out/tiny/uki.efi"]).stdout;
     assert!(uki.contains("console=ttyS0"), "{uki}");
+}
+
+/// Without them the kernel starts PID 1 with no standard streams, and the runtime aborts.
+#[test]
+fn the_initrd_brings_the_devices_that_init_needs_before_it_can_make_any() {
+    let project = Project::locked();
+    project.good(&["build"]);
+    let packed = project.read("orlop-out/tiny/initrd");
+    let mut archive = Vec::new();
+    flate2::read::GzDecoder::new(packed.as_slice()).read_to_end(&mut archive).unwrap();
+    for (name, numbers) in [("dev/console", "0000000500000001"), ("dev/null", "0000000100000003")] {
+        let name = [name.as_bytes(), b"\0"].concat();
+        let at = archive.windows(name.len()).position(|bytes| bytes == name);
+        // The header of 110 bytes stands before the name; c_rdevmajor is at 78.
+        let header = at.and_then(|at| archive.get(at - 110..at)).unwrap();
+        assert_eq!(&header[78..94], numbers.as_bytes());
+    }
 }
 
 #[test]
