@@ -51,8 +51,8 @@ pub fn finish(mut finished: Finished) -> ! {
     go_down(finished.kind)
 }
 
-/// For a boot that cannot succeed: says why, gives people time to read it, and starts again. The
-/// loader counts its attempts and tries the other slot.
+/// For a boot that cannot succeed: says why, gives people time to read it, and starts again. What
+/// starts then is the boot loader's choice.
 pub fn boot_failed(reason: &str) -> ! {
     let text =
         format!("the boot failed: {reason}\nstarting again in {} seconds", READING_TIME.as_secs());

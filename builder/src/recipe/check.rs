@@ -24,7 +24,8 @@ const ESP_LEAST: Mib = Mib(34);
 /// `COMMAND_LINE_SIZE` of Linux on x86, less what the builder adds (`orlop.*`, a root hash).
 const COMMAND_LINE_MOST: usize = 2048 - 512;
 /// Parameters that the builder gives, or that would undo what it gives.
-const RESERVED_PARAMETERS: [&str; 10] = [
+const RESERVED_PARAMETERS: [&str; 11] = [
+    "gpt",
     "init",
     "oops",
     "orlop.root",
