@@ -142,7 +142,7 @@ impl<'a> Plan<'a> {
         let layout = Layout::plan(&self.recipe.disk, planned, self.disk_seed, &weights)?;
         let root = root::write(&self.erofs, *self.volume.as_bytes(), store, &root_path, task)?;
 
-        let initrd = self.initrd(store, task)?;
+        let initrd = self.initrd(store)?;
         save(&directory.join("initrd"), &initrd)?;
         let vmlinuz = store.read_blob(&self.kernel.vmlinuz.0)?;
         save(&directory.join("vmlinuz"), &vmlinuz)?;
@@ -219,7 +219,7 @@ impl<'a> Plan<'a> {
     }
 
     /// `init` and the modules that it takes to reach the root; never the root itself.
-    fn initrd(&self, store: &Store, task: &Task) -> Result<Vec<u8>> {
+    fn initrd(&self, store: &Store) -> Result<Vec<u8>> {
         let bug = || "the initrd's tree";
         let mut tree = Tree::new();
         let mut add = |path: &str, node: Node| -> Result<()> {
@@ -249,12 +249,12 @@ impl<'a> Plan<'a> {
         let devices = [device("dev/console", 0o600, 5, 1)?, device("dev/null", 0o666, 1, 3)?];
         let plan = cpio::Archive::new(&tree, &devices, EPOCH).or_fail(Id::Bug, bug)?;
         let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-        root::segments(plan.segments(), store, task, |bytes| gzip.write_all(bytes)).map_err(
-            |error| match error {
+        root::segments(plan.segments(), store, |bytes| gzip.write_all(bytes)).map_err(|error| {
+            match error {
                 SinkError::Sink(error) => Error::new(Id::Bug, "cannot compress").caused_by(error),
                 SinkError::Store(error) => error,
-            },
-        )?;
+            }
+        })?;
         gzip.finish().or_fail(Id::Bug, || "cannot compress the initrd")
     }
 

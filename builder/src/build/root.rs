@@ -48,12 +48,14 @@ pub fn write(
         hasher: TreeHasher::new(&salt),
         size: 0,
     };
-    segments(plan.segments(), store, task, |bytes| sink.write(bytes)).map_err(
-        |error| match error {
-            SinkError::Sink(error) => Error::new(Id::Write, cannot()).caused_by(error),
-            SinkError::Store(error) => error,
-        },
-    )?;
+    let shown = |bytes: &[u8]| {
+        task.advance(bytes.len() as u64);
+        sink.write(bytes)
+    };
+    segments(plan.segments(), store, shown).map_err(|error| match error {
+        SinkError::Sink(error) => Error::new(Id::Write, cannot()).caused_by(error),
+        SinkError::Store(error) => error,
+    })?;
     let Hashed { mut file, hasher, size: data_size } = sink;
     let verity = hasher.finish().map_err(|error| Error::new(Id::Bug, error.to_string()))?;
     let finish = |file: &mut BufWriter<File>| {
@@ -81,7 +83,6 @@ pub enum SinkError {
 pub fn segments(
     segments: impl Iterator<Item = Segment>,
     store: &Store,
-    task: &Task,
     mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
 ) -> Result<(), SinkError> {
     let zeros = [0; 4096];
@@ -90,7 +91,6 @@ pub fn segments(
         match segment {
             Segment::Bytes(bytes) => {
                 sink(&bytes).map_err(SinkError::Sink)?;
-                task.advance(bytes.len() as u64);
             }
             Segment::Blob { blob, padding } => {
                 let mut file = store.open_blob(&blob).map_err(SinkError::Store)?;
@@ -108,7 +108,6 @@ pub fn segments(
                     sink(&buffer[..read]).map_err(SinkError::Sink)?;
                     left -= read as u64;
                 }
-                task.advance(blob.size);
                 let mut padding = padding;
                 while padding > 0 {
                     let piece = zeros.len().min(usize::try_from(padding).unwrap_or(usize::MAX));
