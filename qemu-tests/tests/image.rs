@@ -214,8 +214,8 @@ fn jobs(orlop: &Orlop) -> Result<()> {
 }
 
 /// Everything is compiled and composed again by another user in another directory, with another
-/// umask, language and time zone, no network interface, no device but the harmless ones, and a
-/// clock that is years away.
+/// umask, language and time zone, no network interface and no device but the harmless ones; later,
+/// from files whose times are those of the copy, on a machine that seems to be up for longer.
 fn elsewhere(orlop: &Orlop) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "this test changes the user: run it as root");
     let directory = tempfile::Builder::new().prefix("orlop-elsewhere-").tempdir()?;
