@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use formats::digest::{Hasher, Sha256};
+use formats::digest::Sha256;
 use formats::tree::Blob;
 use rustix::fs::FlockOperation;
 
@@ -188,19 +187,11 @@ fn remove(path: &Path) -> Result<()> {
 
 /// The digest of a file, and whether it is a web page.
 fn digest(path: &Path) -> Result<(Sha256, bool)> {
-    let cannot = || format!("cannot read `{}`", path.display());
-    let mut file = File::open(path).or_fail(Id::Read, cannot)?;
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 128 * 1024];
     let mut page = None;
-    loop {
-        let read = file.read(&mut buffer).or_fail(Id::Read, cannot)?;
-        page.get_or_insert_with(|| http::is_web_page(&buffer[..read]));
-        if read == 0 {
-            return Ok((hasher.finish(), page.unwrap_or(false)));
-        }
-        hasher.update(&buffer[..read]);
-    }
+    let sha256 = crate::digest::of_file(path, |piece| {
+        page.get_or_insert_with(|| http::is_web_page(piece));
+    })?;
+    Ok((sha256, page.unwrap_or(false)))
 }
 
 /// One failure as it is; several below `what`, each with its id, and what cures them once.

@@ -7,6 +7,7 @@ pub mod build;
 pub mod cli;
 pub mod commands;
 pub mod compose;
+pub mod digest;
 pub mod doctor;
 pub mod environment;
 pub mod error;

@@ -10,7 +10,7 @@
 //! store and may be interrupted anywhere.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek as _, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -259,16 +259,6 @@ impl BlobWriter {
             file.persist(&path).map(drop).map_err(|error| error.error)
         })?;
         Ok(blob)
-    }
-
-    /// Reads back what was written so far, from the start.
-    ///
-    /// # Errors
-    /// [`Id::Read`].
-    pub fn reopen(&self) -> Result<File> {
-        let mut file = self.file.reopen().or_fail(Id::Read, || "cannot reopen a blob")?;
-        file.rewind().or_fail(Id::Read, || "cannot rewind a blob")?;
-        Ok(file)
     }
 }
 

@@ -167,8 +167,7 @@ impl<'a> Plan<'a> {
         };
         disk::write(&layout, &inputs, &disk_file)?;
 
-        let manifest = super::tree::manifest(&self.tree.tree);
-        save(&directory.join("manifest.txt"), manifest.as_bytes())?;
+        save(&directory.join("manifest.txt"), self.tree.manifest.as_bytes())?;
         Ok(Report {
             schema: 1,
             image: self.recipe.name.to_string(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use formats::digest::{Hasher, Sha256};
+use formats::digest::Sha256;
 use formats::tree::{Blob, Kind, Node, Tree, TreePath};
 
 use crate::build::Request;
@@ -20,7 +20,9 @@ use crate::step::{Inputs, Step, Steps};
 pub struct Composed {
     /// The tree.
     pub tree: Tree,
-    /// Digest of [`manifest`]: two trees with one digest make one image.
+    /// The tree as text, see [`manifest`].
+    pub manifest: String,
+    /// Digest of the manifest: two trees with one digest make one image.
     pub digest: Sha256,
     /// Bytes of file content by component.
     pub weights: BTreeMap<String, u64>,
@@ -75,11 +77,8 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
             .or_fail(Id::TreeConflict, || "cannot place the CA bundle")?;
     }
 
-    let digest = {
-        let mut hasher = Hasher::new();
-        hasher.update(manifest(&tree));
-        hasher.finish()
-    };
+    let manifest = manifest(&tree);
+    let digest = Sha256::of(&manifest);
     check(request, steps, parts, &tree, &owners, digest)?;
     let mut weights = BTreeMap::new();
     for (path, node) in tree.iter() {
@@ -87,7 +86,7 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
             *weights.entry(owner.clone()).or_default() += blob.size;
         }
     }
-    Ok(Composed { tree, digest, weights, os_release, warnings })
+    Ok(Composed { tree, manifest, digest, weights, os_release, warnings })
 }
 
 /// The tree as text, one path a line: what two builds are compared by.

@@ -49,21 +49,8 @@ pub fn run(command: &Command, settings: &Settings, progress: &Progress) -> Resul
             let task = progress.task("verify", None);
             let (mut count, mut damaged) = (0_u64, Vec::new());
             for (path, name) in store.blobs()? {
-                let mut content = File::open(&path)
-                    .or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
-                let mut hasher = formats::digest::Hasher::new();
-                let mut buffer = vec![0; 256 * 1024];
-                loop {
-                    let read = std::io::Read::read(&mut content, &mut buffer);
-                    let read =
-                        read.or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
-                    if read == 0 {
-                        break;
-                    }
-                    hasher.update(&buffer[..read]);
-                    task.advance(read as u64);
-                }
-                if hasher.finish() != name {
+                if crate::digest::of_file(&path, |piece| task.advance(piece.len() as u64))? != name
+                {
                     damaged.push(path.display().to_string());
                 }
                 count += 1;

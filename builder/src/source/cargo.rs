@@ -15,6 +15,7 @@ use formats::tree::Blob;
 
 use super::caches::Caches;
 use super::files::{self, Key};
+use crate::digest;
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::process::Command;
@@ -165,7 +166,7 @@ impl Component {
         for name in COMMON {
             let path = self.workspace.join(name);
             if path.is_file() {
-                sources.insert((*name).to_owned(), files::digest(&path)?);
+                sources.insert((*name).to_owned(), digest::of_file(&path, |_| ())?);
             }
         }
         for directory in &self.directories {

@@ -1,12 +1,12 @@
 //! A directory of sources as data: which files there are and what they hold.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use formats::digest::{Hasher, Sha256};
 
+use crate::digest;
 use crate::error::{Context as _, Error, Id, Result};
 
 /// The digests of all files below `directory`, by their path in it. Hidden files and directories
@@ -33,7 +33,7 @@ pub(super) fn digests(
                     waiting.push((path, format!("{inner}/")));
                 }
             } else if meta.is_file() || path.is_file() {
-                found.insert(inner, digest(&path)?);
+                found.insert(inner, digest::of_file(&path, |_| ())?);
             }
         }
     }
@@ -56,23 +56,6 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
     entries.sort();
     Ok(entries)
-}
-
-/// What the file hashes to.
-///
-/// # Errors
-/// [`Id::Read`].
-pub(super) fn digest(path: &Path) -> Result<Sha256> {
-    let mut file = File::open(path).or_fail(Id::Read, || cannot_read(path))?;
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = file.read(&mut buffer).or_fail(Id::Read, || cannot_read(path))?;
-        if read == 0 {
-            return Ok(hasher.finish());
-        }
-        hasher.update(&buffer[..read]);
-    }
 }
 
 /// The whole text of a file.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use formats::tree::{Blob, Node, TreePath};
 
 use super::files;
+use crate::digest;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model;
 use crate::store::Store;
@@ -82,7 +83,7 @@ fn file(store: &Store, path: &Path, meta: &Metadata) -> Result<Node> {
 
 /// Most files are in the store from the last time: they are read and nothing is written.
 fn content(store: &Store, path: &Path, size: u64) -> Result<Blob> {
-    let blob = Blob { sha256: files::digest(path)?, size };
+    let blob = Blob { sha256: digest::of_file(path, |_| ())?, size };
     if store.has(&blob) {
         return Ok(blob);
     }
