@@ -97,7 +97,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// All that shapes the images.
+    /// All that shapes the images, and what their report tells of where they come from.
     pub fn inputs(&self) -> Inputs {
         Inputs::new()
             .with("tree", self.tree.digest)
@@ -119,6 +119,13 @@ impl<'a> Plan<'a> {
             .with_all(
                 "package",
                 self.packages.iter().map(|(name, version)| format!("{name} {version}")),
+            )
+            .with("owners", self.tree.owners)
+            .with_all(
+                "dropped",
+                self.dropped.iter().map(|(glob, count)| {
+                    format!("{glob} {} paths {} bytes", count.paths, count.bytes)
+                }),
             )
     }
 

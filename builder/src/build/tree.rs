@@ -24,6 +24,8 @@ pub struct Composed {
     pub manifest: String,
     /// Digest of the manifest: two trees with one digest make one image.
     pub digest: Sha256,
+    /// Digest of which component each path is from: one tree can be put together in two ways.
+    pub owners: Sha256,
     /// Bytes of file content by component.
     pub weights: BTreeMap<String, u64>,
     /// Content of `/usr/lib/os-release`.
@@ -79,14 +81,17 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
 
     let manifest = manifest(&tree);
     let digest = Sha256::of(&manifest);
-    check(request, steps, parts, &tree, &owners, digest)?;
+    let owned = Inputs::new()
+        .with_all("owner", owners.iter().map(|(path, owner)| format!("{path} {owner}")))
+        .digest();
+    check(request, steps, parts, &tree, &owners, (digest, owned))?;
     let mut weights = BTreeMap::new();
     for (path, node) in tree.iter() {
         if let (Kind::File(blob), Some(owner)) = (&node.kind, owners.get(path)) {
             *weights.entry(owner.clone()).or_default() += blob.size;
         }
     }
-    Ok(Composed { tree, manifest, digest, weights, os_release, warnings })
+    Ok(Composed { tree, manifest, digest, owners: owned, weights, os_release, warnings })
 }
 
 /// The tree as text, one path a line: what two builds are compared by.
@@ -136,12 +141,12 @@ fn check(
     parts: &Parts,
     tree: &Tree,
     owners: &BTreeMap<TreePath, String>,
-    digest: Sha256,
+    (digest, owned): (Sha256, Sha256),
 ) -> Result<()> {
     let rules = Rules::new(&request.recipe.tree.executables, parts.programs.clone())?;
     let inputs = Inputs::new()
         .with("tree", digest)
-        .with_all("owner", owners.iter().map(|(path, owner)| format!("{path} {owner}")))
+        .with("owners", owned)
         .with_all(
             "allowed",
             request.recipe.tree.executables.iter().map(|(glob, owner)| format!("{glob} {owner}")),
