@@ -1,0 +1,3 @@
+//! What a node does beside PID 1, in processes that may fail without harm: taking in its
+//! configuration, making the files that containerd and kubelet read, importing images, stopping
+//! pods.
