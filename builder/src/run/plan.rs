@@ -161,6 +161,7 @@ pub fn plan(options: &Options, parts: &Parts) -> Plan {
         // Without its ROM the card is no boot device: firmware does not wait for a PXE server.
         args.words(&["-netdev", &user, "-device", "virtio-net-pci,netdev=net,romfile="]);
     }
+    args.0.extend(options.qemu.iter().cloned());
     Plan { args: args.0 }
 }
 
@@ -323,6 +324,13 @@ mod tests {
         let words: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
         assert!(words.windows(2).any(|pair| pair == ["-nic", "none"]));
         assert!(words.iter().all(|word| !word.contains("virtio-net") && *word != "-netdev"));
+    }
+
+    #[test]
+    fn what_is_meant_for_qemu_comes_last_and_untouched() {
+        let rtc = ["-rtc", "base=1970-01-01,clock=vm"].map(OsString::from);
+        let options = Options { qemu: rtc.to_vec(), ..Options::new("build/node") };
+        assert!(plan(&options, &parts()).args.ends_with(&rtc));
     }
 
     #[test]
