@@ -1,7 +1,7 @@
 //! A node of a cluster: an image, a node config that joins it, and the ports that lead to it.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -112,7 +112,7 @@ impl Node {
         Ok(Self { machine: boot.start()?, name: setup.name.to_owned(), directory })
     }
 
-    fn boot(orlop: &Orlop, image: &Path, config: &PathBuf, port: u16, setup: &Setup<'_>) -> Boot {
+    fn boot(orlop: &Orlop, image: &Path, config: &Path, port: u16, setup: &Setup<'_>) -> Boot {
         let mut boot = orlop.boot_other(image).args(&["--direct", "--config"]).path(config);
         boot = boot.args(&["--forward", &format!("{port}:{port}")]);
         if let Some(disk) = setup.disk {
