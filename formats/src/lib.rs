@@ -12,6 +12,7 @@ pub mod fat;
 pub mod gpt;
 mod le;
 pub mod segment;
+pub mod system;
 pub mod tree;
 pub mod uki;
 pub mod verity;
