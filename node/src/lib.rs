@@ -2,5 +2,6 @@
 //! configuration, making the files that containerd and kubelet read, importing images, stopping
 //! pods. The program is `orlop-node`; `docs/node.md` describes it.
 
+pub mod fetch;
 pub mod root;
 pub mod source;
