@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{CgroupPath, OomScore, TextDuration, UnitName};
-use super::{Kill, Limits, Policy, Ready, Restart, Unit, UnitError};
+use super::value::{AbsolutePath, CgroupPath, OomScore, TextDuration, TextSize, UnitName};
+use super::{GroupLimits, Kill, Limits, Policy, Ready, Restart, Unit, UnitError};
 
 /// A place in a unit file, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,15 +45,24 @@ impl Unit {
         let wrong = |span: std::ops::Range<usize>, message: &str| {
             Err(error(format!("{}: {message}", position(text, span.start))))
         };
-        let exec = parsed.exec.get_ref();
-        if !exec.first().is_some_and(|program| program.starts_with('/')) {
-            return wrong(
-                parsed.exec.span(),
-                "`exec` must begin with the absolute path of a program",
-            );
+        for (key, program) in
+            [("exec", Some(&parsed.exec)), ("stop-exec", parsed.stop_exec.as_ref())]
+        {
+            if let Some(program) = program
+                && let Err(message) = check_program(key, program.get_ref())
+            {
+                return wrong(program.span(), &message);
+            }
         }
-        if exec.iter().any(|argument| argument.contains('\0')) {
-            return wrong(parsed.exec.span(), "an argument cannot hold a zero byte");
+        let group = GroupLimits {
+            memory_min: parsed.memory_min.as_ref().map(|size| size.get_ref().0),
+            memory_max: parsed.memory_max.map(|size| size.0),
+            pids_max: parsed.pids_max.map(NonZeroU64::get),
+        };
+        if let Some(span) = parsed.memory_min.map(|size| size.span())
+            && group.memory_max.is_some_and(|most| Some(most) < group.memory_min)
+        {
+            return wrong(span, "`memory-min` is more than `memory-max`");
         }
         let restart = parsed.restart.as_ref().map_or_else(Restart::default, |r| *r.get_ref());
         if parsed.ready == Ready::Exit
@@ -83,6 +93,9 @@ impl Unit {
             name,
             after: after.collect(),
             exec: parsed.exec.into_inner(),
+            arguments_from: parsed.arguments_from,
+            only_if_exists: parsed.only_if_exists,
+            stop_exec: parsed.stop_exec.map(Spanned::into_inner),
             ready: parsed.ready,
             restart,
             cgroup: parsed.cgroup,
@@ -92,6 +105,8 @@ impl Unit {
             deadline: parsed.deadline.0,
             stop_timeout: parsed.stop_timeout.0,
             limits: parsed.limits,
+            group,
+            log_limit: parsed.log_limit.0,
         })
     }
 }
@@ -101,6 +116,9 @@ impl Unit {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct UnitFile {
     exec: Spanned<Vec<String>>,
+    arguments_from: Option<AbsolutePath>,
+    only_if_exists: Option<AbsolutePath>,
+    stop_exec: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     after: Vec<Spanned<UnitName>>,
     ready: Ready,
@@ -115,10 +133,29 @@ struct UnitFile {
     stop_timeout: TextDuration,
     #[serde(default)]
     limits: Limits,
+    memory_min: Option<Spanned<TextSize>>,
+    memory_max: Option<TextSize>,
+    pids_max: Option<NonZeroU64>,
+    #[serde(default = "four_mebibytes")]
+    log_limit: TextSize,
+}
+
+fn check_program(key: &str, program: &[String]) -> Result<(), String> {
+    if !program.first().is_some_and(|program| program.starts_with('/')) {
+        return Err(format!("`{key}` must begin with the absolute path of a program"));
+    }
+    if program.iter().any(|argument| argument.contains('\0')) {
+        return Err("an argument cannot hold a zero byte".to_owned());
+    }
+    Ok(())
 }
 
 fn ten_seconds() -> TextDuration {
     TextDuration(Duration::from_secs(10))
+}
+
+fn four_mebibytes() -> TextSize {
+    TextSize(4 * 1024 * 1024)
 }
 
 /// `[restart]` as written; what is absent is as in `Restart::default`.

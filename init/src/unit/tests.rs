@@ -14,6 +14,13 @@ environment = { PATH = "/usr/bin" }
 deadline = "1m"
 stop-timeout = "20s"
 limits = { nofile = 1048576 }
+arguments-from = "/run/orlop/kubelet/arguments"
+only-if-exists = "/run/orlop/kubelet/arguments"
+stop-exec = ["/usr/lib/orlop/orlop-node", "stop-pods"]
+memory-min = "96MiB"
+memory-max = "1GiB"
+pids-max = 4096
+log-limit = "512KiB"
 "#;
 
 fn parse(text: &str) -> Result<Unit, String> {
@@ -48,6 +55,21 @@ fn a_whole_unit_is_read() {
     assert_eq!(unit.stop_timeout, Duration::from_secs(20));
     assert_eq!(unit.limits.nofile, Some(1_048_576));
     assert_eq!(unit.oom_score.to_string(), "-999");
+    let arguments = Some(AbsolutePath("/run/orlop/kubelet/arguments".into()));
+    assert_eq!((&unit.arguments_from, &unit.only_if_exists), (&arguments, &arguments));
+    let stop = ["/usr/lib/orlop/orlop-node".to_owned(), "stop-pods".to_owned()];
+    assert_eq!(unit.stop_exec.as_deref(), Some(&stop[..]));
+    let group =
+        GroupLimits { memory_min: Some(96 << 20), memory_max: Some(1 << 30), pids_max: Some(4096) };
+    assert_eq!((unit.group, unit.log_limit), (group, 512 << 10));
+}
+
+#[test]
+fn a_unit_that_asks_for_nothing_gets_no_limits_but_that_of_its_log() {
+    let unit = unit("a", &[]);
+    assert_eq!(unit.group, GroupLimits::default());
+    assert_eq!(unit.log_limit, 4 << 20);
+    assert_eq!((unit.arguments_from, unit.only_if_exists, unit.stop_exec), (None, None, None));
 }
 
 #[test]
@@ -70,6 +92,17 @@ fn every_mistake_is_shown_with_line_and_column() {
             "line 5, column 11: a unit that is ready when it has ended",
         ),
         ("kill = \"cgroup\"\n", "", "missing field `kill`"),
+        ("\"96MiB\"", "\"96MB\"", "line 16, column 14: `96MB` is not a size: write \"512KiB\""),
+        ("\"96MiB\"", "\"2GiB\"", "line 16, column 14: `memory-min` is more than `memory-max`"),
+        ("\"512KiB\"", "\"0KiB\"", "line 19, column 13: `0KiB` is not a size"),
+        ("\"1GiB\"", "\"99999999999GiB\"", "line 17, column 14: `99999999999GiB` is not a size"),
+        ("4096", "0", "line 18, column 12: invalid value: integer `0`"),
+        (
+            "[\"/usr/lib/orlop/orlop-node\", ",
+            "[",
+            "line 15, column 13: `stop-exec` must begin with",
+        ),
+        ("only-if-exists = \"/", "only-if-exists = \"", "line 14, column 18: `run/orlop/kubelet"),
     ] {
         let text = KUBELET.replace(from, to);
         assert_ne!(text, KUBELET, "{from}");
@@ -123,6 +156,15 @@ fn two_units_cannot_share_a_group_that_is_killed_whole() {
 }
 
 #[test]
+fn the_network_is_built_in_and_may_be_waited_for() {
+    let (units, refused) =
+        Units::new(vec![unit("network", &[]), unit("a", &["network"]), unit("b", &["a"])]);
+    assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let refused: Vec<_> = refused.iter().map(|(n, m)| format!("{n}: {m}")).collect();
+    assert_eq!(refused, ["network: that name is of a built-in unit"]);
+}
+
+#[test]
 fn one_bad_file_does_not_hide_the_others() {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| {
@@ -152,6 +194,7 @@ proptest::proptest! {
     fn no_text_makes_the_parser_panic(text in ".{0,200}") {
         let _ = parse(&text);
         let _ = HttpTarget::try_from(format!("http://{text}"));
-        let _ = value::TextDuration::try_from(text);
+        let _ = value::TextDuration::try_from(text.clone());
+        let _ = value::TextSize::try_from(text);
     }
 }

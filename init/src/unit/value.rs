@@ -161,3 +161,27 @@ impl TryFrom<String> for TextDuration {
         }
     }
 }
+
+/// `"64MiB"`: a whole number of `KiB`, `MiB` or `GiB`, not 0, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct TextSize(pub(super) u64);
+
+impl TryFrom<String> for TextSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let bytes = match unit {
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => 0,
+        };
+        match number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes)) {
+            Some(total) if total > 0 => Ok(Self(total)),
+            _ => Err(format!("`{text}` is not a size: write \"512KiB\", \"64MiB\" or \"1GiB\"")),
+        }
+    }
+}
