@@ -12,8 +12,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 pub use file::Position;
 pub use value::{AbsolutePath, CgroupPath, HttpTarget, OomScore, UnitName};
 
@@ -58,8 +56,7 @@ pub struct Unit {
 }
 
 /// How we know that a unit works.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ready {
     /// It has ended with status 0.
     Exit,
@@ -71,13 +68,11 @@ pub enum Ready {
     /// says too little: containerd serves its socket even if its CRI plugin did not load.
     CriVersion(AbsolutePath),
     /// This address answers with status 200.
-    #[serde(rename = "http-200")]
     Http200(HttpTarget),
 }
 
 /// What happens when a unit's process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "file::RestartText")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restart {
     /// When it is started again.
     pub policy: Policy,
@@ -98,8 +93,7 @@ impl Default for Restart {
 }
 
 /// When a unit is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// However it ended.
     Always,
@@ -110,8 +104,7 @@ pub enum Policy {
 }
 
 /// Who is killed when a unit's process ends or does not stop in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kill {
     /// Everything in its control group.
     Cgroup,
@@ -120,8 +113,7 @@ pub enum Kill {
 }
 
 /// Resource limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// `RLIMIT_NOFILE`, soft and hard.
     pub nofile: Option<u64>,
