@@ -45,6 +45,9 @@ enum Command {
     /// Look at recipes
     #[command(subcommand)]
     Recipe(commands::recipe::Command),
+    /// Look at node configurations
+    #[command(subcommand)]
+    Config(commands::config::Command),
     /// Look after the store
     #[command(subcommand)]
     Store(commands::store::Command),
@@ -93,6 +96,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Run(args) => commands::run::run(&args, global, &settings, &progress)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
         Command::Recipe(command) => commands::recipe::run(&command)?,
+        Command::Config(command) => commands::config::run(&command, global)?,
         Command::Store(command) => commands::store::run(&command, &settings, &progress)?,
         Command::Doctor => commands::doctor::run(global, &settings)?,
         Command::Explain(args) => commands::explain::run(&args)?,

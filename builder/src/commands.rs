@@ -3,6 +3,7 @@
 pub mod build;
 pub mod check;
 pub mod completions;
+pub mod config;
 pub mod doctor;
 pub mod explain;
 pub mod fetch;

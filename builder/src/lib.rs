@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod http;
 pub mod image;
 pub mod lock;
+pub mod node_config;
 pub mod process;
 pub mod progress;
 pub mod recipe;

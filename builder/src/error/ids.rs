@@ -89,6 +89,10 @@ ids! {
     RecipeCheck = "E0308", Recipe;
     /// The recipe itself cannot be read.
     RecipeNotFound = "E0309", Recipe;
+    /// A node configuration is wrong.
+    NodeConfig = "E0310", Recipe;
+    /// A node configuration cannot be read.
+    NodeConfigNotFound = "E0311", Recipe;
     /// A glob cannot be understood.
     BadGlob = "E0320", Recipe;
     /// The kernel has no such module.

@@ -10,18 +10,30 @@ fn check(text: &str, want: Expect) {
 
 #[test]
 fn another_schema_is_all_that_is_said() {
-    check("schema = 2\nnew-key = 1", expect![[r#"
+    check(
+        "schema = 2\nnew-key = 1",
+        expect![[r#"
         1:10: this is not schema 1; this version reads `schema = 1` and nothing before or after it
-    "#]]);
-    check("schema = '1'", expect![[r#"
+    "#]],
+    );
+    check(
+        "schema = '1'",
+        expect![[r#"
         1:10: this is not schema 1; this version reads `schema = 1` and nothing before or after it
-    "#]]);
-    check("hostname = 'a'", expect![[r#"
+    "#]],
+    );
+    check(
+        "hostname = 'a'",
+        expect![[r#"
         1:1: a node configuration lacks the key `schema`
-    "#]]);
-    check("", expect![[r#"
+    "#]],
+    );
+    check(
+        "",
+        expect![[r#"
         1:1: a node configuration lacks the key `schema`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -73,10 +85,9 @@ eth0 = true
             2:12: `hostname` must be a string, not 7
             3:8: `time` must be a table, not a string
             4:11: `kubelet` must be a table, not 5
-            4:11: `kubelet` has no effect without `kubernetes`: kubelet is not started
             6:7: `network.dns` must be a list of strings, not a string
             7:22: `network.search` must be a list of strings, not 5
-            9:10: not TOML: duplicate key
+            9:10: `links` stands here for the second time
             10:8: `network.links.eth0` must be a table, not true
         "#]],
     );
@@ -108,19 +119,28 @@ static-pods.hello = ['x']
 
 #[test]
 fn a_server_needs_its_certificate_and_token_and_excludes_a_node_alone() {
-    check("schema = 1\n[kubernetes]", expect![[r#"
+    check(
+        "schema = 1\n[kubernetes]",
+        expect![[r#"
         2:1: `kubernetes` does not say which API server kubelet listens to; write `server`, `ca` and `token`, or `standalone = true`
-    "#]]);
-    check("schema = 1\n[kubernetes]\nstandalone = false", expect![[r#"
+    "#]],
+    );
+    check(
+        "schema = 1\n[kubernetes]\nstandalone = false",
+        expect![[r#"
         2:1: `kubernetes` lacks the key `server`
         2:1: `kubernetes` lacks the key `ca`
         2:1: `kubernetes` lacks the key `token`
-    "#]]);
-    check("schema = 1\nkubernetes.server = 'http://10.0.2.2:6443'", expect![[r#"
+    "#]],
+    );
+    check(
+        "schema = 1\nkubernetes.server = 'http://10.0.2.2:6443'",
+        expect![[r#"
         2:1: `kubernetes` lacks the key `ca`
         2:1: `kubernetes` lacks the key `token`
         2:21: `http://10.0.2.2:6443` is not secure: an API server is reached by `https://`
-    "#]]);
+    "#]],
+    );
     check(
         "schema = 1
 [kubernetes]
@@ -202,9 +222,12 @@ podPidsLimit = inf",
             15:16: kubelet cannot be given an infinite number or none
         "#]],
     );
-    check("schema = 1\n[kubelet]\nmaxPods = 5", expect![[r#"
+    check(
+        "schema = 1\n[kubelet]\nmaxPods = 5",
+        expect![[r#"
         2:1: `kubelet` has no effect without `kubernetes`: kubelet is not started
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -252,6 +275,26 @@ bridge = '192.0.0.0/16'",
 }
 
 #[test]
+fn a_gateway_is_in_reach() {
+    check(
+        "schema = 1
+[network.links.eth0]
+addresses = ['192.0.2.10/24', '2001:db8::10/64']
+gateways = ['192.0.3.1', '192.0.2.1', 'fe80::1', '2001:db8::1']
+[network.links.eth1]
+addresses = ['192.0.2.10/24']
+gateways = ['192.0.2.10', '2001:db8::1']",
+        expect![[r#"
+            4:13: the gateway `192.0.3.1` is in no network of `addresses`
+            4:26: `192.0.2.1` is a second gateway of its family
+            4:50: `2001:db8::1` is a second gateway of its family
+            7:13: the gateway `192.0.2.10` is the node's own address
+            7:27: the gateway `2001:db8::1` is in no network of `addresses`
+        "#]],
+    );
+}
+
+#[test]
 fn registries_and_updates_say_where_they_are() {
     check(
         "schema = 1
@@ -273,44 +316,77 @@ policy = 'auto'",
             9:10: `auto` is not a value of `update.policy`; its values are `manual`, `stage`, `automatic`
         "#]],
     );
-    check("schema = 1\nupdate.policy = 'automatic'", expect![[r#"
+    check(
+        "schema = 1\nupdate.policy = 'automatic'",
+        expect![[r#"
         2:1: `update` lacks the key `channel`
-    "#]]);
-    check("schema = 1\ncni = {}", expect![[r#"
+    "#]],
+    );
+    check(
+        "schema = 1\ncni = {}",
+        expect![[r#"
         2:7: `cni` lacks the key `bridge`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_is_not_toml_is_said_with_all_else_that_can_be_read() {
-    check("schema = 1\nhostname = 'a'\nhostname = 'b'\n[network]\ndns = 5", expect![[r#"
-        3:1: not TOML: duplicate key
-        5:7: `network.dns` must be a list of strings, not 5
-    "#]]);
-    check("schema = 1\nhostname = worker\nport = 1\n[network\ndns = 5\n[cni]\n", expect![[r#"
+    check(
+        "schema = 1\nhostname = 'a'\nhostname = 'b'\n[network]\ndns = 5",
+        expect![[r#"
+            3:1: `hostname` stands here for the second time
+            5:7: `network.dns` must be a list of strings, not 5
+        "#]],
+    );
+    check(
+        "schema = 1\nhostname = worker\nport = 1\n[network\ndns = 5\n[cni]\n",
+        expect![[r#"
         2:12: not TOML: string values must be quoted, expected literal string
         3:1: `port` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `time`, `kubernetes`, `kubelet`, `cni`, `containerd`, `update`
         4:9: not TOML: unclosed table, expected `]`
-    "#]]);
-    check("schema = 1\n[kubernetes]\nca = \"\"\"x", expect![[r#"
+    "#]],
+    );
+    check(
+        "schema = 1\n[kubernetes]\nca = \"\"\"x",
+        expect![[r#"
         3:10: not TOML: invalid multi-line basic string, expected `"`
-    "#]]);
-    check("schema = 1\n[kubernetes]\nstandalone = true\n[kubernetes]\n", expect![[r#"
-        4:2: not TOML: duplicate key
-    "#]]);
-    check("\u{feff}schema = 1\r\nhostname = \"\u{1}\"", expect![[r#"
+    "#]],
+    );
+    check(
+        "schema = 1\n[kubernetes]\nstandalone = true\n[kubernetes]\n",
+        expect![[r#"
+            4:2: `kubernetes` stands here for the second time
+        "#]],
+    );
+    check(
+        "\u{feff}schema = 1\r\nhostname = \"\u{1}\"",
+        expect![[r#"
         2:13: not TOML: invalid basic string, expected non-double-quote visible characters, `\`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn messages_stay_on_one_line() {
-    check("schema = 1\nhostname = \"a\\nb\\u001b[2J\"\n\"k\\n\" = 1", expect![[r#"
+    check(
+        "schema = 1\nhostname = \"a\\nb\\u001b[2J\"\n\"k\\n\" = 1",
+        expect![[r#"
         2:12: `a?b?[2J` cannot be a host name: use lower-case letters, digits, `-` and `.`, at most 64, each part with a letter or digit at both ends
         3:1: `k?` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `time`, `kubernetes`, `kubelet`, `cni`, `containerd`, `update`
-    "#]]);
+    "#]],
+    );
     let text = format!("schema = 1\nhostname = '{}'", "x".repeat(100_000));
     let problems = parse(&text).unwrap_err();
     assert_eq!(problems.len(), 1);
     assert!(problems[0].message.len() < 400);
+}
+
+#[test]
+fn of_very_many_problems_the_rest_is_counted() {
+    let text =
+        format!("schema = 1\n{}", (0..250).map(|n| format!("x{n} = 1\n")).collect::<String>());
+    let problems = parse(&text).unwrap_err();
+    assert_eq!(problems.len(), 101);
+    assert_eq!(problems[100].to_string(), "102:1: here and below are 150 more");
 }
