@@ -1,3 +1,5 @@
 //! What a node does beside PID 1, in processes that may fail without harm: taking in its
 //! configuration, making the files that containerd and kubelet read, importing images, stopping
 //! pods.
+
+pub mod root;
