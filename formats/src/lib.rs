@@ -17,6 +17,7 @@ pub mod near;
 pub mod node_config;
 pub mod quote;
 pub mod segment;
+pub mod system;
 pub mod tree;
 pub mod uki;
 pub mod verity;
