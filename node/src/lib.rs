@@ -2,4 +2,6 @@
 //! configuration, making the files that containerd and kubelet read, importing images, stopping
 //! pods.
 
+pub mod assemble;
+pub mod masquerade;
 pub mod root;
