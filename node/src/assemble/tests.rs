@@ -28,7 +28,7 @@ fn plan_of_a_cluster_node() {
         serving pair for ["worker-1", "192.0.2.10", "2001:db8::10"], good from 1794913600 to 2110360000
         0644 /etc/containerd/certs.d/docker.io/hosts.toml
             # Made of the node config at each boot.
-    
+
             [host."http://10.0.2.2:5000"]
             capabilities = ["pull", "resolve"]
         0644 /run/orlop/kubelet/config.json
@@ -294,10 +294,10 @@ fn plan_of_registries() {
             skip_verify = true
         0644 /etc/containerd/certs.d/docker.io/hosts.toml
             # Made of the node config at each boot.
-    
+
             [host."http://10.0.2.2:5000"]
             capabilities = ["pull", "resolve"]
-    
+
             [host."https://m.example"]
             capabilities = ["pull", "resolve"]
         0644 /etc/containerd/certs.d/registry.example:5000/orlop-ca.crt
