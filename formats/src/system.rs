@@ -1,0 +1,203 @@
+//! What PID 1 needs to know of the node config: `/run/orlop/system.toml`.
+//!
+//! `orlop-node configure` writes it, PID 1 reads it. Both are of the same image and the file lives
+//! for one boot, so it has no schema number; what is absent has its default, and keys that the
+//! reader does not know are passed over. PID 1 so takes in a configuration without the code that
+//! finds, fetches and checks one.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the file lies on a node.
+pub const PATH: &str = "/run/orlop/system.toml";
+
+/// What PID 1 needs to know of the node config. Written with `toml::to_string`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct System {
+    /// The host name that the config names; without one DHCP's or one made from the MAC is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Where the config came from, for the screen: `fw_cfg opt/org.orlop/node.toml`, `none`.
+    pub source: String,
+    /// `HOST:PORT` of the API server, to say whether it can be reached. None without a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// An address which is to be fetched before the config is complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awaits_url: Option<String>,
+    /// For the screen: what is wrong with a file, what the node lacks. One line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    /// Names and links.
+    pub network: Network,
+    /// The clock.
+    pub time: Time,
+}
+
+/// Names and links.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Network {
+    /// Name servers instead of what DHCP says.
+    pub dns: Vec<IpAddr>,
+    /// Search domains instead of what DHCP says.
+    pub search: Vec<String>,
+    /// By the kernel's name of the link, or by any name if the link says a MAC address.
+    /// A link that no entry is about has DHCP and SLAAC.
+    pub links: BTreeMap<String, Link>,
+}
+
+/// One link. All questions of default are settled: PID 1 does what is written here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Link {
+    /// Match by this address (`52:54:00:12:34:56`) instead of by the entry's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Ask for an IPv4 address by DHCP.
+    pub dhcp: bool,
+    /// Take IPv6 addresses from router advertisements.
+    pub slaac: bool,
+    /// Static addresses with their prefix length: `192.0.2.10/24`.
+    pub addresses: Vec<String>,
+    /// Default gateways, at most one of each family in use.
+    pub gateways: Vec<IpAddr>,
+    /// Largest packet in bytes; the driver's default without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            mac: None,
+            dhcp: true,
+            slaac: true,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            mtu: None,
+        }
+    }
+}
+
+/// The clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Time {
+    /// NTP servers by name or address; none: those of DHCP, and the clock is left alone without.
+    pub servers: Vec<String>,
+}
+
+impl System {
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// If it is not TOML or a value has another type.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn full() -> System {
+        System {
+            hostname: Some("worker-1".to_owned()),
+            source: "fw_cfg opt/org.orlop/node.toml".to_owned(),
+            server: Some("10.0.2.2:6443".to_owned()),
+            awaits_url: Some("https://config.example/node.toml".to_owned()),
+            problems: vec!["line 3, column 1: unknown key `hostnam`".to_owned()],
+            network: Network {
+                dns: vec!["192.0.2.53".parse().expect("an address")],
+                search: vec!["example.internal".to_owned()],
+                links: BTreeMap::from([
+                    ("eth0".to_owned(), Link::default()),
+                    (
+                        "uplink".to_owned(),
+                        Link {
+                            mac: Some("52:54:00:12:34:56".to_owned()),
+                            dhcp: false,
+                            slaac: false,
+                            addresses: vec!["2001:db8::10/64".to_owned()],
+                            gateways: vec!["2001:db8::1".parse().expect("an address")],
+                            mtu: Some(1400),
+                        },
+                    ),
+                ]),
+            },
+            time: Time { servers: vec!["192.0.2.123".to_owned()] },
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for system in [full(), System::default()] {
+            let text = toml::to_string(&system).expect("TOML can hold it");
+            assert_eq!(System::parse(&text), Ok(system), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_reads_like_the_config() {
+        let text = toml::to_string(&full()).expect("TOML can hold it");
+        expect![[r#"
+            hostname = "worker-1"
+            source = "fw_cfg opt/org.orlop/node.toml"
+            server = "10.0.2.2:6443"
+            awaits-url = "https://config.example/node.toml"
+            problems = ["line 3, column 1: unknown key `hostnam`"]
+
+            [network]
+            dns = ["192.0.2.53"]
+            search = ["example.internal"]
+
+            [network.links.eth0]
+            dhcp = true
+            slaac = true
+            addresses = []
+            gateways = []
+
+            [network.links.uplink]
+            mac = "52:54:00:12:34:56"
+            dhcp = false
+            slaac = false
+            addresses = ["2001:db8::10/64"]
+            gateways = ["2001:db8::1"]
+            mtu = 1400
+
+            [time]
+            servers = ["192.0.2.123"]
+        "#]]
+        .assert_eq(&text);
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        assert_eq!(System::parse(""), Ok(System::default()));
+        let one = System::parse("[network.links.eth0]\nmtu = 1400").expect("a link");
+        let link = Link { mtu: Some(1400), ..Link::default() };
+        assert_eq!(one.network.links, BTreeMap::from([("eth0".to_owned(), link)]));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_an_error() {
+        for text in ["hostname = 1", "[network]\ndns = [\"no address\"]", "[network"] {
+            assert!(System::parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC*") {
+            let _ = System::parse(&text);
+        }
+    }
+}
