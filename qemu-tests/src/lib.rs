@@ -5,12 +5,18 @@
 //! every program, and [`harness`] runs tests that are sentences. Everything is waited for with a
 //! deadline, on pipes: nothing sleeps and nothing polls.
 
+pub mod cluster;
 pub mod disk;
 pub mod harness;
 pub mod machine;
+pub mod node;
 mod orlop;
 pub mod process;
+pub mod registry;
+pub mod relay;
 pub mod store;
 
+pub use cluster::Cluster;
 pub use machine::{Boot, Ended, Machine};
+pub use node::{Node, Setup};
 pub use orlop::{Orlop, Report, RootReport, workspace};

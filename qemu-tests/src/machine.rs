@@ -41,6 +41,13 @@ impl Boot {
         self.args(&["--until", what])
     }
 
+    /// Adds a path as an argument.
+    #[must_use]
+    pub fn path(mut self, path: &Path) -> Self {
+        self.args.push(path.into());
+        self
+    }
+
     /// What the guest writes stays in `disk`.
     #[must_use]
     pub fn disk(mut self, disk: &Path) -> Self {
@@ -174,6 +181,55 @@ impl Machine {
             }
             ensure!(self.take_one(end)?, "the guest ended without `{name}`{}", self.ended.tail());
         }
+    }
+
+    /// Waits until a line of the console, from line `from` on, holds all of `words`, whatever
+    /// their case; returns its number.
+    ///
+    /// # Errors
+    /// None does within `deadline`; the console is quoted.
+    pub fn wait_for_line(
+        &mut self,
+        from: usize,
+        words: &[&str],
+        deadline: Duration,
+    ) -> Result<usize> {
+        let end = Instant::now() + deadline;
+        let mut next = from;
+        loop {
+            while let Some(line) = self.ended.console.get(next) {
+                let line = line.to_lowercase();
+                if words.iter().all(|word| line.contains(&word.to_lowercase())) {
+                    return Ok(next);
+                }
+                next += 1;
+            }
+            let more = self.take_one(end).with_context(|| format!("no line with {words:?}"))?;
+            ensure!(more, "the guest ended without a line with {words:?}{}", self.ended.tail());
+        }
+    }
+
+    /// Takes in what has come without waiting, and quotes the end of it.
+    pub fn so_far(&mut self) -> String {
+        // The only error is that nothing has come yet.
+        while matches!(self.take_one(Instant::now()), Ok(true)) {}
+        self.ended.tail()
+    }
+
+    /// The lines of the console so far.
+    pub fn console(&mut self) -> &[String] {
+        while matches!(self.take_one(Instant::now()), Ok(true)) {}
+        &self.ended.console
+    }
+
+    /// Cuts the power: QEMU is killed, nothing is written any more.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn cut_power(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Asks the guest to power off, as Ctrl-C on a terminal does.

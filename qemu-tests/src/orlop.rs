@@ -15,6 +15,7 @@ use crate::process::{command, run};
 pub struct Orlop {
     program: PathBuf,
     image: PathBuf,
+    node_image: Option<PathBuf>,
     figures: Mutex<Vec<String>>,
 }
 
@@ -56,7 +57,8 @@ impl Orlop {
             path.canonicalize().with_context(|| format!("`{name}` is `{}`", path.display()))
         };
         let (program, image) = (path("ORLOP")?, path("ORLOP_IMAGE")?);
-        let orlop = Self { program, image, figures: Mutex::default() };
+        let node_image = path("ORLOP_NODE_IMAGE").ok();
+        let orlop = Self { program, image, node_image, figures: Mutex::default() };
         for name in ["disk.raw", "root.img"] {
             let file = orlop.image(name);
             ensure!(file.is_file(), "`ORLOP_IMAGE` has no `{name}`: it must be a built image");
@@ -109,6 +111,16 @@ impl Orlop {
     pub fn caches(&self) -> Result<PathBuf> {
         let store = self.store()?;
         Ok(store.parent().context("the store has no parent")?.to_owned())
+    }
+
+    /// The directory of the image of `recipes/node.toml`: `ORLOP_NODE_IMAGE`.
+    ///
+    /// # Errors
+    /// It is not set.
+    pub fn node_image(&self) -> Result<&Path> {
+        self.node_image
+            .as_deref()
+            .context("`ORLOP_NODE_IMAGE` is not set: run these tests with `cargo xtask test`")
     }
 
     /// Begins to describe `orlop run` of the image.

@@ -1,5 +1,6 @@
 //! What a person may ask of `orlop run`, parsed into types that cannot be wrong.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -25,9 +26,9 @@ pub struct Options {
     /// Memory of the guest
     #[arg(long, value_name = "SIZE", default_value = "2 GiB", value_parser = mib)]
     pub memory: Mib,
-    /// Processors of the guest
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub cpus: u8,
+    /// Processors of the guest [default: 2, or 1 where QEMU can translate in one thread only]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub cpus: Option<u8>,
     /// Make the guest's disk this large, such as "8 GiB": the node grows STATE at its first boot
     #[arg(long, value_name = "SIZE", value_parser = mib)]
     pub disk_size: Option<Mib>,
@@ -58,6 +59,9 @@ pub struct Options {
     /// Let the guest reset itself and go on; without this a reset ends the run as a failure
     #[arg(long)]
     pub reboot: bool,
+    /// Arguments for QEMU itself, after ours, such as `-- -rtc base=1970-01-01`
+    #[arg(last = true, value_name = "QEMU-ARG")]
+    pub qemu: Vec<OsString>,
     /// The summary goes to stdout as JSON, so the console goes to stderr.
     #[arg(skip)]
     pub json: bool,
@@ -71,7 +75,7 @@ impl Options {
             direct: false,
             accel: AccelChoice::Auto,
             memory: Mib(2048),
-            cpus: 2,
+            cpus: None,
             disk_size: None,
             disk: None,
             forward: Vec::new(),
@@ -82,6 +86,7 @@ impl Options {
             uefi_vars: None,
             no_network: false,
             reboot: false,
+            qemu: Vec::new(),
             json: false,
         }
     }
@@ -218,9 +223,11 @@ mod tests {
     fn every_option_is_understood() {
         let options = parse(
             "run node --direct --accel tcg --memory 512_MiB --cpus 1 --disk-size 8_GiB --disk d \
-             --forward 6443:443 --forward 80:80 --serial log --until cri --timeout 15m --reboot",
+             --forward 6443:443 --forward 80:80 --serial log --until cri --timeout 15m --reboot \
+             -- -rtc base=1970-01-01",
         )
         .unwrap();
+        assert_eq!(options.qemu, ["-rtc", "base=1970-01-01"]);
         assert_eq!(options.memory, Mib(512));
         assert_eq!(options.disk_size, Some(Mib(8192)));
         assert_eq!(
@@ -247,6 +254,7 @@ mod tests {
             "run node --timeout soon",
             "run node --timeout 99999999999m",
             "run node --uefi-code code.fd",
+            "run node more",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::run::qemu::{Version, cpu_model};
+use crate::run::qemu::{Version, accelerator, cpu_model, default_cpus};
 use crate::run::{Accel, Options};
 
 /// The virtio-serial port on which PID 1 sends its boot marks.
@@ -102,12 +102,10 @@ pub struct Plan {
 pub fn plan(options: &Options, parts: &Parts) -> Plan {
     let mut args = Arguments::default();
     args.words(&["-name", "orlop", "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
-    let accel = match parts.accel {
-        Accel::Kvm => "kvm",
-        Accel::Tcg => "tcg",
-    };
-    args.words(&["-machine", "q35", "-accel", accel, "-cpu", cpu_model(parts.accel, parts.qemu)]);
-    args.words(&["-smp", &options.cpus.to_string(), "-m", &format!("{}M", options.memory.0)]);
+    let accel = accelerator(parts.accel, parts.qemu);
+    args.words(&["-machine", "q35", "-accel", accel, "-cpu", cpu_model(parts.accel)]);
+    let cpus = options.cpus.unwrap_or_else(|| default_cpus(parts.accel, parts.qemu));
+    args.words(&["-smp", &cpus.to_string(), "-m", &format!("{}M", options.memory.0)]);
     let reboot = if options.reboot { "reset" } else { "shutdown" };
     args.words(&["-action", &format!("reboot={reboot},shutdown=pause,panic=shutdown")]);
     args.words(&["-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"]);
@@ -161,6 +159,7 @@ pub fn plan(options: &Options, parts: &Parts) -> Plan {
         // Without its ROM the card is no boot device: firmware does not wait for a PXE server.
         args.words(&["-netdev", &user, "-device", "virtio-net-pci,netdev=net,romfile="]);
     }
+    args.0.extend(options.qemu.iter().cloned());
     Plan { args: args.0 }
 }
 
@@ -244,9 +243,9 @@ mod tests {
             -display none
             -S
             -machine q35
-            -accel tcg
-            -cpu max,cx16=off
-            -smp 2
+            -accel tcg,thread=single
+            -cpu max
+            -smp 1
             -m 2048M
             -action reboot=shutdown,shutdown=pause,panic=shutdown
             -chardev socket,id=qmp,fd=0
@@ -270,7 +269,7 @@ mod tests {
     fn a_direct_run_gives_qemu_the_kernel_and_every_option_has_its_place() {
         let mut options = Options::new("node");
         options.memory = Mib(512);
-        options.cpus = 1;
+        options.cpus = Some(3);
         options.reboot = true;
         options.forward =
             vec![Forward { host: 6443, guest: 443 }, Forward { host: 10250, guest: 10250 }];
@@ -294,7 +293,7 @@ mod tests {
                 -machine q35
                 -accel kvm
                 -cpu host
-                -smp 1
+                -smp 3
                 -m 512M
                 -action reboot=reset,shutdown=pause,panic=shutdown
                 -chardev socket,id=qmp,fd=0
@@ -323,6 +322,13 @@ mod tests {
         let words: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
         assert!(words.windows(2).any(|pair| pair == ["-nic", "none"]));
         assert!(words.iter().all(|word| !word.contains("virtio-net") && *word != "-netdev"));
+    }
+
+    #[test]
+    fn what_is_meant_for_qemu_comes_last_and_untouched() {
+        let rtc = ["-rtc", "base=1970-01-01,clock=vm"].map(OsString::from);
+        let options = Options { qemu: rtc.to_vec(), ..Options::new("build/node") };
+        assert!(plan(&options, &parts()).args.ends_with(&rtc));
     }
 
     #[test]

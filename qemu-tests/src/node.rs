@@ -1,0 +1,162 @@
+//! A node of a cluster: an image, a node config that joins it, and the ports that lead to it.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use crate::{Boot, Cluster, Ended, Machine, Orlop};
+
+/// What a node may take to join on a busy machine without KVM.
+const JOIN: Duration = Duration::from_secs(15 * 60);
+/// What the power button may take: pods get their grace.
+const STOP: Duration = Duration::from_secs(5 * 60);
+
+/// How a node is configured.
+#[derive(Debug, Clone)]
+pub struct Setup<'a> {
+    /// The node's name.
+    pub name: &'a str,
+    /// The API server as the guest sees it; without it, the cluster's.
+    pub server: Option<String>,
+    /// Another CA than the cluster's.
+    pub ca: Option<&'a str>,
+    /// Another token than the cluster's.
+    pub token: Option<&'a str>,
+    /// More lines for the table `[kubernetes]`.
+    pub kubernetes: &'a str,
+    /// More tables.
+    pub tables: &'a str,
+    /// Where the registry `registry.test` is, a port of this host.
+    pub registry: Option<u16>,
+    /// Kept between boots.
+    pub disk: Option<&'a Path>,
+    /// More arguments of `orlop run`.
+    pub args: &'a [&'a str],
+}
+
+impl<'a> Setup<'a> {
+    /// A node of that name which joins the cluster.
+    pub fn new(name: &'a str) -> Self {
+        Self {
+            name,
+            server: None,
+            ca: None,
+            token: None,
+            kubernetes: "",
+            tables: "",
+            registry: None,
+            disk: None,
+            args: &[],
+        }
+    }
+
+    /// The node config.
+    fn config(&self, cluster: &Cluster, port: u16) -> String {
+        let facts = &cluster.facts;
+        let server = self.server.as_deref().unwrap_or(&facts.guest_server);
+        let (ca, token) = (self.ca.unwrap_or(&facts.ca), self.token.unwrap_or(&facts.token));
+        let Self { name, kubernetes, tables, .. } = self;
+        let registry = self.registry.map_or_else(String::new, |port| {
+            format!(
+                "[containerd.registries.\"registry.test\"]\n\
+                 mirrors = [\"http://10.0.2.2:{port}\"]\n"
+            )
+        });
+        format!(
+            "schema = 1\nhostname = \"{name}\"\n\
+             [kubernetes]\nserver = \"{server}\"\ntoken = \"{token}\"\nca = '''\n{ca}'''\n{kubernetes}\n\
+             [kubelet]\nport = {port}\n\
+             [cni]\nbridge = \"10.88.0.0/16\"\n{registry}{tables}"
+        )
+    }
+}
+
+/// A node under way. Dropped, its power is cut.
+#[derive(Debug)]
+pub struct Node {
+    /// The guest.
+    pub machine: Machine,
+    name: String,
+    /// Holds the node config for as long as QEMU may read it.
+    directory: TempDir,
+}
+
+impl Node {
+    /// Starts it; waits for nothing.
+    ///
+    /// # Errors
+    /// `orlop` cannot be started.
+    pub fn start(orlop: &Orlop, cluster: &Cluster, setup: &Setup<'_>) -> Result<Self> {
+        Self::start_image(orlop, orlop.node_image()?, cluster, setup)
+    }
+
+    /// The same with another image.
+    ///
+    /// # Errors
+    /// `orlop` cannot be started.
+    pub fn start_image(
+        orlop: &Orlop,
+        image: &Path,
+        cluster: &Cluster,
+        setup: &Setup<'_>,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        cluster.lead(&format!("10.0.2.15:{port}"), port)?;
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let config = directory.path().join("node.toml");
+        std::fs::write(&config, setup.config(cluster, port))?;
+        let boot = Self::boot(orlop, image, &config, port, setup);
+        Ok(Self { machine: boot.start()?, name: setup.name.to_owned(), directory })
+    }
+
+    fn boot(orlop: &Orlop, image: &Path, config: &Path, port: u16, setup: &Setup<'_>) -> Boot {
+        let mut boot = orlop.boot_other(image).args(&["--direct", "--config"]).path(config);
+        boot = boot.args(&["--forward", &format!("{port}:{port}")]);
+        if let Some(disk) = setup.disk {
+            boot = boot.disk(disk);
+        }
+        boot.args(setup.args)
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its configuration is.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Waits until the API server has it as Ready.
+    ///
+    /// # Errors
+    /// It is not in time; the console is quoted.
+    pub fn ready(&mut self, cluster: &Cluster) -> Result<()> {
+        let node = format!("node/{}", self.name);
+        cluster.wait(&[&node, "--for=condition=Ready"], JOIN).with_context(|| self.machine.so_far())
+    }
+
+    /// Presses the power button and waits for the end.
+    ///
+    /// # Errors
+    /// It does not end in time, or badly.
+    pub fn power_off(self) -> Result<Ended> {
+        self.machine.press_power_button()?;
+        let ended = self.machine.finish(STOP)?;
+        anyhow::ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
+        Ok(ended)
+    }
+}
+
+/// A port of the loopback address that nobody listens on at the moment.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
+    Ok(listener.local_addr()?.port())
+}
