@@ -21,6 +21,7 @@ use formats::system::System;
 
 pub use self::facts::Facts;
 pub use self::plan::{File, Plan};
+pub use self::system::system;
 use crate::root::Root;
 
 /// Why a node's files could not be made.
@@ -67,7 +68,7 @@ pub enum Error {
 pub fn assemble(config: &NodeConfig, root: &Root, now: u64, floor: u64) -> Result<System, Error> {
     let facts = Facts::read(root, now.max(floor))?;
     Plan::new(config, &facts).write(root)?;
-    Ok(system::system(config))
+    Ok(system(config))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! pods. The program is `orlop-node`; `docs/node.md` describes it.
 
 pub mod assemble;
+pub mod command;
+pub mod configure;
 pub mod fetch;
 pub mod masquerade;
 pub mod root;

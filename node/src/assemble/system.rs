@@ -6,7 +6,7 @@ use formats::node_config::{Api, Link, NodeConfig};
 use formats::system::{self, System};
 
 /// Where the config came from and what is wrong with it is left for others to add.
-pub(super) fn system(config: &NodeConfig) -> System {
+pub fn system(config: &NodeConfig) -> System {
     let NodeConfig { hostname, network, time, kubernetes, .. } = config;
     let server = kubernetes.as_ref().and_then(|kubernetes| match &kubernetes.api {
         Api::Server { server, .. } => Some(server.host_port()),
