@@ -5,6 +5,7 @@
 pub mod arguments;
 pub mod build;
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod compose;
 pub mod digest;
@@ -22,6 +23,7 @@ pub mod recipe;
 pub mod run;
 pub mod scaffold;
 pub mod settings;
+pub mod signals;
 pub mod source;
 pub mod step;
 pub mod store;
