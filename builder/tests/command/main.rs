@@ -3,6 +3,7 @@
 
 mod archive;
 mod builds;
+mod cluster;
 mod fetching;
 mod ids;
 mod locking;
