@@ -4,6 +4,7 @@
 mod archive;
 mod builds;
 mod config;
+mod cluster;
 mod fetching;
 mod ids;
 mod locking;
