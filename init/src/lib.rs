@@ -3,6 +3,8 @@
 
 pub mod clock;
 pub mod command_line;
+pub mod configure;
+pub mod connectivity;
 pub mod console;
 pub mod disks;
 pub mod event_loop;
@@ -23,4 +25,5 @@ pub mod state;
 pub mod supervisor;
 pub mod sys;
 pub mod sysctl;
+pub mod time;
 pub mod unit;

@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use formats::system::System;
+use init::connectivity::{Connectivity, Start};
 use init::console::{Console, Screen};
 use init::event_loop::{self, Finished, Surroundings};
 use init::supervisor::{ShutdownKind, Supervisor};
@@ -113,8 +115,14 @@ impl Node {
             screen: Screen::default(),
             cgroups: self.path("cgroups"),
             logs: self.path("logs"),
-            etc: self.path("etc"),
-            network: None,
+            connectivity: Connectivity::new(Start {
+                etc: self.path("etc"),
+                system: System::default(),
+                network: None,
+                clock: None,
+                set_hostname: |_| Ok(()),
+            })
+            .expect("descriptors"),
             buttons: Vec::new(),
         };
         event_loop::run(Supervisor::new(&units), surroundings).expect("epoll works")
