@@ -403,7 +403,10 @@ impl Connectivity {
         for new in troubles.iter().filter(|trouble| !self.troubles.contains(trouble)) {
             notices.push(Notice::Line(new.clone()));
         }
-        for over in self.troubles.iter().filter(|trouble| !troubles.contains(trouble)) {
+        // That a time server has set the clock was told already.
+        let of_clock = |trouble: &str| self.clock.as_ref().is_some_and(|c| trouble.starts_with(c));
+        let over = self.troubles.iter().filter(|trouble| !troubles.contains(trouble));
+        for over in over.filter(|trouble| !of_clock(trouble)) {
             notices.push(Notice::Line(format!("no longer: {over}")));
         }
         self.troubles = troubles;

@@ -7,7 +7,7 @@ mod output;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub struct Surroundings {
     pub logs: PathBuf,
     /// The network, the node's name, its clock.
     pub connectivity: Connectivity,
+    /// What `orlop-node` writes for us, read again when the unit `configure` is ready.
+    pub system: PathBuf,
     /// The power buttons: none, or one for each device with a power key.
     pub buttons: Vec<Button>,
 }
@@ -429,7 +431,7 @@ impl EventLoop {
 
     /// The unit `configure` has brought the config that was missing at the start.
     fn reconfigure(&mut self) {
-        let notices = match configure::read(Path::new(formats::system::PATH)) {
+        let notices = match configure::read(&self.around.system) {
             Ok(system) => self.around.connectivity.apply(system),
             Err(error) => vec![Notice::Line(error)],
         };

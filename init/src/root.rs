@@ -82,6 +82,7 @@ pub fn run() -> Result<Infallible, String> {
         cgroups: "/sys/fs/cgroup".into(),
         logs: LOGS.into(),
         connectivity,
+        system: PATH.into(),
         buttons,
     };
     let finished = event_loop::run(Supervisor::new(&units), surroundings)

@@ -11,6 +11,8 @@ use crate::time::keeper::Keeper;
 const NO_LINK: Duration = Duration::from_secs(5);
 /// A DHCP server that checks its address first takes a second or two.
 const NO_ANSWER: Duration = Duration::from_secs(5);
+/// By then the network has said what it offers.
+const NO_TIME_SERVER: Duration = Duration::from_secs(15);
 
 /// All that the words are made of.
 pub(super) struct Facts<'a> {
@@ -50,11 +52,9 @@ pub(super) fn all(facts: &Facts<'_>) -> Vec<String> {
     }
     let keeper = facts.keeper;
     if let Some(clock) = facts.clock {
-        let waiting = if keeper.has_servers() {
-            "waiting for a time server"
-        } else {
-            "no time server is known yet"
-        };
+        let nobody = !keeper.has_servers() && facts.now >= facts.began + NO_TIME_SERVER;
+        let waiting =
+            if nobody { "and no time server is known" } else { "waiting for a time server" };
         troubles.push(format!("{clock}, {waiting}"));
     }
     if !keeper.silences().is_empty() {
@@ -75,7 +75,8 @@ pub(super) fn next_change(
     now: Duration,
 ) -> Option<Duration> {
     let asking = links.iter().filter_map(|link| link.asking_since);
-    let times = asking.map(|since| since + NO_ANSWER).chain([began + NO_LINK]);
+    let times =
+        asking.map(|since| since + NO_ANSWER).chain([began + NO_LINK, began + NO_TIME_SERVER]);
     times.filter(|time| *time > now).min()
 }
 
@@ -156,7 +157,8 @@ mod tests {
         let links = [link("eth0", true, Some(4))];
         assert_eq!(next_change(&links, second(2), second(5)), Some(second(7)));
         assert_eq!(next_change(&links, second(2), second(7)), Some(second(9)));
-        assert_eq!(next_change(&links, second(2), second(9)), None);
+        assert_eq!(next_change(&links, second(2), second(9)), Some(second(17)));
+        assert_eq!(next_change(&links, second(2), second(17)), None);
     }
 
     #[test]
@@ -178,7 +180,7 @@ mod tests {
             "the API server cannot be reached: 10.0.2.2:6443 refuses connections",
             "the node config at https://config.example/n is not here yet",
         ];
-        let clock = "the clock said 1970, no time server is known yet";
+        let clock = "the clock said 1970, and no time server is known";
         assert_eq!(facts(&keeper), [&[clock], &rest[..]].concat());
         keeper.servers(Duration::ZERO, vec!["ntp".to_owned()]);
         keeper.ask(Duration::ZERO);

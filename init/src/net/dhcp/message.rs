@@ -302,7 +302,9 @@ fn host_name(bytes: &[u8]) -> Option<String> {
     let label = text.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let fits = (1..=63).contains(&label.len());
     let known = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    (fits && known && !label.starts_with('-') && !label.ends_with('-')).then_some(label)
+    let good = fits && known && !label.starts_with('-') && !label.ends_with('-');
+    // Some servers know no better; it would name the loopback's address.
+    (good && label != "localhost").then_some(label)
 }
 
 /// The list of option 119 (RFC 3397: names as in DNS, which may point back into the option), else
@@ -533,6 +535,7 @@ pub(crate) mod tests {
             (b"", None),
             (b".lan", None),
             (b"-a", None),
+            (b"localhost.localdomain", None),
             (b"a-", None),
             (b"a b", None),
             (b"a\nb", None),
