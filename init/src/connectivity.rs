@@ -92,6 +92,9 @@ pub struct Connectivity {
     /// The texts of `hosts` and `resolv.conf` as they were written last.
     written: Option<(String, String)>,
     troubles: Vec<String>,
+    /// When time alone will change them. Kept, for a time that is over must stay due until
+    /// [`Connectivity::turn`] has come to it.
+    words_change: Option<Duration>,
 }
 
 impl Connectivity {
@@ -127,6 +130,7 @@ impl Connectivity {
             hostname: String::new(),
             written: None,
             troubles: Vec::new(),
+            words_change: None,
         };
         this.identify();
         Ok(this)
@@ -147,8 +151,7 @@ impl Connectivity {
         });
         let asking = [self.keeper.deadline(), self.server.deadline()].into_iter().flatten();
         let asking = asking.filter(|_| online);
-        let facts = trouble::next_change(&self.links, self.began, monotonic());
-        network.into_iter().chain(waiting).chain(asking).chain(facts).min()
+        network.into_iter().chain(waiting).chain(asking).chain(self.words_change).min()
     }
 
     /// Takes all that waits and does all that is due, without blocking.
@@ -410,6 +413,7 @@ impl Connectivity {
             notices.push(Notice::Line(format!("no longer: {over}")));
         }
         self.troubles = troubles;
+        self.words_change = trouble::next_change(&self.links, self.began, now);
     }
 }
 

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         trial("static_addresses_need_no_server", static_addresses_need_no_server),
         trial("settings_change_at_run_time", settings_change_at_run_time),
         trial("a_silent_server_is_named_until_it_answers", a_silent_server_is_named),
+        trial("what_is_missing_is_told_in_time", what_is_missing_is_told_in_time),
         trial("a_link_that_goes_and_comes_back", a_link_that_goes_and_comes_back),
         trial("a_router_gives_addresses_and_name_servers", a_router_gives_addresses),
     ];
@@ -129,16 +130,14 @@ impl Node {
         let began = Instant::now();
         while !is_so(self) {
             assert!(began.elapsed() < Duration::from_secs(60), "{what}: {:#?}", self.lines);
-            let now = init::clock::monotonic();
-            let next = self.connectivity.next_deadline().unwrap_or(Duration::MAX);
-            let wait = next.saturating_sub(now).min(Duration::from_secs(1));
+            let due = self.connectivity.next_deadline().unwrap_or(Duration::MAX);
+            let wait = due.saturating_sub(init::clock::monotonic()).min(Duration::from_secs(60));
             let wait = Timespec::try_from(wait).expect("short");
-            poll(
-                &mut [PollFd::from_borrowed_fd(self.connectivity.fd(), PollFlags::IN)],
-                Some(&wait),
-            )
-            .expect("polled");
-            self.turn();
+            let mut fds = [PollFd::from_borrowed_fd(self.connectivity.fd(), PollFlags::IN)];
+            let readable = poll(&mut fds, Some(&wait)).expect("polled") > 0;
+            if readable || due <= init::clock::monotonic() {
+                self.turn();
+            }
         }
     }
 
@@ -325,6 +324,16 @@ fn a_silent_server_is_named() {
     node.until("it answers", |node| node.up);
     assert!(node.said(&format!("no longer: {trouble}")), "{:?}", node.lines);
     assert_eq!(node.connectivity.troubles(), [""; 0]);
+}
+
+/// Nothing but time passes here: no packet and no link wakes anybody.
+fn what_is_missing_is_told_in_time() {
+    let mut node = Node::new("[network.links.lan1]\ndhcp = false\n");
+    let none = "there is no network link: no card, or no driver for it";
+    node.until("it is told", |node| node.said(none));
+    assert!(node.up, "nobody waits for a link that is not there");
+    let missing = "the node config is about the link `lan1`, and there is no such link";
+    assert_eq!(node.connectivity.troubles(), [none, missing]);
 }
 
 fn a_link_that_goes_and_comes_back() {
