@@ -136,12 +136,13 @@ fn serve_cri(path: &Path) -> UnixListener {
     let listener = UnixListener::bind(path).expect("bound");
     let server = listener.try_clone().expect("cloned");
     std::thread::spawn(move || {
+        // Frames of HTTP/2; header blocks are literals.
         let settings: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
-        let trailers_only: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+        let trailers_only: &[u8] = b"\0\0\x11\x01\x05\0\0\0\x01\x88\0\x0bgrpc-status\x0212";
         let answer: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x88\
             \0\0\x24\0\0\0\0\0\x01\0\0\0\0\x1f\
             \x0a\x050.1.0\x12\x0acontainerd\x1a\x06v2.4.2\x22\x02v1\
-            \0\0\x01\x01\x05\0\0\0\x01\x88";
+            \0\0\x0f\x01\x05\0\0\0\x01\0\x0bgrpc-status\x010";
         for reply in [trailers_only, answer] {
             let Ok((mut stream, _)) = server.accept() else { return };
             let mut request = [0; 512];
