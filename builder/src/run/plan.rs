@@ -244,7 +244,7 @@ mod tests {
             -S
             -machine q35
             -accel tcg,thread=single
-            -cpu max
+            -cpu max,erms=off,fsrm=off
             -smp 1
             -m 2048M
             -action reboot=shutdown,shutdown=pause,panic=shutdown

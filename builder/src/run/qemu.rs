@@ -60,10 +60,13 @@ impl Version {
 }
 
 /// The processor model to ask for.
+///
+/// Where instructions are translated, copying and clearing memory with `rep movsb` takes a step
+/// for each byte: a kernel that is not told of fast string operations moves words instead.
 pub fn cpu_model(accel: Accel) -> &'static str {
     match accel {
         Accel::Kvm => "host",
-        Accel::Tcg => "max",
+        Accel::Tcg => "max,erms=off,fsrm=off",
     }
 }
 
