@@ -1,8 +1,15 @@
 //! "Did you mean": the known word that a mistyped one is closest to.
 
+/// Longer words are no slip of the finger.
+const LONGEST: usize = 200;
+
 /// The name among `known` that was probably meant by `word`: at most one slip of the finger, and
 /// one more for every four characters, up to four.
 pub fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Comparing takes time and memory by the product of the lengths.
+    if word.len() > LONGEST {
+        return None;
+    }
     let distance = |name: &str| strsim::damerau_levenshtein(word, name);
     let allowed = 1 + (word.chars().count() / 4).min(3);
     known

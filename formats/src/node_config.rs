@@ -35,6 +35,9 @@ pub use update::{Policy, Update};
 pub use url::{Scheme, Url};
 
 use section::{Missing, Notes, Section};
+use std::ops::Range;
+
+use crate::excerpt;
 use toml::de::{DeTable, DeValue};
 
 /// The only schema that this version reads.
@@ -42,6 +45,12 @@ pub const SCHEMA: u32 = 1;
 
 /// The largest configuration that is read, in bytes.
 pub const LARGEST: usize = 1024 * 1024;
+
+/// Of text that is not TOML, so many lines are told.
+const MOST_SYNTAX_ERRORS: usize = 20;
+
+/// What the file is called in QEMU's firmware configuration device (`-fw_cfg name=`).
+pub const FIRMWARE_NAME: &str = "opt/org.orlop/node.toml";
 
 /// The configuration that a node is demonstrated with, comments included: no cluster, one pod.
 pub const EXAMPLE: &str = include_str!("node_config/example.toml");
@@ -103,26 +112,29 @@ pub fn parse(text: &str) -> Result<NodeConfig, Vec<Problem>> {
             Some(format!("this version reads `schema = {SCHEMA}` and nothing before or after it"));
         return Err(vec![problem]);
     }
-    let mut syntax: Vec<Problem> = Vec::new();
-    for error in errors {
-        let problem = syntax_problem(text, &error);
+    let mut broken: Vec<Range<usize>> = Vec::new();
+    for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
+        let span = error.span().unwrap_or(0..0);
+        let line = excerpt::position(text, span.start).range;
         // After the first, the parser is guessing.
-        if !syntax.iter().any(|earlier| earlier.line == problem.line) {
-            syntax.push(problem);
+        if !broken.contains(&line) {
+            notes.note(span.clone(), syntax_message(text, error, span));
+            broken.push(line);
         }
     }
-    if !syntax.is_empty() {
+    if !broken.is_empty() {
         notes.missing = Missing::Forgiven;
     }
+    let syntax = notes.problems.len();
     let config = Section::read(table, 0..0, String::new(), &mut notes, read);
-    let mut problems = notes.problems;
-    problems.retain(|problem| !syntax.iter().any(|earlier| earlier.line == problem.line));
-    problems.append(&mut syntax);
-    if problems.is_empty() {
+    if notes.problems.is_empty() {
         return Ok(config);
     }
-    problems.sort_by_key(|problem| (problem.span.start, problem.span.end));
-    Err(problems)
+    let mut read = notes.problems.split_off(syntax);
+    let is_broken = |at: usize| broken.iter().any(|line| (line.start..=line.end).contains(&at));
+    read.retain(|problem| !is_broken(problem.span.start));
+    notes.problems.append(&mut read);
+    Err(notes.into_problems())
 }
 
 /// The value of `schema`, if there is one and it is not ours.
@@ -133,10 +145,14 @@ fn other_schema<'a>(table: &'a DeTable<'a>) -> Option<&'a toml::Spanned<DeValue<
     (!ours).then_some(schema)
 }
 
-fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
-    let span = error.span().unwrap_or(0..0);
+fn syntax_message(text: &str, error: &toml::de::Error, span: Range<usize>) -> String {
+    if error.message() == "duplicate key"
+        && let Some(key) = text.get(span)
+    {
+        return format!("`{key}` stands here for the second time");
+    }
     let message: Vec<_> = error.message().split_whitespace().collect();
-    Problem::at(text, span, format!("not TOML: {}", message.join(" ")))
+    format!("not TOML: {}", message.join(" "))
 }
 
 fn read(section: &mut Section<'_, '_>) -> NodeConfig {
@@ -148,6 +164,7 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
     let kubernetes = section.section("kubernetes", Kubernetes::read).flatten();
     let kubelet = kubelet::read(section);
     if let Some(span) = section.place("kubelet")
+        && !kubelet.is_empty()
         && section.place("kubernetes").is_none()
     {
         section

@@ -2,6 +2,10 @@
 //! configuration, making the files that containerd and kubelet read, importing images, stopping
 //! pods. The program is `orlop-node`; `docs/node.md` describes it.
 
+pub mod assemble;
+pub mod command;
+pub mod configure;
 pub mod fetch;
+pub mod masquerade;
 pub mod root;
 pub mod source;

@@ -97,7 +97,7 @@ pub fn decide(candidates: impl IntoIterator<Item = Candidate>) -> Decision {
             Found::Address(address) => {
                 format!("{origin} says to fetch the node config from {}", Origin::new(address))
             }
-            Found::Unusable(_) => format!("{origin} has a node config that cannot be used"),
+            Found::Unusable(_) => format!("what {origin} has cannot be used"),
         };
         let reason = if passed.is_empty() {
             what
@@ -146,7 +146,7 @@ mod tests {
                 Found::Address(secret.to_owned()),
                 "two says to fetch the node config from https://h.example/n?...",
             ),
-            (Found::Unusable("too large".to_owned()), "two has a node config that cannot be used"),
+            (Found::Unusable("too large".to_owned()), "what two has cannot be used"),
         ] {
             let two = candidate("two", found);
             let never = std::iter::once_with(|| panic!("a place after the one that counts"));

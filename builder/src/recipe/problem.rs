@@ -1,13 +1,12 @@
 //! Where a recipe's text came from, and how what is wrong with it is shown: file, line, column,
 //! the source line and carets under the words that are meant.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use formats::excerpt::{excerpt, position};
 
-use crate::error::{Error, Id};
+use crate::error::{Error, Id, Shown, several};
 
 /// Part of a file that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,30 +102,14 @@ impl Problem {
 
     /// Message, excerpt and hint: how a warning is shown.
     pub(super) fn full_text(&self, sources: &Sources) -> String {
-        let mut text = self.text(sources);
-        if let Some(hint) = &self.hint {
-            write!(text, "\n  hint: {hint}").expect("writing to a string cannot fail");
-        }
-        text
+        Shown { text: self.text(sources), hint: self.hint.clone() }.to_string()
     }
 }
 
 /// One error for all problems, of the first one's kind. `problems` must not be empty.
 pub(super) fn report(problems: &[Problem], sources: &Sources) -> Error {
-    let first = &problems[0];
-    if let [only] = problems {
-        let error = Error::new(only.id, only.text(sources));
-        return match &only.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        };
-    }
-    let mut text = format!("{} problems in the recipe", problems.len());
-    for problem in problems {
-        text.push('\n');
-        for line in problem.full_text(sources).lines() {
-            write!(text, "\n  {line}").expect("writing to a string cannot fail");
-        }
-    }
-    Error::new(first.id, text)
+    let shown = problems
+        .iter()
+        .map(|problem| Shown { text: problem.text(sources), hint: problem.hint.clone() });
+    several(problems[0].id, "the recipe", shown.collect())
 }

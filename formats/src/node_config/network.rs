@@ -87,7 +87,8 @@ impl Link {
             None => {}
         }
         let by_name = section.place("mac").is_none();
-        if name.value == "lo" || (by_name && !is_link_name(name.value)) {
+        let good = if by_name { is_link_name(name.value) } else { is_nickname(name.value) };
+        if name.value == "lo" || !good {
             let message = format!("`{}` cannot be the name of a wired link", printable(name.value));
             section.notes.note(name.span.clone(), message).hint =
                 Some("write the kernel's name, such as `eth0`, or say which by `mac`".to_owned());
@@ -154,6 +155,11 @@ fn is_link_name(name: &str) -> bool {
         && name != "."
         && name != ".."
         && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':')
+}
+
+/// A name that only the configuration uses, for a link known by its hardware address.
+fn is_nickname(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 64 && !name.chars().any(char::is_control)
 }
 
 fn printable(name: &str) -> String {

@@ -16,7 +16,7 @@ use crate::near::near;
 pub(super) struct Notes<'t> {
     text: &'t str,
     /// In the order in which it was found.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Found>,
     /// Whether missing keys are noted: not if their lines could not be read.
     pub(super) missing: Missing,
 }
@@ -34,12 +34,41 @@ impl<'t> Notes<'t> {
     }
 
     /// Notes a problem; its hint can be set.
-    pub(super) fn note(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Problem {
-        let problem = Problem::at(self.text, span, message.into());
-        self.problems.push(problem);
+    pub(super) fn note(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Found {
+        let message = one_line(&message.into());
+        self.problems.push(Found { span, message, hint: None });
         let last = self.problems.len() - 1;
         &mut self.problems[last]
     }
+
+    /// The problems in the order of the text, each with its line, up to [`MOST`].
+    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|found| (found.span.start, found.span.end));
+        let rest = self.problems.len().saturating_sub(MOST);
+        if rest > 0
+            && let Some(next) = self.problems.get_mut(MOST)
+        {
+            next.message = format!("here and below are {rest} more");
+            next.hint = None;
+        }
+        self.problems.truncate(MOST + 1);
+        let located = self.problems.into_iter().map(|Found { span, message, hint }| Problem {
+            hint,
+            ..Problem::at(self.text, span, message)
+        });
+        located.collect()
+    }
+}
+
+/// So many problems are told one by one: nobody reads more, and a console is short.
+const MOST: usize = 100;
+
+/// Something wrong, not yet located.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) span: Range<usize>,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
 }
 
 /// A value and where it stands.
@@ -91,7 +120,7 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// Notes a problem with the table as a whole.
-    pub(super) fn wrong(&mut self, message: impl Into<String>) -> &mut Problem {
+    pub(super) fn wrong(&mut self, message: impl Into<String>) -> &mut Found {
         let span = self.span.clone();
         self.notes.note(span, message)
     }
@@ -168,8 +197,7 @@ impl<'a, 't> Section<'a, 't> {
         if found.is_none() {
             let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
             let message = format!("`{value}` is not a value of `{}`", self.name(key));
-            self.notes.note(span, one_line(&message)).hint =
-                Some(suggestion(value, &words, "its values are"));
+            self.notes.note(span, message).hint = Some(suggestion(value, &words, "its values are"));
         }
         found.map(|(_, choice)| *choice)
     }
@@ -210,7 +238,7 @@ impl<'a, 't> Section<'a, 't> {
 
     fn repeated(&mut self, key: &str, item: &str, span: Range<usize>) {
         let message = format!("`{}` has `{item}` twice", self.name(key));
-        self.notes.note(span, one_line(&message));
+        self.notes.note(span, message);
     }
 
     /// The value, or a problem noted.
@@ -222,7 +250,7 @@ impl<'a, 't> Section<'a, 't> {
         match result {
             Ok(value) => Some(Placed { value, span }),
             Err(message) => {
-                self.notes.note(span, one_line(&message));
+                self.notes.note(span, message);
                 None
             }
         }
@@ -304,7 +332,7 @@ impl<'a, 't> Section<'a, 't> {
             DeValue::Table(_) => "a table".to_owned(),
         };
         let message = format!("`{}` must be {wanted}, not {found}", self.name(key));
-        self.notes.note(value.span(), one_line(&message));
+        self.notes.note(value.span(), message);
     }
 
     fn finish(self) {
@@ -322,12 +350,11 @@ impl<'a, 't> Section<'a, 't> {
                 lacking.retain(|missing| *missing != meant);
             }
             let message = format!("`{word}` is not a key of {owner}");
-            notes.note(key.span(), one_line(&message)).hint =
-                Some(suggestion(word, &asked, "its keys are"));
+            notes.note(key.span(), message).hint = Some(suggestion(word, &asked, "its keys are"));
         }
         if notes.missing == Missing::Noted {
             for key in lacking {
-                notes.note(span.clone(), one_line(&format!("{owner} lacks the key `{key}`")));
+                notes.note(span.clone(), format!("{owner} lacks the key `{key}`"));
             }
         }
     }

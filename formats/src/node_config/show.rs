@@ -43,7 +43,7 @@ impl NodeConfig {
         page.list("servers", &self.time.servers);
         match &self.kubernetes {
             Some(kubernetes) => kubernetes.show(&mut page, secrets),
-            None => page.comment("kubernetes: none, so kubelet is not started"),
+            None => page.remark("kubernetes: none, so kubelet is not started"),
         }
         if !self.kubelet.is_empty() {
             page.table("kubelet");
@@ -56,7 +56,7 @@ impl NodeConfig {
                 page.table("cni");
                 page.text("bridge", &cni.bridge.to_string());
             }
-            None => page.comment("cni: left to the cluster"),
+            None => page.remark("cni: left to the cluster"),
         }
         for (host, registry) in &self.containerd.registries {
             page.table(&format!("containerd.registries.{}", quote::key(host.as_str())));
@@ -189,6 +189,11 @@ impl Page {
     fn list<T: Display>(&mut self, key: &str, items: &[T]) {
         let items: Vec<_> = items.iter().map(T::to_string).collect();
         self.pair(key, quote::list(items.iter().map(String::as_str)));
+    }
+
+    /// A comment on a table that is not there.
+    fn remark(&mut self, remark: &str) {
+        self.line(&format!("\n# {remark}"));
     }
 
     fn comment(&mut self, comment: &str) {

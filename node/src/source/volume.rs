@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{Advice, OFlags, fadvise};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::label::{self, BOOT_SECTOR, DESCRIPTOR, DESCRIPTOR_AT, FileSystem};
@@ -69,13 +70,25 @@ pub fn find(root: &Root) -> Vec<Volume> {
 pub fn read(root: &Root, volume: &Volume) -> io::Result<Option<Vec<u8>>> {
     let target = root.path(MOUNT_POINT);
     fs::create_dir_all(&target)?;
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let name = volume.file_system.name();
-    mount(node(root, &volume.device), &target, name, flags, None)
-        .map_err(|error| io::Error::other(format!("cannot mount it as {name}: {error}")))?;
-    let file = read_file(&target);
-    let unmounted = unmount(&target, UnmountFlags::empty());
+    let file = read_mounted(&node(root, &volume.device), volume.file_system, &target);
+    // If it is still in use it is a mount point, and stays.
     let _ = fs::remove_dir(&target);
+    file
+}
+
+fn read_mounted(
+    device: &Path,
+    file_system: FileSystem,
+    target: &Path,
+) -> io::Result<Option<Vec<u8>>> {
+    let name = file_system.name();
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount(device, target, name, flags, None).map_err(|error| match error {
+        Errno::NODEV => io::Error::other(format!("this kernel does not know {name}")),
+        error => io::Error::other(format!("cannot mount it as {name}: {error}")),
+    })?;
+    let file = read_file(target);
+    let unmounted = unmount(target, UnmountFlags::empty());
     let file = file?;
     unmounted.map_err(|error| io::Error::other(format!("cannot unmount it: {error}")))?;
     Ok(file)
