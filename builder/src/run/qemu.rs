@@ -82,11 +82,11 @@ pub fn has_threads(accel: Accel, version: Version) -> bool {
     }
 }
 
-/// The value of `-accel`.
-pub fn accelerator(accel: Accel, version: Version) -> &'static str {
+/// The value of `-accel`. Instructions can be counted in one thread only.
+pub fn accelerator(accel: Accel, version: Version, counts: bool) -> &'static str {
     match accel {
         Accel::Kvm => "kvm",
-        Accel::Tcg if has_threads(accel, version) => "tcg",
+        Accel::Tcg if has_threads(accel, version) && !counts => "tcg",
         Accel::Tcg => "tcg,thread=single",
     }
 }
@@ -137,7 +137,9 @@ mod tests {
             (Accel::Tcg, v(11, 1), "tcg", 2),
             (Accel::Kvm, v(7, 2), "kvm", 2),
         ] {
-            assert_eq!(accelerator(accel, version), want, "{accel:?} {version}");
+            assert_eq!(accelerator(accel, version, false), want, "{accel:?} {version}");
+            let counting = accelerator(Accel::Tcg, version, true);
+            assert_eq!(counting, "tcg,thread=single", "{version}");
             assert_eq!(default_cpus(accel, version), cpus, "{accel:?} {version}");
         }
     }
