@@ -108,7 +108,10 @@ pub fn run_beside(
         .tempdir()
         .or_fail(Id::Write, || "cannot make a temporary directory")?;
     let probe = || accel::probe(&qemu, accel::cache_file().as_deref());
-    let accel = choose_accel(options.accel, probe, progress)?;
+    let accel = match options.icount {
+        Some(_) => Accel::Tcg,
+        None => choose_accel(options.accel, probe, progress)?,
+    };
     let boot = boot(options, &image, scratch.path())?;
     let config = config::prepare(options, &image, scratch.path(), progress)?;
     let disk = disk::prepare(&image, options, scratch.path())?;

@@ -35,6 +35,15 @@ pub struct Options {
     /// Keep what the guest writes in FILE, made if missing: the next run continues from it
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
+    /// Give the guest its disk as memory, an NVDIMM, at the speed of memory; what it writes is
+    /// thrown away
+    #[arg(long, requires = "direct", conflicts_with_all = ["disk", "disk_size"])]
+    pub pmem: bool,
+    /// Let the guest's clock count instructions, 2^SHIFT ns each: the same boot takes the same time
+    /// on any host and under any load. One processor, without KVM
+    #[arg(long, value_name = "SHIFT", value_parser = clap::value_parser!(u8).range(0..=10),
+          conflicts_with_all = ["accel", "cpus"])]
+    pub icount: Option<u8>,
     /// Forward a TCP port of this host's loopback address to the guest
     #[arg(long, value_name = "HOST:GUEST", conflicts_with = "no_network")]
     pub forward: Vec<Forward>,
@@ -91,6 +100,8 @@ impl Options {
             cpus: None,
             disk_size: None,
             disk: None,
+            pmem: false,
+            icount: None,
             forward: Vec::new(),
             serial: Serial::Auto,
             until: None,
@@ -136,6 +147,10 @@ pub enum Until {
     Cri,
     /// The API server says that the node is Ready (with --cluster).
     Ready,
+    /// kubelet says that it is healthy.
+    Kubelet,
+    /// The first container of a pod runs.
+    Pod,
 }
 
 impl Until {
@@ -145,6 +160,8 @@ impl Until {
             Self::Init => "root-init-start",
             Self::Cri => "cri-answers",
             Self::Ready => "ready",
+            Self::Kubelet => "kubelet-healthy",
+            Self::Pod => "pod-running",
         }
     }
 }
@@ -279,6 +296,12 @@ mod tests {
             "run node --no-network --forward 80:80",
             "run node --no-config --config node.toml",
             "run node --until never",
+            "run node --pmem",
+            "run node --direct --pmem --disk d",
+            "run node --direct --pmem --disk-size 8_GiB",
+            "run node --icount 11",
+            "run node --icount 1 --accel kvm",
+            "run node --icount 1 --cpus 2",
             "run node --timeout 0",
             "run node --timeout soon",
             "run node --timeout 99999999999m",
