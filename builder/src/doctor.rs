@@ -122,6 +122,7 @@ pub fn tools() -> &'static [Tool] {
         program("cpio", "cpio", Test, "judges initrds", V),
         program("readelf", "binutils", Test, "judges what compilers made", V),
         program("xz", "xz-utils", Test, "packs what we unpack", V),
+        program("openssl", "openssl", Test, "asks for a certificate as a node does", &[]),
         program("unshare", "util-linux", Test, "builds without network", V),
     ];
     TOOLS

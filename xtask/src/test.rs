@@ -59,7 +59,10 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
                 let mut nodes = cargo();
                 nodes
                     .args(["test", "--package", "qemu-tests", "--no-fail-fast"])
-                    .args(["--lib", "--test", "image", "--test", "robust", "--test", "node", "--"])
+                    .args([
+                        "--lib", "--test", "image", "--test", "robust", "--test", "cluster",
+                        "--test", "node", "--",
+                    ])
                     .env("ORLOP", &orlop)
                     .env("ORLOP_IMAGE", &images);
                 if args.full {

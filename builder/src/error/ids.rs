@@ -76,6 +76,8 @@ ids! {
     DiskTooSmall = "E0213", Usage;
     /// The directory for a cluster is in use.
     ClusterInTheWay = "E0214", Usage;
+    /// The image has no kubelet that could join a cluster.
+    NoKubelet = "E0215", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;

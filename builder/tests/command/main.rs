@@ -3,6 +3,8 @@
 
 mod archive;
 mod builds;
+mod config;
+mod cluster;
 mod fetching;
 mod ids;
 mod locking;
