@@ -88,7 +88,7 @@ impl Guest {
         options.direct = true;
         options.accel = AccelChoice::Tcg;
         options.memory = Mib(64);
-        options.cpus = 1;
+        options.cpus = Some(1);
         options.no_network = true;
         options.serial = Serial::File(self.console_path());
         options

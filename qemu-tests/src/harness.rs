@@ -21,14 +21,18 @@ pub enum Threads {
     One,
     /// As many as there are processors.
     PerProcessor,
+    /// As many as there are processors, and memory for that many guests.
+    Guests,
 }
 
 /// The `main` of a test program without the standard harness: reads the command line, runs the
 /// tests it asks for, prints what they cost.
 pub fn main(tests: &[(&'static str, Test)], threads: Threads) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if threads == Threads::One {
-        arguments.test_threads.get_or_insert(1);
+    match threads {
+        Threads::One => _ = arguments.test_threads.get_or_insert(1),
+        Threads::PerProcessor => {}
+        Threads::Guests => _ = arguments.test_threads.get_or_insert_with(guests_at_once),
     }
     // Lines for the end: a test that printed them itself would break the harness's own lines.
     let lines = Arc::new(Mutex::new(Vec::new()));
@@ -51,8 +55,41 @@ pub fn main(tests: &[(&'static str, Test)], threads: Threads) -> ExitCode {
     conclusion.exit_code()
 }
 
+/// How many guests this machine holds. Without KVM a guest keeps one processor busy.
+fn guests_at_once() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    guests_in(&meminfo).clamp(1, processors)
+}
+
+/// How many guests the available memory holds, by the text of `/proc/meminfo`.
+fn guests_in(meminfo: &str) -> usize {
+    /// A guest's memory and what QEMU and the test need beside it, in KiB.
+    const GUEST: usize = 2560 << 10;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
+    kib.unwrap_or(0) / GUEST
+}
+
 /// With all that led to it.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn failed(error: anyhow::Error) -> Failed {
     Failed::from(format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_guests_run_as_the_memory_holds() {
+        for (meminfo, want) in [
+            ("MemTotal: 8000000 kB\nMemAvailable:    7900000 kB\n", 3),
+            ("MemAvailable: 2000000 kB\n", 0),
+            ("MemAvailable: much\n", 0),
+            ("", 0),
+        ] {
+            assert_eq!(guests_in(meminfo), want, "{meminfo:?}");
+        }
+    }
 }

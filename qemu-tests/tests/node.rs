@@ -37,8 +37,7 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    // A guest has two processors, and so have many of the machines that run this.
-    harness::main(TESTS, Threads::One)
+    harness::main(TESTS, Threads::Guests)
 }
 
 fn temporary() -> Result<tempfile::TempDir> {

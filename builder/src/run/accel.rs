@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::{Context as _, Id, Result};
 use crate::process::Command;
-use crate::run::qemu::{self, Version, cpu_model};
+use crate::run::qemu::{self, Version, accelerator, cpu_model};
 
 /// What runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -111,11 +111,10 @@ fn run_probe(accel: Accel, version: Version) -> Result<Kvm> {
         .or_fail(Id::Write, || "cannot make a temporary directory")?;
     let rom = scratch.path().join("probe.rom");
     fs::write(&rom, probe_rom()).or_fail(Id::Write, || format!("`{}`", rom.display()))?;
-    let accel_name = if accel == Accel::Kvm { "kvm" } else { "tcg" };
     let mut child = Command::new(qemu::PROGRAM)
         .args(["-machine", "q35", "-m", "64M", "-nodefaults", "-no-user-config"])
-        .args(["-display", "none", "-no-reboot", "-accel", accel_name])
-        .args(["-cpu", cpu_model(accel, version)])
+        .args(["-display", "none", "-no-reboot", "-accel", accelerator(accel, version)])
+        .args(["-cpu", cpu_model(accel)])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios"])
         .arg(&rom)
         .spawn(|command| {

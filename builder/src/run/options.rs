@@ -26,9 +26,9 @@ pub struct Options {
     /// Memory of the guest
     #[arg(long, value_name = "SIZE", default_value = "2 GiB", value_parser = mib)]
     pub memory: Mib,
-    /// Processors of the guest
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub cpus: u8,
+    /// Processors of the guest [default: 2, or 1 where QEMU can translate in one thread only]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub cpus: Option<u8>,
     /// Make the guest's disk this large, such as "8 GiB": the node grows STATE at its first boot
     #[arg(long, value_name = "SIZE", value_parser = mib)]
     pub disk_size: Option<Mib>,
@@ -75,7 +75,7 @@ impl Options {
             direct: false,
             accel: AccelChoice::Auto,
             memory: Mib(2048),
-            cpus: 2,
+            cpus: None,
             disk_size: None,
             disk: None,
             forward: Vec::new(),

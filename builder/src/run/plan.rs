@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::run::qemu::{Version, cpu_model};
+use crate::run::qemu::{Version, accelerator, cpu_model, default_cpus};
 use crate::run::{Accel, Options};
 
 /// The virtio-serial port on which PID 1 sends its boot marks.
@@ -102,12 +102,10 @@ pub struct Plan {
 pub fn plan(options: &Options, parts: &Parts) -> Plan {
     let mut args = Arguments::default();
     args.words(&["-name", "orlop", "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
-    let accel = match parts.accel {
-        Accel::Kvm => "kvm",
-        Accel::Tcg => "tcg",
-    };
-    args.words(&["-machine", "q35", "-accel", accel, "-cpu", cpu_model(parts.accel, parts.qemu)]);
-    args.words(&["-smp", &options.cpus.to_string(), "-m", &format!("{}M", options.memory.0)]);
+    let accel = accelerator(parts.accel, parts.qemu);
+    args.words(&["-machine", "q35", "-accel", accel, "-cpu", cpu_model(parts.accel)]);
+    let cpus = options.cpus.unwrap_or_else(|| default_cpus(parts.accel, parts.qemu));
+    args.words(&["-smp", &cpus.to_string(), "-m", &format!("{}M", options.memory.0)]);
     let reboot = if options.reboot { "reset" } else { "shutdown" };
     args.words(&["-action", &format!("reboot={reboot},shutdown=pause,panic=shutdown")]);
     args.words(&["-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"]);
@@ -245,9 +243,9 @@ mod tests {
             -display none
             -S
             -machine q35
-            -accel tcg
-            -cpu max,cx16=off
-            -smp 2
+            -accel tcg,thread=single
+            -cpu max
+            -smp 1
             -m 2048M
             -action reboot=shutdown,shutdown=pause,panic=shutdown
             -chardev socket,id=qmp,fd=0
@@ -271,7 +269,7 @@ mod tests {
     fn a_direct_run_gives_qemu_the_kernel_and_every_option_has_its_place() {
         let mut options = Options::new("node");
         options.memory = Mib(512);
-        options.cpus = 1;
+        options.cpus = Some(3);
         options.reboot = true;
         options.forward =
             vec![Forward { host: 6443, guest: 443 }, Forward { host: 10250, guest: 10250 }];
@@ -295,7 +293,7 @@ mod tests {
                 -machine q35
                 -accel kvm
                 -cpu host
-                -smp 1
+                -smp 3
                 -m 512M
                 -action reboot=reset,shutdown=pause,panic=shutdown
                 -chardev socket,id=qmp,fd=0
