@@ -40,11 +40,16 @@ enum Command {
     Build(commands::build::Args),
     /// Boot an image in QEMU; it is never changed by that
     Run(commands::run::Args),
+    /// Run a Kubernetes control plane on this host, for nodes to join, until it is stopped
+    Cluster(commands::cluster::Args),
     /// Say what an image holds
     Inspect(commands::inspect::Args),
     /// Look at recipes
     #[command(subcommand)]
     Recipe(commands::recipe::Command),
+    /// Look at node configurations
+    #[command(subcommand)]
+    Config(commands::config::Command),
     /// Look after the store
     #[command(subcommand)]
     Store(commands::store::Command),
@@ -91,8 +96,10 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Fetch(args) => commands::fetch::run(&args, &settings, &progress)?,
         Command::Build(args) => commands::build::run(&args, global, &settings, &progress)?,
         Command::Run(args) => commands::run::run(&args, global, &settings, &progress)?,
+        Command::Cluster(args) => commands::cluster::run(&args, global, &settings, &progress)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
         Command::Recipe(command) => commands::recipe::run(&command)?,
+        Command::Config(command) => commands::config::run(&command, global)?,
         Command::Store(command) => commands::store::run(&command, &settings, &progress)?,
         Command::Doctor => commands::doctor::run(global, &settings)?,
         Command::Explain(args) => commands::explain::run(&args)?,

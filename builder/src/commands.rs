@@ -2,7 +2,9 @@
 
 pub mod build;
 pub mod check;
+pub mod cluster;
 pub mod completions;
+pub mod config;
 pub mod doctor;
 pub mod explain;
 pub mod fetch;

@@ -2,11 +2,13 @@
 //! class. The message says what could not be done and to what; hints say what cures it.
 
 mod ids;
+mod several;
 
 use std::error::Error as StdError;
 use std::fmt;
 
 pub use ids::Id;
+pub(crate) use several::{Shown, several};
 
 /// What the exit status tells a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

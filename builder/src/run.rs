@@ -6,6 +6,7 @@
 //! too. `guest` starts QEMU and carries bytes between the two.
 
 pub mod accel;
+mod config;
 mod console;
 pub mod disk;
 pub mod firmware;
@@ -51,7 +52,7 @@ pub struct Summary {
 /// Must be called from a thread that lives as long as the guest: QEMU dies with it.
 ///
 /// # Errors
-/// The host lacks something ([`Id::MissingTool`], [`Id::FirmwareMissing`], [`Id::KvmUnusable`],
+/// The configuration is wrong ([`Id::NodeConfig`]), the host lacks something ([`Id::MissingTool`], [`Id::FirmwareMissing`], [`Id::KvmUnusable`],
 /// [`Id::QemuTooOld`]), the image is not ours ([`Id::NotOurImage`]), or the guest did not do what
 /// it should: [`Id::GuestEnded`], [`Id::GuestPanic`], [`Id::GuestReset`], [`Id::GuestTimeout`],
 /// [`Id::GuestKeptRunning`].
@@ -65,6 +66,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
     let probe = || accel::probe(&qemu, accel::cache_file().as_deref());
     let accel = choose_accel(options.accel, probe, progress)?;
     let boot = boot(options, &image, scratch.path())?;
+    let config = config::prepare(options, &image, scratch.path(), progress)?;
     let disk = disk::prepare(&image, options, scratch.path())?;
     let parts = plan::Parts {
         accel,
@@ -73,6 +75,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
         disk,
         serial: scratch.path().join("serial.sock"),
         marks: scratch.path().join("marks.sock"),
+        config,
     };
     let plan = plan::plan(options, &parts);
     let (ending, marks, usage) = guest::run(&plan, &parts, options, scratch.path(), progress)?;

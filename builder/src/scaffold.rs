@@ -5,9 +5,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use formats::quote;
+
 use crate::error::{Context as _, Error, Id, Result};
+use crate::recipe;
 use crate::recipe::model::Name;
-use crate::recipe::{self, quote};
 
 /// The recipe that a project extends, below a checkout of this repository.
 const BASE: &str = "recipes/base.toml";

@@ -21,7 +21,7 @@ pub struct Settings {
     pub caches: Caches,
     /// Mirrors that the user named, in order.
     pub mirrors: Vec<String>,
-    /// Seconds since 1970: for expiry of release files only.
+    /// Seconds since 1970: for expiry of release files, and for a cluster's certificates.
     pub now: u64,
     /// Whether this is a CI run (`CI` is set and not empty).
     pub ci: bool,
@@ -42,7 +42,7 @@ impl Settings {
             caches: Caches::below(&caches.unwrap_or_default()),
             store,
             mirrors: global.mirror.iter().filter(|url| !url.is_empty()).cloned().collect(),
-            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            now: now(),
             ci: std::env::var_os("CI").is_some_and(|value| !value.is_empty()),
             environment,
         }
@@ -69,6 +69,11 @@ impl Settings {
     pub fn store(&self) -> Result<Store> {
         Store::open(self.store_path()?)
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The number of processors we may use.

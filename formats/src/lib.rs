@@ -3,14 +3,19 @@
 //! Bytes in, values out. Nothing here opens a file, reads a clock, draws a random number or says
 //! `unsafe`: who writes disks and runs programs sits above.
 
+pub mod command_line;
 pub mod cpio;
 pub mod crc32;
 pub mod deb;
 pub mod digest;
 pub mod erofs;
+pub mod excerpt;
 pub mod fat;
 pub mod gpt;
 mod le;
+pub mod near;
+pub mod node_config;
+pub mod quote;
 pub mod segment;
 pub mod system;
 pub mod tree;

@@ -39,6 +39,8 @@ pub struct Screen {
     pub addresses: BTreeMap<String, String>,
     /// Each unit and where it stands.
     pub units: Vec<(UnitName, State)>,
+    /// Of each unit that waits: for which others.
+    pub waits: BTreeMap<UnitName, String>,
     /// The last lines that units wrote which did not work.
     pub output: BTreeMap<UnitName, Vec<String>>,
     /// What is wrong with the node itself: unit files, kernel command line, modules.
@@ -59,7 +61,11 @@ pub fn render(screen: &Screen, now: Duration) -> String {
     }
     let width = screen.units.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
     for (name, state) in &screen.units {
-        let _ = writeln!(text, "    unit      {name:width$}  {}", describe(state, now));
+        let described = match screen.waits.get(name) {
+            Some(others) if *state == State::Waiting => format!("waits for {others}"),
+            _ => describe(state, now),
+        };
+        let _ = writeln!(text, "    unit      {name:width$}  {described}");
         for line in screen.output.get(name).into_iter().flatten() {
             let _ = writeln!(text, "              | {}", plain(line));
         }
@@ -96,11 +102,20 @@ pub fn line(change: &Change, now: Duration) -> String {
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             format!("{unit} LATE: not ready after {}{reason}", seconds(*deadline))
         }
+        Change::NotWanted { unit, absent } => {
+            format!("{unit} not wanted: there is no {}", absent.display())
+        }
         Change::BootComplete => "boot complete".to_owned(),
         Change::ShutdownBegan(kind) => format!("going down to {kind}"),
+        Change::StopExecBegan(unit) => format!("{unit}: its stop-exec runs"),
+        Change::StopExecEnded { unit, ending } => format!("{unit}: its stop-exec {ending}"),
+        Change::StopExecLate(unit) => {
+            format!("{unit}: its stop-exec did not end in time: killed")
+        }
         Change::Stopped(unit) => format!("{unit} stopped"),
         Change::Killed(unit) => format!("{unit} did not stop in time: killed"),
         Change::Abandoned(unit) => format!("{unit} cannot be killed: going on without it"),
+        Change::ShutdownLate => "the shutdown takes too long: killing what is left".to_owned(),
     };
     stamped(&text, now)
 }
@@ -135,8 +150,14 @@ fn describe(state: &State, now: Duration) -> String {
             let wait = seconds(until.saturating_sub(now));
             format!("FAILED: {}; restart in {wait}", plain(&ending.to_string()))
         }
+        State::NotWanted { absent } => {
+            format!("not wanted: there is no {}", plain(&absent.display().to_string()))
+        }
         State::Done => "done".to_owned(),
         State::Failed(ending) => format!("FAILED: {}", plain(&ending.to_string())),
+        State::StopExecDue => "waits to be stopped".to_owned(),
+        State::StopExec { killed: false, .. } => "stopping, its stop-exec runs".to_owned(),
+        State::StopExec { killed: true, .. } => "stopping, its stop-exec is killed".to_owned(),
         State::Stopping { killed: false, .. } => "stopping".to_owned(),
         State::Stopping { killed: true, .. } => "killed".to_owned(),
         State::Stopped => "stopped".to_owned(),
@@ -329,7 +350,9 @@ mod tests {
             ),
             (name("x"), State::Failed(Ending::NotStarted("no such file".into()))),
             (name("y"), State::Waiting),
+            (name("z"), State::NotWanted { absent: "/run/orlop/z".into() }),
         ];
+        screen.waits.insert(name("y"), "containerd, network".into());
         let lines =
             vec!["level=error msg=\"\u{1b}[31mno overlay\u{1b}[0m\"".into(), "x".repeat(200)];
         screen.output.insert(name("containerd"), lines);
@@ -347,7 +370,8 @@ mod tests {
                               | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
                     unit      kubelet     starting for 9.0 s, LATE: connection refused
                     unit      x           FAILED: no such file
-                    unit      y           waits for others
+                    unit      y           waits for containerd, network
+                    unit      z           not wanted: there is no /run/orlop/z
                     problem   cannot use unit `z.toml`: line 1,
                               column 2
                 ---
@@ -381,6 +405,11 @@ mod tests {
             Change::Stopped(unit()),
             Change::Killed(unit()),
             Change::Abandoned(unit()),
+            Change::NotWanted { unit: unit(), absent: "/run/x".into() },
+            Change::StopExecBegan(unit()),
+            Change::StopExecEnded { unit: unit(), ending: exit(Exit::Status(0)) },
+            Change::StopExecLate(unit()),
+            Change::ShutdownLate,
         ];
         let lines: Vec<_> = changes.iter().map(|change| line(change, MS(3429)) + "\n").collect();
         expect![[r#"
@@ -397,6 +426,11 @@ mod tests {
             [     3.42] containerd stopped
             [     3.42] containerd did not stop in time: killed
             [     3.42] containerd cannot be killed: going on without it
+            [     3.42] containerd not wanted: there is no /run/x
+            [     3.42] containerd: its stop-exec runs
+            [     3.42] containerd: its stop-exec ended with status 0
+            [     3.42] containerd: its stop-exec did not end in time: killed
+            [     3.42] the shutdown takes too long: killing what is left
         "#]]
         .assert_eq(&lines.concat());
     }

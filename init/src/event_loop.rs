@@ -21,7 +21,7 @@ use crate::identity::{self, Addresses, LinkAddress};
 use crate::net::{Change as NetworkChange, Network};
 use crate::power::Button;
 use crate::readiness::{Answer, Probe};
-use crate::supervisor::{Action, Change, Event, ShutdownKind, Supervisor};
+use crate::supervisor::{Action, Change, Event, ShutdownKind, State, Supervisor};
 use crate::sys::signals::{self, Signal};
 use crate::unit::{Ready, UnitName};
 use crate::{clock, log, marks, process};
@@ -200,10 +200,14 @@ impl EventLoop {
 
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Spawn(unit) => Some(match self.spawn(&unit) {
-                Ok(pid) => Event::Spawned { unit, pid },
-                Err(reason) => Event::SpawnFailed { unit, reason },
-            }),
+            Action::Spawn(unit) => Some(self.spawn(unit)),
+            Action::SpawnStop(unit) => {
+                let exec = self.supervisor.unit(&unit)?.stop_exec.clone().unwrap_or_default();
+                Some(match self.spawn_program(&unit, &exec) {
+                    Ok(pid) => Event::StopSpawned { unit, pid },
+                    Err(reason) => Event::StopSpawnFailed { unit, reason },
+                })
+            }
             Action::StartProbe { unit, run } => {
                 let ready = self.supervisor.unit(&unit)?.ready.clone();
                 let (answers, wake) = (self.answer_sender.clone(), Arc::clone(&self.wake));
@@ -244,10 +248,31 @@ impl EventLoop {
         }
     }
 
-    fn spawn(&mut self, name: &UnitName) -> Result<rustix::process::Pid, String> {
+    fn spawn(&mut self, name: UnitName) -> Event {
+        let Some(unit) = self.supervisor.unit(&name) else {
+            return Event::SpawnFailed { unit: name, reason: "there is no such unit".to_owned() };
+        };
+        if let Some(path) = &unit.only_if_exists
+            && !path.0.exists()
+        {
+            let absent = path.0.clone();
+            return Event::NotWanted { unit: name, absent };
+        }
+        let exec = process::command_line(unit);
+        match exec.and_then(|exec| self.spawn_program(&name, &exec)) {
+            Ok(pid) => Event::Spawned { unit: name, pid },
+            Err(reason) => Event::SpawnFailed { unit: name, reason },
+        }
+    }
+
+    fn spawn_program(
+        &mut self,
+        name: &UnitName,
+        exec: &[String],
+    ) -> Result<rustix::process::Pid, String> {
         let unit = self.supervisor.unit(name).ok_or_else(|| "there is no such unit".to_owned())?;
         let no_pipe = |error: io::Error| format!("cannot take its output: {error}");
-        let (output, writer) = Output::new(name, &self.around.logs).map_err(no_pipe)?;
+        let (output, writer) = Output::new(unit, &self.around.logs).map_err(no_pipe)?;
         let id = self.next_output;
         self.next_output = self.next_output.wrapping_add(1);
         if let Some(pipe) = output.pipe() {
@@ -256,7 +281,7 @@ impl EventLoop {
         }
         // What an earlier run wrote is of no interest any more, unless something still writes.
         self.outputs.retain(|_, output| output.unit() != name || !output.has_ended());
-        let pid = process::spawn(unit, &self.around.cgroups, writer)?;
+        let pid = process::spawn(unit, exec, &self.around.cgroups, writer)?;
         self.outputs.insert(id, output);
         Ok(pid)
     }
@@ -366,8 +391,14 @@ impl EventLoop {
             format!("{}/{}{}", link.address, link.prefix, gateway.unwrap_or_default())
         };
         let addresses = self.addresses.iter().map(|(name, link)| (name.clone(), address(link)));
+        let waits = self.supervisor.states().filter(|(_, state)| **state == State::Waiting);
+        let waits = waits.map(|(name, _)| {
+            let names: Vec<_> = self.supervisor.waits_for(name).map(UnitName::as_str).collect();
+            (name.clone(), names.join(", "))
+        });
         Screen {
             units: units.collect(),
+            waits: waits.collect(),
             addresses: addresses.collect(),
             ..self.around.screen.clone()
         }
@@ -402,6 +433,7 @@ impl EventLoop {
     fn network(&mut self, ask: fn(&mut Network) -> Vec<NetworkChange>) {
         let Some(network) = &mut self.around.network else { return };
         let before = self.addresses.clone();
+        let was_up = !before.is_empty();
         for change in ask(network) {
             let text = match change {
                 NetworkChange::LinkUp { link } => format!("{link} is connected"),
@@ -435,6 +467,10 @@ impl EventLoop {
         let (etc, hostname) = (&self.around.etc, &self.around.screen.hostname);
         if let Err(error) = identity::write_network_files(etc, hostname, &self.addresses) {
             log::error(&format!("cannot write hosts and resolv.conf: {error}"));
+        }
+        // After the files: what waits for the network wants to resolve names.
+        if !was_up && !self.addresses.is_empty() {
+            self.feed(Event::NetworkUp);
         }
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, mount};
 
-use crate::command_line::{CommandLine, CommandLineError, Slot};
+use crate::command_line::{self, CommandLine, CommandLineError, Slot};
 use crate::marks::mark;
 use crate::modules;
 use crate::mounts::{self, EARLY};
@@ -64,7 +64,7 @@ pub fn run() -> Result<Infallible, InitrdError> {
         mounts::mount_entry(entry).map_err(InitrdError::Step)?;
     }
     mark("init-start");
-    let parsed = CommandLine::read().doing(|| "read /proc/cmdline")?;
+    let parsed = command_line::read().doing(|| "read /proc/cmdline")?;
     let command_line = parsed.map_err(InitrdError::CommandLine)?;
 
     let loaded =

@@ -1,6 +1,7 @@
 //! PID 1 of OrlopOS, as a library so that tests can drive its parts in processes of their own.
 //! `docs/init.md` describes what it does; [`supervisor`] is its brain and [`event_loop`] its body.
 
+pub mod applets;
 pub mod clock;
 pub mod command_line;
 pub mod console;

@@ -1,16 +1,20 @@
 //! PID 1 of OrlopOS. The same binary is `/init` of the initrd and `/usr/lib/orlop/init` of the
-//! root; which of the two it is, it sees from what it stands on.
+//! root; which of the two it is, it sees from what it stands on. Called `mount` or `umount` it is
+//! that.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use init::{initrd, process, root, shutdown};
+use init::{applets, initrd, process, root, shutdown};
 
 /// `RAMFS_MAGIC` and `TMPFS_MAGIC` of `include/uapi/linux/magic.h`.
 const MEMORY: [u64; 2] = [0x8584_58f6, 0x0102_1994];
 
 fn main() -> ExitCode {
+    if let Some(status) = applets::run(std::env::args_os()) {
+        return status;
+    }
     if !process::is_pid_1() {
         let version = env!("CARGO_PKG_VERSION");
         let text = format!("orlop init {version}: this is PID 1 of a node, the kernel starts it\n");

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -13,10 +13,13 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
 
 use crate::sys::signals;
-use crate::unit::Unit;
+use crate::unit::{GroupLimits, Unit};
 
 /// Where programs look for others unless their unit says otherwise.
 const PATH: &str = "/usr/bin:/usr/sbin";
+
+/// Bytes of a file of arguments: far below what the kernel takes for one program.
+const LONGEST_ARGUMENTS: u64 = 64 * 1024;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +55,19 @@ pub fn is_pid_1() -> bool {
     std::process::id() == 1
 }
 
-/// Starts a unit's program in its control group below `cgroups`, in a session of its own, with
-/// an empty signal mask and nothing of our environment. Standard output and error go to `output`.
+/// Starts `exec`, a program of a unit and its arguments, in the unit's control group below
+/// `cgroups`, in a session of its own, with an empty signal mask and nothing of our environment.
+/// Standard output and error go to `output`.
 ///
 /// # Errors
 /// What could not be done, with the name of the program or the group.
-pub fn spawn(unit: &Unit, cgroups: &Path, output: OwnedFd) -> Result<Pid, String> {
+pub fn spawn(unit: &Unit, exec: &[String], cgroups: &Path, output: OwnedFd) -> Result<Pid, String> {
     let directory = unit.cgroup.below(cgroups);
     let membership = open_group(&directory)
         .map_err(|error| format!("cannot use control group {}: {error}", directory.display()))?;
+    limit_group(&directory, &unit.group);
     let (program, arguments) =
-        unit.exec.split_first().ok_or_else(|| "its `exec` is empty".to_owned())?;
+        exec.split_first().ok_or_else(|| "its `exec` is empty".to_owned())?;
     let fail = |error: io::Error| format!("cannot start {program}: {error}");
     let nofile = unit.limits.nofile;
     let mut command = Command::new(program);
@@ -96,6 +101,46 @@ pub fn spawn(unit: &Unit, cgroups: &Path, output: OwnedFd) -> Result<Pid, String
     }
     // `child` goes out of scope without being waited for: `reap` does that for every child.
     Ok(pid)
+}
+
+/// The program and all arguments of a unit: those of its file and, after them, the lines of
+/// `arguments-from`; empty ones do not count.
+///
+/// # Errors
+/// If that file cannot be read or is absurdly long.
+pub fn command_line(unit: &Unit) -> Result<Vec<String>, String> {
+    let mut exec = unit.exec.clone();
+    if let Some(path) = &unit.arguments_from {
+        let fail = |error| format!("cannot read its arguments from {}: {error}", path.0.display());
+        let mut text = String::new();
+        let file = File::open(&path.0).map_err(fail)?;
+        file.take(LONGEST_ARGUMENTS + 1).read_to_string(&mut text).map_err(fail)?;
+        if text.len() as u64 > LONGEST_ARGUMENTS {
+            return Err(fail(io::ErrorKind::FileTooLarge.into()));
+        }
+        exec.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
+    }
+    Ok(exec)
+}
+
+/// A unit runs without its limits rather than not at all.
+fn limit_group(directory: &Path, limits: &GroupLimits) {
+    for (name, value) in [
+        ("memory.min", limits.memory_min),
+        ("memory.max", limits.memory_max),
+        ("pids.max", limits.pids_max),
+    ] {
+        let Some(value) = value else { continue };
+        let file = directory.join(name);
+        // Not `fs::write`, which would make the file in a directory that is no control group.
+        let written = File::options().write(true).open(&file).and_then(|file| {
+            rustix::io::write(file, value.to_string().as_bytes())?;
+            Ok(())
+        });
+        if let Err(error) = written {
+            crate::log::warn(&format!("cannot write {}: {error}", file.display()));
+        }
+    }
 }
 
 fn open_group(directory: &Path) -> io::Result<File> {

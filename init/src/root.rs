@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::system::{RebootCommand, reboot, sethostname};
 
-use crate::command_line::{CommandLine, Slot};
+use crate::command_line::{self, Slot};
 use crate::console::{Console, Screen};
 use crate::event_loop::{self, Surroundings};
 use crate::identity::{self, Addresses, DEFAULT_HOSTNAME};
@@ -119,7 +119,7 @@ impl Problems {
 
 /// The slot for the screen. Mistakes were fatal in the initrd if they mattered there.
 fn command_line(problems: &mut Problems) -> String {
-    let slot = match CommandLine::read() {
+    let slot = match command_line::read() {
         Ok(Ok(line)) => {
             if !line.debug {
                 sysctl::quiet_console(Path::new("/proc/sys"));

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, mount as mount_file_system};
 
 use crate::clock::monotonic;
-use crate::command_line::{CommandLine, Slot};
+use crate::command_line::{self, CommandLine, Slot};
 use crate::disks::{self, CLASS_BLOCK, Partition};
 use crate::sys::uevent::Uevents;
 use crate::sys::{Doing as _, Failure, ext4};
@@ -80,7 +80,7 @@ pub enum StateError {
 /// better than no node.
 pub fn mount() -> Result<Report, StateError> {
     let without_slots = || {
-        let line = CommandLine::read();
+        let line = command_line::read();
         matches!(line, Ok(Ok(CommandLine { slot: Slot::None, .. })))
     };
     match find() {

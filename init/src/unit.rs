@@ -12,8 +12,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 pub use file::Position;
 pub use value::{AbsolutePath, CgroupPath, HttpTarget, OomScore, UnitName};
 
@@ -24,6 +22,13 @@ pub struct Unit {
     pub name: UnitName,
     /// The program, by its absolute path, and its arguments. Never empty.
     pub exec: Vec<String>,
+    /// More arguments: each line of this file, read at each start.
+    pub arguments_from: Option<AbsolutePath>,
+    /// It is only wanted if this is there when its turn comes.
+    pub only_if_exists: Option<AbsolutePath>,
+    /// What is run at a shutdown before the unit is stopped, or in its turn if it is done. Never
+    /// empty.
+    pub stop_exec: Option<Vec<String>>,
     /// Units which must have been ready once before this one is started, and where it says so.
     pub after: BTreeMap<UnitName, Position>,
     /// How we know that it works.
@@ -40,15 +45,18 @@ pub struct Unit {
     pub environment: BTreeMap<String, String>,
     /// From start to ready; when it is over, that is reported and nothing else happens.
     pub deadline: Duration,
-    /// From `SIGTERM` to `SIGKILL`.
+    /// From `SIGTERM` to `SIGKILL`, for its process and for `stop_exec`.
     pub stop_timeout: Duration,
     /// Resource limits.
     pub limits: Limits,
+    /// What its control group gets.
+    pub group: GroupLimits,
+    /// Bytes of each of the two files of its log.
+    pub log_limit: u64,
 }
 
 /// How we know that a unit works.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ready {
     /// It has ended with status 0.
     Exit,
@@ -60,13 +68,11 @@ pub enum Ready {
     /// says too little: containerd serves its socket even if its CRI plugin did not load.
     CriVersion(AbsolutePath),
     /// This address answers with status 200.
-    #[serde(rename = "http-200")]
     Http200(HttpTarget),
 }
 
 /// What happens when a unit's process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "file::RestartText")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restart {
     /// When it is started again.
     pub policy: Policy,
@@ -87,8 +93,7 @@ impl Default for Restart {
 }
 
 /// When a unit is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// However it ended.
     Always,
@@ -99,8 +104,7 @@ pub enum Policy {
 }
 
 /// Who is killed when a unit's process ends or does not stop in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kill {
     /// Everything in its control group.
     Cgroup,
@@ -109,12 +113,26 @@ pub enum Kill {
 }
 
 /// Resource limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// `RLIMIT_NOFILE`, soft and hard.
     pub nofile: Option<u64>,
 }
+
+/// What a control group gets: each is a file of it (`Documentation/admin-guide/cgroup-v2.rst` of
+/// the kernel), which is left alone if the unit does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupLimits {
+    /// `memory.min`: bytes which are not taken away from it, whatever others need.
+    pub memory_min: Option<u64>,
+    /// `memory.max`: bytes; beyond it, its processes are killed.
+    pub memory_max: Option<u64>,
+    /// `pids.max`: processes and threads.
+    pub pids_max: Option<u64>,
+}
+
+/// The built-in unit that is ready once the node has an address. It has no file and is not stopped.
+pub const NETWORK: &str = "network";
 
 /// Why a unit file counts for nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +152,7 @@ impl fmt::Display for UnitError {
 /// Units whose every `after` names one of them, without a cycle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Units {
-    // Invariant: closed under `after`, acyclic; see `Units::new`.
+    // Invariant: closed under `after` but for the built-in `NETWORK`, acyclic; see `Units::new`.
     units: BTreeMap<UnitName, Unit>,
 }
 
@@ -172,15 +190,21 @@ impl Units {
 
     /// Keeps the units which can be ordered, and says of each other one why it cannot.
     pub fn new(units: Vec<Unit>) -> (Self, Vec<(UnitName, String)>) {
+        let (built_in, units): (Vec<_>, Vec<_>) =
+            units.into_iter().partition(|unit| unit.name.as_str() == NETWORK);
         let mut left: BTreeMap<_, _> = units.into_iter().map(|u| (u.name.clone(), u)).collect();
-        let mut refused = Vec::new();
+        let mut refused: Vec<_> = built_in
+            .into_iter()
+            .map(|unit| (unit.name, "that name is of a built-in unit".to_owned()))
+            .collect();
         for (name, message) in shared_cgroups(&left) {
             left.remove(&name);
             refused.push((name, message));
         }
         // A unit that is taken away may be what another waits for.
         while let Some((name, message)) = left.values().find_map(|unit| {
-            let (after, at) = unit.after.iter().find(|(after, _)| !left.contains_key(*after))?;
+            let known = |after: &UnitName| left.contains_key(after) || after.as_str() == NETWORK;
+            let (after, at) = unit.after.iter().find(|(after, _)| !known(after))?;
             let message = format!("{at}: it comes after `{after}`, which is no usable unit");
             Some((unit.name.clone(), message))
         }) {
@@ -190,14 +214,18 @@ impl Units {
         // What can be started in some order is acyclic; the rest is a cycle or waits for one.
         let mut ordered = BTreeSet::new();
         while let Some(next) = left.values().find(|unit| {
-            !ordered.contains(&unit.name) && unit.after.keys().all(|after| ordered.contains(after))
+            let earlier = |after: &UnitName| ordered.contains(after) || after.as_str() == NETWORK;
+            !ordered.contains(&unit.name) && unit.after.keys().all(earlier)
         }) {
             ordered.insert(next.name.clone());
         }
         let (units, cyclic): (BTreeMap<_, _>, BTreeMap<_, _>) =
             left.into_iter().partition(|(name, _)| ordered.contains(name));
         for (name, unit) in cyclic {
-            let waits = unit.after.iter().find(|(after, _)| !ordered.contains(*after));
+            let waits = unit
+                .after
+                .iter()
+                .find(|(after, _)| !ordered.contains(*after) && after.as_str() != NETWORK);
             if let Some((after, at)) = waits {
                 let message =
                     format!("{at}: it comes after `{after}`, which in a circle comes after itself");

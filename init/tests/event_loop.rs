@@ -44,6 +44,9 @@ fn main() -> ExitCode {
         trial("a_unit_inherits_nothing_of_pid_1", a_unit_inherits_nothing_of_pid_1),
         trial("a_program_that_is_missing_stops_nothing", a_program_that_is_missing_stops_nothing),
         trial("who_ignores_sigterm_is_killed", who_ignores_sigterm_is_killed),
+        trial("a_unit_is_wanted_once_its_arguments_are_there", a_unit_is_wanted_later),
+        trial("a_one_shot_cleans_up_at_shutdown", a_one_shot_cleans_up_at_shutdown),
+        trial("limits_are_written_to_the_group", limits_are_written_to_the_group),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
 }
@@ -256,4 +259,61 @@ fn who_ignores_sigterm_is_killed(node: &Node) {
     let console = node.read("console");
     assert!(console.contains("] stubborn did not stop in time: killed\n"), "{console}");
     assert!(console.contains("] stubborn stopped\n"), "{console}");
+}
+
+fn a_unit_is_wanted_later(node: &Node) {
+    let arguments = node.path("arguments");
+    let text = format!(
+        "exec = [\"/bin/echo\", \"first\"]\nready = \"exit\"\nonly-if-exists = {0:?}\n\
+         arguments-from = {0:?}\nrestart = {{ policy = \"never\" }}",
+        arguments
+    );
+    node.unit("a", &text);
+    let script = format!("printf 'second word\\n\\nthird\\n' > {}", arguments.display());
+    node.script("b", &script, "ready = \"exit\"\nafter = [\"a\"]\n");
+    // After `a` is started again: a one-shot is done and there is something to do.
+    let script = format!(
+        "while ! test -s {}; do :; done; kill -TERM $PPID",
+        node.path("logs/a.log").display()
+    );
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"b\"]\n");
+
+    node.run();
+    assert_eq!(node.read("logs/a.log"), "first second word third\n");
+    let console = node.read("console");
+    let want = format!("] a not wanted: there is no {}\n", arguments.display());
+    assert_eq!(console.matches(&want).count(), 1, "{console}");
+}
+
+fn a_one_shot_cleans_up_at_shutdown(node: &Node) {
+    node.script("daemon", "exec sleep 1000", "ready = \"started\"\n");
+    let keys = "ready = \"exit\"\nafter = [\"daemon\"]\n\
+                stop-exec = [\"/bin/sh\", \"-c\", \"echo cleaned\"]\n";
+    node.script("work", "echo worked", keys);
+    node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"work\"]\n");
+
+    node.run();
+    assert_eq!(node.read("logs/work.log"), "worked\ncleaned\n");
+    let console = node.read("console");
+    let at = |text: &str| console.find(text).unwrap_or_else(|| panic!("{text}: {console}"));
+    let order = [
+        at("] going down to power off\n"),
+        at("] work: its stop-exec runs\n"),
+        at("] work: its stop-exec ended with status 0\n"),
+        at("] work stopped\n"),
+        at("] daemon stopped\n"),
+    ];
+    assert!(order.is_sorted(), "{console}");
+}
+
+fn limits_are_written_to_the_group(node: &Node) {
+    let keys = "ready = \"exit\"\nmemory-min = \"64MiB\"\npids-max = 99\n";
+    node.script("a", "kill -TERM $PPID", keys);
+    for name in ["memory.min", "memory.max", "pids.max"] {
+        fs::write(node.path("cgroups/a").join(name), "").expect("written");
+    }
+    node.run();
+    assert_eq!(node.read("cgroups/a/memory.min"), "67108864");
+    assert_eq!(node.read("cgroups/a/memory.max"), "");
+    assert_eq!(node.read("cgroups/a/pids.max"), "99");
 }

@@ -1,3 +1,11 @@
 //! What a node does beside PID 1, in processes that may fail without harm: taking in its
 //! configuration, making the files that containerd and kubelet read, importing images, stopping
-//! pods.
+//! pods. The program is `orlop-node`; `docs/node.md` describes it.
+
+pub mod assemble;
+pub mod command;
+pub mod configure;
+pub mod fetch;
+pub mod masquerade;
+pub mod root;
+pub mod source;

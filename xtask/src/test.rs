@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result};
 use crate::command::{cargo, line, run, workspace};
 use crate::{image, setup, tidy};
 
+/// The manifest of the workspace beside ours, which is built without the standard library.
+const PAUSE: &str = "pause/Cargo.toml";
+
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -46,6 +49,9 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
     let mut unit = cargo();
     unit.args(["test", "--workspace", "--exclude", "qemu-tests", "--no-fail-fast"]);
     tally.count("tests beside the code and of the command line", with_pattern(unit))?;
+    let mut pause = cargo();
+    pause.args(["test", "--manifest-path", PAUSE]);
+    tally.count("the program of a pod's sandbox", with_pattern(pause))?;
     if !args.fast {
         let orlop = image::orlop()?;
         match image::build(&orlop, "base").and_then(|base| Ok((base, image::build(&orlop, "node")?))) {
@@ -87,16 +93,12 @@ pub(crate) fn run_command(args: &Args) -> ExitCode {
 
 /// Formatting, lints and house rules.
 pub(crate) fn check() -> Result<()> {
-    run(cargo().args(["fmt", "--all", "--check"]))?;
-    run(cargo().args([
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ]))?;
+    for workspace in ["Cargo.toml", PAUSE] {
+        run(cargo().args(["fmt", "--manifest-path", workspace, "--all", "--check"]))?;
+        run(cargo()
+            .args(["clippy", "--quiet", "--manifest-path", workspace])
+            .args(["--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    }
     tidy::run()
 }
 

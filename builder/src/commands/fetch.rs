@@ -126,11 +126,7 @@ pub fn bring(
 ) -> Result<()> {
     fetch_blobs(lock, store, settings, progress)?;
     for (name, go) in &recipe.go {
-        let component = go::Component::load(go)?;
-        let inputs = Inputs::new().with("go", component.key()?);
-        once(scope, inputs.digest(), store, progress, &format!("fetch go {name}"), || {
-            component.fetch(&settings.environment, &settings.caches)
-        })?;
+        bring_go(name.as_str(), &go::Component::load(go)?, scope, store, settings, progress)?;
     }
     for (name, cargo) in &recipe.cargo {
         let lock_file = std::fs::read(cargo.workspace.join("Cargo.lock")).unwrap_or_default();
@@ -140,6 +136,24 @@ pub fn bring(
         })?;
     }
     Ok(())
+}
+
+/// Brings what one Go component needs into Go's caches.
+///
+/// # Errors
+/// Those of [`go::Component::fetch`].
+pub fn bring_go(
+    name: &str,
+    component: &go::Component,
+    scope: Scope,
+    store: &Store,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<()> {
+    let inputs = Inputs::new().with("go", component.key()?);
+    once(scope, inputs.digest(), store, progress, &format!("fetch go {name}"), || {
+        component.fetch(&settings.environment, &settings.caches)
+    })
 }
 
 fn fetch_blobs(lock: &Lock, store: &Store, settings: &Settings, progress: &Progress) -> Result<()> {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use formats::near::near;
+
 use crate::arguments::{Global, RecipeArgs};
 use crate::commands::{print, print_json};
 use crate::error::{Error, Id, Result};
@@ -106,7 +108,7 @@ fn why(path: &Path, package: &str, global: &Global) -> Result<()> {
         let error =
             Error::new(Id::NotLocked, format!("`{package}` is not in `{}`", path.display()));
         let names = lock.packages.iter().map(|package| package.name.as_str());
-        return Err(match recipe::problem::near(package, names) {
+        return Err(match near(package, names) {
             Some(meant) => error.hint(format!("did you mean `{meant}`?")),
             None => error.hint("nothing of the recipe needs it"),
         });

@@ -6,6 +6,7 @@ use crate::arguments::{BuildArgs, Global, RecipeArgs};
 use crate::commands::build::build;
 use crate::commands::print_json;
 use crate::error::Result;
+use crate::node_config;
 use crate::progress::Progress;
 use crate::run;
 use crate::settings::Settings;
@@ -23,9 +24,13 @@ pub struct Args {
 /// Boots it and stays until the guest is gone.
 ///
 /// # Errors
-/// Those of building, for a recipe, and of [`run::run`].
+/// A wrong configuration, those of building, for a recipe, and of [`run::run`].
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let mut options = args.options.clone();
+    if let Some(config) = &options.config {
+        // Again before QEMU starts; but a build is long to wait for a word that is misspelt.
+        node_config::load(config)?;
+    }
     if is_recipe(&options.image) {
         let recipe = RecipeArgs { recipe: options.image.clone(), profile: args.profile.clone() };
         options.image = build(&recipe, &BuildArgs::default(), settings, progress)?.output;

@@ -57,6 +57,8 @@ ids! {
     GuestTimeout = "E0123", CheckFailed;
     /// The guest was asked to power off and kept running.
     GuestKeptRunning = "E0124", CheckFailed;
+    /// A process of a cluster ended by itself.
+    ClusterEnded = "E0130", CheckFailed;
     // E02: usage.
     /// `orlop init` would overwrite something.
     InitInTheWay = "E0201", Usage;
@@ -70,6 +72,8 @@ ids! {
     OutputInTheWay = "E0212", Usage;
     /// The disk asked for is smaller than the one there is.
     DiskTooSmall = "E0213", Usage;
+    /// The directory for a cluster is in use.
+    ClusterInTheWay = "E0214", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;
@@ -89,6 +93,10 @@ ids! {
     RecipeCheck = "E0308", Recipe;
     /// The recipe itself cannot be read.
     RecipeNotFound = "E0309", Recipe;
+    /// A node configuration is wrong.
+    NodeConfig = "E0310", Recipe;
+    /// A node configuration cannot be read.
+    NodeConfigNotFound = "E0311", Recipe;
     /// A glob cannot be understood.
     BadGlob = "E0320", Recipe;
     /// The kernel has no such module.
@@ -172,6 +180,12 @@ ids! {
     QemuControl = "E0623", Environment;
     /// The host lacks something that building or running needs.
     HostIncomplete = "E0624", Environment;
+    /// The components that a cluster is built of are not found.
+    NoComponents = "E0630", Environment;
+    /// A cluster does not start.
+    ClusterStart = "E0631", Environment;
+    /// A new cluster's API server refuses an object.
+    ClusterApi = "E0632", Environment;
     // E07: input and output.
     /// A file or directory cannot be read.
     Read = "E0701", Io;

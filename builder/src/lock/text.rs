@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use formats::tree::Blob;
+use formats::{excerpt, quote};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::model::{Lock, Package, Role, Suite, UrlFile};
 use crate::error::{Error, Id, Result};
 use crate::recipe::model::Digest;
-use crate::recipe::{problem, quote};
 
 /// Read before all else, so that a newer lock is told from a broken one.
 #[derive(Deserialize)]
@@ -65,7 +65,7 @@ impl Lock {
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let not_a_lock = |error: toml::de::Error| {
             let message = format!("`{}` is not a lock: {}", path.display(), error.message());
-            let excerpt = error.span().map(|span| problem::excerpt(path, text, span));
+            let excerpt = error.span().map(|span| excerpt::excerpt(path, text, span));
             broken(message, excerpt)
         };
         let Head { schema } = toml::from_str(text).map_err(not_a_lock)?;
@@ -80,7 +80,7 @@ impl Lock {
             toml::from_str(text).map_err(not_a_lock)?;
         let twice = |span, what: String| {
             let message = format!("`{}` has {what} twice", path.display());
-            broken(message, Some(problem::excerpt(path, text, span)))
+            broken(message, Some(excerpt::excerpt(path, text, span)))
         };
         let mut by_name = BTreeMap::new();
         for package in packages {

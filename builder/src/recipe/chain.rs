@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use formats::near::near;
+
 use super::merge::Merge;
 use super::model::{Name, Recipe};
 use super::path::normal;
-use super::problem::{File, Place, Problem, Sources, near, report};
+use super::problem::{File, Place, Problem, Sources, report};
 use super::typed;
 use super::value::{Entry, Kind, Table, Value};
 use crate::error::{Context as _, Error, Id, Result};

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use formats::near::near;
 use globset::Glob;
 use go_mod::GoMod;
 
 use super::Loaded;
 use super::model::{Go, Mib, Recipe};
-use super::problem::{Problem, near, report};
+use super::problem::{Problem, report};
 use crate::error::{Id, Result};
 
 /// What the ESP holds beside the two UKIs: boot loader, FAT tables, directories.

@@ -1,7 +1,9 @@
 //! How one recipe file lies over another: scalars replace, tables merge, lists are changed by
 //! `{ add = [..], remove = [..] }` or `{ set = [..] }`.
 
-use super::problem::{Problem, Sources, near};
+use formats::near::near;
+
+use super::problem::{Problem, Sources};
 use super::value::{CHANGE_KEYS, Change, Entry, Kind, Table, Value};
 use crate::error::Id;
 

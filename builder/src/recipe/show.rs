@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 
+use formats::quote;
 use serde_json::{Map, Value as Json};
 
-use super::{Loaded, quote};
+use super::Loaded;
 
 /// The order of the top-level keys: that of [`super::model::Recipe`]. The rest is sorted.
 const ORDER: [&str; 13] = [

@@ -6,12 +6,13 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use formats::near::near;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer as _, Visitor};
 use serde::{Deserialize as _, de, forward_to_deserialize_any};
 
 use super::model::{HOST_PATH, Recipe};
-use super::problem::{Place, Problem, Sources, near};
+use super::problem::{Place, Problem, Sources};
 use super::value::{Entry, Kind, Table, Value};
 use crate::error::Id;
 

@@ -14,6 +14,9 @@ use crate::recipe::model::Mib;
 use crate::run::Options;
 use crate::run::plan::{Boot, Disk, Fate, Format, with_console};
 
+/// Where images of nodes have kubelet.
+const KUBELET: &str = "/usr/bin/kubelet";
+
 /// What the user named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -41,6 +44,14 @@ impl Image {
             return Err(not_ours(&path, "a directory without `disk.raw`"));
         }
         Ok(Self { disk, directory: Some(path) })
+    }
+
+    /// Whether the root holds a kubelet, as the manifest beside the disk tells: nothing tells it of
+    /// a disk alone.
+    pub fn has_kubelet(&self) -> bool {
+        let manifest = self.directory.as_ref().map(|directory| directory.join("manifest.txt"));
+        let text = manifest.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        text.lines().any(|line| line.starts_with("f ") && line.split(' ').nth(4) == Some(KUBELET))
     }
 
     /// Kernel, initrd and command line of slot A, which lie beside the disk.

@@ -12,7 +12,6 @@ use std::thread;
 use std::time::Instant;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::low_level::{pipe, unregister};
 
 use crate::error::{Context as _, Error, Id, Result};
 use crate::process::Command;
@@ -24,6 +23,7 @@ use crate::run::qemu;
 use crate::run::qmp::{Message, Messages, Qmp};
 use crate::run::usage::Usage;
 use crate::run::watch::{Action, Ending, Event, Limits, Mark, OnReset, Watch};
+use crate::signals::{Heard, Signals};
 
 /// Runs the guest to its end.
 pub(super) fn run(
@@ -48,7 +48,7 @@ pub(super) fn run(
     let marks = accept(&marks)?;
 
     let (events, inbox) = mpsc::channel();
-    let signals = Signals::watch(&events)?;
+    let signals = watch_signals(&events)?;
     let on_reset = if options.reboot { OnReset::Continue } else { OnReset::End };
     let mut watch = Watch::new(options.until, on_reset, Limits::new(options.time_limit()));
     let mut usage = None;
@@ -249,48 +249,16 @@ fn read_control(mut messages: Messages<UnixStream>, events: &Sender<Event>) {
 }
 
 /// Turns signals into events for as long as it lives.
-struct Signals {
-    ids: Vec<signal_hook::SigId>,
-    streams: Vec<UnixStream>,
-}
-
-impl Signals {
-    fn watch(events: &Sender<Event>) -> Result<Self> {
-        let mut signals = Self { ids: Vec::new(), streams: Vec::new() };
-        let mut add = |numbers: &[i32], event: fn() -> Event| -> io::Result<()> {
-            let (ours, theirs) = UnixStream::pair()?;
-            for &number in numbers {
-                signals.ids.push(pipe::register(number, theirs.try_clone()?)?);
-            }
-            signals.streams.push(ours.try_clone()?);
-            let events = events.clone();
-            // Ends when `drop` shuts the stream down.
-            thread::spawn(move || {
-                read_all(ours, |bytes| {
-                    for _ in bytes {
-                        drop(events.send(event()));
-                    }
-                });
-            });
-            Ok(())
-        };
-        add(&[SIGINT], || Event::Interrupt)
-            .and_then(|()| add(&[SIGTERM, SIGHUP], || Event::Terminate))
-            .or_fail(Id::QemuControl, || "cannot watch for signals")?;
-        Ok(signals)
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        for &id in &self.ids {
-            unregister(id);
-        }
-        for stream in &self.streams {
-            // It cannot fail on an open socket.
-            drop(stream.shutdown(std::net::Shutdown::Both));
-        }
-    }
+fn watch_signals(events: &Sender<Event>) -> Result<Signals> {
+    let tell = |event: fn() -> Event| -> Heard {
+        let events = events.clone();
+        Box::new(move || drop(events.send(event())))
+    };
+    let kinds = [
+        (&[SIGINT][..], tell(|| Event::Interrupt)),
+        (&[SIGTERM, SIGHUP], tell(|| Event::Terminate)),
+    ];
+    Signals::watch(kinds).or_fail(Id::QemuControl, || "cannot watch for signals")
 }
 
 #[cfg(test)]

@@ -53,6 +53,12 @@ pub struct Options {
     /// Fresh UEFI variables that belong to --uefi-code; a copy is used
     #[arg(long, value_name = "FILE", requires = "uefi_code")]
     pub uefi_vars: Option<PathBuf>,
+    /// Give the node this configuration, checked first
+    #[arg(long, value_name = "FILE", conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+    /// Give the node no configuration, not even the demonstration that an image with kubelet gets
+    #[arg(long)]
+    pub no_config: bool,
     /// Give the guest no network
     #[arg(long)]
     pub no_network: bool,
@@ -84,6 +90,8 @@ impl Options {
             timeout: None,
             uefi_code: None,
             uefi_vars: None,
+            config: None,
+            no_config: false,
             no_network: false,
             reboot: false,
             qemu: Vec::new(),
@@ -224,6 +232,7 @@ mod tests {
         let options = parse(
             "run node --direct --accel tcg --memory 512_MiB --cpus 1 --disk-size 8_GiB --disk d \
              --forward 6443:443 --forward 80:80 --serial log --until cri --timeout 15m --reboot \
+             --config node.toml \
              -- -rtc base=1970-01-01",
         )
         .unwrap();
@@ -236,6 +245,7 @@ mod tests {
         );
         assert_eq!(options.serial, Serial::File("log".into()));
         assert_eq!(options.time_limit(), Some(Duration::from_secs(900)));
+        assert_eq!(options.config, Some("node.toml".into()));
         assert_eq!(options.until.unwrap().mark(), "cri-answers");
     }
 
@@ -249,6 +259,7 @@ mod tests {
             "run node --forward 80:0",
             "run node --forward 80:65536",
             "run node --no-network --forward 80:80",
+            "run node --no-config --config node.toml",
             "run node --until never",
             "run node --timeout 0",
             "run node --timeout soon",

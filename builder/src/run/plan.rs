@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use formats::node_config::FIRMWARE_NAME;
+
 use crate::run::qemu::{Version, accelerator, cpu_model, default_cpus};
 use crate::run::{Accel, Options};
 
@@ -25,6 +27,8 @@ pub struct Parts {
     pub serial: PathBuf,
     /// A Unix socket on which we listen for boot marks.
     pub marks: PathBuf,
+    /// The node's configuration.
+    pub config: Option<PathBuf>,
 }
 
 /// How the kernel gets into memory.
@@ -149,6 +153,11 @@ pub fn plan(options: &Options, parts: &Parts) -> Plan {
     args.path("socket,id=marks,path=", &parts.marks);
     args.words(&["-device", &format!("virtserialport,chardev=marks,name={MARKS_PORT}")]);
 
+    if let Some(config) = &parts.config {
+        args.words(&["-fw_cfg"]);
+        args.path(&format!("name={FIRMWARE_NAME},file="), config);
+    }
+
     if options.no_network {
         args.words(&["-nic", "none"]);
     } else {
@@ -217,6 +226,7 @@ mod tests {
             },
             serial: "/tmp/run/serial.sock".into(),
             marks: "/tmp/run/marks.sock".into(),
+            config: None,
         }
     }
 
@@ -281,6 +291,7 @@ mod tests {
             command_line: "ro panic=5 console=ttyS0".into(),
         };
         parts.disk = Disk { path: "/keep/a,b.raw".into(), format: Format::Raw, fate: Fate::Kept };
+        parts.config = Some("/tmp/a,b/node.toml".into());
         check(
             &options,
             &parts,

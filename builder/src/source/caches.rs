@@ -16,6 +16,8 @@ pub struct Caches {
     pub go_build: PathBuf,
     /// Cargo's target directory.
     pub cargo_target: PathBuf,
+    /// Programs for this host, by digest, copied out of the store, where nothing is executable.
+    pub programs: PathBuf,
 }
 
 impl Caches {
@@ -25,6 +27,7 @@ impl Caches {
             go_mod: directory.join("go"),
             go_build: directory.join("go-build"),
             cargo_target: directory.join("cargo-target"),
+            programs: directory.join("programs"),
         }
     }
 }

@@ -10,10 +10,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::log;
 use crate::rotated_file::RotatedFile;
-use crate::unit::UnitName;
+use crate::unit::{Unit, UnitName};
 
-/// Of each of a unit's two log files.
-const LIMIT: u64 = 4 * 1024 * 1024;
 /// Lines kept to show why it failed.
 const LAST_LINES: usize = 10;
 /// A longer line is split: somebody writes without line breaks.
@@ -36,15 +34,16 @@ pub(super) struct Output {
 impl Output {
     /// A new pipe, and its writing end for the process. A log that cannot be opened is no reason
     /// not to start it.
-    pub(super) fn new(unit: &UnitName, logs: &Path) -> io::Result<(Self, OwnedFd)> {
+    pub(super) fn new(unit: &Unit, logs: &Path) -> io::Result<(Self, OwnedFd)> {
+        let (name, limit) = (&unit.name, unit.log_limit);
         let (pipe, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         // Only our end: programs do not expect `EAGAIN` on their standard output.
         rustix::fs::fcntl_setfl(&pipe, rustix::fs::OFlags::NONBLOCK)?;
-        let log = RotatedFile::open(&logs.join(format!("{unit}.log")), LIMIT);
+        let log = RotatedFile::open(&logs.join(format!("{name}.log")), limit);
         let log =
-            log.map_err(|error| log::warn(&format!("cannot open the log of {unit}: {error}")));
+            log.map_err(|error| log::warn(&format!("cannot open the log of {name}: {error}")));
         let (line, last) = (Vec::new(), VecDeque::new());
-        Ok((Self { unit: unit.clone(), pipe: Some(pipe), log: log.ok(), line, last }, writer))
+        Ok((Self { unit: name.clone(), pipe: Some(pipe), log: log.ok(), line, last }, writer))
     }
 
     pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
@@ -122,11 +121,16 @@ impl Output {
 mod tests {
     use super::*;
 
+    fn unit() -> Unit {
+        let text = "exec = [\"/x\"]\nready = \"exit\"\ncgroup = \"/x\"\nkill = \"process\"\n\
+                    deadline = \"1s\"\nlog-limit = \"16KiB\"\n";
+        Unit::parse(Path::new("x.toml"), text).expect("a good unit")
+    }
+
     #[test]
     fn lines_go_to_the_log_and_the_last_ten_are_kept() {
         let logs = tempfile::tempdir().expect("a directory");
-        let unit = UnitName::try_from("x".to_owned()).expect("a name");
-        let (mut output, writer) = Output::new(&unit, logs.path()).expect("a pipe");
+        let (mut output, writer) = Output::new(&unit(), logs.path()).expect("a pipe");
         let write = |text: &str| {
             assert_eq!(rustix::io::write(&writer, text.as_bytes()), Ok(text.len()));
         };
@@ -153,13 +157,27 @@ mod tests {
     #[test]
     fn a_line_without_end_is_split_and_bytes_that_are_no_text_do_no_harm() {
         let logs = tempfile::tempdir().expect("a directory");
-        let unit = UnitName::try_from("x".to_owned()).expect("a name");
-        let (mut output, writer) = Output::new(&unit, logs.path()).expect("a pipe");
+        let (mut output, writer) = Output::new(&unit(), logs.path()).expect("a pipe");
         let bytes = vec![0xff; LONGEST_LINE + 1];
         assert_eq!(rustix::io::write(&writer, &bytes), Ok(bytes.len()));
         output.read();
         assert!(!output.has_ended());
         let lengths: Vec<_> = output.last_lines().iter().map(|line| line.chars().count()).collect();
         assert_eq!(lengths, [LONGEST_LINE, 1]);
+    }
+
+    #[test]
+    fn the_two_files_of_a_log_stay_below_the_units_limit() {
+        let logs = tempfile::tempdir().expect("a directory");
+        let (mut output, writer) = Output::new(&unit(), logs.path()).expect("a pipe");
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        for _ in 0..100 {
+            assert_eq!(rustix::io::write(&writer, &line), Ok(line.len()));
+            output.read();
+        }
+        for name in ["x.log", "x.log.1"] {
+            let length = std::fs::metadata(logs.path().join(name)).expect("there").len();
+            assert!(0 < length && length <= 16 * 1024, "{name}: {length}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the supervisor is told and what it asks for.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -27,6 +28,30 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A unit's `only-if-exists` is not there, so its program was not started.
+    NotWanted {
+        /// Which unit.
+        unit: UnitName,
+        /// What is not there.
+        absent: PathBuf,
+    },
+    /// A unit's `stop-exec` runs, as [`Action::SpawnStop`] asked.
+    StopSpawned {
+        /// Which unit.
+        unit: UnitName,
+        /// The process of its `stop-exec`.
+        pid: Pid,
+    },
+    /// A unit's `stop-exec` could not be started.
+    StopSpawnFailed {
+        /// Which unit.
+        unit: UnitName,
+        /// Why.
+        reason: String,
+    },
+    /// The node has an address: what comes after the built-in `network` may start. Only the
+    /// first counts.
+    NetworkUp,
     /// A child has ended; maybe one we do not know.
     Exited {
         /// Its process, now gone.
@@ -79,8 +104,11 @@ impl fmt::Display for ShutdownKind {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Start its program and answer [`Event::Spawned`] or [`Event::SpawnFailed`].
+    /// Start its program and answer [`Event::Spawned`], [`Event::SpawnFailed`] or
+    /// [`Event::NotWanted`].
     Spawn(UnitName),
+    /// Start its `stop-exec` and answer [`Event::StopSpawned`] or [`Event::StopSpawnFailed`].
+    SpawnStop(UnitName),
     /// Look until it is ready, and say so in [`Event::Ready`].
     StartProbe {
         /// Which unit.
@@ -139,16 +167,36 @@ pub enum Change {
         /// What its probe said last, if anything.
         reason: Option<String>,
     },
-    /// Every unit was ready once.
+    /// It is not started, because this is not there.
+    NotWanted {
+        /// Which unit.
+        unit: UnitName,
+        /// What is not there.
+        absent: PathBuf,
+    },
+    /// Every unit was ready once or is not wanted.
     BootComplete,
     /// The system goes down.
     ShutdownBegan(ShutdownKind),
+    /// What it has to do before it is stopped begins.
+    StopExecBegan(UnitName),
+    /// What it had to do before it is stopped has ended.
+    StopExecEnded {
+        /// Which unit.
+        unit: UnitName,
+        /// How.
+        ending: Ending,
+    },
+    /// What it had to do before it is stopped did not end in time and is killed.
+    StopExecLate(UnitName),
     /// It ended because it was asked to.
     Stopped(UnitName),
     /// It was asked to end and did not in time, so it is killed.
     Killed(UnitName),
     /// It was killed and does not end: it hangs in the kernel, and we go on without it.
     Abandoned(UnitName),
+    /// The whole shutdown took too long: what still runs is killed, and nobody waits for it.
+    ShutdownLate,
 }
 
 /// How a unit came to its end.

@@ -1,9 +1,8 @@
 //! The supervisor: order, restarts, readiness and shutdown, one event at a time.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+mod any_order;
 
-use proptest::prelude::*;
+use std::path::Path;
 
 use super::*;
 
@@ -334,221 +333,197 @@ fn who_ends_before_its_turn_to_be_stopped_is_not_started_again() {
     assert_eq!(actions.last(), Some(&Action::Finish(kind)));
 }
 
-/// What is outside the supervisor: processes that start, answer and end as they like.
-struct World {
-    supervisor: Supervisor,
-    now: Duration,
-    alive: BTreeSet<i32>,
-    probes: Vec<(UnitName, u32)>,
-    spawns: Vec<UnitName>,
-    next_pid: i32,
-    abandoned: usize,
-    finished: usize,
+fn not_wanted(unit: &str) -> Event {
+    Event::NotWanted { unit: name(unit), absent: "/run/arguments".into() }
 }
 
-/// A step of the world; numbers choose among what there is.
-#[derive(Debug, Clone)]
-enum Step {
-    AnswerSpawn { choice: usize, works: bool },
-    Exit { choice: usize, status: i32 },
-    UnknownExit(i32),
-    Answer { choice: usize, good: bool },
-    StaleAnswer { choice: usize },
-    Pass(u64),
-    Shutdown,
+#[test]
+fn a_unit_that_is_not_wanted_is_told_once_and_satisfies_those_after_it() {
+    let (units, _) = Units::new(vec![
+        unit("a", &[], SOCKET, "always", "cgroup"),
+        unit("b", &["a"], "\"exit\"", "on-failure", "cgroup"),
+    ]);
+    let mut node = Supervisor::new(&units);
+    node.step(s(0), Event::Start);
+    let (a, absent) = (name("a"), std::path::PathBuf::from("/run/arguments"));
+    assert_eq!(
+        node.step(s(0), not_wanted("a")),
+        [Action::Announce(Change::NotWanted { unit: a, absent }), Action::Spawn(name("b"))]
+    );
+    assert_eq!(node.next_deadline(), None);
+    node.step(s(0), spawned("b", 10));
+    // A one-shot may have made what was not there, so it is looked at again.
+    let actions = node.step(s(1), exited(10, 0));
+    assert_eq!(
+        actions[2..],
+        [Action::Spawn(name("a")), Action::Announce(Change::BootComplete)],
+        "{actions:?}"
+    );
+    assert_eq!(node.step(s(1), not_wanted("a")), []);
+    assert_eq!(node.step(s(2), Event::Tick), []);
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        8 => (0..8_usize, any::<bool>()).prop_map(|(choice, works)| Step::AnswerSpawn { choice, works }),
-        4 => (0..8_usize, 0..2_i32).prop_map(|(choice, status)| Step::Exit { choice, status }),
-        1 => (1..200_i32).prop_map(Step::UnknownExit),
-        6 => (0..8_usize, any::<bool>()).prop_map(|(choice, good)| Step::Answer { choice, good }),
-        1 => (0..8_usize).prop_map(|choice| Step::StaleAnswer { choice }),
-        6 => (0..20_000_u64).prop_map(Step::Pass),
-    ]
+#[test]
+fn what_becomes_wanted_after_a_one_shot_is_started() {
+    let (units, _) = Units::new(vec![
+        unit("configure", &[], "\"exit\"", "on-failure", "cgroup"),
+        unit("kubelet", &[], SOCKET, "always", "cgroup"),
+    ]);
+    let mut node = Supervisor::new(&units);
+    node.step(s(0), Event::Start);
+    node.step(s(0), spawned("configure", 10));
+    node.step(s(0), not_wanted("kubelet"));
+    let actions = node.step(s(1), exited(10, 0));
+    assert!(actions.contains(&Action::Spawn(name("kubelet"))), "{actions:?}");
+    let actions = node.step(s(1), spawned("kubelet", 20));
+    assert_eq!(actions[1], Action::StartProbe { unit: name("kubelet"), run: 2 });
+    node.step(s(2), ready("kubelet", 2));
+    let actions = node.step(s(2), Event::Shutdown(ShutdownKind::Reboot));
+    assert!(actions.contains(&Action::Terminate { unit: name("kubelet"), pid: pid(20) }));
 }
 
-impl World {
-    /// Units in an acyclic order: bit `i` of an entry says whether it comes after unit `i`.
-    fn new(shape: &[(u8, u8, u8, bool)]) -> Self {
-        let units = shape.iter().enumerate().map(|(index, (after, ready, policy, cgroup))| {
-            let after: Vec<_> =
-                (0..index).filter(|i| after & (1 << i) != 0).map(|i| format!("u{i}")).collect();
-            let after: Vec<_> = after.iter().map(String::as_str).collect();
-            let ready = ["\"exit\"", "\"started\"", SOCKET][usize::from(*ready)];
-            let policies = ["on-failure", "never", "always"];
-            // A unit that is ready by ending cannot be restarted always.
-            let policy = usize::from(*policy) % if ready == "\"exit\"" { 2 } else { 3 };
-            let kill = if *cgroup { "cgroup" } else { "process" };
-            unit(&format!("u{index}"), &after, ready, policies[policy], kill)
-        });
-        let (units, refused) = Units::new(units.collect());
-        assert_eq!(refused, []);
-        let mut world = Self {
-            supervisor: Supervisor::new(&units),
-            now: s(1),
-            alive: BTreeSet::new(),
-            probes: Vec::new(),
-            spawns: Vec::new(),
-            next_pid: 1000,
-            abandoned: 0,
-            finished: 0,
-        };
-        world.feed(Event::Start);
-        world
-    }
+#[test]
+fn what_comes_after_the_network_waits_for_it() {
+    let mut node = one(unit("a", &["network"], "\"started\"", "never", "process"));
+    assert_eq!(node.step(s(0), Event::Start), []);
+    let waits: Vec<_> = node.waits_for(&name("a")).map(UnitName::as_str).collect();
+    assert_eq!(waits, ["network"]);
+    assert_eq!(node.step(s(1), Event::NetworkUp), [Action::Spawn(name("a"))]);
+    assert_eq!(node.step(s(1), Event::NetworkUp), []);
+    assert_eq!(node.waits_for(&name("a")).count(), 0);
+}
 
-    fn feed(&mut self, event: Event) {
-        for action in self.supervisor.step(self.now, event) {
-            assert_eq!(self.finished, 0, "an action after the end: {action:?}");
-            match action {
-                Action::Spawn(unit) => self.spawns.push(unit),
-                Action::StartProbe { unit, run } => self.probes.push((unit, run)),
-                Action::StopProbe(unit) => self.probes.retain(|(other, _)| *other != unit),
-                Action::Kill(pid) | Action::Terminate { pid, .. } => {
-                    let pid = pid.as_raw_nonzero().get();
-                    assert!(self.alive.contains(&pid), "{pid} was signalled and is not alive");
-                }
-                Action::Announce(Change::Abandoned(_)) => self.abandoned += 1,
-                Action::Finish(_) => self.finished += 1,
-                Action::KillGroup(_) | Action::Announce(_) => {}
-            }
-        }
-        self.check();
-    }
+/// `containerd`, then the one-shot `images` which stops the pods, then `kubelet`; all as they are
+/// once booted: containerd is process 10, kubelet 20.
+fn with_stop_exec() -> Supervisor {
+    let mut images = unit("images", &["containerd"], "\"exit\"", "on-failure", "cgroup");
+    images.stop_exec = Some(vec!["/stop-pods".into()]);
+    let (units, refused) = Units::new(vec![
+        unit("containerd", &[], SOCKET, "always", "process"),
+        images,
+        unit("kubelet", &["images"], SOCKET, "always", "cgroup"),
+    ]);
+    assert_eq!(refused, []);
+    let mut node = Supervisor::new(&units);
+    node.step(s(0), Event::Start);
+    node.step(s(0), spawned("containerd", 10));
+    node.step(s(1), ready("containerd", 1));
+    node.step(s(1), spawned("images", 15));
+    node.step(s(1), exited(15, 0));
+    node.step(s(1), spawned("kubelet", 20));
+    node.step(s(2), ready("kubelet", 1));
+    node
+}
 
-    /// No child is lost: what is alive is what the supervisor watches.
-    fn check(&self) {
-        let states: Vec<_> = self.supervisor.states().collect();
-        let watched: BTreeSet<_> = states
-            .iter()
-            .filter_map(|(_, state)| state.pid())
-            .map(|pid| pid.as_raw_nonzero().get())
-            .collect();
-        assert!(watched.is_subset(&self.alive), "{watched:?} of {:?}", self.alive);
-        if self.abandoned == 0 {
-            assert_eq!(watched, self.alive);
-        }
-    }
+fn stop_spawned(unit: &str, number: i32) -> Event {
+    Event::StopSpawned { unit: name(unit), pid: pid(number) }
+}
 
-    fn take(&mut self, step: &Step) {
-        match *step {
-            Step::AnswerSpawn { choice, works } if !self.spawns.is_empty() => {
-                let unit = self.spawns.remove(choice % self.spawns.len());
-                if works {
-                    self.next_pid += 1;
-                    self.alive.insert(self.next_pid);
-                    self.feed(Event::Spawned { unit, pid: pid(self.next_pid) });
-                } else {
-                    self.feed(Event::SpawnFailed { unit, reason: "no".into() });
-                }
-            }
-            Step::Exit { choice, status } if !self.alive.is_empty() => {
-                let number = *self.alive.iter().nth(choice % self.alive.len()).expect("one");
-                self.alive.remove(&number);
-                self.feed(exited(number, status));
-            }
-            Step::UnknownExit(number) => self.feed(exited(number, 0)),
-            Step::Answer { choice, good } if !self.probes.is_empty() => {
-                let (unit, run) = self.probes[choice % self.probes.len()].clone();
-                if good {
-                    self.probes.retain(|(other, _)| *other != unit);
-                    self.feed(Event::Ready { unit, run, detail: String::new() });
-                } else {
-                    self.feed(Event::ProbeFailed { unit, run, reason: "not yet".into() });
-                }
-            }
-            Step::StaleAnswer { choice } => {
-                let unit = name(&format!("u{}", choice % 5));
-                self.feed(Event::Ready { unit, run: 0, detail: String::new() });
-            }
-            Step::Pass(milliseconds) => {
-                self.now += ms(milliseconds);
-                self.feed(Event::Tick);
-            }
-            Step::Shutdown => self.feed(Event::Shutdown(ShutdownKind::PowerOff)),
-            _ => {}
-        }
-    }
+#[test]
+fn the_stop_exec_of_a_one_shot_runs_in_its_turn() {
+    let mut node = with_stop_exec();
+    let kind = ShutdownKind::PowerOff;
+    assert_eq!(
+        node.step(s(10), Event::Shutdown(kind)),
+        [
+            Action::Announce(Change::ShutdownBegan(kind)),
+            Action::Terminate { unit: name("kubelet"), pid: pid(20) },
+        ]
+    );
+    assert_eq!(
+        node.step(s(11), exited(20, 0))[2..],
+        [
+            Action::Announce(Change::StopExecBegan(name("images"))),
+            Action::SpawnStop(name("images")),
+        ]
+    );
+    assert_eq!(node.step(s(11), stop_spawned("images", 30)), []);
+    assert_eq!(node.next_deadline(), Some(s(14)));
+    let ending = Ending::Exit(Exit::Status(0));
+    assert_eq!(
+        node.step(s(12), exited(30, 0)),
+        [
+            Action::Announce(Change::StopExecEnded { unit: name("images"), ending }),
+            Action::KillGroup(name("images")),
+            Action::Announce(Change::Stopped(name("images"))),
+            Action::Terminate { unit: name("containerd"), pid: pid(10) },
+        ]
+    );
+    let actions = node.step(s(13), exited(10, 0));
+    assert_eq!(actions.last(), Some(&Action::Finish(kind)));
+}
 
-    /// Goes to the next deadline, as the event loop does.
-    fn wait(&mut self) {
-        if let Some(deadline) = self.supervisor.next_deadline() {
-            self.now = self.now.max(deadline);
+#[test]
+fn a_stop_exec_that_fails_or_hangs_does_not_keep_the_unit_from_being_stopped() {
+    let stop = Action::Terminate { unit: name("containerd"), pid: pid(10) };
+    for (events, want) in [
+        (vec![Event::StopSpawnFailed { unit: name("images"), reason: "no".into() }], 11),
+        (vec![stop_spawned("images", 30), exited(30, 1)], 11),
+        // Killed after its 3 s, given up 5 s later, known or not.
+        (vec![stop_spawned("images", 30)], 19),
+        (vec![], 14),
+    ] {
+        let mut node = with_stop_exec();
+        node.step(s(10), Event::Shutdown(ShutdownKind::PowerOff));
+        node.step(s(11), exited(20, 0));
+        let mut actions = Vec::new();
+        let mut now = s(11);
+        for event in events {
+            actions = node.step(now, event);
         }
-        self.feed(Event::Tick);
+        while !actions.contains(&stop) {
+            now = node.next_deadline().expect("a deadline");
+            actions = node.step(now, Event::Tick);
+        }
+        assert_eq!(now, s(want));
     }
 }
 
-proptest! {
-    #[test]
-    fn whatever_happened_a_shutdown_ends(
-        shape in prop::collection::vec((any::<u8>(), 0..3_u8, 0..3_u8, any::<bool>()), 0..5),
-        steps in prop::collection::vec(any_step(), 0..60),
-        during in prop::collection::vec(any_step(), 0..10),
-    ) {
-        let mut world = World::new(&shape);
-        for step in &steps {
-            world.take(step);
-        }
-        world.take(&Step::Shutdown);
-        for step in &during {
-            if world.finished == 0 {
-                world.take(step);
-            }
-        }
-        // Nothing answers any more: every process ignores every signal. A unit has at most three
-        // deadlines left: its start is answered, it is killed, it is abandoned.
-        for _ in 0..3 * shape.len() {
-            if world.finished == 0 {
-                world.wait();
-            }
-        }
-        prop_assert_eq!(world.finished, 1);
-        let stopped = world.supervisor.states().all(|(_, state)| *state == State::Stopped);
-        prop_assert!(stopped);
-    }
+#[test]
+fn the_stop_exec_of_a_unit_that_runs_comes_before_its_end() {
+    let mut a = unit("a", &[], SOCKET, "always", "cgroup");
+    a.stop_exec = Some(vec!["/drain".into()]);
+    let mut node = one(a);
+    node.step(s(0), Event::Start);
+    node.step(s(0), spawned("a", 10));
+    node.step(s(0), ready("a", 1));
+    let actions = node.step(s(1), Event::Shutdown(ShutdownKind::Reboot));
+    assert_eq!(actions.last(), Some(&Action::SpawnStop(name("a"))));
+    node.step(s(1), stop_spawned("a", 11));
+    let actions = node.step(s(2), exited(11, 0));
+    assert_eq!(actions.last(), Some(&Action::Terminate { unit: name("a"), pid: pid(10) }));
+    // Its group holds the `stop-exec` as well and is only killed when both have ended.
+    assert!(!actions.contains(&Action::KillGroup(name("a"))), "{actions:?}");
+}
 
-    #[test]
-    fn whatever_happened_every_unit_starts_once_all_goes_well(
-        shape in prop::collection::vec((any::<u8>(), 0..3_u8, 0..3_u8, any::<bool>()), 0..5),
-        steps in prop::collection::vec(any_step(), 0..60),
-    ) {
-        let mut world = World::new(&shape);
-        for step in &steps {
-            world.take(step);
-        }
-        for _ in 0..20 * (shape.len() + 1) {
-            world.take(&Step::AnswerSpawn { choice: 0, works: true });
-            world.take(&Step::Answer { choice: 0, good: true });
-            // Those which are ready by ending, end.
-            let ends = world.supervisor.services.values().find_map(|service| {
-                let starting = matches!(service.state, State::Starting { .. });
-                (starting && service.unit.ready == Ready::Exit).then_some(service.state.pid())
-            });
-            if let Some(Some(pid)) = ends {
-                world.alive.remove(&pid.as_raw_nonzero().get());
-                world.feed(Event::Exited { pid, exit: Exit::Status(0) });
-            }
-            world.wait();
-        }
-        let services = &world.supervisor.services;
-        // Only a unit that may not be restarted can be out for good, and what comes after it.
-        let mut out: BTreeSet<_> = services
-            .iter()
-            .filter(|(_, service)| !service.was_ready)
-            .filter(|(_, service)| matches!(service.state, State::Failed(_) | State::Done))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for (name, service) in services {
-            // `u0`, `u1`, ...: each comes after earlier ones only.
-            if service.unit.after.keys().any(|after| out.contains(after)) {
-                out.insert(name.clone());
-            }
-        }
-        for (name, service) in services {
-            prop_assert!(service.was_ready || out.contains(name), "{} {:?}", name, service.state);
-        }
+#[test]
+fn a_shutdown_that_takes_too_long_as_a_whole_is_cut_short() {
+    let slow = |name: &str, after: &[&str]| {
+        let mut unit = unit(name, after, SOCKET, "always", "cgroup");
+        unit.stop_timeout = s(600);
+        unit
+    };
+    let (units, _) = Units::new(vec![slow("a", &[]), slow("b", &["a"]), slow("c", &["b"])]);
+    let mut node = Supervisor::new(&units);
+    node.step(s(0), Event::Start);
+    for (number, unit) in ["a", "b", "c"].into_iter().enumerate() {
+        let number = 10 + i32::try_from(number).expect("small");
+        node.step(s(0), spawned(unit, number));
+        node.step(s(0), ready(unit, 1));
     }
+    let kind = ShutdownKind::Reboot;
+    node.step(s(0), Event::Shutdown(kind));
+    let end = loop {
+        let now = node.next_deadline().expect("a deadline");
+        let actions = node.step(now, Event::Tick);
+        if actions.contains(&Action::Finish(kind)) {
+            assert!(actions.contains(&Action::Announce(Change::ShutdownLate)), "{actions:?}");
+            // The first was killed in its time, the others now.
+            for number in [10, 11] {
+                assert!(actions.contains(&Action::Kill(pid(number))), "{actions:?}");
+            }
+            break now;
+        }
+    };
+    assert_eq!(end, SHUTDOWN_LIMIT);
 }

@@ -1,15 +1,20 @@
 //! A unit as it is written: TOML, its mistakes with line and column.
+//!
+//! The keys are read by hand: what `serde` generates for so many kinds of values is some tens of
+//! kilobytes of PID 1.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use super::value::{CgroupPath, OomScore, TextDuration, UnitName};
-use super::{Kill, Limits, Policy, Ready, Restart, Unit, UnitError};
+use super::value::{OomScore, TextDuration, TextSize, UnitName};
+use super::{GroupLimits, Kill, Limits, Policy, Ready, Restart, Unit, UnitError};
 
 /// A place in a unit file, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,115 +40,278 @@ impl Unit {
         let error = |message: String| UnitError { file: file.to_owned(), message };
         let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let name = UnitName::try_from(stem).map_err(error)?;
-        let parsed: UnitFile = toml::from_str(text).map_err(|parse_error| {
-            let at = parse_error
-                .span()
-                .map_or(Position { line: 1, column: 1 }, |span| position(text, span.start));
-            error(format!("{at}: {}", parse_error.message()))
-        })?;
-        let wrong = |span: std::ops::Range<usize>, message: &str| {
-            Err(error(format!("{}: {message}", position(text, span.start))))
-        };
-        let exec = parsed.exec.get_ref();
-        if !exec.first().is_some_and(|program| program.starts_with('/')) {
-            return wrong(
-                parsed.exec.span(),
-                "`exec` must begin with the absolute path of a program",
-            );
-        }
-        if exec.iter().any(|argument| argument.contains('\0')) {
-            return wrong(parsed.exec.span(), "an argument cannot hold a zero byte");
-        }
-        let restart = parsed.restart.as_ref().map_or_else(Restart::default, |r| *r.get_ref());
-        if parsed.ready == Ready::Exit
-            && restart.policy == Policy::Always
-            && let Some(restart) = &parsed.restart
-        {
-            let message = "a unit that is ready when it has ended cannot be restarted always";
-            return wrong(restart.span(), message);
-        }
-        let environment = parsed.environment.as_ref().map(Spanned::get_ref).cloned();
-        let environment = environment.unwrap_or_default();
-        let bad_variable = |(key, value): (&String, &String)| {
-            key.is_empty() || key.contains(['=', '\0']) || value.contains('\0')
-        };
-        if let Some(table) = &parsed.environment
-            && environment.iter().any(bad_variable)
-        {
-            return wrong(
-                table.span(),
-                "a variable's name is empty or holds `=`, or one a zero byte",
-            );
-        }
-        let after = parsed.after.into_iter().map(|after| {
-            let at = position(text, after.span().start);
-            (after.into_inner(), at)
-        });
-        Ok(Self {
-            name,
-            after: after.collect(),
-            exec: parsed.exec.into_inner(),
-            ready: parsed.ready,
-            restart,
-            cgroup: parsed.cgroup,
-            kill: parsed.kill,
-            oom_score: parsed.oom_score,
-            environment,
-            deadline: parsed.deadline.0,
-            stop_timeout: parsed.stop_timeout.0,
-            limits: parsed.limits,
+        read(name, text).map_err(|mistake| {
+            error(format!("{}: {}", position(text, mistake.at.start), mistake.what))
         })
     }
 }
 
-/// A unit as written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct UnitFile {
-    exec: Spanned<Vec<String>>,
-    #[serde(default)]
-    after: Vec<Spanned<UnitName>>,
-    ready: Ready,
-    restart: Option<Spanned<Restart>>,
-    cgroup: CgroupPath,
-    kill: Kill,
-    #[serde(default)]
-    oom_score: OomScore,
-    environment: Option<Spanned<BTreeMap<String, String>>>,
-    deadline: TextDuration,
-    #[serde(default = "ten_seconds")]
-    stop_timeout: TextDuration,
-    #[serde(default)]
-    limits: Limits,
+/// What is wrong, and where in the text.
+#[derive(Debug)]
+struct Mistake {
+    at: Range<usize>,
+    what: String,
 }
 
-fn ten_seconds() -> TextDuration {
-    TextDuration(Duration::from_secs(10))
+impl Mistake {
+    fn new(at: &Range<usize>, what: impl Into<String>) -> Self {
+        Self { at: at.clone(), what: what.into() }
+    }
 }
 
-/// `[restart]` as written; what is absent is as in `Restart::default`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct RestartText {
-    policy: Policy,
-    backoff_min: Option<TextDuration>,
-    backoff_max: Option<TextDuration>,
+/// A value and where it is.
+struct Value<'t> {
+    at: Range<usize>,
+    value: DeValue<'t>,
 }
 
-impl TryFrom<RestartText> for Restart {
-    type Error = String;
+impl<'t> Value<'t> {
+    fn new(value: Spanned<DeValue<'t>>) -> Self {
+        Self { at: value.span(), value: value.into_inner() }
+    }
 
-    fn try_from(text: RestartText) -> Result<Self, String> {
-        let default = Self::default();
-        let backoff_min = text.backoff_min.map_or(default.backoff_min, |d| d.0);
-        let backoff_max = text.backoff_max.map_or(default.backoff_max.max(backoff_min), |d| d.0);
+    fn wrong(&self, what: impl Into<String>) -> Mistake {
+        Mistake::new(&self.at, what)
+    }
+
+    fn text(&self) -> Result<String, Mistake> {
+        match &self.value {
+            DeValue::String(text) => Ok(text.clone().into_owned()),
+            _ => Err(self.wrong("this must be a text in quotes")),
+        }
+    }
+
+    /// A text that its type checks.
+    fn checked<T: TryFrom<String, Error = String>>(&self) -> Result<T, Mistake> {
+        T::try_from(self.text()?).map_err(|what| self.wrong(what))
+    }
+
+    fn integer(&self) -> Result<i64, Mistake> {
+        let number = match &self.value {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| self.wrong("this must be a whole number"))
+    }
+
+    fn count(&self) -> Result<u64, Mistake> {
+        u64::try_from(self.integer()?).map_err(|_| self.wrong("this must not be negative"))
+    }
+
+    fn list(self) -> Result<Vec<Value<'t>>, Mistake> {
+        match self.value {
+            DeValue::Array(values) => Ok(values.into_iter().map(Value::new).collect()),
+            _ => Err(self.wrong("this must be a list")),
+        }
+    }
+
+    /// The keys of a table: name, where it is, value.
+    fn table(self) -> Result<Vec<(Value<'t>, Value<'t>)>, Mistake> {
+        match self.value {
+            DeValue::Table(table) => Ok(entries(table)),
+            _ => Err(self.wrong("this must be a table")),
+        }
+    }
+
+    fn program(self, key: &str) -> Result<Vec<String>, Mistake> {
+        let at = self.at.clone();
+        let program = self.list()?.iter().map(Value::text).collect::<Result<Vec<_>, _>>()?;
+        if !program.first().is_some_and(|program| program.starts_with('/')) {
+            let what = format!("`{key}` must begin with the absolute path of a program");
+            return Err(Mistake::new(&at, what));
+        }
+        if program.iter().any(|argument| argument.contains('\0')) {
+            return Err(Mistake::new(&at, "an argument cannot hold a zero byte"));
+        }
+        Ok(program)
+    }
+
+    fn ready(self) -> Result<Ready, Mistake> {
+        let unknown = self.wrong(
+            "write \"exit\", \"started\", or one of `socket-answers`, `cri-version`, `http-200` in \
+             a table",
+        );
+        if let DeValue::String(word) = &self.value {
+            return match &**word {
+                "exit" => Ok(Ready::Exit),
+                "started" => Ok(Ready::Started),
+                _ => Err(unknown),
+            };
+        }
+        let keys = self.table()?;
+        let [(key, value)] = &keys[..] else { return Err(unknown) };
+        match &*key.text()? {
+            "socket-answers" => value.checked().map(Ready::SocketAnswers),
+            "cri-version" => value.checked().map(Ready::CriVersion),
+            "http-200" => value.checked().map(Ready::Http200),
+            _ => Err(unknown),
+        }
+    }
+
+    fn restart(self) -> Result<Restart, Mistake> {
+        let at = self.at.clone();
+        let default = Restart::default();
+        let (mut policy, mut backoff_min, mut backoff_max) = (None, default.backoff_min, None);
+        for (key, value) in self.table()? {
+            match &*key.text()? {
+                "policy" => policy = Some(value.checked::<Policy>()?),
+                "backoff-min" => backoff_min = value.checked::<TextDuration>()?.0,
+                "backoff-max" => backoff_max = Some(value.checked::<TextDuration>()?.0),
+                other => return Err(key.wrong(format!("unknown key `{other}`"))),
+            }
+        }
+        let backoff_max = backoff_max.unwrap_or(default.backoff_max.max(backoff_min));
+        let policy = policy.ok_or_else(|| Mistake::new(&at, "it needs a `policy`"))?;
         if backoff_min.is_zero() {
-            return Err("`backoff-min` must not be 0: a unit that fails at once would spin".into());
+            let what = "`backoff-min` must not be 0: a unit that fails at once would spin";
+            return Err(Mistake::new(&at, what));
         }
         if backoff_min > backoff_max {
-            return Err("`backoff-min` is longer than `backoff-max`".into());
+            return Err(Mistake::new(&at, "`backoff-min` is longer than `backoff-max`"));
         }
-        Ok(Self { policy: text.policy, backoff_min, backoff_max })
+        Ok(Restart { policy, backoff_min, backoff_max })
+    }
+
+    fn environment(self) -> Result<BTreeMap<String, String>, Mistake> {
+        let at = self.at.clone();
+        let mut environment = BTreeMap::new();
+        for (key, value) in self.table()? {
+            let (key, value) = (key.text()?, value.text()?);
+            if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
+                let what = "a variable's name is empty or holds `=`, or one a zero byte";
+                return Err(Mistake::new(&at, what));
+            }
+            environment.insert(key, value);
+        }
+        Ok(environment)
+    }
+
+    fn limits(self) -> Result<Limits, Mistake> {
+        let mut limits = Limits::default();
+        for (key, value) in self.table()? {
+            match &*key.text()? {
+                "nofile" => limits.nofile = Some(value.count()?),
+                other => return Err(key.wrong(format!("unknown key `{other}`"))),
+            }
+        }
+        Ok(limits)
+    }
+}
+
+fn entries(table: DeTable<'_>) -> Vec<(Value<'_>, Value<'_>)> {
+    let entry = |(key, value): (Spanned<_>, _)| {
+        let name = Value { at: key.span(), value: DeValue::String(key.into_inner()) };
+        (name, Value::new(value))
+    };
+    table.into_iter().map(entry).collect()
+}
+
+fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
+    let table = DeTable::parse(text).map_err(|error| Mistake {
+        at: error.span().unwrap_or(0..0),
+        what: error.message().into(),
+    })?;
+    let (mut exec, mut ready, mut cgroup, mut kill, mut deadline) = (None, None, None, None, None);
+    let (mut arguments_from, mut only_if_exists, mut stop_exec) = (None, None, None);
+    let (mut after, mut environment) = (BTreeMap::new(), BTreeMap::new());
+    let (mut restart, mut oom_score) = (Restart::default(), OomScore::default());
+    let (mut limits, mut group) = (Limits::default(), GroupLimits::default());
+    let (mut stop_timeout, mut log_limit) = (Duration::from_secs(10), 4 << 20);
+    let (mut restart_at, mut memory_min_at) = (0..0, 0..0);
+    for (key, value) in entries(table.into_inner()) {
+        let at = value.at.clone();
+        match &*key.text()? {
+            "exec" => exec = Some(value.program("exec")?),
+            "arguments-from" => arguments_from = Some(value.checked()?),
+            "only-if-exists" => only_if_exists = Some(value.checked()?),
+            "stop-exec" => stop_exec = Some(value.program("stop-exec")?),
+            "after" => {
+                for value in value.list()? {
+                    after.insert(value.checked()?, position(text, value.at.start));
+                }
+            }
+            "ready" => ready = Some(value.ready()?),
+            "restart" => {
+                restart = value.restart()?;
+                restart_at = at;
+            }
+            "cgroup" => cgroup = Some(value.checked()?),
+            "kill" => kill = Some(value.checked::<Kill>()?),
+            "oom-score" => {
+                oom_score =
+                    OomScore::try_from(value.integer()?).map_err(|what| value.wrong(what))?;
+            }
+            "environment" => environment = value.environment()?,
+            "deadline" => deadline = Some(value.checked::<TextDuration>()?.0),
+            "stop-timeout" => stop_timeout = value.checked::<TextDuration>()?.0,
+            "limits" => limits = value.limits()?,
+            "memory-min" => {
+                group.memory_min = Some(value.checked::<TextSize>()?.0);
+                memory_min_at = at;
+            }
+            "memory-max" => group.memory_max = Some(value.checked::<TextSize>()?.0),
+            "pids-max" => {
+                let count = NonZeroU64::new(value.count()?);
+                let count = count.ok_or_else(|| value.wrong("`pids-max` must not be 0"))?;
+                group.pids_max = Some(count.get());
+            }
+            "log-limit" => log_limit = value.checked::<TextSize>()?.0,
+            other => return Err(key.wrong(format!("unknown key `{other}`"))),
+        }
+    }
+    let missing = |key: &str| Mistake { at: 0..0, what: format!("the key `{key}` is missing") };
+    if ready == Some(Ready::Exit) && restart.policy == Policy::Always {
+        let what = "a unit that is ready when it has ended cannot be restarted always";
+        return Err(Mistake::new(&restart_at, what));
+    }
+    if let Some(most) = group.memory_max
+        && group.memory_min.is_some_and(|least| least > most)
+    {
+        return Err(Mistake::new(&memory_min_at, "`memory-min` is more than `memory-max`"));
+    }
+    Ok(Unit {
+        name,
+        exec: exec.ok_or_else(|| missing("exec"))?,
+        arguments_from,
+        only_if_exists,
+        stop_exec,
+        after,
+        ready: ready.ok_or_else(|| missing("ready"))?,
+        restart,
+        cgroup: cgroup.ok_or_else(|| missing("cgroup"))?,
+        kill: kill.ok_or_else(|| missing("kill"))?,
+        oom_score,
+        environment,
+        deadline: deadline.ok_or_else(|| missing("deadline"))?,
+        stop_timeout,
+        limits,
+        group,
+        log_limit,
+    })
+}
+
+impl TryFrom<String> for Policy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match &*text {
+            "always" => Ok(Self::Always),
+            "on-failure" => Ok(Self::OnFailure),
+            "never" => Ok(Self::Never),
+            _ => Err(format!("`{text}` is not one of \"always\", \"on-failure\", \"never\"")),
+        }
+    }
+}
+
+impl TryFrom<String> for Kill {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match &*text {
+            "cgroup" => Ok(Self::Cgroup),
+            "process" => Ok(Self::Process),
+            _ => Err(format!("`{text}` is neither \"cgroup\" nor \"process\"")),
+        }
     }
 }
 

@@ -14,6 +14,13 @@ environment = { PATH = "/usr/bin" }
 deadline = "1m"
 stop-timeout = "20s"
 limits = { nofile = 1048576 }
+arguments-from = "/run/orlop/kubelet/arguments"
+only-if-exists = "/run/orlop/kubelet/arguments"
+stop-exec = ["/usr/lib/orlop/orlop-node", "stop-pods"]
+memory-min = "96MiB"
+memory-max = "1GiB"
+pids-max = 4096
+log-limit = "512KiB"
 "#;
 
 fn parse(text: &str) -> Result<Unit, String> {
@@ -48,17 +55,32 @@ fn a_whole_unit_is_read() {
     assert_eq!(unit.stop_timeout, Duration::from_secs(20));
     assert_eq!(unit.limits.nofile, Some(1_048_576));
     assert_eq!(unit.oom_score.to_string(), "-999");
+    let arguments = Some(AbsolutePath("/run/orlop/kubelet/arguments".into()));
+    assert_eq!((&unit.arguments_from, &unit.only_if_exists), (&arguments, &arguments));
+    let stop = ["/usr/lib/orlop/orlop-node".to_owned(), "stop-pods".to_owned()];
+    assert_eq!(unit.stop_exec.as_deref(), Some(&stop[..]));
+    let group =
+        GroupLimits { memory_min: Some(96 << 20), memory_max: Some(1 << 30), pids_max: Some(4096) };
+    assert_eq!((unit.group, unit.log_limit), (group, 512 << 10));
+}
+
+#[test]
+fn a_unit_that_asks_for_nothing_gets_no_limits_but_that_of_its_log() {
+    let unit = unit("a", &[]);
+    assert_eq!(unit.group, GroupLimits::default());
+    assert_eq!(unit.log_limit, 4 << 20);
+    assert_eq!((unit.arguments_from, unit.only_if_exists, unit.stop_exec), (None, None, None));
 }
 
 #[test]
 fn every_mistake_is_shown_with_line_and_column() {
     for (from, to, want) in [
-        ("oom-score", "oom-scor", "line 8, column 1: unknown field `oom-scor`"),
+        ("oom-score", "oom-scor", "line 8, column 1: unknown key `oom-scor`"),
         ("-999", "-1001", "line 8, column 13: -1001 is not an OOM score: use -1000 to 1000"),
         ("\"1m\"", "\"1 h\"", "line 10, column 12: `1 h` is not a duration"),
         ("\"/usr/bin/kubelet\", ", "", "line 2, column 8: `exec` must begin with the absolute"),
-        ("\"containerd\"", "\"Cont\"", "line 3, column 9: `Cont` is not a unit's name"),
-        ("http://", "https://", "line 4, column 9: `https://127.0.0.1:10248/healthz` is not"),
+        ("\"containerd\"", "\"Cont\"", "line 3, column 10: `Cont` is not a unit's name"),
+        ("http://", "https://", "line 4, column 22: `https://127.0.0.1:10248/healthz` is not"),
         ("\"/kubelet\"", "\"/init\"", "line 6, column 10: `/init` is the control group of PID 1"),
         ("\"/kubelet\"", "\"/a/b\"", "line 6, column 10: `/a/b` is not a control group"),
         ("\"100ms\"", "\"1m\"", "line 5, column 11: `backoff-min` is longer than"),
@@ -69,7 +91,32 @@ fn every_mistake_is_shown_with_line_and_column() {
             "ready = \"exit\"",
             "line 5, column 11: a unit that is ready when it has ended",
         ),
-        ("kill = \"cgroup\"\n", "", "missing field `kill`"),
+        ("kill = \"cgroup\"\n", "", "line 1, column 1: the key `kill` is missing"),
+        ("\"96MiB\"", "\"96MB\"", "line 16, column 14: `96MB` is not a size: write \"512KiB\""),
+        ("\"96MiB\"", "\"2GiB\"", "line 16, column 14: `memory-min` is more than `memory-max`"),
+        ("\"512KiB\"", "\"0KiB\"", "line 19, column 13: `0KiB` is not a size"),
+        ("\"1GiB\"", "\"99999999999GiB\"", "line 17, column 14: `99999999999GiB` is not a size"),
+        ("4096", "0", "line 18, column 12: `pids-max` must not be 0"),
+        (
+            "[\"/usr/lib/orlop/orlop-node\", ",
+            "[",
+            "line 15, column 13: `stop-exec` must begin with",
+        ),
+        (
+            "kill = \"cgroup\"",
+            "kill = \"all\"",
+            "line 7, column 8: `all` is neither \"cgroup\" nor",
+        ),
+        ("\"always\"", "\"maybe\"", "line 5, column 22: `maybe` is not one of \"always\""),
+        ("backoff-max", "backof-max", "line 5, column 55: unknown key `backof-max`"),
+        ("-999", "\"-999\"", "line 8, column 13: this must be a whole number"),
+        ("[\"containerd\"]", "\"containerd\"", "line 3, column 9: this must be a list"),
+        ("\"20s\"", "20", "line 11, column 16: this must be a text in quotes"),
+        ("{ nofile = 1048576 }", "1", "line 12, column 10: this must be a table"),
+        ("http-200", "http-201", "line 4, column 9: write \"exit\", \"started\", or one of"),
+        ("nofile", "nofiles", "line 12, column 12: unknown key `nofiles`"),
+        ("4096", "-1", "line 18, column 12: this must not be negative"),
+        ("only-if-exists = \"/", "only-if-exists = \"", "line 14, column 18: `run/orlop/kubelet"),
     ] {
         let text = KUBELET.replace(from, to);
         assert_ne!(text, KUBELET, "{from}");
@@ -123,6 +170,15 @@ fn two_units_cannot_share_a_group_that_is_killed_whole() {
 }
 
 #[test]
+fn the_network_is_built_in_and_may_be_waited_for() {
+    let (units, refused) =
+        Units::new(vec![unit("network", &[]), unit("a", &["network"]), unit("b", &["a"])]);
+    assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let refused: Vec<_> = refused.iter().map(|(n, m)| format!("{n}: {m}")).collect();
+    assert_eq!(refused, ["network: that name is of a built-in unit"]);
+}
+
+#[test]
 fn one_bad_file_does_not_hide_the_others() {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| {
@@ -152,6 +208,7 @@ proptest::proptest! {
     fn no_text_makes_the_parser_panic(text in ".{0,200}") {
         let _ = parse(&text);
         let _ = HttpTarget::try_from(format!("http://{text}"));
-        let _ = value::TextDuration::try_from(text);
+        let _ = value::TextDuration::try_from(text.clone());
+        let _ = value::TextSize::try_from(text);
     }
 }

@@ -5,11 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 /// 1 to 32 of `a-z`, `0-9` and `-`, beginning with a letter: it becomes the name of a log file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnitName(String);
 
 impl UnitName {
@@ -41,8 +38,7 @@ impl fmt::Display for UnitName {
 }
 
 /// An absolute path.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbsolutePath(pub PathBuf);
 
 impl TryFrom<String> for AbsolutePath {
@@ -57,8 +53,7 @@ impl TryFrom<String> for AbsolutePath {
 }
 
 /// A control group directly below the root, such as `/runtime`; not `/init`, where PID 1 lives.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CgroupPath(String);
 
 impl CgroupPath {
@@ -84,8 +79,7 @@ impl TryFrom<String> for CgroupPath {
 }
 
 /// -1000 (never chosen by the OOM killer) to 1000 (first).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(try_from = "i64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OomScore(i16);
 
 impl TryFrom<i64> for OomScore {
@@ -106,8 +100,7 @@ impl fmt::Display for OomScore {
 }
 
 /// `http://ADDRESS:PORT/PATH` with a literal address: PID 1 asks no resolver.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpTarget {
     /// Where to connect.
     pub address: SocketAddr,
@@ -136,8 +129,7 @@ impl fmt::Display for HttpTarget {
 }
 
 /// `"100ms"`, `"30s"`, `"5m"`: a whole number and its unit, at most a day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextDuration(pub(super) Duration);
 
 impl TryFrom<String> for TextDuration {
@@ -158,6 +150,29 @@ impl TryFrom<String> for TextDuration {
                 Ok(Self(Duration::from_millis(total)))
             }
             _ => Err(format!("`{text}` is not a duration: write \"100ms\", \"30s\" or \"5m\"")),
+        }
+    }
+}
+
+/// `"64MiB"`: a whole number of `KiB`, `MiB` or `GiB`, not 0, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TextSize(pub(super) u64);
+
+impl TryFrom<String> for TextSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let bytes = match unit {
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => 0,
+        };
+        match number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes)) {
+            Some(total) if total > 0 => Ok(Self(total)),
+            _ => Err(format!("`{text}` is not a size: write \"512KiB\", \"64MiB\" or \"1GiB\"")),
         }
     }
 }

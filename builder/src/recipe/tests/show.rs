@@ -1,5 +1,7 @@
 //! `orlop recipe show`, and that what it prints is a recipe which reads the same.
 
+use formats::quote;
+
 use super::*;
 
 #[test]

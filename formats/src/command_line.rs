@@ -1,0 +1,415 @@
+//! The kernel command line: the keys that begin with `orlop.`, checked and typed. Everything else
+//! on it belongs to the kernel and is left alone.
+//!
+//! The keys, with examples, are in `docs/boot.md`. In a signed UKI the line is signed too, so the
+//! root hash on it is what the whole root is trusted by.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::digest::Sha256;
+use crate::gpt::Guid;
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// `orlop.root`: where the root image is.
+    pub root: RootSource,
+    /// `orlop.roothash`: the top of the image's verity tree.
+    pub root_hash: Sha256,
+    /// `orlop.slot`: which slot this boot is from; [`Slot::None`] if the key is absent.
+    pub slot: Slot,
+    /// `orlop.config`: the address of the node config.
+    pub config: Option<String>,
+    /// `orlop.debug` is present: tell more.
+    pub debug: bool,
+}
+
+/// Where the root image is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootSource {
+    /// `partuuid:UUID`: the GPT partition with this identity.
+    Partition(Guid),
+    /// `pmem:N`: the persistent memory device `/dev/pmemN`.
+    Pmem(u32),
+    /// `file:/PATH`: a file inside the initramfs.
+    File(PathBuf),
+}
+
+/// One of the two places for a root image on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Partition `ROOT-A`.
+    A,
+    /// Partition `ROOT-B`.
+    B,
+    /// Not from a slot: the image is in memory.
+    None,
+}
+
+/// One thing that is wrong with the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandLineError {
+    /// A key of ours that we do not know.
+    UnknownKey(String),
+    /// A key that may stand once stands twice.
+    GivenTwice(&'static str),
+    /// A key that is needed is absent.
+    Missing(&'static str),
+    /// A value that is not what the key takes.
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// A root that later versions may know.
+    NotSupportedYet(String),
+}
+
+impl CommandLine {
+    /// Parses the text of `/proc/cmdline`.
+    ///
+    /// # Errors
+    /// Every mistake there is, in the order of the words, missing keys last.
+    pub fn parse(text: &str) -> Result<Self, Vec<CommandLineError>> {
+        let mut found = Found::default();
+        let mut errors = Vec::new();
+        for word in words(text) {
+            if let Some(ours) = word.strip_prefix("orlop.")
+                && let Err(error) = found.take(ours)
+            {
+                errors.push(error);
+            }
+        }
+        let missing = |key| CommandLineError::Missing(key);
+        match (found.root, found.root_hash) {
+            (Key::Good(root), Key::Good(root_hash)) if errors.is_empty() => Ok(Self {
+                root,
+                root_hash,
+                slot: found.slot.unwrap_or(Slot::None),
+                config: found.config,
+                debug: found.debug,
+            }),
+            (root, root_hash) => {
+                errors.extend(root.is_absent().then(|| missing("orlop.root")));
+                errors.extend(root_hash.is_absent().then(|| missing("orlop.roothash")));
+                Err(errors)
+            }
+        }
+    }
+}
+
+/// `orlop.config` of the text of `/proc/cmdline`, whatever else stands there: a mistake in another
+/// key does not keep a node from its configuration.
+///
+/// # Errors
+/// When it is no address, or stands there twice.
+pub fn config(text: &str) -> Result<Option<String>, CommandLineError> {
+    let mut found = Found::default();
+    for word in words(text) {
+        if let Some(ours) = word.strip_prefix("orlop.")
+            && ours.split('=').next() == Some("config")
+        {
+            found.take(ours)?;
+        }
+    }
+    Ok(found.config)
+}
+
+/// Whether this is an address that a node config can be fetched from.
+pub fn is_config_address(text: &str) -> bool {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    host.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::A => "a",
+            Self::B => "b",
+            Self::None => "none",
+        })
+    }
+}
+
+impl fmt::Display for RootSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partition(guid) => write!(f, "partuuid:{guid}"),
+            Self::Pmem(number) => write!(f, "pmem:{number}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for CommandLineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey(key) => {
+                write!(f, "the kernel command line has the unknown key `orlop.{key}`")
+            }
+            Self::GivenTwice(key) => write!(f, "the kernel command line has `{key}` twice"),
+            Self::Missing(key) => write!(f, "the kernel command line lacks `{key}`"),
+            Self::Value { key, value, expected } => {
+                write!(f, "`{key}={value}` on the kernel command line: expected {expected}")
+            }
+            Self::NotSupportedYet(value) => {
+                write!(
+                    f,
+                    "`orlop.root={value}`: a root by HTTP is not supported yet by this version"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for CommandLineError {}
+
+/// A key that is needed: one with a bad value is not reported as missing as well.
+#[derive(Debug, Default)]
+enum Key<T> {
+    #[default]
+    Absent,
+    Bad,
+    Good(T),
+}
+
+impl<T> Key<T> {
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    fn set(
+        &mut self,
+        key: &'static str,
+        value: Result<T, CommandLineError>,
+    ) -> Result<(), CommandLineError> {
+        if !self.is_absent() {
+            return Err(CommandLineError::GivenTwice(key));
+        }
+        *self = Self::Bad;
+        *self = Self::Good(value?);
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    root: Key<RootSource>,
+    root_hash: Key<Sha256>,
+    slot: Option<Slot>,
+    config: Option<String>,
+    debug: bool,
+}
+
+impl Found {
+    /// Takes one `KEY` or `KEY=VALUE`, without the `orlop.` in front.
+    fn take(&mut self, word: &str) -> Result<(), CommandLineError> {
+        let (key, value) = match word.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (word, None),
+        };
+        let text = value.unwrap_or_default();
+        let wrong =
+            |key, expected| CommandLineError::Value { key, value: text.to_owned(), expected };
+        match key {
+            "root" => self.root.set("orlop.root", root_source(text)),
+            "roothash" => {
+                let expected = "64 hexadecimal digits";
+                let hash = text.parse().map_err(|_| wrong("orlop.roothash", expected));
+                self.root_hash.set("orlop.roothash", hash)
+            }
+            "slot" => {
+                let slot = match text {
+                    "a" => Slot::A,
+                    "b" => Slot::B,
+                    "none" => Slot::None,
+                    _ => return Err(wrong("orlop.slot", "`a`, `b` or `none`")),
+                };
+                once(&mut self.slot, slot, "orlop.slot")
+            }
+            "config" if is_config_address(text) => {
+                once(&mut self.config, text.to_owned(), "orlop.config")
+            }
+            "config" => {
+                Err(wrong("orlop.config", "an address that begins with http:// or https://"))
+            }
+            "debug" if value.is_none() => {
+                self.debug = true;
+                Ok(())
+            }
+            "debug" => Err(wrong("orlop.debug", "no value")),
+            _ => Err(CommandLineError::UnknownKey(key.to_owned())),
+        }
+    }
+}
+
+fn once<T>(place: &mut Option<T>, value: T, key: &'static str) -> Result<(), CommandLineError> {
+    match place {
+        Some(_) => Err(CommandLineError::GivenTwice(key)),
+        None => {
+            *place = Some(value);
+            Ok(())
+        }
+    }
+}
+
+fn root_source(text: &str) -> Result<RootSource, CommandLineError> {
+    let wrong = || CommandLineError::Value {
+        key: "orlop.root",
+        value: text.to_owned(),
+        expected: "`partuuid:UUID`, `pmem:NUMBER` or `file:/PATH`",
+    };
+    let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
+    match kind {
+        "partuuid" => rest.parse().map(RootSource::Partition).map_err(|_| wrong()),
+        "pmem" if !rest.starts_with('+') => rest.parse().map(RootSource::Pmem).map_err(|_| wrong()),
+        "file" if rest.starts_with('/') => Ok(RootSource::File(PathBuf::from(rest))),
+        "http" | "https" => Err(CommandLineError::NotSupportedYet(text.to_owned())),
+        _ => Err(wrong()),
+    }
+}
+
+/// The words of the line up to `--`: what follows would be arguments for init, and the kernel stops
+/// there too. White space between double quotes does not separate, and the quotes fall away, as in
+/// `next_arg` of the kernel (lib/cmdline.c).
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_ascii_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words.truncate(words.iter().position(|word| word == "--").unwrap_or(words.len()));
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UUID: &str = "8a4e0c5e-1c3f-4c5e-9a60-5d5f6f0c7a11";
+    const GOOD: &str = "orlop.root=pmem:0 orlop.roothash=\
+        00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    fn good() -> CommandLine {
+        CommandLine::parse(GOOD).unwrap()
+    }
+
+    fn errors(text: &str) -> Vec<String> {
+        let errors = CommandLine::parse(text).unwrap_err();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_whole_line_is_understood_and_the_kernels_words_are_left_alone() {
+        let text = format!(
+            "console=ttyS0 panic=5 oops=panic ro {GOOD} orlop.slot=b orlop.debug \
+             orlop.config=\"https://config.example/node.toml\" quiet -- orlop.unknown\n"
+        );
+        let want = CommandLine {
+            root: RootSource::Pmem(0),
+            slot: Slot::B,
+            config: Some("https://config.example/node.toml".to_owned()),
+            debug: true,
+            ..good()
+        };
+        assert_eq!(CommandLine::parse(&text), Ok(want));
+    }
+
+    #[test]
+    fn slot_config_and_debug_may_be_absent() {
+        let line = good();
+        assert_eq!((line.slot, line.config, line.debug), (Slot::None, None, false));
+    }
+
+    #[test]
+    fn each_kind_of_root_is_read_back_from_its_own_text() {
+        for text in [&format!("partuuid:{UUID}"), "pmem:7", "file:/root.img"] {
+            assert_eq!(root_source(text).unwrap().to_string(), *text);
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        assert_eq!(
+            errors(
+                "orlop.rot=x orlop.slot=c orlop.roothash=12 orlop.debug=1 orlop.slot=a orlop.slot=b"
+            ),
+            [
+                "the kernel command line has the unknown key `orlop.rot`",
+                "`orlop.slot=c` on the kernel command line: expected `a`, `b` or `none`",
+                "`orlop.roothash=12` on the kernel command line: expected 64 hexadecimal digits",
+                "`orlop.debug=1` on the kernel command line: expected no value",
+                "the kernel command line has `orlop.slot` twice",
+                "the kernel command line lacks `orlop.root`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_second_root_hash_is_refused_even_if_it_is_the_same() {
+        let twice = format!("{GOOD} {GOOD}");
+        assert_eq!(
+            errors(&twice),
+            [
+                "the kernel command line has `orlop.root` twice",
+                "the kernel command line has `orlop.roothash` twice",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_root_that_we_cannot_reach_is_refused() {
+        let expected = "expected `partuuid:UUID`, `pmem:NUMBER` or `file:/PATH`";
+        for text in ["", "vda3", "partuuid:12", "pmem:", "pmem:+1", "file:root.img"] {
+            let error = root_source(text).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("`orlop.root={text}` on the kernel command line: {expected}")
+            );
+        }
+        assert_eq!(
+            root_source("http://mirror.example/root.img").unwrap_err().to_string(),
+            "`orlop.root=http://mirror.example/root.img`: a root by HTTP is not supported yet by \
+             this version"
+        );
+    }
+
+    #[test]
+    fn the_config_s_address_is_found_whatever_else_is_wrong() {
+        let config = |text: &str| config(text).map_err(|error| error.to_string());
+        let address = Some("https://config.example/n.toml".to_owned());
+        assert_eq!(config("orlop.rot=x orlop.config=https://config.example/n.toml"), Ok(address));
+        assert_eq!(config("orlop.configs=http://x quiet -- orlop.config=http://x"), Ok(None));
+        for bad in ["", "file:/x", "http://", "https:///x", "\"http://a b\""] {
+            let error = config(&format!("orlop.config={bad}")).unwrap_err();
+            assert!(error.ends_with("an address that begins with http:// or https://"), "{error}");
+        }
+        assert_eq!(
+            config("orlop.config=http://a orlop.config=http://a").unwrap_err(),
+            "the kernel command line has `orlop.config` twice"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".*", key in "orlop\\.[a-z]{0,8}=?.{0,20}") {
+            let _ = CommandLine::parse(&text);
+            let _ = config(&text);
+            let _ = CommandLine::parse(&format!("{GOOD} {key}"));
+        }
+    }
+}

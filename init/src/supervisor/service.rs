@@ -1,0 +1,438 @@
+//! One unit as the supervisor follows it: its state, and how each event changes that.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use super::ABANDON_AFTER;
+use super::event::{Action, Change, Ending, Next};
+use crate::process::Exit;
+use crate::unit::{Kill, Policy, Ready, Unit};
+
+/// Where a unit stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// What it comes after was not ready yet.
+    Waiting,
+    /// [`Action::Spawn`] was given and not answered.
+    Spawning,
+    /// Its process runs; it is not known to work.
+    Starting {
+        /// Its process.
+        pid: Pid,
+        /// When it was started.
+        since: Duration,
+        /// Its deadline has passed.
+        late: bool,
+        /// What its probe said last.
+        reason: Option<String>,
+    },
+    /// It works.
+    Ready {
+        /// Its process.
+        pid: Pid,
+        /// Since when.
+        since: Duration,
+        /// From start to ready.
+        took: Duration,
+        /// What its probe learnt.
+        detail: String,
+    },
+    /// It ended and will be started again.
+    Backoff {
+        /// When.
+        until: Duration,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// Its `only-if-exists` is not there. Looked at again when a one-shot unit is done.
+    NotWanted {
+        /// What is not there.
+        absent: PathBuf,
+    },
+    /// It ended as it should.
+    Done,
+    /// It ended and stays so.
+    Failed(Ending),
+    /// The system goes down; it does not run, and its `stop-exec` will in its turn.
+    StopExecDue,
+    /// The system goes down and its `stop-exec` runs.
+    StopExec {
+        /// Its process, if it runs.
+        pid: Option<Pid>,
+        /// That of its `stop-exec`, once it is known.
+        stop_pid: Option<Pid>,
+        /// When patience ends: with the `stop-exec`, then with `SIGKILL`.
+        until: Duration,
+        /// `SIGKILL` was sent to the `stop-exec`.
+        killed: bool,
+    },
+    /// It was asked to end, or will be as soon as its process is known.
+    Stopping {
+        /// Its process.
+        pid: Option<Pid>,
+        /// When patience ends: with the request, then with `SIGKILL`.
+        until: Duration,
+        /// `SIGKILL` was sent.
+        killed: bool,
+    },
+    /// The system goes down and it does not run.
+    Stopped,
+}
+
+impl State {
+    /// The unit's process, if it runs and is known.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        match self {
+            Self::Starting { pid, .. } | Self::Ready { pid, .. } => Some(*pid),
+            Self::Stopping { pid, .. } | Self::StopExec { pid, .. } => *pid,
+            _ => None,
+        }
+    }
+
+    /// The process of its `stop-exec`, if it runs and is known.
+    pub(super) fn stop_pid(&self) -> Option<Pid> {
+        match self {
+            Self::StopExec { stop_pid, .. } => *stop_pid,
+            _ => None,
+        }
+    }
+
+    /// Whether a shutdown has to wait for it.
+    pub(super) fn active(&self) -> bool {
+        matches!(
+            self,
+            Self::Spawning
+                | Self::Starting { .. }
+                | Self::Ready { .. }
+                | Self::StopExecDue
+                | Self::StopExec { .. }
+                | Self::Stopping { .. }
+        )
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) unit: Unit,
+    pub(super) state: State,
+    /// Counts the starts.
+    run: u32,
+    /// Ends since it was last healthy.
+    failures: u32,
+    /// Satisfies those which come after it, for good. So does one that is not wanted.
+    pub(super) was_ready: bool,
+    /// It did what it is for at least once, so that there is something to stop.
+    worked: bool,
+    /// People know that it is not wanted.
+    told_not_wanted: bool,
+}
+
+impl Service {
+    pub(super) fn new(unit: &Unit) -> Self {
+        Self {
+            unit: unit.clone(),
+            state: State::Waiting,
+            run: 0,
+            failures: 0,
+            was_ready: false,
+            worked: false,
+            told_not_wanted: false,
+        }
+    }
+
+    pub(super) fn spawn(&mut self, actions: &mut Vec<Action>) {
+        self.state = State::Spawning;
+        self.run = self.run.wrapping_add(1);
+        actions.push(Action::Spawn(self.unit.name.clone()));
+    }
+
+    pub(super) fn spawned(&mut self, now: Duration, pid: Pid, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Spawning => {}
+            State::Stopping { pid: None, .. } => return self.terminate(now, Some(pid), actions),
+            // Nobody asked for it, so nobody would watch it.
+            _ => return actions.push(Action::Kill(pid)),
+        }
+        let unit = self.unit.name.clone();
+        actions.push(Action::Announce(Change::Started(unit.clone())));
+        self.told_not_wanted = false;
+        self.state = State::Starting { pid, since: now, late: false, reason: None };
+        match self.unit.ready {
+            Ready::Started => self.probed(now, self.run, String::new(), actions),
+            Ready::Exit => {}
+            _ => actions.push(Action::StartProbe { unit, run: self.run }),
+        }
+    }
+
+    pub(super) fn spawn_failed(
+        &mut self,
+        now: Duration,
+        reason: String,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.state {
+            State::Spawning => self.ended(now, Ending::NotStarted(reason), actions),
+            State::Stopping { pid: None, .. } => self.stopped(actions),
+            _ => {}
+        }
+    }
+
+    pub(super) fn not_wanted(&mut self, absent: PathBuf, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Spawning => {}
+            State::Stopping { pid: None, .. } => return self.stopped(actions),
+            _ => return,
+        }
+        self.was_ready = true;
+        if !std::mem::replace(&mut self.told_not_wanted, true) {
+            let (unit, absent) = (self.unit.name.clone(), absent.clone());
+            actions.push(Action::Announce(Change::NotWanted { unit, absent }));
+        }
+        self.state = State::NotWanted { absent };
+    }
+
+    /// Only what has a process of ours is probed; an answer to an earlier run comes too late.
+    pub(super) fn probed(
+        &mut self,
+        now: Duration,
+        run: u32,
+        detail: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let State::Starting { pid, since, .. } = self.state else { return };
+        if self.run != run || self.unit.ready == Ready::Exit {
+            return;
+        }
+        let took = now.saturating_sub(since);
+        (self.was_ready, self.worked) = (true, true);
+        self.state = State::Ready { pid, since: now, took, detail: detail.clone() };
+        let unit = self.unit.name.clone();
+        actions.push(Action::Announce(Change::Ready { unit, after: took, detail }));
+    }
+
+    pub(super) fn probe_failed(&mut self, run: u32, new: String) {
+        if self.run == run
+            && let State::Starting { reason, .. } = &mut self.state
+        {
+            *reason = Some(new);
+        }
+    }
+
+    pub(super) fn exited(
+        &mut self,
+        now: Duration,
+        exit: Exit,
+        going_down: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        self.stop_probe(actions);
+        match &mut self.state {
+            // Its `stop-exec` is in its group too, so that waits.
+            State::StopExec { pid, .. } => *pid = None,
+            State::Stopping { .. } => self.stopped(actions),
+            // Its turn to be stopped had not come yet.
+            _ if going_down => {
+                self.kill_group(actions);
+                if self.unit.stop_exec.is_some() {
+                    self.state = State::StopExecDue;
+                } else {
+                    self.end_as_stopped(actions);
+                }
+            }
+            State::Starting { since, .. } if self.unit.ready == Ready::Exit && exit.success() => {
+                let after = now.saturating_sub(*since);
+                self.kill_group(actions);
+                (self.was_ready, self.worked) = (true, true);
+                self.state = State::Done;
+                let unit = self.unit.name.clone();
+                let change = Change::Ready { unit, after, detail: String::new() };
+                actions.push(Action::Announce(change));
+            }
+            _ => {
+                // What it left behind must not meet its next run.
+                self.kill_group(actions);
+                self.ended(now, Ending::Exit(exit), actions);
+            }
+        }
+    }
+
+    /// The system goes down: nothing is started any more.
+    pub(super) fn shutdown_began(&mut self, now: Duration) {
+        let due = self.worked && self.unit.stop_exec.is_some();
+        self.state = match std::mem::replace(&mut self.state, State::Stopped) {
+            State::Spawning => {
+                let until = now + self.unit.stop_timeout;
+                State::Stopping { pid: None, until, killed: false }
+            }
+            active if active.active() => active,
+            State::Done | State::Failed(_) | State::Backoff { .. } if due => State::StopExecDue,
+            _ => State::Stopped,
+        };
+    }
+
+    /// Its turn has come: does nothing if it is being stopped already.
+    pub(super) fn stop(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let pid = match self.state {
+            State::Starting { pid, .. } | State::Ready { pid, .. } => Some(pid),
+            State::StopExecDue => None,
+            _ => return,
+        };
+        self.stop_probe(actions);
+        if self.unit.stop_exec.is_none() {
+            return self.terminate(now, pid, actions);
+        }
+        let unit = self.unit.name.clone();
+        let until = now + self.unit.stop_timeout;
+        self.state = State::StopExec { pid, stop_pid: None, until, killed: false };
+        actions.push(Action::Announce(Change::StopExecBegan(unit.clone())));
+        actions.push(Action::SpawnStop(unit));
+    }
+
+    pub(super) fn stop_spawned(&mut self, new: Pid, actions: &mut Vec<Action>) {
+        match &mut self.state {
+            State::StopExec { stop_pid: stop_pid @ None, .. } => *stop_pid = Some(new),
+            // It comes too late, or nobody asked for it.
+            _ => actions.push(Action::Kill(new)),
+        }
+    }
+
+    pub(super) fn stop_spawn_failed(
+        &mut self,
+        now: Duration,
+        reason: String,
+        actions: &mut Vec<Action>,
+    ) {
+        if matches!(self.state, State::StopExec { stop_pid: None, .. }) {
+            self.stop_exited(now, Ending::NotStarted(reason), actions);
+        }
+    }
+
+    /// Its `stop-exec` is over: now the unit itself.
+    pub(super) fn stop_exited(&mut self, now: Duration, ending: Ending, actions: &mut Vec<Action>) {
+        let State::StopExec { pid, .. } = self.state else { return };
+        let unit = self.unit.name.clone();
+        actions.push(Action::Announce(Change::StopExecEnded { unit, ending }));
+        self.terminate(now, pid, actions);
+    }
+
+    /// Asks its process to end; without one it has stopped.
+    fn terminate(&mut self, now: Duration, pid: Option<Pid>, actions: &mut Vec<Action>) {
+        let Some(pid) = pid else { return self.stopped(actions) };
+        let until = now + self.unit.stop_timeout;
+        self.state = State::Stopping { pid: Some(pid), until, killed: false };
+        actions.push(Action::Terminate { unit: self.unit.name.clone(), pid });
+    }
+
+    fn stopped(&mut self, actions: &mut Vec<Action>) {
+        self.kill_group(actions);
+        self.end_as_stopped(actions);
+    }
+
+    fn end_as_stopped(&mut self, actions: &mut Vec<Action>) {
+        self.state = State::Stopped;
+        actions.push(Action::Announce(Change::Stopped(self.unit.name.clone())));
+    }
+
+    fn kill_group(&self, actions: &mut Vec<Action>) {
+        if self.unit.kill == Kill::Cgroup {
+            actions.push(Action::KillGroup(self.unit.name.clone()));
+        }
+    }
+
+    fn ended(&mut self, now: Duration, ending: Ending, actions: &mut Vec<Action>) {
+        let restart = self.unit.restart;
+        if let State::Ready { since, .. } = self.state
+            && now.saturating_sub(since) >= restart.backoff_max
+        {
+            self.failures = 0;
+        }
+        let success = matches!(ending, Ending::Exit(exit) if exit.success());
+        let again = match restart.policy {
+            Policy::Always => true,
+            Policy::OnFailure => !success,
+            Policy::Never => false,
+        };
+        let next = if again {
+            let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+            let wait = restart.backoff_min.saturating_mul(factor).min(restart.backoff_max);
+            self.failures = self.failures.saturating_add(1);
+            self.state = State::Backoff { until: now + wait, ending: ending.clone() };
+            Next::RestartIn(wait)
+        } else if success {
+            self.state = State::Done;
+            Next::Done
+        } else {
+            self.state = State::Failed(ending.clone());
+            Next::Failed
+        };
+        let unit = self.unit.name.clone();
+        actions.push(Action::Announce(Change::Ended { unit, ending, next }));
+    }
+
+    fn stop_probe(&self, actions: &mut Vec<Action>) {
+        let probes = !matches!(self.unit.ready, Ready::Exit | Ready::Started);
+        if probes && matches!(self.state, State::Starting { .. }) {
+            actions.push(Action::StopProbe(self.unit.name.clone()));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        match self.state {
+            State::Starting { since, late: false, .. } => Some(since + self.unit.deadline),
+            State::Backoff { until, .. }
+            | State::StopExec { until, .. }
+            | State::Stopping { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    pub(super) fn check_deadlines(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let unit = self.unit.name.clone();
+        match &mut self.state {
+            State::Starting { late, reason, .. } => {
+                *late = true;
+                let (deadline, reason) = (self.unit.deadline, reason.clone());
+                actions.push(Action::Announce(Change::Late { unit, deadline, reason }));
+            }
+            State::Backoff { .. } => self.spawn(actions),
+            State::StopExec { stop_pid: Some(pid), until, killed: killed @ false, .. } => {
+                (*until, *killed) = (now + ABANDON_AFTER, true);
+                actions.push(Action::Announce(Change::StopExecLate(unit)));
+                actions.push(Action::Kill(*pid));
+            }
+            &mut State::StopExec { pid, .. } => {
+                actions.push(Action::Announce(Change::Abandoned(unit)));
+                self.terminate(now, pid, actions);
+            }
+            State::Stopping { pid: Some(pid), until, killed: killed @ false } => {
+                (*until, *killed) = (now + ABANDON_AFTER, true);
+                actions.push(Action::Announce(Change::Killed(unit)));
+                actions.push(Action::Kill(*pid));
+                self.kill_group(actions);
+            }
+            State::Stopping { .. } => {
+                self.state = State::Stopped;
+                actions.push(Action::Announce(Change::Abandoned(unit)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Kills what runs and does not wait for it.
+    pub(super) fn give_up(&mut self, actions: &mut Vec<Action>) {
+        if !self.state.active() {
+            return;
+        }
+        self.stop_probe(actions);
+        let running = [self.state.pid(), self.state.stop_pid()];
+        actions.extend(running.into_iter().flatten().map(Action::Kill));
+        self.kill_group(actions);
+        self.state = State::Stopped;
+        actions.push(Action::Announce(Change::Abandoned(self.unit.name.clone())));
+    }
+}

@@ -1,0 +1,317 @@
+//! Properties of the supervisor in a world where anything may happen in any order: no dead-lock,
+//! no lost child, and every shutdown ends.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::process::Exit;
+
+/// What is outside the supervisor: processes that start, answer and end as they like.
+struct World {
+    supervisor: Supervisor,
+    now: Duration,
+    alive: BTreeSet<i32>,
+    probes: Vec<(UnitName, u32)>,
+    spawns: Vec<UnitName>,
+    /// Of `stop-exec`s.
+    stop_spawns: Vec<UnitName>,
+    /// Every unit whose `stop-exec` was asked for.
+    stopped_by_exec: Vec<UnitName>,
+    next_pid: i32,
+    abandoned: usize,
+    finished: usize,
+}
+
+/// A step of the world; numbers choose among what there is.
+#[derive(Debug, Clone)]
+enum Step {
+    AnswerSpawn { choice: usize, works: bool },
+    AnswerStopSpawn { choice: usize, works: bool },
+    NotWanted { choice: usize },
+    NetworkUp,
+    Exit { choice: usize, status: i32 },
+    UnknownExit(i32),
+    Answer { choice: usize, good: bool },
+    StaleAnswer { choice: usize },
+    Pass(u64),
+    Shutdown,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..8_usize, any::<bool>()).prop_map(|(choice, works)| Step::AnswerSpawn { choice, works }),
+        4 => (0..8_usize, any::<bool>()).prop_map(|(choice, works)| Step::AnswerStopSpawn { choice, works }),
+        2 => (0..8_usize).prop_map(|choice| Step::NotWanted { choice }),
+        1 => Just(Step::NetworkUp),
+        4 => (0..8_usize, 0..2_i32).prop_map(|(choice, status)| Step::Exit { choice, status }),
+        1 => (1..200_i32).prop_map(Step::UnknownExit),
+        6 => (0..8_usize, any::<bool>()).prop_map(|(choice, good)| Step::Answer { choice, good }),
+        1 => (0..8_usize).prop_map(|choice| Step::StaleAnswer { choice }),
+        6 => (0..20_000_u64).prop_map(Step::Pass),
+    ]
+}
+
+impl World {
+    /// Units in an acyclic order: bit `i` of an entry says whether it comes after unit `i`, bit 6
+    /// whether it comes after the network, bit 7 whether it has a `stop-exec`.
+    fn new(shape: &[(u8, u8, u8, bool)]) -> Self {
+        let units = shape.iter().enumerate().map(|(index, (bits, ready, policy, cgroup))| {
+            let mut after: Vec<_> =
+                (0..index).filter(|i| bits & (1 << i) != 0).map(|i| format!("u{i}")).collect();
+            if bits & 0x40 != 0 {
+                after.push("network".to_owned());
+            }
+            let after: Vec<_> = after.iter().map(String::as_str).collect();
+            let ready = ["\"exit\"", "\"started\"", SOCKET][usize::from(*ready)];
+            let policies = ["on-failure", "never", "always"];
+            // A unit that is ready by ending cannot be restarted always.
+            let policy = usize::from(*policy) % if ready == "\"exit\"" { 2 } else { 3 };
+            let kill = if *cgroup { "cgroup" } else { "process" };
+            let mut unit = unit(&format!("u{index}"), &after, ready, policies[policy], kill);
+            unit.stop_exec = (bits & 0x80 != 0).then(|| vec!["/stop".to_owned()]);
+            unit
+        });
+        let (units, refused) = Units::new(units.collect());
+        assert_eq!(refused, []);
+        let mut world = Self {
+            supervisor: Supervisor::new(&units),
+            now: s(1),
+            alive: BTreeSet::new(),
+            probes: Vec::new(),
+            spawns: Vec::new(),
+            stop_spawns: Vec::new(),
+            stopped_by_exec: Vec::new(),
+            next_pid: 1000,
+            abandoned: 0,
+            finished: 0,
+        };
+        world.feed(Event::Start);
+        world
+    }
+
+    fn feed(&mut self, event: Event) {
+        for action in self.supervisor.step(self.now, event) {
+            assert_eq!(self.finished, 0, "an action after the end: {action:?}");
+            match action {
+                Action::Spawn(unit) => {
+                    assert!(!self.supervisor.going_down(), "{unit} is started on the way down");
+                    self.spawns.push(unit);
+                }
+                Action::SpawnStop(unit) => {
+                    assert!(self.supervisor.going_down(), "{unit} is stopped on the way up");
+                    assert!(!self.stopped_by_exec.contains(&unit), "{unit} is stopped twice");
+                    self.stop_spawns.push(unit.clone());
+                    self.stopped_by_exec.push(unit);
+                }
+                Action::StartProbe { unit, run } => self.probes.push((unit, run)),
+                Action::StopProbe(unit) => self.probes.retain(|(other, _)| *other != unit),
+                Action::Kill(pid) | Action::Terminate { pid, .. } => {
+                    let pid = pid.as_raw_nonzero().get();
+                    assert!(self.alive.contains(&pid), "{pid} was signalled and is not alive");
+                }
+                Action::Announce(Change::Abandoned(_)) => self.abandoned += 1,
+                Action::Finish(_) => self.finished += 1,
+                Action::KillGroup(_) | Action::Announce(_) => {}
+            }
+        }
+        self.check();
+    }
+
+    /// No child is lost: what is alive is what the supervisor watches.
+    fn check(&self) {
+        let states: Vec<_> = self.supervisor.states().collect();
+        let watched: BTreeSet<_> = states
+            .iter()
+            .flat_map(|(_, state)| [state.pid(), state.stop_pid()])
+            .flatten()
+            .map(|pid| pid.as_raw_nonzero().get())
+            .collect();
+        assert!(watched.is_subset(&self.alive), "{watched:?} of {:?}", self.alive);
+        if self.abandoned == 0 {
+            assert_eq!(watched, self.alive);
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::AnswerSpawn { choice, works } if !self.spawns.is_empty() => {
+                let unit = self.spawns.remove(choice % self.spawns.len());
+                if works {
+                    self.next_pid += 1;
+                    self.alive.insert(self.next_pid);
+                    self.feed(Event::Spawned { unit, pid: pid(self.next_pid) });
+                } else {
+                    self.feed(Event::SpawnFailed { unit, reason: "no".into() });
+                }
+            }
+            Step::AnswerStopSpawn { choice, works } if !self.stop_spawns.is_empty() => {
+                let unit = self.stop_spawns.remove(choice % self.stop_spawns.len());
+                if works {
+                    self.next_pid += 1;
+                    self.alive.insert(self.next_pid);
+                    self.feed(Event::StopSpawned { unit, pid: pid(self.next_pid) });
+                } else {
+                    self.feed(Event::StopSpawnFailed { unit, reason: "no".into() });
+                }
+            }
+            Step::NotWanted { choice } if !self.spawns.is_empty() => {
+                let unit = self.spawns.remove(choice % self.spawns.len());
+                self.feed(Event::NotWanted { unit, absent: "/x".into() });
+            }
+            Step::NetworkUp => self.feed(Event::NetworkUp),
+            Step::Exit { choice, status } if !self.alive.is_empty() => {
+                let number = *self.alive.iter().nth(choice % self.alive.len()).expect("one");
+                self.alive.remove(&number);
+                self.feed(exited(number, status));
+            }
+            Step::UnknownExit(number) => self.feed(exited(number, 0)),
+            Step::Answer { choice, good } if !self.probes.is_empty() => {
+                let (unit, run) = self.probes[choice % self.probes.len()].clone();
+                if good {
+                    self.probes.retain(|(other, _)| *other != unit);
+                    self.feed(Event::Ready { unit, run, detail: String::new() });
+                } else {
+                    self.feed(Event::ProbeFailed { unit, run, reason: "not yet".into() });
+                }
+            }
+            Step::StaleAnswer { choice } => {
+                let unit = name(&format!("u{}", choice % 5));
+                self.feed(Event::Ready { unit, run: 0, detail: String::new() });
+            }
+            Step::Pass(milliseconds) => {
+                self.now += ms(milliseconds);
+                self.feed(Event::Tick);
+            }
+            Step::Shutdown => self.feed(Event::Shutdown(ShutdownKind::PowerOff)),
+            _ => {}
+        }
+    }
+
+    /// Goes to the next deadline, as the event loop does.
+    fn wait(&mut self) {
+        if let Some(deadline) = self.supervisor.next_deadline() {
+            self.now = self.now.max(deadline);
+        }
+        self.feed(Event::Tick);
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happened_a_shutdown_ends(
+        shape in prop::collection::vec((any::<u8>(), 0..3_u8, 0..3_u8, any::<bool>()), 0..5),
+        steps in prop::collection::vec(any_step(), 0..60),
+        during in prop::collection::vec(any_step(), 0..10),
+    ) {
+        let mut world = World::new(&shape);
+        for step in &steps {
+            world.take(step);
+        }
+        world.take(&Step::Shutdown);
+        for step in &during {
+            if world.finished == 0 {
+                world.take(step);
+            }
+        }
+        // Nothing answers any more: every process ignores every signal. A unit has at most four
+        // deadlines left: its `stop-exec` is killed and abandoned, then itself. A restart that is
+        // due is none: nothing is started on the way down.
+        for _ in 0..4 * shape.len() {
+            if world.finished == 0 {
+                world.wait();
+            }
+        }
+        prop_assert_eq!(world.finished, 1);
+        let stopped = world.supervisor.states().all(|(_, state)| *state == State::Stopped);
+        prop_assert!(stopped);
+    }
+
+    #[test]
+    fn a_shutdown_stops_each_unit_before_what_it_comes_after(
+        shape in prop::collection::vec((any::<u8>(), 0..3_u8, 0..3_u8, any::<bool>()), 0..5),
+        steps in prop::collection::vec(any_step(), 0..60),
+    ) {
+        let mut world = World::new(&shape);
+        for step in &steps {
+            world.take(step);
+        }
+        world.take(&Step::Shutdown);
+        // Everything ends when it is asked to.
+        while world.finished == 0 {
+            let services = &world.supervisor.services;
+            for (name, service) in services {
+                let turn = matches!(
+                    service.state,
+                    State::StopExec { .. } | State::Stopping { pid: Some(_), .. }
+                );
+                let mut later = services.values().filter(|other| other.state.active());
+                // What was being started at that moment is stopped as soon as it is known.
+                let early = later.any(|other| {
+                    other.unit.after.contains_key(name)
+                        && !matches!(other.state, State::Stopping { .. })
+                });
+                prop_assert!(!(turn && early), "{} is stopped too early", name);
+            }
+            world.take(&Step::AnswerSpawn { choice: 0, works: true });
+            world.take(&Step::AnswerStopSpawn { choice: 0, works: true });
+            let asked = world.supervisor.services.values().find_map(|service| {
+                match service.state {
+                    State::StopExec { stop_pid, .. } => stop_pid,
+                    State::Stopping { pid, .. } => pid,
+                    _ => None,
+                }
+            });
+            if let Some(pid) = asked {
+                world.alive.remove(&pid.as_raw_nonzero().get());
+                world.feed(Event::Exited { pid, exit: Exit::Status(0) });
+            }
+        }
+        prop_assert_eq!(world.abandoned, 0);
+        prop_assert!(world.alive.is_empty(), "{:?} are left", world.alive);
+    }
+
+    #[test]
+    fn whatever_happened_every_unit_starts_once_all_goes_well(
+        shape in prop::collection::vec((any::<u8>(), 0..3_u8, 0..3_u8, any::<bool>()), 0..5),
+        steps in prop::collection::vec(any_step(), 0..60),
+    ) {
+        let mut world = World::new(&shape);
+        for step in &steps {
+            world.take(step);
+        }
+        for _ in 0..20 * (shape.len() + 1) {
+            world.take(&Step::NetworkUp);
+            world.take(&Step::AnswerSpawn { choice: 0, works: true });
+            world.take(&Step::Answer { choice: 0, good: true });
+            // Those which are ready by ending, end.
+            let ends = world.supervisor.services.values().find_map(|service| {
+                let starting = matches!(service.state, State::Starting { .. });
+                (starting && service.unit.ready == Ready::Exit).then_some(service.state.pid())
+            });
+            if let Some(Some(pid)) = ends {
+                world.alive.remove(&pid.as_raw_nonzero().get());
+                world.feed(Event::Exited { pid, exit: Exit::Status(0) });
+            }
+            world.wait();
+        }
+        let services = &world.supervisor.services;
+        // Only a unit that may not be restarted can be out for good, and what comes after it.
+        let mut out: BTreeSet<_> = services
+            .iter()
+            .filter(|(_, service)| !service.was_ready)
+            .filter(|(_, service)| matches!(service.state, State::Failed(_) | State::Done))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for (name, service) in services {
+            // `u0`, `u1`, ...: each comes after earlier ones only.
+            if service.unit.after.keys().any(|after| out.contains(after)) {
+                out.insert(name.clone());
+            }
+        }
+        for (name, service) in services {
+            prop_assert!(service.was_ready || out.contains(name), "{} {:?}", name, service.state);
+        }
+    }
+}

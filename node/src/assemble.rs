@@ -1,0 +1,75 @@
+//! From a node config to the files that kubelet, containerd, CNI and PID 1 read.
+//!
+//! First a [`Plan`] is made of the config and of what was found on the node ([`Facts`]), without
+//! touching anything; then it is carried out. docs/node-files.md says which key ends where.
+
+mod cluster;
+pub mod cni;
+mod facts;
+mod kubelet;
+mod plan;
+mod registries;
+mod serving;
+mod system;
+#[cfg(test)]
+mod testing;
+
+use std::io;
+
+use formats::node_config::NodeConfig;
+use formats::system::System;
+
+pub use self::facts::Facts;
+pub use self::plan::{File, Plan};
+pub use self::system::system;
+use crate::root::Root;
+
+/// Why a node's files could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory of an earlier configuration is there and cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The path on the node.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or directory cannot be made.
+    #[error("cannot write {path}")]
+    Write {
+        /// The path on the node.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// What an earlier configuration left cannot be removed.
+    #[error("cannot remove {path}")]
+    Remove {
+        /// The path on the node.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// kubelet's serving certificate cannot be made.
+    #[error("cannot make kubelet's serving certificate")]
+    Certificate(#[from] rcgen::Error),
+}
+
+/// Makes all files of `config`, removes those of an earlier one, and gives what PID 1 needs to
+/// know; the source of the config and its problems are the caller's to add.
+///
+/// `now` is what the clock says and `floor` what it cannot be before, such as when the image was
+/// made: a node's clock may say 1970. Both are seconds since 1970 (UTC).
+///
+/// # Errors
+/// The first thing that could not be done. What is in place then is whole, file by file, and
+/// kubelet's arguments, without which it does not start, come last.
+pub fn assemble(config: &NodeConfig, root: &Root, now: u64, floor: u64) -> Result<System, Error> {
+    let facts = Facts::read(root, now.max(floor))?;
+    Plan::new(config, &facts).write(root)?;
+    Ok(system(config))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! From what was found to what is done: which config the node gets, what is kept of it, what
+//! people are told. Nothing here touches the node.
+
+use formats::node_config::{self, NodeConfig};
+
+use crate::source::last_good::{self, LastGood};
+use crate::source::{Candidate, Decision, Found, Origin};
+
+/// What a node without any config is told.
+const LACKING: &str = "no node config: containerd runs, kubelet does not; give one by fw_cfg \
+    `opt/org.orlop/node.toml`, by the file `node.toml` on a volume labelled ORLOP, or by its \
+    address as `orlop.config=URL`";
+
+/// The source of a node that has no config.
+const NO_SOURCE: &str = "none";
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    /// What the node becomes; the defaults if there is nothing to go by.
+    pub(super) config: NodeConfig,
+    /// Where that came from.
+    pub(super) source: String,
+    /// The address that a config is still to be fetched from.
+    pub(super) address: Option<Origin>,
+    /// The copy to keep, if the config is new and good.
+    pub(super) keep: Option<LastGood>,
+    /// How it came to this, for the log.
+    pub(super) notes: Vec<String>,
+    /// What is wrong or lacking, for log and screen.
+    pub(super) problems: Vec<String>,
+}
+
+impl Plan {
+    /// Makes the plan of a plain run. `last_good` is what [`LastGood::load`] gave.
+    pub(super) fn new(decision: Decision, last_good: Result<Option<LastGood>, String>) -> Self {
+        let mut problems = Vec::new();
+        let Some(candidate) = decision.chosen else {
+            let plan = Self::from_copy(last_good, problems, LACKING);
+            return plan.noted(decision.reason);
+        };
+        if let Found::Address(address) = &candidate.found {
+            return Self::awaiting(Origin::new(address), last_good).noted(decision.reason);
+        }
+        let plan = Self::of(candidate).unwrap_or_else(|mistakes| {
+            problems.extend(mistakes);
+            let lacking = "there is no last good copy of a node config to use instead: containerd \
+                runs, kubelet does not";
+            Self::from_copy(last_good, problems, lacking)
+        });
+        plan.noted(decision.reason)
+    }
+
+    /// The plan for a config that was found or fetched.
+    ///
+    /// # Errors
+    /// All that is wrong with it, with the place, the line and the column.
+    pub(super) fn of(candidate: Candidate) -> Result<Self, Vec<String>> {
+        let Candidate { origin, found } = candidate;
+        let text = match found {
+            Found::Text(text) => text,
+            Found::Unusable(why) => return Err(vec![format!("{origin}: {why}")]),
+            Found::Nothing(lacks) => return Err(vec![format!("{origin}: {lacks}")]),
+            Found::Address(_) => return Err(vec![format!("{origin}: an address, no config")]),
+        };
+        let config = parse(&origin.to_string(), &text)?;
+        Ok(Self {
+            config,
+            source: origin.to_string(),
+            address: None,
+            keep: Some(LastGood::of(origin, &text)),
+            notes: Vec::new(),
+            problems: Vec::new(),
+        })
+    }
+
+    /// The config is to be fetched. Until then the copy is used if it came from the same address:
+    /// a copy from elsewhere may be that of another cluster.
+    fn awaiting(address: Origin, last_good: Result<Option<LastGood>, String>) -> Self {
+        let (usable, other) = match last_good {
+            Ok(Some(copy)) if copy.origin != address => (Ok(None), Some(copy.origin)),
+            other => (other, None),
+        };
+        let without = matches!(usable, Ok(None));
+        let mut plan = if without {
+            Self::empty(Vec::new())
+        } else {
+            let lacking = "until the node config is fetched, containerd runs and kubelet does not";
+            Self::from_copy(usable, Vec::new(), lacking)
+        };
+        if let Some(other) = other {
+            plan.notes.push(format!("the last good copy is of {other}, so it is not used"));
+        }
+        if without {
+            let note = "until it is fetched, containerd runs and kubelet does not";
+            plan.notes.push(note.to_owned());
+        }
+        plan.address = Some(address);
+        plan
+    }
+
+    /// The last good copy; without one that can be used, the defaults and the problem `lacking`.
+    fn from_copy(
+        last_good: Result<Option<LastGood>, String>,
+        mut problems: Vec<String>,
+        lacking: &str,
+    ) -> Self {
+        let copy = match last_good {
+            Ok(copy) => copy,
+            Err(error) => {
+                problems.push(format!("the last good copy, `{}`: {error}", last_good::PATH));
+                None
+            }
+        };
+        let Some(copy) = copy else {
+            problems.push(lacking.to_owned());
+            return Self::empty(problems);
+        };
+        match parse(last_good::PATH, &copy.text) {
+            Ok(config) => {
+                let source = format!("the last good copy, of {}", copy.origin);
+                let used = format!("used is {source}");
+                let bad = !problems.is_empty();
+                let mut plan = Self { config, source, ..Self::empty(problems) };
+                let place = if bad { &mut plan.problems } else { &mut plan.notes };
+                place.push(used);
+                plan
+            }
+            Err(mistakes) => {
+                problems.extend(mistakes);
+                problems.push(lacking.to_owned());
+                Self::empty(problems)
+            }
+        }
+    }
+
+    fn empty(problems: Vec<String>) -> Self {
+        Self {
+            config: NodeConfig::default(),
+            source: NO_SOURCE.to_owned(),
+            address: None,
+            keep: None,
+            notes: Vec::new(),
+            problems,
+        }
+    }
+
+    fn noted(mut self, reason: String) -> Self {
+        self.notes.insert(0, reason);
+        self
+    }
+}
+
+/// Parses a config; each mistake is told as `PLACE:LINE:COLUMN: what`.
+fn parse(place: &str, text: &str) -> Result<NodeConfig, Vec<String>> {
+    node_config::parse(text)
+        .map_err(|problems| problems.iter().map(|problem| format!("{place}:{problem}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "schema = 1\nhostname = \"new\"\n";
+    const BAD: &str = "schema = 1\nhostnam = \"x\"\n\n[network]\ndnss = []\n";
+
+    fn decision(found: Found) -> Decision {
+        let chosen = Candidate { origin: Origin::new("fw_cfg x"), found };
+        Decision { chosen: Some(chosen), reason: "because".to_owned() }
+    }
+
+    fn copy(origin: &str) -> Result<Option<LastGood>, String> {
+        Ok(Some(LastGood::of(Origin::new(origin), "schema = 1\nhostname = \"old\"\n")))
+    }
+
+    fn hostname(plan: &Plan) -> Option<String> {
+        plan.config.hostname.as_ref().map(ToString::to_string)
+    }
+
+    #[test]
+    fn a_good_config_is_used_and_kept() {
+        let plan = Plan::new(decision(Found::Text(GOOD.to_owned())), copy("volume y"));
+        assert_eq!(hostname(&plan).as_deref(), Some("new"));
+        assert_eq!(plan.keep, Some(LastGood::of(Origin::new("fw_cfg x"), GOOD)));
+        assert_eq!((plan.source.as_str(), plan.address), ("fw_cfg x", None));
+        assert_eq!((plan.notes, plan.problems), (vec!["because".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn of_a_bad_config_all_mistakes_are_told_and_the_copy_is_used_and_stays() {
+        let plan = Plan::new(decision(Found::Text(BAD.to_owned())), copy("volume y"));
+        assert_eq!(hostname(&plan).as_deref(), Some("old"));
+        assert_eq!((plan.keep, plan.source.as_str()), (None, "the last good copy, of volume y"));
+        let [first, second, used] = &plan.problems[..] else { panic!("{:?}", plan.problems) };
+        assert!(first.starts_with("fw_cfg x:2:1: "), "{first}");
+        assert!(second.starts_with("fw_cfg x:5:1: "), "{second}");
+        assert_eq!(used, "used is the last good copy, of volume y");
+    }
+
+    #[test]
+    fn without_a_copy_a_bad_config_leaves_the_defaults() {
+        for (found, told) in [
+            (Found::Text("= 1".to_owned()), "fw_cfg x:1:1: "),
+            (Found::Unusable("it is torn".to_owned()), "fw_cfg x: it is torn"),
+        ] {
+            let plan = Plan::new(decision(found), Ok(None));
+            assert_eq!((&plan.config, plan.source.as_str()), (&NodeConfig::default(), "none"));
+            assert!(plan.problems[0].starts_with(told), "{:?}", plan.problems);
+            let last = plan.problems.last().unwrap();
+            assert!(last.starts_with("there is no last good copy"), "{last}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_no_place_has_a_config_for_uses_the_copy_or_says_what_it_lacks() {
+        let nothing = || Decision { chosen: None, reason: "because".to_owned() };
+        let plan = Plan::new(nothing(), copy("volume y"));
+        assert_eq!(hostname(&plan).as_deref(), Some("old"));
+        assert_eq!(plan.notes, ["because", "used is the last good copy, of volume y"]);
+        assert_eq!((plan.problems, plan.keep), (vec![], None));
+
+        let plan = Plan::new(nothing(), Ok(None));
+        assert_eq!((plan.problems, plan.source.as_str()), (vec![LACKING.to_owned()], "none"));
+    }
+
+    #[test]
+    fn a_copy_that_is_no_longer_good_is_told_with_its_own_lines() {
+        let bad = LastGood::of(Origin::new("volume y"), BAD);
+        let nothing = || Decision { chosen: None, reason: String::new() };
+        let plan = Plan::new(nothing(), Ok(Some(bad)));
+        // The first line says where it came from.
+        assert!(plan.problems[0].starts_with("/var/lib/orlop/node.toml:3:1: "));
+        assert_eq!(plan.problems.last().unwrap(), LACKING);
+
+        let plan = Plan::new(nothing(), Err("Input/output error".to_owned()));
+        let told = "the last good copy, `/var/lib/orlop/node.toml`: Input/output error";
+        assert_eq!(plan.problems, [told, LACKING]);
+    }
+
+    #[test]
+    fn while_a_config_is_awaited_only_a_copy_from_the_same_address_is_used() {
+        let address = "https://u:p@h.example/n";
+        let awaiting = |copy| Plan::new(decision(Found::Address(address.to_owned())), copy);
+        let plan = awaiting(copy(address));
+        assert_eq!(hostname(&plan).as_deref(), Some("old"));
+        assert_eq!(plan.source, "the last good copy, of https://h.example/n");
+        assert_eq!((plan.address, plan.keep), (Some(Origin::new(address)), None));
+
+        for copy in [copy("https://h.example/n"), Ok(None)] {
+            let plan = awaiting(copy);
+            assert_eq!((&plan.config, plan.source.as_str()), (&NodeConfig::default(), "none"));
+            assert_eq!(plan.address, Some(Origin::new(address)));
+            assert_eq!(plan.problems, Vec::<String>::new());
+            let last = plan.notes.last().unwrap();
+            assert_eq!(last, "until it is fetched, containerd runs and kubelet does not");
+        }
+    }
+}

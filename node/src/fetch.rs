@@ -1,0 +1,151 @@
+//! Gets the node config from an address, by HTTP or HTTPS: one attempt, limited in time, size and
+//! redirects. Who calls again after a failure is PID 1.
+//!
+//! Over HTTPS the server must have a certificate which an authority of the image's bundle signed.
+//! Over HTTP anybody on the way can read the config, which has a token in it, and change it.
+
+mod failure;
+
+use std::fmt;
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::http::header::CONTENT_TYPE;
+use ureq::http::{Response, StatusCode};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+
+use crate::root::Root;
+use crate::source::{self, Origin};
+pub use failure::Reason;
+
+/// The authorities that the image trusts.
+pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+const MOST_CA_BYTES: u64 = 16 * 1024 * 1024;
+const REDIRECTS: u32 = 5;
+
+/// What an attempt may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From the first packet to the last byte.
+    pub total: Duration,
+    /// Until a name server has answered.
+    pub resolve: Duration,
+    /// Until there is a connection, with TLS.
+    pub connect: Duration,
+    /// Bytes of the config.
+    pub size: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            total: Duration::from_secs(30),
+            // glibc's resolver gives up after ten seconds with one name server.
+            resolve: Duration::from_secs(12),
+            connect: Duration::from_secs(15),
+            size: source::LIMIT,
+        }
+    }
+}
+
+/// Why there is no config, and where it was to come from.
+#[derive(Debug)]
+pub struct FetchError {
+    /// The address.
+    pub address: Origin,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot fetch the node config from `{}`: {}", self.address, self.reason)
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+/// Gets the text at `address`.
+///
+/// # Errors
+/// See [`Reason`].
+pub fn fetch(root: &Root, address: &str, limits: Limits) -> Result<String, FetchError> {
+    get(root, address, limits)
+        .map_err(|reason| FetchError { address: Origin::new(address), reason })
+}
+
+fn get(root: &Root, address: &str, limits: Limits) -> Result<String, Reason> {
+    let authorities = authorities(root);
+    let trusts_none = authorities.is_empty();
+    let transport = |error| Reason::of(error, limits, trusts_none);
+    let secure = address.starts_with("https://");
+    let response = agent(authorities, secure, limits).get(address).call().map_err(transport)?;
+    if response.status() != StatusCode::OK {
+        return Err(Reason::Status(response.status().as_u16(), response.status().to_string()));
+    }
+    let html = content_type(&response).starts_with("text/html");
+    let mut bytes = Vec::new();
+    let body = response.into_body().into_reader();
+    let read = body.take(limits.size + 1).read_to_end(&mut bytes);
+    read.map_err(|error| transport(error.into()))?;
+    if html || begins_as_web_page(&bytes) {
+        return Err(Reason::WebPage);
+    }
+    if bytes.len() as u64 > limits.size {
+        return Err(Reason::TooLarge(limits.size));
+    }
+    source::text(bytes).map_err(Reason::NoText)
+}
+
+/// The certificates of the bundle. Those that cannot be read are skipped, as every TLS client
+/// does; so is a bundle that is missing: then the handshake fails and says so.
+fn authorities(root: &Root) -> Vec<Certificate<'static>> {
+    let bundle = root.read(CA_BUNDLE, MOST_CA_BYTES).ok().flatten().unwrap_or_default();
+    parse_pem(&bundle)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect()
+}
+
+fn agent(authorities: Vec<Certificate<'static>>, secure: bool, limits: Limits) -> Agent {
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(RootCerts::from(authorities))
+        .build();
+    Agent::config_builder()
+        .tls_config(tls)
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(REDIRECTS)
+        // What began in secret does not go on in the open.
+        .https_only(secure)
+        .timeout_global(Some(limits.total))
+        .timeout_resolve(Some(limits.resolve))
+        .timeout_connect(Some(limits.connect))
+        .user_agent(concat!("orlop-node/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .build()
+        .new_agent()
+}
+
+fn content_type(response: &Response<ureq::Body>) -> String {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Login pages and error pages come with a cheerful status too.
+fn begins_as_web_page(bytes: &[u8]) -> bool {
+    let start = bytes.trim_ascii_start();
+    [&b"<!doctype html"[..], b"<html"]
+        .iter()
+        .any(|tag| start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! Why a config could not be fetched, in words that name the cause: whoever reads them stands
+//! before a console, without a shell.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use rustls::{CertificateError, Error as Tls};
+use ureq::{Error, Timeout};
+
+use super::{Limits, REDIRECTS};
+
+/// Why there is no config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It is not an address.
+    Address(String),
+    /// The name of the server has no address; what the resolver says.
+    Name(String),
+    /// No name server has answered for so long.
+    NoNameServer(Duration),
+    /// The host is there and nobody listens.
+    Refused,
+    /// There is no way to the host.
+    NoRoute(String),
+    /// No connection for so long.
+    NoConnection(Duration),
+    /// No whole answer for so long.
+    NoAnswer(Duration),
+    /// The connection ended before the answer did.
+    CutShort,
+    /// The image has no authorities at all.
+    NoAuthorities,
+    /// No authority of the image has signed the server's certificate.
+    Untrusted,
+    /// The certificate begins later than the clock says that it is. Seconds since 1970, if known.
+    NotYetValid(Option<Times>),
+    /// The certificate has ended.
+    Expired(Option<Times>),
+    /// The certificate is for other names.
+    OtherName(Vec<String>),
+    /// Something else about TLS.
+    Tls(String),
+    /// A redirect from HTTPS to HTTP.
+    Downgrade,
+    /// Redirects without end.
+    Redirects,
+    /// The server answered with another status than 200: the number, and its text.
+    Status(u16, String),
+    /// HTML instead of a config.
+    WebPage,
+    /// More bytes than this.
+    TooLarge(u64),
+    /// It is not UTF-8.
+    NoText(String),
+    /// No answer that HTTP knows.
+    Protocol(String),
+}
+
+/// What the clock says and where a certificate's validity begins or ends; seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// The node's clock.
+    pub clock: u64,
+    /// The certificate's limit.
+    pub limit: u64,
+}
+
+impl Reason {
+    /// Reads the client's error. `trusts_none`: the image has no authorities.
+    pub(super) fn of(error: Error, limits: Limits, trusts_none: bool) -> Self {
+        match error {
+            Error::Timeout(Timeout::Resolve) => Self::NoNameServer(limits.resolve),
+            Error::Timeout(Timeout::Connect) => Self::NoConnection(limits.connect),
+            Error::Timeout(_) => Self::NoAnswer(limits.total),
+            Error::Rustls(error) => Self::tls(&error, trusts_none),
+            Error::Tls(text) => Self::Tls(text.to_owned()),
+            Error::HostNotFound => Self::Name("it has no address".to_owned()),
+            Error::RequireHttpsOnly(_) => Self::Downgrade,
+            Error::TooManyRedirects | Error::RedirectFailed => Self::Redirects,
+            Error::BadUri(text) => Self::Address(text),
+            Error::Http(error) => Self::Address(error.to_string()),
+            Error::Io(error) => Self::io(&error, trusts_none),
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+
+    fn io(error: &io::Error, trusts_none: bool) -> Self {
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>()) {
+            return Self::tls(tls, trusts_none);
+        }
+        // The kind of a failed look-up has no name in `std`; its text is the only mark.
+        let text = error.to_string();
+        if let Some(text) = text.strip_prefix("failed to lookup address information: ") {
+            return Self::Name(text.to_owned());
+        }
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe => Self::CutShort,
+            ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => Self::NoRoute(text),
+            _ => Self::Protocol(text),
+        }
+    }
+
+    fn tls(error: &Tls, trusts_none: bool) -> Self {
+        use CertificateError as C;
+        let Tls::InvalidCertificate(certificate) = error else {
+            return Self::Tls(error.to_string());
+        };
+        match certificate {
+            C::UnknownIssuer if trusts_none => Self::NoAuthorities,
+            // A bad signature: there is an authority of the issuer's name, but with another key.
+            C::UnknownIssuer | C::BadSignature => Self::Untrusted,
+            C::NotValidYet => Self::NotYetValid(None),
+            C::NotValidYetContext { time, not_before } => Self::NotYetValid(Some(Times {
+                clock: time.as_secs(),
+                limit: not_before.as_secs(),
+            })),
+            C::Expired => Self::Expired(None),
+            C::ExpiredContext { time, not_after } => {
+                Self::Expired(Some(Times { clock: time.as_secs(), limit: not_after.as_secs() }))
+            }
+            C::NotValidForName => Self::OtherName(Vec::new()),
+            C::NotValidForNameContext { presented, .. } => Self::OtherName(presented.clone()),
+            other => Self::Tls(format!("the server's certificate is not accepted: {other}")),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(text) => write!(f, "it is not an http or https address ({text})"),
+            Self::Name(text) => write!(f, "the server's name cannot be resolved: {text}"),
+            Self::NoNameServer(limit) => {
+                write!(f, "no name server has answered within {limit:?}")
+            }
+            Self::Refused => {
+                f.write_str("the host refuses the connection: nobody listens at that port")
+            }
+            Self::NoRoute(text) => write!(f, "the host cannot be reached: {text}"),
+            Self::NoConnection(limit) => write!(f, "no connection to the host within {limit:?}"),
+            Self::NoAnswer(limit) => write!(f, "no whole answer within {limit:?}"),
+            Self::CutShort => f.write_str("the connection was cut before the end"),
+            Self::NoAuthorities => {
+                write!(f, "this image trusts no authority: `{}` has none", super::CA_BUNDLE)
+            }
+            Self::Untrusted => f.write_str(
+                "the server's certificate is signed by no authority that this image trusts",
+            ),
+            Self::NotYetValid(times) => {
+                f.write_str("the server's certificate is not valid yet")?;
+                dates(f, *times, "valid from")?;
+                f.write_str(": this node's clock may be wrong")
+            }
+            Self::Expired(times) => {
+                f.write_str("the server's certificate has expired")?;
+                dates(f, *times, "valid until")?;
+                f.write_str(": it must be renewed, or this node's clock is wrong")
+            }
+            Self::OtherName(names) if names.is_empty() => {
+                f.write_str("the server's certificate is for another name")
+            }
+            Self::OtherName(names) => {
+                write!(f, "the server's certificate is for another name: {}", names.join(", "))
+            }
+            Self::Tls(text) => write!(f, "no secure connection: {text}"),
+            Self::Downgrade => f.write_str(
+                "the server redirects from https to http, where anybody could read the config",
+            ),
+            Self::Redirects => write!(f, "the server redirects more than {REDIRECTS} times"),
+            Self::Status(404 | 410, text) => write!(f, "the server has no such file ({text})"),
+            Self::Status(401 | 403, text) => write!(f, "the server denies access ({text})"),
+            Self::Status(_, text) => write!(f, "the server answers `{text}`"),
+            Self::WebPage => f.write_str("the server answers with a web page instead of TOML"),
+            Self::TooLarge(limit) => write!(f, "it has more than {limit} bytes"),
+            Self::NoText(text) => f.write_str(text),
+            Self::Protocol(text) => write!(f, "no proper answer: {text}"),
+        }
+    }
+}
+
+fn dates(f: &mut fmt::Formatter<'_>, times: Option<Times>, what: &str) -> fmt::Result {
+    match times {
+        None => Ok(()),
+        Some(Times { clock, limit }) => {
+            write!(f, " ({what} {}, the clock says {})", Date::at(limit), Date::at(clock))
+        }
+    }
+}
+
+/// A day of the Gregorian calendar, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Date {
+    year: u64,
+    month: u64,
+    day: u64,
+}
+
+impl Date {
+    /// The day of a time in seconds since 1970.
+    fn at(seconds: u64) -> Self {
+        // Counted in years that begin in March, so that leap days are at the end; 1970-01-01 is
+        // day 719,468 of them. An era has 400 years.
+        const ERA: u64 = 146_097;
+        let days = seconds / 86_400 + 719_468;
+        let (era, day) = (days / ERA, days % ERA);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let of_next_year = u64::from(month >= 10);
+        Self {
+            year: era * 400 + year + of_next_year,
+            month: if month < 10 { month + 3 } else { month - 9 },
+            day: day - (153 * month + 2) / 5 + 1,
+        }
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_become_dates() {
+        for (seconds, date) in [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_709_164_800, "2024-02-29"),
+            (1_767_225_599, "2025-12-31"),
+            (1_767_225_600, "2026-01-01"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(Date::at(seconds).to_string(), date, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_clock_at_its_beginning_is_named_as_the_likely_cause() {
+        let reason = |error| Reason::tls(&Tls::InvalidCertificate(error), false).to_string();
+        assert_eq!(
+            reason(CertificateError::NotValidYetContext {
+                time: rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(90_000)),
+                not_before: rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(
+                    1_767_225_600
+                )),
+            }),
+            "the server's certificate is not valid yet (valid from 2026-01-01, the clock says \
+             1970-01-02): this node's clock may be wrong"
+        );
+        assert_eq!(
+            reason(CertificateError::NotValidYet),
+            "the server's certificate is not valid yet: this node's clock may be wrong"
+        );
+    }
+
+    #[test]
+    fn an_image_without_authorities_is_told_from_a_stranger_s_certificate() {
+        let unknown = Tls::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert_eq!(Reason::tls(&unknown, true), Reason::NoAuthorities);
+        assert_eq!(Reason::tls(&unknown, false), Reason::Untrusted);
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_a_route_is_kept() {
+        let error = || io::Error::from(ErrorKind::NetworkUnreachable);
+        let reason = Reason::of(Error::Io(error()), Limits::default(), false);
+        assert_eq!(reason, Reason::NoRoute(error().to_string()));
+        for (limit, text) in [
+            (Timeout::Resolve, "no name server has answered within 12s"),
+            (Timeout::Connect, "no connection to the host within 15s"),
+            (Timeout::Global, "no whole answer within 30s"),
+        ] {
+            let reason = Reason::of(Error::Timeout(limit), Limits::default(), false);
+            assert_eq!(reason.to_string(), text);
+        }
+    }
+}

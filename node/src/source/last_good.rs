@@ -1,0 +1,118 @@
+//! The last good copy of the node config, on STATE. It is kept when a config was taken in without
+//! a fault, and used when the place that counts has none that can be used.
+//!
+//! The first line says where it came from, as a TOML comment; so text and origin are replaced in
+//! one step, and the lines of messages are those of the file.
+
+use std::io;
+
+use super::{LIMIT, Origin};
+use crate::root::{Keep, Root, SECRET};
+
+/// Where it lies.
+pub const PATH: &str = "/var/lib/orlop/node.toml";
+
+/// What the first line begins with.
+const FROM: &str = "# from: ";
+
+/// The first line adds to what a source may have.
+const LIMIT_WITH_ORIGIN: u64 = LIMIT + 16 * 1024;
+
+/// The copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastGood {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The config, the first line included.
+    pub text: String,
+}
+
+impl LastGood {
+    /// The copy of this config.
+    pub fn of(origin: Origin, text: &str) -> Self {
+        // What is no address is a name of ours; neither has a line break.
+        let line = origin.whole().replace(['\n', '\r'], " ");
+        Self { text: format!("{FROM}{line}\n{text}"), origin }
+    }
+
+    /// Reads the copy, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no text.
+    pub fn load(root: &Root) -> io::Result<Option<Self>> {
+        let Some(bytes) = root.read(PATH, LIMIT_WITH_ORIGIN)? else {
+            return Ok(None);
+        };
+        let text = super::text(bytes)
+            .map_err(|message| io::Error::new(io::ErrorKind::InvalidData, message))?;
+        let first = text.lines().next().and_then(|line| line.strip_prefix(FROM));
+        let origin = Origin::new(first.unwrap_or("an unknown place"));
+        Ok(Some(Self { origin, text }))
+    }
+
+    /// Keeps this copy, so that it outlives a power cut. Nothing is written if it is there
+    /// already: each boot comes by here.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep(&self, root: &Root) -> io::Result<()> {
+        if Self::load(root).is_ok_and(|kept| kept.as_ref() == Some(self)) {
+            return Ok(());
+        }
+        root.write(PATH, self.text.as_bytes(), SECRET, Keep::Forever)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn it_is_read_back_with_its_origin() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        assert_eq!(LastGood::load(&root).unwrap(), None);
+        for origin in ["fw_cfg opt/x", "https://u:p@h.example/n?a=b"] {
+            let good = LastGood::of(Origin::new(origin), "schema = 1\n");
+            good.keep(&root).unwrap();
+            assert_eq!(LastGood::load(&root).unwrap(), Some(good));
+        }
+        let path = directory.path().join("var/lib/orlop/node.toml");
+        assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_same_copy_is_not_written_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        let inode = || fs::metadata(root.path(PATH)).unwrap().ino();
+        let good = LastGood::of(Origin::new("here"), "schema = 1\n");
+        good.keep(&root).unwrap();
+        let before = inode();
+        good.keep(&root).unwrap();
+        assert_eq!(inode(), before);
+        LastGood::of(Origin::new("there"), "schema = 1\n").keep(&root).unwrap();
+        assert_ne!(inode(), before);
+    }
+
+    #[test]
+    fn one_that_somebody_put_there_has_no_known_origin() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        root.write(PATH, b"schema = 1\n", SECRET, Keep::ThisBoot).unwrap();
+        let good = LastGood::load(&root).unwrap().unwrap();
+        assert_eq!((good.origin.whole(), good.text.as_str()), ("an unknown place", "schema = 1\n"));
+    }
+
+    #[test]
+    fn one_that_is_no_text_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        root.write(PATH, b"# from: x\n\xff", SECRET, Keep::ThisBoot).unwrap();
+        let error = LastGood::load(&root).unwrap_err();
+        assert_eq!(error.to_string(), "line 2 is not UTF-8 text");
+    }
+}

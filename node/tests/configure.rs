@@ -1,0 +1,250 @@
+//! `orlop-node configure` as PID 1 and the unit call it, on a root of its own.
+#![expect(clippy::disallowed_methods, reason = "the rule is for what ships; this is a test")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::thread;
+
+use formats::system::{self, System};
+
+const FW_CFG: &str = "sys/firmware/qemu_fw_cfg/by_name/opt/org.orlop/node.toml/raw";
+const COPY: &str = "var/lib/orlop/node.toml";
+const CONFIG_URL: &str = "run/orlop/config-url";
+const GOOD: &str = "schema = 1\nhostname = \"worker-1\"\n[network]\ndns = [\"192.0.2.53\"]\n";
+
+/// A node's file system.
+struct Node(tempfile::TempDir);
+
+/// How a run ended, and what it said.
+struct Run {
+    status: Option<i32>,
+    said: String,
+}
+
+impl Node {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn with(self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self
+    }
+
+    fn without(self, path: &str) -> Self {
+        fs::remove_file(self.0.path().join(path)).unwrap();
+        self
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.0.path().join(path)).ok()
+    }
+
+    fn mode(&self, path: &str) -> u32 {
+        fs::metadata(self.0.path().join(path)).unwrap().permissions().mode() & 0o7777
+    }
+
+    /// What PID 1 is told.
+    fn system(&self) -> System {
+        System::parse(&self.read(&system::PATH[1..]).expect("system.toml")).unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let output = Command::new(env!("CARGO_BIN_EXE_orlop-node"))
+            .args(arguments)
+            .arg("--root")
+            .arg(self.0.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.stdout, b"");
+        Run { status: output.status.code(), said: String::from_utf8(output.stderr).unwrap() }
+    }
+
+    fn configure(&self) -> Run {
+        let run = self.run(&["configure"]);
+        assert_eq!(run.status, Some(0), "{}", run.said);
+        run
+    }
+}
+
+/// A server that answers one request after the other, then hangs up; its address.
+fn serve(answers: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = format!("http://{}/n?token=secret", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
+            let length = answer.len();
+            write!(stream, "{head}Content-Length: {length}\r\n\r\n{answer}").unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn a_config_in_fw_cfg_reaches_pid_1_and_is_kept() {
+    let node = Node::new().with("proc/cmdline", "quiet\n").with(FW_CFG, GOOD);
+    let run = node.configure();
+    assert_eq!(
+        run.said,
+        "fw_cfg opt/org.orlop/node.toml has the node config (asked before: kernel command line: \
+         no `orlop.config`)\n"
+    );
+    let system = node.system();
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    assert_eq!(system.source, "fw_cfg opt/org.orlop/node.toml");
+    assert_eq!(system.network.dns, ["192.0.2.53".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!((system.problems, system.awaits_url), (vec![], None));
+    let copy = format!("# from: fw_cfg opt/org.orlop/node.toml\n{GOOD}");
+    assert_eq!(node.read(COPY), Some(copy));
+    assert_eq!(node.mode(COPY), 0o600);
+    assert_eq!(node.read(CONFIG_URL), None);
+}
+
+#[test]
+fn a_bad_config_is_told_line_by_line_and_the_copy_is_used_instead() {
+    let node = Node::new().with(FW_CFG, GOOD);
+    node.configure();
+    let copy = node.read(COPY);
+    let node = node.with(FW_CFG, "schema = 1\nhostnam = \"x\"\n[network]\ndns = [\"nowhere\"]\n");
+    let run = node.configure();
+    let system = node.system();
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    assert_eq!(system.source, "the last good copy, of fw_cfg opt/org.orlop/node.toml");
+    assert_eq!(node.read(COPY), copy);
+    let problems = &system.problems;
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(problems[0].starts_with("fw_cfg opt/org.orlop/node.toml:2:1: "), "{problems:?}");
+    assert!(problems[1].starts_with("fw_cfg opt/org.orlop/node.toml:4:8: "), "{problems:?}");
+    for problem in problems {
+        assert!(run.said.lines().any(|line| line == problem), "{}", run.said);
+    }
+}
+
+#[test]
+fn without_any_config_the_node_says_what_it_lacks_and_goes_on() {
+    let node = Node::new();
+    let run = node.configure();
+    let system = node.system();
+    assert_eq!((system.source.as_str(), system.hostname), ("none", None));
+    let [lacking] = &system.problems[..] else { panic!("{:?}", system.problems) };
+    assert!(lacking.starts_with("no node config: containerd runs, kubelet does not"), "{lacking}");
+    assert!(run.said.ends_with(&format!("{lacking}\n")), "{}", run.said);
+    assert_eq!(node.read(COPY), None);
+}
+
+#[test]
+fn a_node_whose_place_is_gone_goes_on_with_its_copy() {
+    let node = Node::new().with(FW_CFG, GOOD);
+    node.configure();
+    let node = node.without(FW_CFG);
+    node.configure();
+    let system = node.system();
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    assert_eq!(system.source, "the last good copy, of fw_cfg opt/org.orlop/node.toml");
+    assert_eq!(system.problems, Vec::<String>::new());
+}
+
+#[test]
+fn an_address_is_noted_fetched_when_the_network_is_up_and_its_copy_used_at_the_next_boot() {
+    let address = serve(&[GOOD]);
+    let shown = format!("{}?...", address.split('?').next().unwrap());
+    let node = Node::new().with("proc/cmdline", format!("orlop.config={address} quiet\n"));
+
+    let run = node.configure();
+    assert!(!run.said.contains("secret"), "{}", run.said);
+    let system = node.system();
+    assert_eq!((system.source.as_str(), system.awaits_url.as_ref()), ("none", Some(&shown)));
+    assert_eq!(system.problems, Vec::<String>::new());
+    assert_eq!(node.read(CONFIG_URL).as_ref(), Some(&address));
+    assert_eq!(node.mode(CONFIG_URL), 0o600);
+
+    let run = node.run(&["configure", "--url"]);
+    assert_eq!((run.status, run.said.as_str()), (Some(0), ""));
+    let system = node.system();
+    assert_eq!((&system.source, &system.awaits_url), (&shown, &None));
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    assert_eq!(node.read(COPY), Some(format!("# from: {address}\n{GOOD}")));
+
+    node.configure();
+    let system = node.system();
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    assert_eq!(system.source, format!("the last good copy, of {shown}"));
+    assert_eq!(system.awaits_url, Some(shown));
+}
+
+#[test]
+fn a_fetch_that_fails_or_brings_a_bad_config_changes_nothing_and_ends_with_status_1() {
+    let address = serve(&["schema = 1\nhostnam = \"x\"\n", "<!doctype html>"]);
+    let shown = format!("{}?...", address.split('?').next().unwrap());
+    let node = Node::new().with("proc/cmdline", format!("orlop.config={address}\n"));
+    node.configure();
+    let before = node.system();
+    for said in [
+        format!("orlop-node: {shown}:2:1: "),
+        format!(
+            "orlop-node: cannot fetch the node config from `{shown}`: the server answers with a \
+             web page instead of TOML\n"
+        ),
+        format!("orlop-node: cannot fetch the node config from `{shown}`: the host refuses"),
+    ] {
+        let run = node.run(&["configure", "--url"]);
+        assert_eq!(run.status, Some(1), "{}", run.said);
+        assert!(run.said.starts_with(&said), "{} instead of {said}", run.said);
+        assert_eq!((node.system(), node.read(COPY)), (before.clone(), None));
+    }
+}
+
+#[test]
+fn nothing_is_fetched_if_no_place_says_so() {
+    let node = Node::new().with(CONFIG_URL, "http://127.0.0.1/left").with(FW_CFG, GOOD);
+    node.configure();
+    let run = node.run(&["configure", "--url"]);
+    let said = "orlop-node: nothing is to be fetched: `/run/orlop/config-url` is absent\n";
+    assert_eq!((run.status, run.said.as_str()), (Some(1), said));
+}
+
+#[test]
+fn a_volume_that_cannot_be_mounted_is_told() {
+    // A plain file where a device should be: no kernel mounts it, whoever asks.
+    let mut disc = vec![0; 0x8800];
+    disc[0x8000..0x8006].copy_from_slice(b"\x01CD001");
+    disc[0x8028..0x8048].copy_from_slice(format!("{:32}", "CIDATA").as_bytes());
+    let node = Node::new().with("dev/vdb", disc).with("sys/class/block/vdb/size", "68\n");
+    node.configure();
+    let problems = node.system().problems;
+    // Whether it is the file, a lack of rights or a kernel without ISO 9660 depends on the host.
+    assert!(problems[0].starts_with("volume cidata (vdb): "), "{problems:?}");
+    assert!(problems[0].contains("iso9660"), "{problems:?}");
+    assert!(!node.0.path().join("run/orlop/volume").exists());
+    assert!(problems[1].starts_with("there is no last good copy"), "{problems:?}");
+}
+
+#[test]
+fn a_node_that_cannot_be_written_to_is_a_failure() {
+    let node = Node::new().with("run", "in the way").with(FW_CFG, GOOD);
+    let run = node.run(&["configure"]);
+    assert_eq!(run.status, Some(1));
+    let said = "orlop-node: cannot write `/run/orlop/system.toml`: ";
+    assert!(run.said.lines().any(|line| line.starts_with(said)), "{}", run.said);
+}
+
+#[test]
+fn a_wrong_call_ends_with_status_2() {
+    let run = Node::new().run(&["configure", "--urls"]);
+    assert_eq!(run.status, Some(2));
+    let said = "orlop-node: `--urls` is not expected here\norlop-node: usage: orlop-node COMMAND\n";
+    assert!(run.said.starts_with(said), "{}", run.said);
+}
