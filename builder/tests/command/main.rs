@@ -3,8 +3,8 @@
 
 mod archive;
 mod builds;
-mod config;
 mod cluster;
+mod config;
 mod fetching;
 mod ids;
 mod locking;
