@@ -1,14 +1,19 @@
 //! Loading kernel modules in an order that the builder has worked out: a list with the path of one
 //! uncompressed module on each line, dependencies first. So no `modules.dep` is read at boot and
 //! no module program is needed; nothing loads modules later (`docs/boot.md`).
+//!
+//! What a module's signature says, dm-verity has said before of every byte of the file, and the
+//! kernel takes a long time to say it again. So the signature is left out where the kernel does
+//! not insist on it: `docs/decisions/0008-modules-without-their-signature.md`.
 
 use std::fmt;
-use std::fs::File;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
-use rustix::system::finit_module;
+use rustix::system::init_module;
 
 /// The modules of the root.
 pub const LIST: &str = "/usr/lib/orlop/modules-load";
@@ -62,16 +67,51 @@ fn load_each(paths: impl Iterator<Item = PathBuf>) -> Loaded {
     loaded
 }
 
+/// Set when the kernel has refused a module for its signature's absence: it will refuse the next.
+static SIGNATURES_NEEDED: AtomicBool = AtomicBool::new(false);
+
 fn load_one(path: &Path) -> io::Result<()> {
     // Named here, because the kernel's answer to a missing symbol is "no such file" too.
-    let file = File::open(path).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot open {}: {error}", path.display()))
+    let module = fs::read(path).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))
     })?;
-    match finit_module(file, c"", 0) {
+    let load = |image: &[u8]| match init_module(image, c"") {
         // Built in, or loaded by the initrd.
         Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
+    };
+    let bare = without_signature(&module);
+    if bare.len() < module.len() && !SIGNATURES_NEEDED.load(Ordering::Relaxed) {
+        match load(bare) {
+            Err(error) if is_for_lack_of_a_signature(error) => {
+                SIGNATURES_NEEDED.store(true, Ordering::Relaxed);
+            }
+            other => return Ok(other?),
+        }
     }
+    Ok(load(&module)?)
+}
+
+/// The kernel is locked down, as by Secure Boot, or was told to take signed modules only
+/// (`module_sig_check` in `kernel/module/signing.c`).
+fn is_for_lack_of_a_signature(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::KEYREJECTED)
+}
+
+/// A module as it was before it was signed: without the signature, its description and the line
+/// that announces both (`scripts/sign-file.c`, `include/linux/module_signature.h`). What does not
+/// end in a whole signature is given back as it is.
+fn without_signature(module: &[u8]) -> &[u8] {
+    const ANNOUNCEMENT: &[u8] = b"~Module signature appended~\n";
+    let strip = || {
+        let rest = module.strip_suffix(ANNOUNCEMENT)?;
+        let (rest, description) = rest.split_last_chunk::<12>()?;
+        let &[_algorithm, _hash, _kind, signer, key, _, _, _, length @ ..] = description;
+        let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
+        let signature = length.checked_add(usize::from(signer) + usize::from(key))?;
+        rest.get(..rest.len().checked_sub(signature)?)
+    };
+    strip().unwrap_or(module)
 }
 
 /// A driver says so when it does not find its device; `kvm_intel` on an AMD processor for example.
@@ -107,6 +147,8 @@ impl std::error::Error for ModuleError {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -138,9 +180,9 @@ mod tests {
         assert_eq!(
             failures,
             [
-                "cannot load module `dm_mod`: cannot open /nowhere/dm-mod.ko: \
+                "cannot load module `dm_mod`: cannot read /nowhere/dm-mod.ko: \
                  No such file or directory (os error 2)",
-                "cannot load module `erofs`: cannot open /nowhere/erofs.ko: \
+                "cannot load module `erofs`: cannot read /nowhere/erofs.ko: \
                  No such file or directory (os error 2)",
             ]
         );
@@ -171,5 +213,38 @@ mod tests {
         let loaded = load(&list, &["overlay"]).unwrap();
         let names: Vec<_> = loaded.failures.iter().map(|failure| failure.module.as_str()).collect();
         assert_eq!(names, ["overlay"]);
+    }
+
+    fn signed(module: &[u8], parts: [u8; 2], length: u32) -> Vec<u8> {
+        let [signer, key] = parts;
+        let mut file = module.to_vec();
+        file.resize(file.len() + usize::from(signer) + usize::from(key) + 100, 7);
+        file.extend([0, 0, 2, signer, key, 0, 0, 0]);
+        file.extend(length.to_be_bytes());
+        file.extend(b"~Module signature appended~\n");
+        file
+    }
+
+    #[test]
+    fn a_signature_is_left_out_and_half_of_one_is_not() {
+        let module = b"\x7fELF and so on";
+        assert_eq!(without_signature(&signed(module, [0, 0], 100)), module);
+        assert_eq!(without_signature(&signed(module, [20, 4], 100)), module);
+        for whole in [signed(module, [0, 0], 1000), signed(module, [0, 0], u32::MAX), vec![]] {
+            assert_eq!(without_signature(&whole), whole);
+        }
+        assert_eq!(without_signature(module), module);
+        let line = b"~Module signature appended~\n";
+        assert_eq!(without_signature(line), line);
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_the_search_for_a_signature_panic(
+            mut file in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            file.extend(b"~Module signature appended~\n");
+            prop_assert!(file.starts_with(without_signature(&file)));
+        }
     }
 }

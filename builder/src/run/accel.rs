@@ -113,7 +113,7 @@ fn run_probe(accel: Accel, version: Version) -> Result<Kvm> {
     fs::write(&rom, probe_rom()).or_fail(Id::Write, || format!("`{}`", rom.display()))?;
     let mut child = Command::new(qemu::PROGRAM)
         .args(["-machine", "q35", "-m", "64M", "-nodefaults", "-no-user-config"])
-        .args(["-display", "none", "-no-reboot", "-accel", accelerator(accel, version)])
+        .args(["-display", "none", "-no-reboot", "-accel", accelerator(accel, version, false)])
         .args(["-cpu", cpu_model(accel)])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios"])
         .arg(&rom)

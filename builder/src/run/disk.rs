@@ -46,6 +46,11 @@ impl Image {
         Ok(Self { disk, directory: Some(path) })
     }
 
+    /// Whether it is the output of a build, and not a disk alone.
+    pub fn is_build(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Whether the root holds a kubelet, as the manifest beside the disk tells: nothing tells it of
     /// a disk alone.
     pub fn has_kubelet(&self) -> bool {
@@ -93,10 +98,19 @@ pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk>
             resize.arg(&path).arg(size.to_string()).run()?;
         }
         let format = found.format;
-        return Ok(Disk { path, format, fate: Fate::Kept });
+        let bytes = options.disk_size.map_or(found.size, Mib::bytes);
+        return Ok(Disk { path, format, bytes, fate: Fate::Kept });
     }
     let found = Found::open(&image.disk)?;
+    if options.pmem {
+        if found.format != Format::Raw {
+            return Err(not_ours(&image.disk, "a qcow2 disk, which cannot be memory"));
+        }
+        let (path, bytes) = (image.disk.clone(), found.size);
+        return Ok(Disk { path, format: Format::Raw, bytes, fate: Fate::ThrownAway });
+    }
     let size = found.other_size(options.disk_size)?;
+    let bytes = size.unwrap_or(found.size);
     let (path, fate) = match &options.disk {
         Some(path) => (std::path::absolute(path).unwrap_or_else(|_| path.clone()), Fate::Kept),
         None => (scratch.join("overlay.qcow2"), Fate::ThrownAway),
@@ -107,7 +121,7 @@ pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk>
         .arg(&path)
         .args(size.map(|size| size.to_string()))
         .run()?;
-    Ok(Disk { path, format: Format::Qcow2, fate })
+    Ok(Disk { path, format: Format::Qcow2, bytes, fate })
 }
 
 /// A disk of ours.
@@ -297,6 +311,21 @@ mod tests {
         options.disk = Some(place.path("kept.raw"));
         let disk = place.prepare(&options).unwrap();
         assert_eq!((disk.format, disk.fate), (Format::Raw, Fate::Kept));
+    }
+
+    #[test]
+    fn a_disk_in_memory_is_the_image_itself_and_must_be_raw() {
+        let place = Place::new();
+        let mut options = Options::new(place.path("disk.raw"));
+        options.pmem = true;
+        let disk = place.prepare(&options).unwrap();
+        assert_eq!((disk.format, disk.fate, disk.bytes), (Format::Raw, Fate::ThrownAway, 1 << 20));
+        assert_eq!(disk.path, options.image.canonicalize().unwrap());
+        place.convert("disk.raw", "disk.qcow2");
+        options.image = place.path("disk.qcow2");
+        let error = place.prepare(&options).unwrap_err();
+        assert_eq!(error.id(), Id::NotOurImage);
+        assert!(error.chain().ends_with("which cannot be memory"), "{}", error.chain());
     }
 
     #[test]

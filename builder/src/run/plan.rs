@@ -59,6 +59,8 @@ pub struct Disk {
     pub path: PathBuf,
     /// How QEMU must read it.
     pub format: Format,
+    /// Bytes of the disk, not of the file.
+    pub bytes: u64,
     /// Whether anybody reads it after this run.
     pub fate: Fate,
 }
@@ -98,7 +100,13 @@ pub struct Plan {
     pub args: Vec<OsString>,
 }
 
-/// Plans the machine: q35 with one virtio disk, a serial console, a port for boot marks and, unless
+const GIB: u64 = 1 << 30;
+
+/// What the guest's clock says at the start of every boot in which it counts instructions: later
+/// than any image was made.
+const REPEATED_TIME: &str = "base=2040-01-01T00:00:00,clock=vm";
+
+/// Plans the machine: q35 with one disk (virtio, or memory), a serial console, a port for boot marks and, unless
 /// refused, a network card behind QEMU's user-mode network.
 ///
 /// QEMU speaks QMP on its standard input, starts with the guest's processors stopped, and stops
@@ -106,10 +114,20 @@ pub struct Plan {
 pub fn plan(options: &Options, parts: &Parts) -> Plan {
     let mut args = Arguments::default();
     args.words(&["-name", "orlop", "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
-    let accel = accelerator(parts.accel, parts.qemu);
-    args.words(&["-machine", "q35", "-accel", accel, "-cpu", cpu_model(parts.accel)]);
-    let cpus = options.cpus.unwrap_or_else(|| default_cpus(parts.accel, parts.qemu));
-    args.words(&["-smp", &cpus.to_string(), "-m", &format!("{}M", options.memory.0)]);
+    let machine = if options.pmem { "q35,nvdimm=on" } else { "q35" };
+    let accel = accelerator(parts.accel, parts.qemu, options.icount.is_some());
+    args.words(&["-machine", machine, "-accel", accel, "-cpu", cpu_model(parts.accel)]);
+    if let Some(shift) = options.icount {
+        // Idle time passes at once; what is random in the guest comes out the same each time.
+        args.words(&["-icount", &format!("shift={shift},sleep=off"), "-seed", "1"]);
+        args.words(&["-rtc", REPEATED_TIME]);
+    }
+    let default = || match options.icount {
+        Some(_) => 1,
+        None => default_cpus(parts.accel, parts.qemu),
+    };
+    let cpus = options.cpus.unwrap_or_else(default);
+    args.words(&["-smp", &cpus.to_string(), "-m", &memory(options, &parts.disk)]);
     let reboot = if options.reboot { "reset" } else { "shutdown" };
     args.words(&["-action", &format!("reboot={reboot},shutdown=pause,panic=shutdown")]);
     args.words(&["-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"]);
@@ -130,22 +148,11 @@ pub fn plan(options: &Options, parts: &Parts) -> Plan {
         }
     }
 
-    let cache = match parts.disk.fate {
-        Fate::ThrownAway => "unsafe",
-        Fate::Kept => "writeback",
-    };
-    let format = parts.disk.format.name();
-    args.words(&["-drive"]);
-    args.path(
-        &format!("if=none,id=disk,format={format},cache={cache},discard=unmap,file="),
-        &parts.disk.path,
-    );
-    // A kernel given to QEMU has boot index 0 already.
-    let first = match parts.boot {
-        Boot::Uefi { .. } => ",bootindex=0",
-        Boot::Direct { .. } => "",
-    };
-    args.words(&["-device", &format!("virtio-blk-pci,drive=disk{first}")]);
+    if options.pmem {
+        memory_disk(&mut args, &parts.disk);
+    } else {
+        virtio_disk(&mut args, parts);
+    }
 
     args.words(&["-chardev"]);
     args.path("socket,id=serial,path=", &parts.serial);
@@ -170,6 +177,44 @@ pub fn plan(options: &Options, parts: &Parts) -> Plan {
     }
     args.0.extend(options.qemu.iter().cloned());
     Plan { args: args.0 }
+}
+
+/// Memory of the guest and, with a disk in memory, the address space that is left for it.
+fn memory(options: &Options, disk: &Disk) -> String {
+    let memory = options.memory;
+    if !options.pmem {
+        return format!("{}M", memory.0);
+    }
+    // The module begins at a multiple of 1 GiB.
+    let most = u64::from(memory.0) + disk.bytes.div_ceil(GIB) * 1024 + 1024;
+    format!("{}M,slots=1,maxmem={most}M", memory.0)
+}
+
+/// The file is mapped privately: what the guest writes does not reach it.
+fn memory_disk(args: &mut Arguments, disk: &Disk) {
+    args.words(&["-object"]);
+    let bytes = disk.bytes;
+    args.path(&format!("memory-backend-file,id=disk,share=off,size={bytes},mem-path="), &disk.path);
+    args.words(&["-device", "nvdimm,memdev=disk"]);
+}
+
+fn virtio_disk(args: &mut Arguments, parts: &Parts) {
+    let cache = match parts.disk.fate {
+        Fate::ThrownAway => "unsafe",
+        Fate::Kept => "writeback",
+    };
+    let format = parts.disk.format.name();
+    args.words(&["-drive"]);
+    args.path(
+        &format!("if=none,id=disk,format={format},cache={cache},discard=unmap,file="),
+        &parts.disk.path,
+    );
+    // A kernel given to QEMU has boot index 0 already.
+    let first = match parts.boot {
+        Boot::Uefi { .. } => ",bootindex=0",
+        Boot::Direct { .. } => "",
+    };
+    args.words(&["-device", &format!("virtio-blk-pci,drive=disk{first}")]);
 }
 
 /// The command line with a console on the serial port, if it names none.
@@ -222,6 +267,7 @@ mod tests {
             disk: Disk {
                 path: "/tmp/run/overlay.qcow2".into(),
                 format: Format::Qcow2,
+                bytes: 5 << 30,
                 fate: Fate::ThrownAway,
             },
             serial: "/tmp/run/serial.sock".into(),
@@ -254,7 +300,7 @@ mod tests {
             -S
             -machine q35
             -accel tcg,thread=single
-            -cpu max
+            -cpu max,erms=off,fsrm=off
             -smp 1
             -m 2048M
             -action reboot=shutdown,shutdown=pause,panic=shutdown
@@ -290,7 +336,12 @@ mod tests {
             initrd: "/build/a,b/initrd".into(),
             command_line: "ro panic=5 console=ttyS0".into(),
         };
-        parts.disk = Disk { path: "/keep/a,b.raw".into(), format: Format::Raw, fate: Fate::Kept };
+        parts.disk = Disk {
+            path: "/keep/a,b.raw".into(),
+            format: Format::Raw,
+            bytes: 1 << 30,
+            fate: Fate::Kept,
+        };
         parts.config = Some("/tmp/a,b/node.toml".into());
         check(
             &options,
@@ -319,6 +370,7 @@ mod tests {
                 -device virtio-serial-pci
                 -chardev socket,id=marks,path=/tmp/run/marks.sock
                 -device virtserialport,chardev=marks,name=org.orlop.boot
+                -fw_cfg name=opt/org.orlop/node.toml,file=/tmp/a,,b/node.toml
                 -netdev user,id=net,hostfwd=tcp:127.0.0.1:6443-:443,hostfwd=tcp:127.0.0.1:10250-:10250
                 -device virtio-net-pci,netdev=net,romfile=
             "#]],
@@ -340,6 +392,61 @@ mod tests {
         let rtc = ["-rtc", "base=1970-01-01,clock=vm"].map(OsString::from);
         let options = Options { qemu: rtc.to_vec(), ..Options::new("build/node") };
         assert!(plan(&options, &parts()).args.ends_with(&rtc));
+    }
+
+    #[test]
+    fn a_repeatable_boot_counts_instructions_and_has_its_disk_in_memory() {
+        let mut options = Options::new("node");
+        options.direct = true;
+        options.pmem = true;
+        options.icount = Some(1);
+        options.no_network = true;
+        let mut parts = parts();
+        parts.qemu = Version { major: 10, minor: 0 };
+        parts.boot = Boot::Direct {
+            kernel: "/build/vmlinuz".into(),
+            initrd: "/build/initrd".into(),
+            command_line: "ro".into(),
+        };
+        parts.disk = Disk {
+            path: "/build/a,b.raw".into(),
+            format: Format::Raw,
+            bytes: (1 << 30) + (700 << 20),
+            fate: Fate::ThrownAway,
+        };
+        check(
+            &options,
+            &parts,
+            expect![[r#"
+            -name orlop
+            -nodefaults
+            -no-user-config
+            -display none
+            -S
+            -machine q35,nvdimm=on
+            -accel tcg,thread=single
+            -cpu max,erms=off,fsrm=off
+            -icount shift=1,sleep=off
+            -seed 1
+            -rtc base=2040-01-01T00:00:00,clock=vm
+            -smp 1
+            -m 2048M,slots=1,maxmem=5120M
+            -action reboot=shutdown,shutdown=pause,panic=shutdown
+            -chardev socket,id=qmp,fd=0
+            -mon chardev=qmp,mode=control
+            -kernel /build/vmlinuz
+            -initrd /build/initrd
+            -append ro
+            -object memory-backend-file,id=disk,share=off,size=1807745024,mem-path=/build/a,,b.raw
+            -device nvdimm,memdev=disk
+            -chardev socket,id=serial,path=/tmp/run/serial.sock
+            -serial chardev:serial
+            -device virtio-serial-pci
+            -chardev socket,id=marks,path=/tmp/run/marks.sock
+            -device virtserialport,chardev=marks,name=org.orlop.boot
+            -nic none
+        "#]],
+        );
     }
 
     #[test]
