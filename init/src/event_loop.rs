@@ -18,6 +18,8 @@ use rustix::process::Signal as ToSend;
 
 use crate::connectivity::{Connectivity, Notice};
 use crate::console::{self, Console, Screen};
+use crate::diagnosis::Diagnosis;
+use crate::first_pod::FirstPod;
 use crate::power::Button;
 use crate::readiness::{Answer, Probe};
 use crate::supervisor::{Action, Change, Event, ShutdownKind, State, Supervisor};
@@ -77,6 +79,10 @@ const KIND: u64 = !0 << 32;
 
 /// The unit that fetches a config which is somewhere in the network.
 const CONFIGURE: &str = "configure";
+/// The unit whose health is a boot mark.
+const KUBELET: &str = "kubelet";
+/// Between two looks at the API server because of what kubelet says: it says so many times.
+const SUSPICION: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct EventLoop {
@@ -91,6 +97,10 @@ struct EventLoop {
     outputs: BTreeMap<u32, Output>,
     next_output: u32,
     console_registered: bool,
+    diagnosis: Diagnosis,
+    /// When the API server was suspected last.
+    suspected: Option<Duration>,
+    first_pod: FirstPod,
     /// The unit [`CONFIGURE`] has done its work.
     reconfigure: bool,
     finished: Option<ShutdownKind>,
@@ -121,6 +131,9 @@ impl EventLoop {
             outputs: BTreeMap::new(),
             next_output: 0,
             console_registered: false,
+            diagnosis: Diagnosis::default(),
+            suspected: None,
+            first_pod: FirstPod::default(),
             reconfigure: false,
             finished: None,
         })
@@ -146,6 +159,7 @@ impl EventLoop {
             if std::mem::take(&mut self.reconfigure) {
                 self.reconfigure();
             }
+            self.diagnose();
             self.feed(Event::Tick);
         }
     }
@@ -171,7 +185,8 @@ impl EventLoop {
     fn timeout(&self) -> Option<Duration> {
         let supervisor = self.supervisor.next_deadline();
         let network = self.around.connectivity.next_deadline();
-        let soonest = [supervisor, network].into_iter().flatten().min()?;
+        let diagnosis = self.diagnosis.next_deadline();
+        let soonest = [supervisor, network, diagnosis].into_iter().flatten().min()?;
         // An hour is far below what epoll can count to.
         Some(soonest.saturating_sub(clock::monotonic()).min(Duration::from_secs(3600)))
     }
@@ -377,8 +392,12 @@ impl EventLoop {
                 self.probes.remove(unit);
                 marks::mark(format!("unit:{unit}:ready"));
                 let ready = self.supervisor.unit(unit).map(|unit| &unit.ready);
-                if matches!(ready, Some(Ready::CriVersion(_))) {
+                if let Some(Ready::CriVersion(socket)) = ready {
                     marks::mark("cri-answers");
+                    self.first_pod.watch(socket.0.clone());
+                }
+                if unit.as_str() == KUBELET {
+                    marks::mark("kubelet-healthy");
                 }
                 // Later, when nothing else is half done.
                 self.reconfigure |= unit.as_str() == CONFIGURE;
@@ -398,11 +417,30 @@ impl EventLoop {
             let names: Vec<_> = self.supervisor.waits_for(name).map(UnitName::as_str).collect();
             (name.clone(), names.join(", "))
         });
-        self.around.connectivity.screen(Screen {
+        let mut screen = self.around.connectivity.screen(Screen {
             units: units.collect(),
             waits: waits.collect(),
             ..self.around.screen.clone()
-        })
+        });
+        screen.problems.extend(self.diagnosis.causes().map(str::to_owned));
+        screen
+    }
+
+    /// Makes out of what kubelet and containerd write what is wrong, and tells it.
+    fn diagnose(&mut self) {
+        let now = clock::monotonic();
+        let mut told = self.diagnosis.tick(now);
+        let mut suspects_server = false;
+        for line in self.outputs.values_mut().flat_map(Output::take_lines) {
+            let outcome = self.diagnosis.line(now, &line);
+            told.extend(outcome.told);
+            suspects_server |= outcome.suspects_server;
+        }
+        if suspects_server && self.suspected.is_none_or(|last| now >= last + SUSPICION) {
+            self.suspected = Some(now);
+            self.around.connectivity.suspect_server();
+        }
+        self.notices(told.into_iter().map(Notice::Line).collect());
     }
 
     fn watch_console(&mut self) {

@@ -90,6 +90,9 @@ const ETC_WORK: &str = "/run/orlop/etc/work";
 const ETC_OPTIONS: &CStr =
     c"lowerdir=/etc,upperdir=/run/orlop/etc/upper,workdir=/run/orlop/etc/work";
 
+/// Bytes of PID 1 that are never taken away: more than it ever holds.
+const PROTECTED: &str = "16777216";
+
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// The controllers that kubelet refuses to start without.
 const CONTROLLERS: &[&str] = &["cpuset", "cpu", "io", "memory", "pids"];
@@ -137,7 +140,11 @@ pub fn cgroups() -> Result<(), Failure> {
     for name in missing {
         log::warn(&format!("the kernel has no cgroup controller `{name}`"));
     }
-    fs::write(root.join("cgroup.subtree_control"), enable).doing(|| "enable the cgroup controllers")
+    fs::write(root.join("cgroup.subtree_control"), enable)
+        .doing(|| "enable the cgroup controllers")?;
+    // Pods that need memory must not make PID 1 wait for its own pages.
+    let protected = root.join("init/memory.min");
+    fs::write(&protected, PROTECTED).doing(|| format!("write {}", protected.display()))
 }
 
 /// Places below the read-only root or in the `/etc` of one boot that a cluster's CNI writes to, its

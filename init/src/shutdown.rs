@@ -24,6 +24,8 @@ use crate::{clock, log, marks, process};
 const GRACE: Duration = Duration::from_secs(10);
 /// From `SIGKILL` on, for what hangs in the kernel.
 const KILL_GRACE: Duration = Duration::from_secs(5);
+/// For what is still to be written, and to unmount.
+const DISK_PATIENCE: Duration = Duration::from_secs(120);
 /// For a console that is slow to take the last lines.
 const CONSOLE_PATIENCE: Duration = Duration::from_secs(2);
 /// So that a person can read why.
@@ -37,6 +39,8 @@ pub fn finish(mut finished: Finished) -> ! {
     };
     if !everyone_ends(&finished.signals, Signal::TERM, GRACE) {
         say("some processes did not end: killing them");
+        // By group first, which leaves no time to fork.
+        kill_groups(Path::new("/sys/fs/cgroup"));
         if !everyone_ends(&finished.signals, Signal::KILL, KILL_GRACE) {
             say("some processes cannot be killed: going on without them");
         }
@@ -45,10 +49,40 @@ pub fn finish(mut finished: Finished) -> ! {
     say(&format!("all stopped, {} now", finished.kind));
     finished.console.drain(CONSOLE_PATIENCE);
     log::close_file();
+    go_down_in_any_case(finished.kind);
     rustix::fs::sync();
     unmount_all();
     rustix::fs::sync();
     go_down(finished.kind)
+}
+
+/// A disk that does not answer holds up `sync` and `umount` for ever. Its file system has a
+/// journal; a machine that neither runs nor stops helps nobody.
+fn go_down_in_any_case(kind: ShutdownKind) {
+    let thread = std::thread::Builder::new().stack_size(64 * 1024);
+    let watch = thread.spawn(move || {
+        std::thread::sleep(DISK_PATIENCE);
+        shout("the disk does not finish: going down without it");
+        go_down(kind)
+    });
+    if let Err(error) = watch {
+        shout(&format!("cannot limit the time for the disk: {error}"));
+    }
+}
+
+/// Kills all that is in a control group but our own: containers are in `/kubepods`, their shims
+/// in `/runtime`.
+fn kill_groups(root: &Path) {
+    let Ok(groups) = std::fs::read_dir(root) else { return };
+    for group in groups.flatten().filter(|group| group.file_name() != "init") {
+        let kill = std::fs::File::options().write(true).open(group.path().join("cgroup.kill"));
+        // What is no group has no such file.
+        if let Ok(mut kill) = kill
+            && let Err(error) = kill.write_all(b"1")
+        {
+            log::warn(&format!("cannot kill {}: {error}", group.path().display()));
+        }
+    }
 }
 
 /// For a boot that cannot succeed: says why, gives people time to read it, and starts again. What
@@ -227,6 +261,20 @@ mod tests {
                 "/var",
             ]
         );
+    }
+
+    #[test]
+    fn every_group_is_killed_but_our_own() {
+        let root = tempfile::tempdir().expect("a directory");
+        for group in ["init", "kubepods", "runtime"] {
+            std::fs::create_dir(root.path().join(group)).expect("made");
+            std::fs::write(root.path().join(group).join("cgroup.kill"), "").expect("written");
+        }
+        std::fs::write(root.path().join("cgroup.procs"), "").expect("written");
+        kill_groups(root.path());
+        let read = |group| std::fs::read_to_string(root.path().join(group).join("cgroup.kill"));
+        let killed = ["init", "kubepods", "runtime"].map(|group| read(group).expect("readable"));
+        assert_eq!(killed, ["", "1", "1"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::log;
 
 /// Below `/proc/sys`.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     // Pods reach each other and the world through the node.
     ("net/ipv4/ip_forward", "1"),
     // Traffic between pods of one node passes netfilter; needs the module `br_netfilter`.
@@ -17,6 +17,9 @@ const SETTINGS: [(&str, &str); 9] = [
     ("kernel/panic_on_oops", "1"),
     ("kernel/keys/root_maxkeys", "1000000"),
     ("kernel/keys/root_maxbytes", "25000000"),
+    // The most there is, as kubelet takes the number of processes that pods may have from it: with
+    // the default, of a small machine, a node of many pods would run out.
+    ("kernel/pid_max", "4194304"),
     // Kubelet and containerd watch many files; the default of 128 instances runs out.
     ("fs/inotify/max_user_instances", "8192"),
 ];

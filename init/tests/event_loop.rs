@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         trial("a_unit_is_wanted_once_its_arguments_are_there", a_unit_is_wanted_later),
         trial("a_one_shot_cleans_up_at_shutdown", a_one_shot_cleans_up_at_shutdown),
         trial("limits_are_written_to_the_group", limits_are_written_to_the_group),
+        trial("what_kubelet_complains_of_is_told_in_words", what_kubelet_complains_of_is_told),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
 }
@@ -335,4 +336,21 @@ fn limits_are_written_to_the_group(node: &Node) {
     assert_eq!(node.read("cgroups/a/memory.min"), "67108864");
     assert_eq!(node.read("cgroups/a/memory.max"), "");
     assert_eq!(node.read("cgroups/a/pids.max"), "99");
+}
+
+fn what_kubelet_complains_of_is_told(node: &Node) {
+    let line = r#"I1121 kubelet.go:1] "Failed to connect" err="x509: certificate signed by unknown authority""#;
+    node.script("kubelet", &format!("echo '{line}'; echo '{line}'"), "ready = \"exit\"\n");
+    // Until the console has told it, which it does before it looks at this one's end.
+    let script = format!(
+        "while ! grep -q authority {}; do :; done; kill -TERM $PPID",
+        node.path("console").display()
+    );
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"kubelet\"]\n");
+
+    node.run();
+    let console = node.read("console");
+    let want = "] the API server's certificate is not signed by the authority in `ca` of the node \
+                config\n";
+    assert_eq!(console.matches(want).count(), 1, "{console}");
 }

@@ -8,12 +8,13 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::diagnosis::Diagnosis;
 use crate::log;
 use crate::rotated_file::RotatedFile;
 use crate::unit::{Unit, UnitName};
 
 /// Lines kept to show why it failed.
-const LAST_LINES: usize = 10;
+const LAST_LINES: usize = 5;
 /// A longer line is split: somebody writes without line breaks.
 const LONGEST_LINE: usize = 8 * 1024;
 /// Bytes taken at once, so that one unit which only writes does not keep us from the others.
@@ -29,6 +30,8 @@ pub(super) struct Output {
     log: Option<RotatedFile>,
     line: Vec<u8>,
     last: VecDeque<String>,
+    /// Lines that [`Output::take_lines`] will give; `None` if nobody asks for them.
+    fresh: Option<Vec<String>>,
 }
 
 impl Output {
@@ -43,7 +46,11 @@ impl Output {
         let log =
             log.map_err(|error| log::warn(&format!("cannot open the log of {name}: {error}")));
         let (line, last) = (Vec::new(), VecDeque::new());
-        Ok((Self { unit: name.clone(), pipe: Some(pipe), log: log.ok(), line, last }, writer))
+        let fresh = Diagnosis::follows(name.as_str()).then(Vec::new);
+        Ok((
+            Self { unit: name.clone(), pipe: Some(pipe), log: log.ok(), line, last, fresh },
+            writer,
+        ))
     }
 
     pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
@@ -64,6 +71,11 @@ impl Output {
         let unfinished = Some(&self.line).filter(|line| !line.is_empty());
         let unfinished = unfinished.map(|line| String::from_utf8_lossy(line).into_owned());
         self.last.iter().cloned().chain(unfinished).collect()
+    }
+
+    /// The lines that came since this was asked last, if the unit is one that is understood.
+    pub(super) fn take_lines(&mut self) -> Vec<String> {
+        self.fresh.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes what there is.
@@ -112,7 +124,11 @@ impl Output {
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }
-        self.last.push_back(String::from_utf8_lossy(&self.line).into_owned());
+        let line = String::from_utf8_lossy(&self.line).into_owned();
+        if let Some(fresh) = &mut self.fresh {
+            fresh.push(line.clone());
+        }
+        self.last.push_back(line);
         self.line.clear();
     }
 }
@@ -128,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_go_to_the_log_and_the_last_ten_are_kept() {
+    fn lines_go_to_the_log_and_the_last_five_are_kept() {
         let logs = tempfile::tempdir().expect("a directory");
         let (mut output, writer) = Output::new(&unit(), logs.path()).expect("a pipe");
         let write = |text: &str| {
@@ -141,8 +157,10 @@ mod tests {
         output.read();
         assert!(!output.has_ended());
         let lines = output.last_lines();
-        assert_eq!((lines[0].as_str(), lines[9].as_str()), ("line 2", "line 11"));
-        assert_eq!(lines[10], "unfinish");
+        assert_eq!((lines[0].as_str(), lines[4].as_str()), ("line 7", "line 11"));
+        assert_eq!(lines[5], "unfinish");
+        // Nobody makes anything of what this unit writes.
+        assert_eq!(output.take_lines(), [""; 0]);
         write("ed");
         drop(writer);
         output.read();
@@ -179,5 +197,19 @@ mod tests {
             let length = std::fs::metadata(logs.path().join(name)).expect("there").len();
             assert!(0 < length && length <= 16 * 1024, "{name}: {length}");
         }
+    }
+
+    #[test]
+    fn the_lines_of_kubelet_are_handed_on_once() {
+        let logs = tempfile::tempdir().expect("a directory");
+        let kubelet =
+            Unit { name: UnitName::try_from("kubelet".to_owned()).expect("a name"), ..unit() };
+        let (mut output, writer) = Output::new(&kubelet, logs.path()).expect("a pipe");
+        assert_eq!(rustix::io::write(&writer, b"one\ntwo\nthr"), Ok(11));
+        output.read();
+        assert_eq!(output.take_lines(), ["one", "two"]);
+        assert_eq!(rustix::io::write(&writer, b"ee\n"), Ok(3));
+        output.read();
+        assert_eq!(output.take_lines(), ["three"]);
     }
 }

@@ -1,0 +1,268 @@
+//! What the daemons' own words mean: lines of kubelet and containerd become causes, in words that
+//! say what to do. Pure: lines and times in, causes out.
+//!
+//! A cause is told once when it begins, is on the screen while it lasts, and is taken back when it
+//! is over. A daemon says over and over what does not work, and seldom that it works again; so a
+//! cause is over when nothing speaks of it for longer than the daemon's pauses are, or when the
+//! daemon says something that it could not say otherwise (kubelet has registered the node).
+//!
+//! The formats are those of kubelet 1.36 and containerd 2.4: klog's contextual lines, in which an
+//! error is quoted, and Go's own error texts. A line that is not known means nothing.
+
+use std::time::Duration;
+
+/// Causes at a time; one more takes the place of the one that was spoken of least recently.
+const MOST: usize = 12;
+/// kubelet asks the API server again after at most 30 s, is restarted after at most 30 s, and then
+/// needs some time to come so far again.
+const API_SILENCE: Duration = Duration::from_secs(90);
+/// kubelet looks at its pods and the runtime every few seconds; a pod that cannot start is tried
+/// again after some ten.
+const POD_SILENCE: Duration = Duration::from_secs(60);
+/// A disk that is full hits whoever writes.
+const DISK_SILENCE: Duration = Duration::from_secs(120);
+/// Characters of a reason in somebody else's words.
+const REASON: usize = 120;
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Authority,
+    Names,
+    Clock,
+    Refused,
+    PodNetwork,
+    Disk,
+    Eviction,
+    Image,
+}
+
+impl Kind {
+    fn silence(self) -> Duration {
+        match self {
+            Self::Authority | Self::Names | Self::Clock | Self::Refused => API_SILENCE,
+            Self::PodNetwork | Self::Image => POD_SILENCE,
+            Self::Disk | Self::Eviction => DISK_SILENCE,
+        }
+    }
+
+    /// Whether it keeps a node from being registered.
+    fn of_the_server(self) -> bool {
+        self.silence() == API_SILENCE
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cause {
+    kind: Kind,
+    /// Which image or resource; empty for the others.
+    subject: String,
+    text: String,
+    last: Duration,
+}
+
+/// What a line changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// To be told: what begins, and what is over.
+    pub told: Vec<String>,
+    /// It looks as if the API server could not be reached.
+    pub suspects_server: bool,
+}
+
+/// The causes there are now.
+#[derive(Debug, Default)]
+pub struct Diagnosis {
+    causes: Vec<Cause>,
+}
+
+impl Diagnosis {
+    /// Whether the lines of the unit of this name are understood.
+    pub fn follows(unit: &str) -> bool {
+        ["kubelet", "containerd"].contains(&unit)
+    }
+
+    /// Takes in a line of kubelet or containerd.
+    pub fn line(&mut self, now: Duration, line: &str) -> Outcome {
+        let mut outcome = Outcome::default();
+        if line.contains("\"Successfully registered node\"") {
+            self.end(|cause| cause.kind.of_the_server(), &mut outcome.told);
+            return outcome;
+        }
+        let Some(cause) = classify(line, now) else {
+            outcome.suspects_server = suspects_server(line);
+            return outcome;
+        };
+        let same = |known: &&mut Cause| known.kind == cause.kind && known.subject == cause.subject;
+        if let Some(known) = self.causes.iter_mut().find(same) {
+            // It stays as it was told first: times and ports in it change with each line.
+            known.last = now;
+            return outcome;
+        }
+        if self.causes.len() == MOST
+            && let Some(oldest) = self.causes.iter().map(|cause| cause.last).min()
+            && let Some(at) = self.causes.iter().position(|cause| cause.last == oldest)
+        {
+            self.causes.remove(at);
+        }
+        outcome.told.push(cause.text.clone());
+        self.causes.push(cause);
+        outcome
+    }
+
+    /// Takes back what nobody speaks of any more.
+    pub fn tick(&mut self, now: Duration) -> Vec<String> {
+        let mut told = Vec::new();
+        self.end(|cause| now >= cause.last + cause.kind.silence(), &mut told);
+        told
+    }
+
+    /// When [`Diagnosis::tick`] should be called.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.causes.iter().map(|cause| cause.last + cause.kind.silence()).min()
+    }
+
+    /// What keeps the node from working now, a line each.
+    pub fn causes(&self) -> impl Iterator<Item = &str> {
+        self.causes.iter().map(|cause| cause.text.as_str())
+    }
+
+    fn end(&mut self, is_over: impl Fn(&Cause) -> bool, told: &mut Vec<String>) {
+        let over = self.causes.iter().filter(|cause| is_over(cause));
+        told.extend(over.map(|cause| format!("no longer: {}", cause.text)));
+        self.causes.retain(|cause| !is_over(cause));
+    }
+}
+
+/// The cause that a line tells of, if any. The order matters: a pull that fails for a certificate
+/// is about the registry, not about the API server.
+fn classify(line: &str, now: Duration) -> Option<Cause> {
+    let cause = |kind, subject: &str, text: String| {
+        Some(Cause { kind, subject: subject.to_owned(), text, last: now })
+    };
+    if line.contains("no space left on device") {
+        return cause(Kind::Disk, "", "the disk is full (STATE, mounted at /var)".to_owned());
+    }
+    if let Some((image, reason)) = failed_pull(line) {
+        let text = format!("the image {image} cannot be pulled: {reason}");
+        return cause(Kind::Image, &image, text);
+    }
+    if line.contains("\"Container runtime network not ready\"") {
+        let text = if line.contains("cni plugin not initialized") {
+            "there is no pod network: neither the cluster nor `[cni]` of the node config has put \
+             a configuration into /etc/cni/net.d"
+                .to_owned()
+        } else {
+            format!("the pod network is not ready: {}", shortened(after(line, "message:")?))
+        };
+        return cause(Kind::PodNetwork, "", text);
+    }
+    if line.contains("\"Eviction manager: attempting to reclaim\"") {
+        let resource = word(after(line, "resourceName=")?);
+        let text = format!("kubelet evicts pods, for the node is short of {resource}");
+        return cause(Kind::Eviction, resource, text);
+    }
+    if let Some(error) = after(line, "x509: ") {
+        // A container's probe by https is its own affair.
+        if line.contains("Probe failed") || line.contains("probe=") {
+            return None;
+        }
+        if error.starts_with("certificate signed by unknown authority") {
+            let text = "the API server's certificate is not signed by the authority in `ca` of \
+                        the node config";
+            return cause(Kind::Authority, "", text.to_owned());
+        }
+        if let Some(detail) = after(error, "not yet valid: ") {
+            let text = format!(
+                "a certificate is not valid at the time that this node's clock shows: {}",
+                shortened(detail)
+            );
+            return cause(Kind::Clock, "", text);
+        }
+        if error.starts_with("certificate is valid for ")
+            || error.starts_with("cannot validate certificate for ")
+        {
+            let text = format!("the API server's certificate is for others: {}", shortened(error));
+            return cause(Kind::Names, "", text);
+        }
+        return None;
+    }
+    let refused = ["Unauthorized", "has asked for the client to provide credentials"];
+    if refused.iter().any(|words| line.contains(words)) {
+        let text = "the API server refuses this node: the bootstrap token (`token` of the node \
+                    config) is wrong or has expired, or the node's certificate is no longer good";
+        return cause(Kind::Refused, "", text.to_owned());
+    }
+    None
+}
+
+/// Whether it is a request of kubelet's to its API server that found nobody.
+fn suspects_server(line: &str) -> bool {
+    let network = [
+        "connection refused",
+        "i/o timeout",
+        "no route to host",
+        "network is unreachable",
+        "no such host",
+        "connection reset by peer",
+        "context deadline exceeded",
+        "Client.Timeout exceeded",
+    ];
+    line.contains("https://")
+        && !line.contains("robe failed")
+        && network.iter().any(|words| line.contains(words))
+}
+
+/// Which image could not be pulled and why.
+fn failed_pull(line: &str) -> Option<(String, String)> {
+    let pull = ["PullImage from image service failed", "ulling image ", "PullImage \\\""];
+    if !pull.iter().any(|words| line.contains(words)) || !line.contains("err") {
+        return None;
+    }
+    let image = after(line, " image=").or_else(|| after(line, "ulling image "));
+    let image = word(image.or_else(|| after(line, "PullImage "))?);
+    if image.is_empty() {
+        return None;
+    }
+    let known = [
+        ("no such host", "the name of its registry has no address"),
+        ("server misbehaving", "no name server knows its registry"),
+        ("connection refused", "its registry refuses connections"),
+        ("no route to host", "there is no way to its registry"),
+        ("network is unreachable", "there is no way to its registry"),
+        ("signed by unknown authority", "the certificate of its registry is not trusted"),
+        ("not yet valid", "a certificate of its registry is not valid at the node's time"),
+        ("gave HTTP response to HTTPS", "its registry speaks http, not https"),
+        ("failed to authorize", "its registry wants credentials"),
+        ("authorization failed", "its registry wants credentials"),
+        ("401 Unauthorized", "its registry wants credentials"),
+        ("403 Forbidden", "its registry forbids it"),
+        ("429 Too Many Requests", "its registry allows no more requests for now"),
+        (": not found", "its registry has no such image"),
+        ("i/o timeout", "its registry does not answer"),
+        ("deadline exceeded", "its registry does not answer"),
+    ];
+    let reason = known.iter().find(|(words, _)| line.contains(words));
+    let reason = reason.map_or("the log of kubelet says why", |(_, reason)| reason);
+    Some((image.to_owned(), reason.to_owned()))
+}
+
+fn after<'a>(line: &'a str, words: &str) -> Option<&'a str> {
+    line.split_once(words).map(|(_, rest)| rest)
+}
+
+/// The first word, out of its quotes: an image's name, a resource.
+fn word(text: &str) -> &str {
+    let text = text.trim_start_matches(['\\', '"']);
+    let part = |c: char| c.is_ascii_alphanumeric() || "./:@_-".contains(c);
+    &text[..text.find(|c| !part(c)).unwrap_or(text.len())]
+}
+
+/// The rest of an error, to where it is quoted in another, and not too much of it.
+fn shortened(text: &str) -> String {
+    let end = text.find(['"', '\\']).unwrap_or(text.len());
+    text[..end].trim().chars().take(REASON).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! Lines as kubelet 1.36 writes them, and what is made of them.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const STRANGER: &str = r#"I1121 06:39:45.123456       1 bootstrap.go:297] "Failed to connect to apiserver" err="Get \"https://10.0.2.2:6443/healthz?timeout=1s\": tls: failed to verify certificate: x509: certificate signed by unknown authority""#;
+const EXPIRED_TOKEN: &str = r#"E1121 06:39:45.123456       1 certificate_manager.go:596] "Unhandled Error" err="Failed while requesting a signed certificate from the control plane: cannot create certificate signing request: Unauthorized" logger="UnhandledError""#;
+const NO_CNI: &str = r#"I1121 06:39:45.123456       1 kubelet.go:3262] "Container runtime network not ready" networkReady="NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized""#;
+const REGISTERED: &str = r#"I1121 06:39:45.123456       1 kubelet_node_status.go:78] "Successfully registered node" node="worker-1""#;
+const REFUSED: &str = r#"E1121 06:39:45.123456       1 reflector.go:227] "Failed to watch" err="failed to list *v1.Node: Get \"https://10.0.2.2:6443/api/v1/nodes?limit=500\": dial tcp 10.0.2.2:6443: connect: connection refused" logger="UnhandledError" reflector="k8s.io/client-go/informers/factory.go:161" type="*v1.Node""#;
+
+fn told(line: &str) -> String {
+    Diagnosis::default().line(s(1), line).told.join("\n")
+}
+
+#[test]
+fn what_kubelet_says_becomes_what_is_wrong() {
+    for (line, want) in [
+        (
+            STRANGER,
+            "the API server's certificate is not signed by the authority in `ca` of the node config",
+        ),
+        (
+            r#"E1121 06:39:45.1 1 reflector.go:227] "Failed to watch" err="failed to list *v1.Node: Get \"https://10.0.2.2:6443/api/v1/nodes\": tls: failed to verify certificate: x509: certificate is valid for 10.0.0.1, 127.0.0.1, not 10.0.2.2" logger="UnhandledError""#,
+            "the API server's certificate is for others: certificate is valid for 10.0.0.1, 127.0.0.1, not 10.0.2.2",
+        ),
+        (
+            r#"I0101 00:00:45.1 1 bootstrap.go:297] "Failed to connect to apiserver" err="Get \"https://10.0.2.2:6443/healthz?timeout=1s\": tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 1970-01-01T00:00:45Z is before 2026-11-21T06:00:00Z""#,
+            "a certificate is not valid at the time that this node's clock shows: current time 1970-01-01T00:00:45Z is before 2026-11-21T06:00:00Z",
+        ),
+        (
+            EXPIRED_TOKEN,
+            "the API server refuses this node: the bootstrap token (`token` of the node config) is wrong or has expired, or the node's certificate is no longer good",
+        ),
+        (
+            r#"E1121 06:39:45.1 1 run.go:72] "command failed" err="failed to run Kubelet: cannot create certificate signing request: the server has asked for the client to provide credentials""#,
+            "the API server refuses this node: the bootstrap token (`token` of the node config) is wrong or has expired, or the node's certificate is no longer good",
+        ),
+        (
+            NO_CNI,
+            "there is no pod network: neither the cluster nor `[cni]` of the node config has put a configuration into /etc/cni/net.d",
+        ),
+        (
+            r#"I1121 06:39:45.1 1 kubelet.go:3262] "Container runtime network not ready" networkReady="NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: no networks found""#,
+            "the pod network is not ready: Network plugin returns error: no networks found",
+        ),
+        (
+            r#"E1121 06:39:45.1 1 kubelet.go:1500] "Image garbage collection failed" err="write /var/lib/kubelet/x: no space left on device""#,
+            "the disk is full (STATE, mounted at /var)",
+        ),
+        (
+            r#"I1121 06:39:45.1 1 eviction_manager.go:381] "Eviction manager: attempting to reclaim" resourceName="ephemeral-storage""#,
+            "kubelet evicts pods, for the node is short of ephemeral-storage",
+        ),
+    ] {
+        assert_eq!(told(line), want);
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_named_with_the_reason() {
+    let service = |error: &str| {
+        format!(
+            r#"E1121 06:39:45.1 1 remote_image.go:250] "PullImage from image service failed" err="rpc error: code = Unknown desc = failed to pull and unpack image \"reg.example/app:1\": {error}" image="reg.example/app:1""#
+        )
+    };
+    for (error, want) in [
+        (
+            r#"failed to do request: Head \"https://reg.example/v2/\": dial tcp: lookup reg.example on 10.0.2.3:53: no such host"#,
+            "the name of its registry has no address",
+        ),
+        (
+            r#"Head \"https://reg.example/v2/\": dial tcp 10.0.2.2:443: connect: connection refused"#,
+            "its registry refuses connections",
+        ),
+        (
+            r#"Head \"https://reg.example/v2/\": tls: failed to verify certificate: x509: certificate signed by unknown authority"#,
+            "the certificate of its registry is not trusted",
+        ),
+        (
+            r#"failed to resolve reference \"reg.example/app:1\": reg.example/app:1: not found"#,
+            "its registry has no such image",
+        ),
+        (
+            r#"failed to authorize: failed to fetch anonymous token"#,
+            "its registry wants credentials",
+        ),
+        (r#"something else"#, "the log of kubelet says why"),
+    ] {
+        let want = format!("the image reg.example/app:1 cannot be pulled: {want}");
+        assert_eq!(told(&service(error)), want);
+    }
+    let backoff = r#"E1121 06:39:45.1 1 pod_workers.go:1338] "Error syncing pod, skipping" err="failed to \"StartContainer\" for \"web\" with ImagePullBackOff: \"Back-off pulling image \\\"reg.example/app:1\\\": ErrImagePull: dial tcp 10.0.2.2:443: i/o timeout\"" pod="default/web" podUID="1""#;
+    let want = "the image reg.example/app:1 cannot be pulled: its registry does not answer";
+    assert_eq!(told(backoff), want);
+}
+
+#[test]
+fn other_lines_mean_nothing() {
+    for line in [
+        "",
+        "Flag --container-runtime-endpoint has been deprecated",
+        r#"I1121 06:39:45.1 1 server.go:1] "Started kubelet""#,
+        r#"I1121 06:39:45.1 1 prober.go:1] "Probe failed" probeType="Readiness" probeResult="failure" output="Get \"https://10.88.0.5:8443/\": tls: failed to verify certificate: x509: certificate signed by unknown authority""#,
+        r#"I1121 06:39:45.1 1 image_manager.go:1] "Pulling image" image="reg.example/app:1""#,
+        r#"level=warning msg="Configuration migrated""#,
+        "x509: something new",
+    ] {
+        assert_eq!(Diagnosis::default().line(s(1), line), Outcome::default(), "{line}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_suspected_and_left_to_the_network() {
+    let mut diagnosis = Diagnosis::default();
+    let outcome = diagnosis.line(s(1), REFUSED);
+    assert_eq!(outcome, Outcome { told: vec![], suspects_server: true });
+    assert_eq!(diagnosis.causes().count(), 0);
+    let probe = r#""Probe failed" output="Get \"https://10.88.0.5/\": dial tcp 10.88.0.5:443: connect: connection refused""#;
+    assert!(!diagnosis.line(s(1), probe).suspects_server);
+}
+
+#[test]
+fn a_cause_is_told_once_and_taken_back_after_a_silence() {
+    let mut diagnosis = Diagnosis::default();
+    assert_eq!(diagnosis.line(s(10), NO_CNI).told.len(), 1);
+    for second in [15, 20, 25] {
+        assert_eq!(diagnosis.line(s(second), NO_CNI).told.len(), 0);
+    }
+    assert_eq!(diagnosis.causes().count(), 1);
+    assert_eq!(diagnosis.next_deadline(), Some(s(25) + POD_SILENCE));
+    assert_eq!(diagnosis.tick(s(84)), [""; 0]);
+    let over = diagnosis.tick(s(85));
+    assert!(over[0].starts_with("no longer: there is no pod network"), "{over:?}");
+    assert_eq!((diagnosis.causes().count(), diagnosis.next_deadline()), (0, None));
+    assert_eq!(diagnosis.line(s(100), NO_CNI).told.len(), 1);
+}
+
+#[test]
+fn a_node_that_is_registered_has_no_trouble_with_its_server() {
+    let mut diagnosis = Diagnosis::default();
+    for line in [STRANGER, EXPIRED_TOKEN, NO_CNI] {
+        diagnosis.line(s(1), line);
+    }
+    let told = diagnosis.line(s(2), REGISTERED).told;
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|line| line.starts_with("no longer: the API server")), "{told:?}");
+    assert_eq!(diagnosis.causes().count(), 1);
+}
+
+#[test]
+fn the_number_of_causes_is_bounded() {
+    let mut diagnosis = Diagnosis::default();
+    for number in 0..100 {
+        let line = format!("\"PullImage from image service failed\" err=\"x\" image=\"i{number}\"");
+        assert_eq!(diagnosis.line(s(number), &line).told.len(), 1);
+    }
+    assert_eq!(diagnosis.causes().count(), MOST);
+    assert!(
+        diagnosis
+            .causes()
+            .all(|text| text.starts_with("the image i9") || text.starts_with("the image i8"))
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_line_makes_it_panic(line in "\\PC{0,120}", at in 0..4_usize) {
+        let mut diagnosis = Diagnosis::default();
+        let _ = diagnosis.line(s(1), &line);
+        let before = ["x509: not yet valid: ", "PullImage err", "message:", "resourceName="][at];
+        let known = "\"Container runtime network not ready\" \"Eviction manager: attempting to reclaim\"";
+        let _ = diagnosis.line(s(1), &format!("{known} {before}{line}"));
+        let _ = diagnosis.tick(s(1000));
+    }
+}
