@@ -215,12 +215,16 @@ fn suspects_server(line: &str) -> bool {
 
 /// Which image could not be pulled and why.
 fn failed_pull(line: &str) -> Option<(String, String)> {
-    let pull = ["PullImage from image service failed", "ulling image ", "PullImage \\\""];
-    if !pull.iter().any(|words| line.contains(words)) || !line.contains("err") {
+    if !line.contains("err") {
         return None;
     }
-    let image = after(line, " image=").or_else(|| after(line, "ulling image "));
-    let image = word(image.or_else(|| after(line, "PullImage "))?);
+    // Of a container, of a pod that waits for the next try, of a sandbox.
+    let service = line.contains("\"PullImage from image service failed\"");
+    let named = after(line, " image=").filter(|_| service);
+    let image = named
+        .or_else(|| after(line, "ulling image "))
+        .or_else(|| after(line, "failed to pull image "))?;
+    let image = word(image);
     if image.is_empty() {
         return None;
     }

@@ -95,6 +95,10 @@ fn an_image_that_cannot_be_pulled_is_named_with_the_reason() {
         let want = format!("the image reg.example/app:1 cannot be pulled: {want}");
         assert_eq!(told(&service(error)), want);
     }
+    let sandbox = r#"E1121 07:56:39.663576     159 remote_runtime.go:237] "RunPodSandbox from runtime service failed" err="rpc error: code = Unknown desc = failed to pull image \"reg.example/pause:3\": failed to pull and unpack image \"reg.example/pause:3\": failed to resolve image: failed to do request: Head \"https://reg.example/v2/pause/manifests/3\": dial tcp: lookup reg.example on 10.0.2.3:53: no such host""#;
+    let want =
+        "the image reg.example/pause:3 cannot be pulled: the name of its registry has no address";
+    assert_eq!(told(sandbox), want);
     let backoff = r#"E1121 06:39:45.1 1 pod_workers.go:1338] "Error syncing pod, skipping" err="failed to \"StartContainer\" for \"web\" with ImagePullBackOff: \"Back-off pulling image \\\"reg.example/app:1\\\": ErrImagePull: dial tcp 10.0.2.2:443: i/o timeout\"" pod="default/web" podUID="1""#;
     let want = "the image reg.example/app:1 cannot be pulled: its registry does not answer";
     assert_eq!(told(backoff), want);
@@ -173,7 +177,7 @@ proptest! {
     fn no_line_makes_it_panic(line in "\\PC{0,120}", at in 0..4_usize) {
         let mut diagnosis = Diagnosis::default();
         let _ = diagnosis.line(s(1), &line);
-        let before = ["x509: not yet valid: ", "PullImage err", "message:", "resourceName="][at];
+        let before = ["x509: not yet valid: ", "err failed to pull image ", "message:", "resourceName="][at];
         let known = "\"Container runtime network not ready\" \"Eviction manager: attempting to reclaim\"";
         let _ = diagnosis.line(s(1), &format!("{known} {before}{line}"));
         let _ = diagnosis.tick(s(1000));
