@@ -11,6 +11,7 @@ pub mod egress;
 pub mod events;
 pub mod files;
 pub mod follow;
+pub mod node;
 pub mod objects;
 pub mod options;
 pub mod parts;
@@ -68,13 +69,14 @@ pub struct Report {
     /// The API server's address for a guest behind QEMU's user-mode network.
     pub guest_server: String,
     /// The CA's certificate, in PEM.
-    pub ca: PathBuf,
+    pub ca: String,
     /// A bootstrap token with which nodes join.
     pub token: String,
     /// A `kubectl` of the cluster's version.
     pub kubectl: PathBuf,
-    /// A `kube-proxy` of the cluster's version, static: to be put into an image.
-    pub kube_proxy: PathBuf,
+    /// All programs of the cluster's version, static. `kube-proxy`, which does not run here, is
+    /// to be put into an image.
+    pub bin: PathBuf,
     /// A node config that joins a guest.
     pub node_config: PathBuf,
     /// A file `ADDRESS:PORT` in here, with a port of this host in it, tells the API server how to

@@ -122,6 +122,9 @@ pub fn tools() -> &'static [Tool] {
         program("cpio", "cpio", Test, "judges initrds", V),
         program("readelf", "binutils", Test, "judges what compilers made", V),
         program("xz", "xz-utils", Test, "packs what we unpack", V),
+        program("openssl", "openssl", Test, "asks for a certificate as a node does", &[]),
+        program("busybox", "busybox-static", Test, "what pods of the tests run", &[]),
+        program("nft", "nftables", Test, "what kube-proxy of the tests calls", V),
         program("unshare", "util-linux", Test, "builds without network", V),
     ];
     TOOLS

@@ -81,6 +81,12 @@ impl Progress {
         lines.lines().for_each(|line| self.line(line));
     }
 
+    /// Lines that stay at the bottom of the screen and change; nothing where there is no screen.
+    pub fn board(&self) -> Option<Board> {
+        let shown = self.mode == Mode::Auto;
+        shown.then(|| Board { bars: self.bars.clone(), lines: Vec::new() })
+    }
+
     fn line(&self, text: &str) {
         match self.mode {
             // The bars are redrawn below the line: their own `println` fills it with blanks to the
@@ -95,6 +101,40 @@ impl Progress {
         if self.mode == Mode::Json {
             let object = serde_json::json!({ "event": event, "name": name, "result": result });
             drop(writeln!(std::io::stderr(), "{object}"));
+        }
+    }
+}
+
+/// Lines on the screen that change. Dropped, they vanish.
+#[derive(Debug)]
+pub struct Board {
+    bars: MultiProgress,
+    lines: Vec<ProgressBar>,
+}
+
+impl Board {
+    /// Shows these lines instead of what was there.
+    pub fn set(&mut self, lines: &[String]) {
+        for bar in self.lines.drain(lines.len().min(self.lines.len())..) {
+            self.bars.remove(&bar);
+        }
+        for (index, line) in lines.iter().enumerate() {
+            if index == self.lines.len() {
+                let bar = self.bars.add(ProgressBar::new_spinner());
+                if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+                    bar.set_style(style);
+                }
+                self.lines.push(bar);
+            }
+            self.lines[index].set_message(line.clone());
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        for bar in &self.lines {
+            self.bars.remove(bar);
         }
     }
 }

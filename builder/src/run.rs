@@ -46,6 +46,37 @@ pub struct Summary {
     pub usage: Option<Usage>,
 }
 
+/// How somebody outside the guest takes part in a run. What is reported when the run is over is
+/// of no consequence.
+#[derive(Debug, Clone)]
+pub struct Reporter(std::sync::mpsc::Sender<watch::Event>);
+
+impl Reporter {
+    /// The guest has come as far as the mark of this name, which it cannot see itself.
+    pub fn reached(&self, mark: &str) {
+        self.send(watch::Event::Seen(mark.to_owned()));
+    }
+
+    /// A line for the user, between two lines of the console if both are on one terminal.
+    pub fn tell(&self, line: String) {
+        self.send(watch::Event::Told(line));
+    }
+
+    /// As if Ctrl-C were pressed.
+    pub fn interrupt(&self) {
+        self.send(watch::Event::Interrupt);
+    }
+
+    /// The run makes no sense any more: the guest is ended at once.
+    pub fn end(&self) {
+        self.send(watch::Event::Terminate);
+    }
+
+    fn send(&self, event: watch::Event) {
+        drop(self.0.send(event));
+    }
+}
+
 /// Boots the image and stays until the guest is gone.
 ///
 /// The console goes where `options.serial` says, marks and figures go to `progress`.
@@ -57,6 +88,19 @@ pub struct Summary {
 /// it should: [`Id::GuestEnded`], [`Id::GuestPanic`], [`Id::GuestReset`], [`Id::GuestTimeout`],
 /// [`Id::GuestKeptRunning`].
 pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
+    run_beside(options, progress, drop)
+}
+
+/// As [`run`], with somebody outside the guest who has a say in the run: `beside` is called when
+/// the guest is about to start.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_beside(
+    options: &Options,
+    progress: &Progress,
+    beside: impl FnOnce(Reporter),
+) -> Result<Summary> {
     let image = disk::Image::open(&options.image)?;
     let qemu = qemu::Version::of_host()?;
     let scratch = tempfile::Builder::new()
@@ -81,7 +125,8 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
         config,
     };
     let plan = plan::plan(options, &parts);
-    let (ending, marks, usage) = guest::run(&plan, &parts, options, scratch.path(), progress)?;
+    let (ending, marks, usage) =
+        guest::run(&plan, &parts, options, scratch.path(), progress, beside)?;
     Ok(Summary { ending, accel, qemu: qemu.to_string(), marks, usage })
 }
 

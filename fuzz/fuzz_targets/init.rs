@@ -4,9 +4,10 @@
 
 use std::io::{Read, Result, Write};
 use std::path::Path;
+use std::time::Duration;
 
+use cri::{Client, Transport};
 use init::command_line::CommandLine;
-use init::readiness::cri;
 use init::unit::Unit;
 use libfuzzer_sys::fuzz_target;
 
@@ -29,8 +30,14 @@ impl Write for Answer<'_> {
     }
 }
 
+impl Transport for Answer<'_> {
+    fn limit(&mut self, _: Option<Duration>) -> Result<()> {
+        Ok(())
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
-    let _ = cri::version(Answer(bytes));
+    let _ = Client::new(Answer(bytes), 4096).version(Duration::from_secs(60));
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = CommandLine::parse(text);
     let _ = Unit::parse(Path::new("unit.toml"), text);

@@ -16,15 +16,14 @@ use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::process::Signal as ToSend;
 
+use crate::connectivity::{Connectivity, Notice};
 use crate::console::{self, Console, Screen};
-use crate::identity::{self, Addresses, LinkAddress};
-use crate::net::{Change as NetworkChange, Network};
 use crate::power::Button;
 use crate::readiness::{Answer, Probe};
 use crate::supervisor::{Action, Change, Event, ShutdownKind, State, Supervisor};
 use crate::sys::signals::{self, Signal};
 use crate::unit::{Ready, UnitName};
-use crate::{clock, log, marks, process};
+use crate::{clock, configure, log, marks, process};
 use output::Output;
 
 /// What the loop works on; a test gives it a directory of its own.
@@ -40,10 +39,10 @@ pub struct Surroundings {
     pub cgroups: PathBuf,
     /// Where the units' logs go, `NAME.log` each.
     pub logs: PathBuf,
-    /// Where `hosts` and `resolv.conf` are.
-    pub etc: PathBuf,
-    /// The network, if it could be started.
-    pub network: Option<Network>,
+    /// The network, the node's name, its clock.
+    pub connectivity: Connectivity,
+    /// What `orlop-node` writes for us, read again when the unit `configure` is ready.
+    pub system: PathBuf,
     /// The power buttons: none, or one for each device with a power key.
     pub buttons: Vec<Button>,
 }
@@ -76,6 +75,9 @@ const NETWORK: u64 = 5 << 32;
 const OUTPUT: u64 = 6 << 32;
 const KIND: u64 = !0 << 32;
 
+/// The unit that fetches a config which is somewhere in the network.
+const CONFIGURE: &str = "configure";
+
 #[derive(Debug)]
 struct EventLoop {
     supervisor: Supervisor,
@@ -88,8 +90,9 @@ struct EventLoop {
     probes: BTreeMap<UnitName, Probe>,
     outputs: BTreeMap<u32, Output>,
     next_output: u32,
-    addresses: Addresses,
     console_registered: bool,
+    /// The unit [`CONFIGURE`] has done its work.
+    reconfigure: bool,
     finished: Option<ShutdownKind>,
 }
 
@@ -105,11 +108,7 @@ impl EventLoop {
                 log::warn(&format!("cannot watch a power button: {error}"));
             }
         }
-        for fd in around.network.iter().flat_map(Network::fds) {
-            if let Err(error) = watch(&epoll, fd, NETWORK, epoll::EventFlags::IN) {
-                log::error(&format!("cannot watch the network: {error}"));
-            }
-        }
+        watch(&epoll, around.connectivity.fd(), NETWORK, epoll::EventFlags::IN)?;
         let (answer_sender, answers) = channel();
         Ok(Self {
             supervisor,
@@ -121,15 +120,15 @@ impl EventLoop {
             probes: BTreeMap::new(),
             outputs: BTreeMap::new(),
             next_output: 0,
-            addresses: Addresses::new(),
             console_registered: false,
+            reconfigure: false,
             finished: None,
         })
     }
 
     fn run(mut self) -> io::Result<Finished> {
         // Links that were there from the start are no news that would wake us.
-        self.network(Network::handle_readable);
+        self.connectivity();
         self.feed(Event::Start);
         loop {
             if let Some(kind) = self.finished {
@@ -140,7 +139,13 @@ impl EventLoop {
             for token in self.wait()? {
                 self.take(token);
             }
-            self.network_deadline();
+            let due = self.around.connectivity.next_deadline();
+            if due.is_some_and(|due| due <= clock::monotonic()) {
+                self.connectivity();
+            }
+            if std::mem::take(&mut self.reconfigure) {
+                self.reconfigure();
+            }
             self.feed(Event::Tick);
         }
     }
@@ -165,7 +170,7 @@ impl EventLoop {
 
     fn timeout(&self) -> Option<Duration> {
         let supervisor = self.supervisor.next_deadline();
-        let network = self.around.network.as_ref().and_then(Network::next_deadline);
+        let network = self.around.connectivity.next_deadline();
         let soonest = [supervisor, network].into_iter().flatten().min()?;
         // An hour is far below what epoll can count to.
         Some(soonest.saturating_sub(clock::monotonic()).min(Duration::from_secs(3600)))
@@ -178,7 +183,7 @@ impl EventLoop {
             PROBES => self.probe_answers(),
             BUTTON => self.button(which),
             CONSOLE => self.around.console.flush(),
-            NETWORK => self.network(Network::handle_readable),
+            NETWORK => self.connectivity(),
             OUTPUT => {
                 if let Some(output) = self.outputs.get_mut(&which) {
                     output.read();
@@ -375,6 +380,8 @@ impl EventLoop {
                 if matches!(ready, Some(Ready::CriVersion(_))) {
                     marks::mark("cri-answers");
                 }
+                // Later, when nothing else is half done.
+                self.reconfigure |= unit.as_str() == CONFIGURE;
             }
             Change::ShutdownBegan(_) => marks::mark("shutdown-start"),
             _ => {}
@@ -386,22 +393,16 @@ impl EventLoop {
     /// What the screen shows.
     fn screen(&self) -> Screen {
         let units = self.supervisor.states().map(|(name, state)| (name.clone(), state.clone()));
-        let address = |link: &LinkAddress| {
-            let gateway = link.gateway.map(|gateway| format!(", gateway {gateway}"));
-            format!("{}/{}{}", link.address, link.prefix, gateway.unwrap_or_default())
-        };
-        let addresses = self.addresses.iter().map(|(name, link)| (name.clone(), address(link)));
         let waits = self.supervisor.states().filter(|(_, state)| **state == State::Waiting);
         let waits = waits.map(|(name, _)| {
             let names: Vec<_> = self.supervisor.waits_for(name).map(UnitName::as_str).collect();
             (name.clone(), names.join(", "))
         });
-        Screen {
+        self.around.connectivity.screen(Screen {
             units: units.collect(),
             waits: waits.collect(),
-            addresses: addresses.collect(),
             ..self.around.screen.clone()
-        }
+        })
     }
 
     fn watch_console(&mut self) {
@@ -422,55 +423,30 @@ impl EventLoop {
         }
     }
 
-    fn network_deadline(&mut self) {
-        let deadline = self.around.network.as_ref().and_then(Network::next_deadline);
-        if deadline.is_some_and(|deadline| deadline <= clock::monotonic()) {
-            self.network(Network::on_deadline);
-        }
+    /// Lets the network, the name and the clock do what is due.
+    fn connectivity(&mut self) {
+        let notices = self.around.connectivity.turn();
+        self.notices(notices);
     }
 
-    /// Asks the network what has changed, and brings screen and files up to date.
-    fn network(&mut self, ask: fn(&mut Network) -> Vec<NetworkChange>) {
-        let Some(network) = &mut self.around.network else { return };
-        let before = self.addresses.clone();
-        let was_up = !before.is_empty();
-        for change in ask(network) {
-            let text = match change {
-                NetworkChange::LinkUp { link } => format!("{link} is connected"),
-                NetworkChange::Address { link, address, prefix, gateway, dns, .. } => {
-                    let text = format!("{link} has address {address}/{prefix}");
-                    let acquired = LinkAddress {
-                        address: address.into(),
-                        prefix,
-                        gateway: gateway.map(Into::into),
-                        nameservers: dns.into_iter().map(Into::into).collect(),
-                    };
-                    marks::mark("network-up");
-                    let known = self.addresses.insert(link.clone(), acquired);
-                    if known.as_ref() == self.addresses.get(&link) {
-                        // A renewal.
-                        continue;
-                    }
-                    text
+    /// The unit `configure` has brought the config that was missing at the start.
+    fn reconfigure(&mut self) {
+        let notices = match configure::read(&self.around.system) {
+            Ok(system) => self.around.connectivity.apply(system),
+            Err(error) => vec![Notice::Line(error)],
+        };
+        self.notices(notices);
+    }
+
+    fn notices(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Line(text) => {
+                    log::info(&text);
+                    self.around.console.say(&text, clock::monotonic());
                 }
-                NetworkChange::Lost { link } => {
-                    self.addresses.remove(&link);
-                    format!("{link} has lost its address")
-                }
-            };
-            log::info(&text);
-            self.around.console.say(&text, clock::monotonic());
-        }
-        if self.addresses == before {
-            return;
-        }
-        let (etc, hostname) = (&self.around.etc, &self.around.screen.hostname);
-        if let Err(error) = identity::write_network_files(etc, hostname, &self.addresses) {
-            log::error(&format!("cannot write hosts and resolv.conf: {error}"));
-        }
-        // After the files: what waits for the network wants to resolve names.
-        if !was_up && !self.addresses.is_empty() {
-            self.feed(Event::NetworkUp);
+                Notice::Up => self.feed(Event::NetworkUp),
+            }
         }
     }
 }

@@ -3,66 +3,65 @@
 //! `/etc` has an upper layer in memory, so all of it is written again at each boot. Only the
 //! machine id is kept, on STATE.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
 
-/// Until a node config says otherwise.
+/// When there is no link that a name could be made of.
 pub const DEFAULT_HOSTNAME: &str = "orlop";
 
 /// glibc and Go read no more than three (resolv.conf(5)).
 const NAMESERVERS: usize = 3;
 
-/// What a link got from its network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkAddress {
-    /// The address.
-    pub address: IpAddr,
-    /// Length of its network's prefix, in bits.
-    pub prefix: u8,
-    /// Where everything else is sent.
-    pub gateway: Option<IpAddr>,
-    /// Who knows names.
-    pub nameservers: Vec<IpAddr>,
+/// The name of a node that nobody has named, of its first wired link: `orlop-525400123456`.
+pub fn hostname_of(mac: [u8; 6]) -> String {
+    mac.iter().fold(format!("{DEFAULT_HOSTNAME}-"), |name, byte| name + &format!("{byte:02x}"))
 }
-
-/// By the link's name.
-pub type Addresses = BTreeMap<String, LinkAddress>;
 
 /// `/etc/hosts`. The node's own name must always be in it: kubelet looks itself up, and asks the
 /// network for ten seconds if the file does not answer.
-pub fn hosts(hostname: &str, addresses: &Addresses) -> String {
+pub fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
     let mut text = String::from("127.0.0.1 localhost\n::1 localhost\n");
-    let own: Vec<_> = addresses.values().map(|link| link.address.to_string()).collect();
-    if own.is_empty() {
+    if addresses.is_empty() {
         text.push_str(&format!("127.0.1.1 {hostname}\n"));
     }
-    for address in own {
+    for address in addresses {
         text.push_str(&format!("{address} {hostname}\n"));
     }
     text
 }
 
-/// `/etc/resolv.conf`, each name server once, in the order of the links' names.
-pub fn resolv_conf(addresses: &Addresses) -> String {
-    let mut servers: Vec<IpAddr> = Vec::new();
-    for server in addresses.values().flat_map(|link| &link.nameservers) {
-        if !servers.contains(server) && servers.len() < NAMESERVERS {
-            servers.push(*server);
-        }
+/// `/etc/resolv.conf`, each name server and domain once, in their order.
+pub fn resolv_conf(servers: &[IpAddr], search: &[String]) -> String {
+    let mut text = String::new();
+    if !search.is_empty() {
+        text.push_str(&format!("search {}\n", search.join(" ")));
     }
-    servers.iter().map(|server| format!("nameserver {server}\n")).collect()
+    for server in first_nameservers(servers) {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    text
 }
 
-/// Writes both files into `etc`.
+/// The name servers that count, each once.
+pub fn first_nameservers(servers: &[IpAddr]) -> Vec<IpAddr> {
+    let mut first: Vec<IpAddr> = Vec::new();
+    for server in servers {
+        if !first.contains(server) && first.len() < NAMESERVERS {
+            first.push(*server);
+        }
+    }
+    first
+}
+
+/// Writes the texts of `hosts` and `resolv.conf` into `etc`.
 ///
 /// # Errors
 /// What the file system says.
-pub fn write_network_files(etc: &Path, hostname: &str, addresses: &Addresses) -> io::Result<()> {
-    replace(&etc.join("hosts"), hosts(hostname, addresses).as_bytes())?;
-    replace(&etc.join("resolv.conf"), resolv_conf(addresses).as_bytes())
+pub fn write_network_files(etc: &Path, hosts: &str, resolv_conf: &str) -> io::Result<()> {
+    replace(&etc.join("hosts"), hosts.as_bytes())?;
+    replace(&etc.join("resolv.conf"), resolv_conf.as_bytes())
 }
 
 /// Name and version out of `etc/os-release` or `usr/lib/os-release` below `root`: its
@@ -126,35 +125,35 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn link(address: &str, nameservers: &[&str]) -> LinkAddress {
-        let nameservers = nameservers.iter().map(|text| text.parse().expect("an address"));
-        LinkAddress {
-            address: address.parse().expect("an address"),
-            prefix: 24,
-            gateway: None,
-            nameservers: nameservers.collect(),
-        }
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
     }
 
     #[test]
     fn the_own_name_is_in_hosts_with_and_without_a_network() {
+        let local = "127.0.0.1 localhost\n::1 localhost\n";
+        assert_eq!(hosts("n1", &[]), format!("{local}127.0.1.1 n1\n"));
         assert_eq!(
-            hosts("n1", &Addresses::new()),
-            "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 n1\n"
+            hosts("n1", &addresses(&["10.0.2.15", "2001:db8::5"])),
+            format!("{local}10.0.2.15 n1\n2001:db8::5 n1\n")
         );
-        let addresses = [("eth0".into(), link("10.0.2.15", &[]))].into();
-        assert_eq!(hosts("n1", &addresses), "127.0.0.1 localhost\n::1 localhost\n10.0.2.15 n1\n");
     }
 
     #[test]
     fn name_servers_are_listed_once_and_three_at_most() {
-        let addresses = [
-            ("eth0".into(), link("10.0.2.15", &["10.0.2.3", "10.0.2.4"])),
-            ("eth1".into(), link("10.0.3.15", &["10.0.2.3", "10.0.3.3", "10.0.3.4"])),
-        ]
-        .into();
-        let want = "nameserver 10.0.2.3\nnameserver 10.0.2.4\nnameserver 10.0.3.3\n";
-        assert_eq!(resolv_conf(&addresses), want);
+        let servers = addresses(&["10.0.2.3", "10.0.2.4", "10.0.2.3", "2001:db8::53", "10.0.3.4"]);
+        let search = ["a.example".to_owned(), "b.example".to_owned()];
+        assert_eq!(
+            resolv_conf(&servers, &search),
+            "search a.example b.example\n\
+             nameserver 10.0.2.3\nnameserver 10.0.2.4\nnameserver 2001:db8::53\n"
+        );
+        assert_eq!(resolv_conf(&[], &[]), "");
+    }
+
+    #[test]
+    fn a_node_that_nobody_named_has_a_name_of_its_own() {
+        assert_eq!(hostname_of([0x52, 0x54, 0, 0x12, 0x34, 0x56]), "orlop-525400123456");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 pub mod applets;
 pub mod clock;
 pub mod command_line;
+pub mod configure;
+pub mod connectivity;
 pub mod console;
 pub mod disks;
 pub mod event_loop;
@@ -24,4 +26,5 @@ pub mod state;
 pub mod supervisor;
 pub mod sys;
 pub mod sysctl;
+pub mod time;
 pub mod unit;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 
 use crate::sys::{Doing as _, Failure};
 use crate::{log, modules};
@@ -140,6 +140,26 @@ pub fn cgroups() -> Result<(), Failure> {
     fs::write(root.join("cgroup.subtree_control"), enable).doing(|| "enable the cgroup controllers")
 }
 
+/// Places below the read-only root or in the `/etc` of one boot that a cluster's CNI writes to, its
+/// plugins and configuration, and where STATE keeps them over a restart.
+const CNI: [(&str, &str); 2] =
+    [("/var/lib/orlop/cni/bin", "/opt/cni/bin"), ("/var/lib/orlop/cni/net.d", "/etc/cni/net.d")];
+
+/// Makes what STATE keeps of a cluster's network visible where it is looked for. An image without
+/// such a place, one that runs no cluster's CNI, is left as it is. What fails is in the result and
+/// stops no other.
+pub fn cni() -> Vec<Failure> {
+    CNI.iter().filter_map(|(kept, seen)| keep(kept.as_ref(), seen.as_ref()).err()).collect()
+}
+
+fn keep(kept: &Path, seen: &Path) -> Result<(), Failure> {
+    if fs::create_dir_all(seen).is_err() && !seen.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(kept).doing(|| format!("make {}", kept.display()))?;
+    mount_bind(kept, seen).doing(|| format!("bind {} to {}", kept.display(), seen.display()))
+}
+
 /// Makes one mount, and its directory if need be.
 ///
 /// # Errors
@@ -234,6 +254,17 @@ mod tests {
     fn the_overlay_options_name_the_directories_that_are_made() {
         let want = format!("lowerdir=/etc,upperdir={ETC_UPPER},workdir={ETC_WORK}");
         assert_eq!(ETC_OPTIONS.to_str(), Ok(want.as_str()));
+    }
+
+    #[test]
+    fn an_image_without_a_place_for_plugins_is_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let kept = directory.path().join("kept");
+        // Below a file no directory can be made, as below a read-only root.
+        keep(&kept, &file.join("opt/cni/bin")).unwrap();
+        assert!(!kept.exists());
     }
 
     #[test]

@@ -1,23 +1,29 @@
-//! The network of a node: every wired link is switched on and asks for an address by DHCP, for as
-//! long as the node runs. Links may come and go.
+//! The network of a node: every wired link is switched on and gets what the node config says, by
+//! default an address by DHCP and what routers announce, for as long as the node runs. Links may
+//! come and go, and so may settings.
 //!
 //! One file descriptor tells when there is something to do, one deadline when there is something
-//! to do without it; the caller waits for both and gets what has changed for the node.
+//! to do without it; the caller waits for both, gets what has changed for people, and asks for
+//! [`Network::status`].
 
 mod dhcp;
+pub mod dns;
 mod link;
 mod netlink;
 mod route_socket;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use formats::system;
 use rustix::event::epoll;
 
 use crate::clock::monotonic;
@@ -26,49 +32,107 @@ use crate::sys::{Doing as _, Failure};
 use link::{Kernel, Wired, is_wired};
 use netlink::{News, Query};
 use route_socket::{Notifications, Requests};
+use settings::{Settings, is_mac};
 
 /// Why there can be no network at all.
 pub type NetError = Failure;
 
-/// What has changed for the node.
+/// What has changed, for people; the whole is in [`LinkStatus`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The cable is in.
-    LinkUp {
+    Connected {
         /// The link's name.
         link: String,
     },
-    /// The link has this address now. Told again at each renewal.
+    /// The cable is out.
+    Disconnected {
+        /// The link's name.
+        link: String,
+    },
+    /// The link has this address now.
     Address {
         /// The link's name.
         link: String,
         /// The node's address on it.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// How many bits of it are the network's.
         prefix: u8,
-        /// Where the default route leads.
-        gateway: Option<Ipv4Addr>,
-        /// Name servers, the first one is asked first.
-        dns: Vec<Ipv4Addr>,
-        /// The name that the server has for this node; one label.
-        hostname: Option<String>,
-        /// How long the address was given for; [`Duration::MAX`] for ever.
-        lease: Duration,
     },
-    /// The link has no address any more.
+    /// The link does not have this address any more.
     Lost {
         /// The link's name.
         link: String,
+        /// Which was the node's.
+        address: IpAddr,
     },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected { link } => write!(f, "{link} is connected"),
+            Self::Disconnected { link } => write!(f, "{link} is not connected any more"),
+            Self::Address { link, address, prefix } => {
+                write!(f, "{link} has address {address}/{prefix}")
+            }
+            Self::Lost { link, address } => write!(f, "{link} has lost its address {address}"),
+        }
+    }
+}
+
+/// One wired link and what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The kernel's name.
+    pub name: String,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// The cable is in.
+    pub carrier: bool,
+    /// It shall have an address by DHCP.
+    pub dhcp: bool,
+    /// Since when DHCP is asked in vain, on the clock of [`monotonic`].
+    pub asking_since: Option<Duration>,
+    /// Each with the length of its network's prefix, IPv4 first. Link-local ones are left out.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Of default routes, except those which the kernel has from routers.
+    pub gateways: Vec<IpAddr>,
+    /// Name servers that the network offers.
+    pub dns: Vec<IpAddr>,
+    /// Search domains that the network offers.
+    pub search: Vec<String>,
+    /// Time servers that the network offers.
+    pub ntp: Vec<Ipv4Addr>,
+    /// The name that the DHCP server has for this node; one label.
+    pub hostname: Option<String>,
+}
+
+/// Where the kernel shows links; a test has directories of its own.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// `/sys/class/net`.
+    pub class_net: PathBuf,
+    /// `/proc/sys/net/ipv6/conf`.
+    pub ipv6: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { class_net: "/sys/class/net".into(), ipv6: "/proc/sys/net/ipv6/conf".into() }
+    }
 }
 
 /// All wired links.
 #[derive(Debug)]
 pub struct Network {
+    places: Places,
+    config: system::Network,
     /// Watches all sockets; sockets come and go inside it, so that its own descriptor never does.
     epoll: OwnedFd,
     notifications: Notifications,
     requests: Requests,
+    // In the order of their indices, which is the order in which the kernel found them.
     links: BTreeMap<u32, Wired>,
     /// What changed while the first list was taken, until the caller asks.
     untold: Vec<Change>,
@@ -79,7 +143,7 @@ pub struct Network {
 ///
 /// # Errors
 /// When the kernel refuses the sockets.
-pub fn start() -> Result<Network, NetError> {
+pub fn start(places: Places, config: system::Network) -> Result<Network, NetError> {
     let open = "open a netlink socket";
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).doing(|| "watch sockets")?;
     // News first, then the list: nothing is missed between.
@@ -87,16 +151,16 @@ pub fn start() -> Result<Network, NetError> {
     let data = epoll::EventData::new_u64(0);
     epoll::add(&epoll, &notifications, data, epoll::EventFlags::IN).doing(|| "watch sockets")?;
     let requests = Requests::open().doing(|| open)?;
-    let links = BTreeMap::new();
-    let mut network = Network { epoll, notifications, requests, links, untold: Vec::new() };
+    let (links, untold) = (BTreeMap::new(), Vec::new());
+    let mut network = Network { places, config, epoll, notifications, requests, links, untold };
     network.untold = network.list().doing(|| "list the network links")?;
     Ok(network)
 }
 
 impl Network {
-    /// Readable when [`Network::handle_readable`] should be called. They stay the same ones.
-    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.epoll.as_fd()]
+    /// Readable when [`Network::handle_readable`] should be called. It stays the same one.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 
     /// Takes all that waits on the sockets, without blocking.
@@ -114,7 +178,7 @@ impl Network {
             },
             Err(error) => log::warn(&format!("cannot read news of the network links: {error}")),
         }
-        self.each_link(&mut changes, |wired, kernel| wired.receive(kernel));
+        changes.extend(self.each_link(Wired::receive));
         changes
     }
 
@@ -125,9 +189,33 @@ impl Network {
 
     /// Does what is due by now; harmless when nothing is.
     pub fn on_deadline(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        self.each_link(&mut changes, |wired, kernel| wired.timer(kernel));
-        changes
+        self.each_link(Wired::timer)
+    }
+
+    /// Takes another configuration; links whose settings stay the same are not touched.
+    pub fn apply(&mut self, config: &system::Network) -> Vec<Change> {
+        self.config = config.clone();
+        self.each_link(|wired, kernel| {
+            let settings = Settings::of(config, &wired.name, wired.mac);
+            wired.apply(settings, kernel)
+        })
+    }
+
+    /// All wired links, in the order in which the kernel found them.
+    pub fn status(&self) -> Vec<LinkStatus> {
+        self.links.values().map(Wired::status).collect()
+    }
+
+    /// Entries of the configuration that no link belongs to.
+    pub fn missing(&self) -> Vec<String> {
+        let has_link = |name: &str, entry: &system::Link| {
+            self.links.values().any(|wired| match entry.mac {
+                Some(_) => is_mac(entry, wired.mac),
+                None => wired.name == name,
+            })
+        };
+        let entries = self.config.links.iter().filter(|(name, entry)| !has_link(name, entry));
+        entries.map(|(name, _)| name.clone()).collect()
     }
 
     /// Takes the list of all links, at the start and when news were lost.
@@ -137,67 +225,90 @@ impl Network {
         let gone: Vec<u32> = self.links.keys().copied().filter(|index| !is_there(index)).collect();
         let gone = gone.into_iter().map(News::LinkGone);
         let news = gone.chain(links.into_iter().map(News::Link)).collect::<Vec<_>>();
-        Ok(news.into_iter().flat_map(|news| self.take_news(news)).collect())
+        let mut changes: Vec<Change> =
+            news.into_iter().flat_map(|news| self.take_news(news)).collect();
+        let addresses = self.requests.addresses()?;
+        for wired in self.links.values_mut() {
+            changes.extend(wired.addresses(&addresses));
+        }
+        Ok(changes)
     }
 
     fn take_news(&mut self, news: News) -> Vec<Change> {
-        let link = match news {
-            News::Link(link) => link,
-            News::LinkGone(index) => return self.remove(index),
-            News::Answer { .. } | News::Done { .. } => return Vec::new(),
-        };
-        if link.name == "lo" && !link.is_up() {
-            self.set_up(&link);
-            return Vec::new();
-        }
-        let ours = link.is_free_ethernet() && is_wired(Path::new("/sys/class/net"), &link.name);
-        let Some(mac) = link.mac.filter(|_| ours) else { return self.remove(link.index) };
-        if let Entry::Vacant(entry) = self.links.entry(link.index) {
-            let seed = random_seed().unwrap_or_else(|error| {
-                log::warn(&format!("cannot draw a random number: {error}"));
-                0
-            });
-            entry.insert(Wired::new(&link, mac, seed));
-            if !link.is_up() {
-                self.set_up(&link);
+        match news {
+            News::Link(link) => self.take_link(&link),
+            News::LinkGone(index) => self.remove(index),
+            News::Address(news) => {
+                let wired = self.links.get_mut(&news.link);
+                wired.and_then(|wired| wired.address(news)).into_iter().collect()
             }
+            News::NameServers(news) => {
+                if let Some(wired) = self.links.get_mut(&news.link) {
+                    wired.router_says(&news, monotonic());
+                }
+                Vec::new()
+            }
+            News::Answer { .. } | News::Done { .. } => Vec::new(),
         }
-        let Self { links, epoll, requests, .. } = self;
-        let mut kernel = Kernel { epoll, requests, now: monotonic() };
-        links
-            .get_mut(&link.index)
-            .map(|wired| wired.carrier(link.has_carrier(), &mut kernel))
-            .unwrap_or_default()
     }
 
-    fn set_up(&mut self, link: &netlink::Link) {
-        if let Err(error) = self.requests.request(&Query::SetUp { link: link.index }) {
-            log::warn(&format!("cannot switch on the link {}: {error}", link.name));
+    fn take_link(&mut self, link: &netlink::Link) -> Vec<Change> {
+        if link.name == "lo" && !link.is_up() {
+            set_up(&mut self.requests, link);
+            return Vec::new();
         }
+        let ours = link.is_free_ethernet() && is_wired(&self.places.class_net, &link.name);
+        let Some(mac) = link.mac.filter(|_| ours) else { return self.remove(link.index) };
+        let Self { links, epoll, requests, places, config, .. } = self;
+        let mut kernel = Kernel { epoll, requests, ipv6: &places.ipv6, now: monotonic() };
+        let mut changes = Vec::new();
+        let wired = match links.entry(link.index) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let seed = random().map(u32::from_ne_bytes).unwrap_or_else(|error| {
+                    log::warn(&format!("cannot draw a random number: {error}"));
+                    0
+                });
+                let settings = Settings::of(config, &link.name, mac);
+                let wired = entry.insert(Wired::new(link, mac, seed, settings));
+                wired.prepare(&kernel);
+                if !link.is_up() {
+                    set_up(kernel.requests, link);
+                }
+                changes.extend(wired.begin(&mut kernel));
+                wired
+            }
+        };
+        changes.extend(wired.carrier(link.has_carrier(), &mut kernel));
+        changes
     }
 
     fn remove(&mut self, index: u32) -> Vec<Change> {
         let Some(wired) = self.links.remove(&index) else { return Vec::new() };
-        let Self { epoll, requests, .. } = self;
-        wired.release(&mut Kernel { epoll, requests, now: monotonic() })
+        let Self { epoll, requests, places, .. } = self;
+        let ipv6 = &places.ipv6;
+        wired.release(&mut Kernel { epoll, requests, ipv6, now: monotonic() })
     }
 
     fn each_link(
         &mut self,
-        changes: &mut Vec<Change>,
-        mut act: impl FnMut(&mut Wired, &mut Kernel<'_>) -> Vec<Change>,
-    ) {
-        let Self { links, epoll, requests, .. } = self;
-        let mut kernel = Kernel { epoll, requests, now: monotonic() };
-        for wired in links.values_mut() {
-            changes.extend(act(wired, &mut kernel));
-        }
+        act: impl Fn(&mut Wired, &mut Kernel<'_>) -> Vec<Change>,
+    ) -> Vec<Change> {
+        let Self { links, epoll, requests, places, .. } = self;
+        let mut kernel = Kernel { epoll, requests, ipv6: &places.ipv6, now: monotonic() };
+        links.values_mut().flat_map(|wired| act(wired, &mut kernel)).collect()
     }
 }
 
-/// From the pool that never blocks: a number that another node does not have, not a secret.
-fn random_seed() -> io::Result<u32> {
-    let mut bytes = [0; 4];
+fn set_up(requests: &mut Requests, link: &netlink::Link) {
+    if let Err(error) = requests.request(&Query::SetUp { link: link.index }) {
+        log::warn(&format!("cannot switch on the link {}: {error}", link.name));
+    }
+}
+
+/// From the pool that never blocks: what others cannot guess, not a key.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u32::from_ne_bytes(bytes))
+    Ok(bytes)
 }

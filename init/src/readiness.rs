@@ -4,8 +4,6 @@
 //! gives no event, it asks again after waits that grow. Each exchange has a time limit, so a
 //! cancelled probe ends soon even if the other side says nothing.
 
-pub mod cri;
-
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -26,6 +24,8 @@ use crate::unit::{HttpTarget, Ready, UnitName};
 
 /// For one exchange with a unit that accepted the connection.
 const EXCHANGE: Duration = Duration::from_secs(5);
+/// Bytes of a version: some fifty.
+const LONGEST_VERSION: usize = 4096;
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -123,8 +123,9 @@ fn ask(ready: &Ready) -> Result<String, String> {
         Ready::Exit | Ready::Started => Ok(String::new()),
         Ready::SocketAnswers(path) => connect(&path.0).map(|_| String::new()),
         Ready::CriVersion(path) => {
-            let stream = connect(&path.0)?;
-            cri::version(stream).map(|version| version.to_string()).map_err(|e| e.to_string())
+            let mut client = cri::Client::new(connect(&path.0)?, LONGEST_VERSION);
+            let version = client.version(EXCHANGE);
+            version.map(|version| version.to_string()).map_err(|error| format!("the CRI: {error}"))
         }
         Ready::Http200(target) => http_200(target),
     }

@@ -5,19 +5,23 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::mpsc::channel;
 
+use formats::system::{PATH, System};
 use rustix::system::{RebootCommand, reboot, sethostname};
 
 use crate::command_line::{self, Slot};
+use crate::connectivity::{Connectivity, Start};
 use crate::console::{Console, Screen};
 use crate::event_loop::{self, Surroundings};
-use crate::identity::{self, Addresses, DEFAULT_HOSTNAME};
-use crate::net::Network;
+use crate::net::{Network, Places};
 use crate::power::Button;
 use crate::supervisor::Supervisor;
 use crate::sys::signals;
 use crate::unit::Units;
-use crate::{clock, log, marks, modules, mounts, net, shutdown, state, sysctl};
+use crate::{
+    clock, configure, identity, log, marks, modules, mounts, net, shutdown, state, sysctl, time,
+};
 
 const UNITS: &str = "/usr/lib/orlop/units";
 const LOGS: &str = "/var/log/orlop";
@@ -35,34 +39,23 @@ pub fn run() -> Result<Infallible, String> {
     mounts::root_stage().map_err(|error| error.to_string())?;
     mounts::cgroups().map_err(|error| error.to_string())?;
     marks::mark("mounts-done");
+    // Before anything writes a file or looks at a certificate.
+    let clock = time::floor::raise(Path::new(time::floor::FILE));
 
     let mut problems = Problems::default();
     let slot = command_line(&mut problems);
-    let system = identity::system(Path::new("/"));
+    let release = identity::system(Path::new("/"));
     // Also what separates two boots in the log on STATE.
-    log::info(&format!("{system} starts, slot {slot}"));
+    log::info(&format!("{release} starts, slot {slot}"));
     // Ctrl-Alt-Del becomes `SIGINT`, so that it is an orderly restart.
     problems.note("make Ctrl-Alt-Del orderly", reboot(RebootCommand::CadOff));
-    problems.note("set the host name", sethostname(DEFAULT_HOSTNAME.as_bytes()));
-    let (etc, no_addresses) = (Path::new("/etc"), Addresses::new());
-    let hosts = identity::write_network_files(etc, DEFAULT_HOSTNAME, &no_addresses);
-    problems.note("write hosts and resolv.conf", hosts);
 
-    // The disk is slow and modules take time, so they wait for each other no more than they must:
-    // the network needs its driver, and some settings the module they belong to.
-    let (network, state) = std::thread::scope(|scope| {
-        let state = scope.spawn(state::mount);
-        let network = load_modules_and_start_network(&mut problems);
-        sysctl::apply(Path::new("/proc/sys"));
-        (network, state.join())
-    });
-    match state {
-        Ok(Ok(report)) => log::info(&report.to_string()),
-        Ok(Err(error)) => return Err(format!("there is no /var: {error}")),
-        Err(_) => return Err("there is no /var: the thread which mounts it panicked".to_owned()),
-    }
-    marks::mark("state-mounted");
+    let system = prepare(&mut problems)?;
     keep_log(&mut problems);
+    if !system.source.is_empty() {
+        log::info(&format!("the node config is from {}", system.source));
+    }
+    let network = start_network(&system, &mut problems);
 
     let (units, unit_errors) =
         Units::load(Path::new(UNITS)).map_err(|error| format!("cannot read {UNITS}: {error}"))?;
@@ -74,24 +67,22 @@ pub fn run() -> Result<Infallible, String> {
         Vec::new()
     });
     let mut console = Console::open(Path::new("/dev/console"));
-    for problem in &problems.0 {
+    for problem in problems.0.iter().chain(&system.problems) {
         console.say(problem, clock::monotonic());
     }
-    let screen = Screen {
-        system,
-        slot,
-        hostname: DEFAULT_HOSTNAME.to_owned(),
-        problems: problems.0,
-        ..Screen::default()
-    };
+    let screen = Screen { system: release, slot, problems: problems.0, ..Screen::default() };
+    let set_hostname = |name: &str| sethostname(name.as_bytes()).map_err(Into::into);
+    let start = Start { etc: "/etc".into(), system, network, clock, set_hostname };
+    let connectivity =
+        Connectivity::new(start).map_err(|error| format!("cannot watch the network: {error}"))?;
     let surroundings = Surroundings {
         signals,
         console,
         screen,
         cgroups: "/sys/fs/cgroup".into(),
         logs: LOGS.into(),
-        etc: etc.into(),
-        network,
+        connectivity,
+        system: PATH.into(),
         buttons,
     };
     let finished = event_loop::run(Supervisor::new(&units), surroundings)
@@ -144,7 +135,47 @@ fn command_line(problems: &mut Problems) -> String {
     }
 }
 
-fn load_modules_and_start_network(problems: &mut Problems) -> Option<Network> {
+/// STATE, modules, kernel settings and the node config. The disk is slow and modules take time, so
+/// they wait for each other no more than they must: the config needs STATE and a few modules, and
+/// some settings the module they belong to.
+fn prepare(problems: &mut Problems) -> Result<System, String> {
+    let (have_modules, wait_for_modules) = channel::<()>();
+    let configured = std::thread::scope(|scope| {
+        let configured = scope.spawn(move || {
+            let state = state::mount()?;
+            marks::mark("state-mounted");
+            let failures = mounts::cni();
+            // The other end never says anything: it goes when they are loaded.
+            let _ = wait_for_modules.recv();
+            let (system, mut problems) =
+                configure::run(Path::new(configure::PROGRAM), Path::new(PATH), configure::LIMIT);
+            marks::mark("configured");
+            problems.extend(failures.iter().map(ToString::to_string));
+            Ok((state, system, problems))
+        });
+        // What fails is told when all are loaded.
+        let _ = modules::load(Path::new(modules::LIST), configure::MODULES);
+        drop(have_modules);
+        load_modules(problems);
+        sysctl::apply(Path::new("/proc/sys"));
+        configured.join()
+    });
+    let (state, system, more) = match configured {
+        Ok(Ok(all)) => all,
+        Ok(Err(error)) => {
+            let error: state::StateError = error;
+            return Err(format!("there is no /var: {error}"));
+        }
+        Err(_) => return Err("there is no /var: the thread which mounts it panicked".to_owned()),
+    };
+    log::info(&state.to_string());
+    for problem in more {
+        problems.add(problem);
+    }
+    Ok(system)
+}
+
+fn load_modules(problems: &mut Problems) {
     match modules::load_list(Path::new(modules::LIST)) {
         Ok(loaded) => {
             for failure in &loaded.failures {
@@ -155,7 +186,10 @@ fn load_modules_and_start_network(problems: &mut Problems) -> Option<Network> {
         Err(error) => problems.add(format!("cannot read {}: {error}", modules::LIST)),
     }
     marks::mark("root-modules-loaded");
-    match net::start() {
+}
+
+fn start_network(system: &System, problems: &mut Problems) -> Option<Network> {
+    match net::start(Places::default(), system.network.clone()) {
         Ok(network) => Some(network),
         Err(error) => {
             problems.add(format!("there is no network: {error}"));

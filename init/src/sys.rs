@@ -3,6 +3,7 @@
 //! These files and the one which starts processes are the only ones of PID 1 that may say
 //! `unsafe`; every block answers why it is needed and why it is sound.
 
+pub mod adjust;
 pub mod block;
 pub mod dm;
 pub mod ext4;

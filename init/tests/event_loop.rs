@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use formats::system::System;
+use init::connectivity::{Connectivity, Start};
 use init::console::{Console, Screen};
 use init::event_loop::{self, Finished, Surroundings};
 use init::supervisor::{ShutdownKind, Supervisor};
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         trial("a_unit_inherits_nothing_of_pid_1", a_unit_inherits_nothing_of_pid_1),
         trial("a_program_that_is_missing_stops_nothing", a_program_that_is_missing_stops_nothing),
         trial("who_ignores_sigterm_is_killed", who_ignores_sigterm_is_killed),
+        trial("a_config_that_was_fetched_is_taken_in", a_config_that_was_fetched_is_taken_in),
         trial("a_unit_is_wanted_once_its_arguments_are_there", a_unit_is_wanted_later),
         trial("a_one_shot_cleans_up_at_shutdown", a_one_shot_cleans_up_at_shutdown),
         trial("limits_are_written_to_the_group", limits_are_written_to_the_group),
@@ -113,8 +116,15 @@ impl Node {
             screen: Screen::default(),
             cgroups: self.path("cgroups"),
             logs: self.path("logs"),
-            etc: self.path("etc"),
-            network: None,
+            connectivity: Connectivity::new(Start {
+                etc: self.path("etc"),
+                system: System::default(),
+                network: None,
+                clock: None,
+                set_hostname: |_| Ok(()),
+            })
+            .expect("descriptors"),
+            system: self.path("system.toml"),
             buttons: Vec::new(),
         };
         event_loop::run(Supervisor::new(&units), surroundings).expect("epoll works")
@@ -126,12 +136,13 @@ fn serve_cri(path: &Path) -> UnixListener {
     let listener = UnixListener::bind(path).expect("bound");
     let server = listener.try_clone().expect("cloned");
     std::thread::spawn(move || {
+        // Frames of HTTP/2; header blocks are literals.
         let settings: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
-        let trailers_only: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+        let trailers_only: &[u8] = b"\0\0\x11\x01\x05\0\0\0\x01\x88\0\x0bgrpc-status\x0212";
         let answer: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x88\
             \0\0\x24\0\0\0\0\0\x01\0\0\0\0\x1f\
             \x0a\x050.1.0\x12\x0acontainerd\x1a\x06v2.4.2\x22\x02v1\
-            \0\0\x01\x01\x05\0\0\0\x01\x88";
+            \0\0\x0f\x01\x05\0\0\0\x01\0\x0bgrpc-status\x010";
         for reply in [trailers_only, answer] {
             let Ok((mut stream, _)) = server.accept() else { return };
             let mut request = [0; 512];
@@ -237,6 +248,14 @@ fn a_program_that_is_missing_stops_nothing(node: &Node) {
                 unit forbids a restart\n";
     assert!(console.contains(want), "{console}");
     assert!(console.contains("] b started\n"), "{console}");
+}
+
+fn a_config_that_was_fetched_is_taken_in(node: &Node) {
+    let script = format!("echo 'hostname = \"n2\"' > {}", node.path("system.toml").display());
+    node.script("configure", &script, "ready = \"exit\"\n");
+    node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"configure\"]\n");
+    node.run();
+    assert_eq!(node.read("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 n2\n");
 }
 
 fn who_ignores_sigterm_is_killed(node: &Node) {

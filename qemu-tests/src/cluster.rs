@@ -1,7 +1,8 @@
 //! A real control plane, started by `orlop cluster`, and `kubectl` to speak with it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ const STOP: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Cluster {
     child: Child,
+    /// The lines of its stderr.
+    report: mpsc::Receiver<String>,
     /// What it said of itself.
     pub facts: Facts,
 }
@@ -31,10 +34,14 @@ pub struct Cluster {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Facts {
+    /// All of its files.
+    pub directory: PathBuf,
     /// For an administrator on this host.
     pub kubeconfig: PathBuf,
     /// A `kubectl` of the control plane's version.
     pub kubectl: PathBuf,
+    /// The API server as this host sees it.
+    pub server: String,
     /// The API server as a guest sees it.
     pub guest_server: String,
     /// The cluster's CA, PEM.
@@ -45,6 +52,22 @@ pub struct Facts {
     pub nodes: PathBuf,
     /// A directory with the programs: `kubectl`, `kube-proxy`, the control plane's.
     pub bin: PathBuf,
+    /// Process ids by the name of the process.
+    pub processes: BTreeMap<String, u32>,
+}
+
+impl Facts {
+    /// Checks that no process, no socket and no directory of it is left.
+    ///
+    /// # Errors
+    /// Something is: says what.
+    pub fn are_gone(&self) -> Result<()> {
+        for (name, id) in &self.processes {
+            ensure!(!Path::new(&format!("/proc/{id}")).exists(), "process `{name}` is left");
+        }
+        ensure!(!self.directory.exists(), "`{}` is left", self.directory.display());
+        Ok(())
+    }
 }
 
 impl Cluster {
@@ -80,7 +103,7 @@ impl Cluster {
                 bail!("`orlop cluster` does not start ({other:?})\n{}", lines(&report));
             }
         };
-        Ok(Self { child, facts })
+        Ok(Self { child, report, facts })
     }
 
     /// Runs `kubectl` as an administrator and returns its stdout.
@@ -242,6 +265,35 @@ impl Cluster {
         std::fs::write(&path, port.to_string()).with_context(|| path.display().to_string())
     }
 
+    /// Sends a signal to one of its processes.
+    ///
+    /// # Errors
+    /// There is none of this name, or it has ended.
+    pub fn signal(&self, process: &str, signal: Signal) -> Result<()> {
+        let id = self.facts.processes.get(process);
+        let id = id.with_context(|| format!("the cluster has no process `{process}`"))?;
+        let pid = i32::try_from(*id).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.context("a process id is positive")?, signal)?)
+    }
+
+    /// Waits until it has ended by itself, and returns its exit status and what it reported.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn ended(mut self) -> Result<(Option<i32>, String)> {
+        let end = Instant::now() + STOP;
+        let mut said = Vec::new();
+        loop {
+            match self.report.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => said.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => bail!("it does not end: {said:?}"),
+            }
+        }
+        // Its pipe is closed: it is ending.
+        Ok((self.child.wait()?.code(), said.join("\n")))
+    }
+
     /// Ends it and waits for that.
     ///
     /// # Errors
@@ -252,6 +304,11 @@ impl Cluster {
 
     fn ask_to_end(&mut self) -> Result<()> {
         drop(self.child.stdin.take());
+        // Once it was waited for, its process id may be another's.
+        if let Some(status) = self.child.try_wait()? {
+            ensure!(status.success(), "`orlop cluster` ended with {status}");
+            return Ok(());
+        }
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         // It may have ended by itself.
         let _gone = kill_process(pid.context("a child has a process id")?, Signal::TERM);

@@ -27,6 +27,8 @@ pub struct Setup<'a> {
     pub token: Option<&'a str>,
     /// More lines for the table `[kubernetes]`.
     pub kubernetes: &'a str,
+    /// More lines for the table `[kubelet]`.
+    pub kubelet: &'a str,
     /// More tables.
     pub tables: &'a str,
     /// Where the registry `registry.test` is, a port of this host.
@@ -46,6 +48,7 @@ impl<'a> Setup<'a> {
             ca: None,
             token: None,
             kubernetes: "",
+            kubelet: "",
             tables: "",
             registry: None,
             disk: None,
@@ -58,7 +61,7 @@ impl<'a> Setup<'a> {
         let facts = &cluster.facts;
         let server = self.server.as_deref().unwrap_or(&facts.guest_server);
         let (ca, token) = (self.ca.unwrap_or(&facts.ca), self.token.unwrap_or(&facts.token));
-        let Self { name, kubernetes, tables, .. } = self;
+        let Self { name, kubernetes, kubelet, tables, .. } = self;
         let registry = self.registry.map_or_else(String::new, |port| {
             format!(
                 "[containerd.registries.\"registry.test\"]\n\
@@ -68,7 +71,7 @@ impl<'a> Setup<'a> {
         format!(
             "schema = 1\nhostname = \"{name}\"\n\
              [kubernetes]\nserver = \"{server}\"\ntoken = \"{token}\"\nca = '''\n{ca}'''\n{kubernetes}\n\
-             [kubelet]\nport = {port}\n\
+             [kubelet]\nport = {port}\n{kubelet}\
              [cni]\nbridge = \"10.88.0.0/16\"\n{registry}{tables}"
         )
     }

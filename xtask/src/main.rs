@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "this is a command: its results go to stdout")]
 
 mod bench;
+mod cluster;
 mod command;
 mod image;
 mod quickstart;
@@ -28,6 +29,8 @@ enum Command {
     Check,
     /// House rules alone: file sizes, links, licences, names that must not stand in the tree
     Tidy,
+    /// Run a Kubernetes control plane on loopback until Ctrl-C, for nodes and `kubectl`
+    Cluster(cluster::Args),
     /// Measure; prints figures and never judges
     #[command(subcommand)]
     Bench(bench::Command),
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Test(args) => return test::run_command(&args),
         Command::Check => test::check(),
         Command::Tidy => tidy::run(),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Bench(command) => bench::run(&command),
     };
     match outcome {

@@ -14,11 +14,11 @@ pub(crate) fn run_all() -> Result<()> {
     setup::install(&orlop, &[Purpose::Build, Purpose::Run], false)?;
     step(
         3,
-        "build the base image: Debian's kernel and runc, containerd and CNI plugins from Go modules",
+        "build a Kubernetes node: Debian's kernel, containerd, kubelet and CNI plugins from Go modules",
     );
-    let directory = image::build(&orlop, "base")?;
-    step(4, "boot it under UEFI in QEMU until containerd answers, then power it off");
-    run(program(&orlop).arg("run").arg(&directory).args(["--until", "cri"]))?;
+    let directory = image::build(&orlop, "node")?;
+    step(4, "boot it under UEFI in QEMU until kubelet runs a pod, then power it off");
+    run(program(&orlop).arg("run").arg(&directory).args(["--until", "pod"]))?;
 
     let shown = |path: &std::path::Path| {
         path.strip_prefix(workspace())
@@ -31,8 +31,9 @@ pub(crate) fn run_all() -> Result<()> {
     );
     for (command, what) in [
         (format!("{orlop} run {directory}"), "boot it and watch; Ctrl-C powers it off"),
+        (format!("{orlop} run --cluster {directory}"), "a control plane beside it, which it joins"),
         (format!("{orlop} inspect {directory}"), "what is in it"),
-        (format!("{orlop} recipe show recipes/base.toml"), "what it was made from"),
+        (format!("{orlop} recipe show recipes/node.toml"), "what it was made from"),
         (format!("{orlop} init my-node"), "a recipe of your own"),
         ("cargo xtask test".to_owned(), "all tests"),
     ] {

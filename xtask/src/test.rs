@@ -54,20 +54,24 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
     tally.count("the program of a pod's sandbox", with_pattern(pause))?;
     if !args.fast {
         let orlop = image::orlop()?;
-        match image::build(&orlop, "base") {
-            Ok(images) => {
+        match image::build(&orlop, "base")
+            .and_then(|base| Ok((base, image::build(&orlop, "node")?)))
+        {
+            Ok((base, node)) => {
                 let mut nodes = cargo();
                 nodes
                     .args(["test", "--package", "qemu-tests", "--no-fail-fast"])
-                    .args(["--lib", "--test", "image", "--test", "robust", "--test", "node", "--"])
+                    .args(["--lib", "--test", "image", "--test", "robust", "--test", "node"])
+                    .args(["--test", "cluster", "--test", "kubernetes", "--"])
                     .env("ORLOP", &orlop)
-                    .env("ORLOP_IMAGE", &images);
+                    .env("ORLOP_IMAGE", &base)
+                    .env("ORLOP_NODE_IMAGE", &node);
                 if args.full {
                     nodes.env("ORLOP_TEST_FULL", "1");
                 }
                 tally.count("whole images and nodes", with_pattern(nodes))?;
             }
-            Err(error) => tally.part("build the base image", || Err(error)),
+            Err(error) => tally.part("build the images", || Err(error)),
         }
     }
     for broken in &tally.broken {

@@ -64,6 +64,9 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
         file("etc/group", &group)?,
     ];
     layers.add("system", made)?;
+    if let Some(floor) = system::time_floor(&request.lock.suites) {
+        layers.add("system", [file("usr/lib/orlop/time-floor", &floor)?])?;
+    }
 
     let (mut tree, mut owners, mut warnings) = layers.finish()?;
     if let Some(bundle) = &recipe.tree.ca_bundle {

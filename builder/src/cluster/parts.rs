@@ -22,8 +22,6 @@ use crate::stored::StoredBlob;
 
 /// The administrator's client.
 pub const KUBECTL: &str = "kubectl";
-/// What gives Services a meaning on a node. Not run here: tests put it into an image.
-pub const KUBE_PROXY: &str = "kube-proxy";
 
 /// Programs by component, each with its import path.
 const PROGRAMS: [(&str, &[(&str, &str)]); 2] = [
@@ -34,7 +32,8 @@ const PROGRAMS: [(&str, &[(&str, &str)]); 2] = [
             (API_SERVER, "k8s.io/kubernetes/cmd/kube-apiserver"),
             (CONTROLLER_MANAGER, "k8s.io/kubernetes/cmd/kube-controller-manager"),
             (SCHEDULER, "k8s.io/kubernetes/cmd/kube-scheduler"),
-            (KUBE_PROXY, "k8s.io/kubernetes/cmd/kube-proxy"),
+            // Gives Services a meaning on a node. Not run here: it is to be put into an image.
+            ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
             (KUBECTL, "k8s.io/kubernetes/cmd/kubectl"),
         ],
     ),

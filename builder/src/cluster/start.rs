@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::api::{Client, Refusal};
 use crate::cluster::egress::{Proxy, nodes_directory};
-use crate::cluster::parts::{KUBE_PROXY, KUBECTL};
+use crate::cluster::parts::KUBECTL;
 use crate::cluster::pki::{self, Pki};
 use crate::cluster::plan::{self, HOST_IN_GUEST, Ports, SERVICE_IP};
 use crate::cluster::ports::Port;
@@ -58,7 +58,7 @@ pub fn start(setup: &Setup<'_>, events: &Events, progress: &Progress) -> Result<
         .or_fail(Id::ClusterStart, || "cannot draw a token")?;
     let pki = pki::make(setup.now, &["127.0.0.1", HOST_IN_GUEST, SERVICE_IP])
         .or_fail(Id::ClusterStart, || "cannot make certificates")?;
-    let report = report(&root, &numbers, &token);
+    let report = report(&root, &numbers, &token, &pki.ca.certificate);
     write_files(&report, &pki, &token, setup.programs)
         .or_fail(Id::Write, || format!("cannot write to `{}`", root.display()))?;
     let client = Client::new(report.server.as_str(), &pki.ca.certificate, &pki.admin)?;
@@ -211,7 +211,7 @@ fn directory(named: Option<&Path>) -> Result<Directory> {
     Ok(Directory::Named(path.to_owned()))
 }
 
-fn report(root: &Path, ports: &Ports<u16>, token: &Token) -> Report {
+fn report(root: &Path, ports: &Ports<u16>, token: &Token, ca: &str) -> Report {
     let port = ports.api_server;
     let ports = [
         (plan::API_SERVER, ports.api_server),
@@ -223,10 +223,10 @@ fn report(root: &Path, ports: &Ports<u16>, token: &Token) -> Report {
         kubeconfig: root.join("kubeconfig"),
         server: format!("https://127.0.0.1:{port}"),
         guest_server: format!("https://{HOST_IN_GUEST}:{port}"),
-        ca: root.join("pki/ca.crt"),
+        ca: ca.to_owned(),
         token: token.to_string(),
         kubectl: root.join("bin").join(KUBECTL),
-        kube_proxy: root.join("bin").join(KUBE_PROXY),
+        bin: root.join("bin"),
         node_config: root.join("node.toml"),
         nodes: nodes_directory(root),
         logs: root.join("logs"),
@@ -258,10 +258,8 @@ fn write_files(
     }
     private(&report.node_config, &files::node_config(&report.guest_server, ca, token))?;
     private(&root.join("egress.json"), &files::egress_selector())?;
-    for (path, program) in [(&report.kubectl, KUBECTL), (&report.kube_proxy, KUBE_PROXY)] {
-        if let Some(program) = programs.get(program) {
-            symlink(program, path)?;
-        }
+    for (name, program) in programs {
+        symlink(program, report.bin.join(name))?;
     }
     Ok(())
 }

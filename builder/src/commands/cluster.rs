@@ -83,7 +83,7 @@ fn usage(report: &Report) -> String {
     let Report { kubectl, kubeconfig, node_config, logs, .. } = report;
     format!(
         "use it with   {} --kubeconfig {}\n\
-         join a node   orlop run IMAGE --config {} (or `orlop run --cluster IMAGE` for both)\n\
+         join a node   orlop run IMAGE --forward PORT:10250 --config {}\n\
          logs          {}\n\
          Ctrl-C ends it",
         kubectl.display(),

@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use crate::arguments::{BuildArgs, Global, RecipeArgs};
+use crate::cluster::{self, node};
 use crate::commands::build::build;
+use crate::commands::cluster::{Fetching, programs};
 use crate::commands::print_json;
 use crate::error::Result;
 use crate::node_config;
 use crate::progress::Progress;
 use crate::run;
-use crate::settings::Settings;
+use crate::settings::{Settings, processors};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -36,8 +38,29 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
         options.image = build(&recipe, &BuildArgs::default(), settings, progress)?.output;
     }
     options.json = global.json;
-    let summary = run::run(&options, progress)?;
-    if global.json { print_json(&summary) } else { Ok(()) }
+    let summary = if options.cluster {
+        with_cluster(&options, settings, progress)?
+    } else {
+        Some(run::run(&options, progress)?)
+    };
+    match summary {
+        Some(summary) if global.json => print_json(&summary),
+        _ => Ok(()),
+    }
+}
+
+/// Nothing comes of it if it is interrupted before the guest starts.
+fn with_cluster(
+    options: &run::Options,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Option<run::Summary>> {
+    node::check(options)?;
+    let components = options.components.clone();
+    let cluster = cluster::Options { components, ..cluster::Options::default() };
+    let programs = programs(&cluster, Fetching::Allowed, processors(), settings, progress)?;
+    let setup = cluster::Setup { programs: &programs, options: &cluster, now: settings.now };
+    node::run(options, &setup, progress)
 }
 
 /// A TOML file, or a directory that holds a recipe and is not itself the output of a build.

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use formats::deb::date;
+
+use crate::lock::model::Suite;
 use crate::recipe::model::{Name, Os, User};
 
 /// `os-release(5)`. The version stands under a key of our own: `VERSION*`, `IMAGE_VERSION` and
@@ -45,6 +48,15 @@ pub fn accounts(users: &BTreeMap<Name, User>) -> (String, String) {
     (passwd, group)
 }
 
+/// The earliest time that a node's clock can rightly show, in seconds since 1970: the day of the
+/// newest release file of the lock. By the day, for an image should not change because an archive
+/// was signed once more. `None` without suites.
+pub fn time_floor(suites: &[Suite]) -> Option<String> {
+    const DAY: u64 = 24 * 60 * 60;
+    let newest = suites.iter().filter_map(|suite| date::parse(&suite.date).ok()).max()?;
+    Some(format!("{}\n", newest - newest % DAY))
+}
+
 /// One file of all certificates (`cafile`, PEM), in the order given; each ends with a line break.
 pub fn ca_bundle<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut bundle = Vec::new();
@@ -59,7 +71,10 @@ pub fn ca_bundle<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8
 
 #[cfg(test)]
 mod tests {
+    use formats::digest::Sha256;
+
     use super::*;
+    use crate::recipe::model::Digest;
 
     fn name(text: &str) -> Name {
         Name::try_from(text.to_owned()).unwrap()
@@ -93,6 +108,24 @@ mod tests {
             "b:x:200:200::/nonexistent:/nonexistent\na:x:300:300::/nonexistent:/nonexistent\n"
         );
         assert_eq!(group, "b:x:200:\na:x:300:\n");
+    }
+
+    #[test]
+    fn no_clock_is_right_before_the_day_of_the_newest_release_file() {
+        let suite = |date: &str| Suite {
+            name: "trixie".to_owned(),
+            date: date.to_owned(),
+            signed_by: String::new(),
+            release: Digest(Sha256::of(b"")),
+        };
+        let suites = [
+            suite("Sat, 12 Sep 2026 07:55:41 UTC"),
+            suite("Thu, 19 Nov 2026 02:12:54 UTC"),
+            suite("yesterday"),
+        ];
+        // As `date -u -d 2026-11-19 +%s` has it.
+        assert_eq!(time_floor(&suites).as_deref(), Some("1795046400\n"));
+        assert_eq!(time_floor(&[]), None);
     }
 
     #[test]

@@ -39,6 +39,8 @@ ids! {
     NotAllowed = "E0101", CheckFailed;
     /// Two components give one path.
     TreeConflict = "E0102", CheckFailed;
+    /// A container image has a file that its archive cannot hold.
+    ImageLayer = "E0103", CheckFailed;
     /// The root image is larger than its slot.
     RootTooLarge = "E0110", CheckFailed;
     /// A UKI cannot have the one size that all UKIs of a node have.
@@ -74,6 +76,8 @@ ids! {
     DiskTooSmall = "E0213", Usage;
     /// The directory for a cluster is in use.
     ClusterInTheWay = "E0214", Usage;
+    /// The image has no kubelet that could join a cluster.
+    NoKubelet = "E0215", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;

@@ -46,10 +46,10 @@ impl Console {
     pub(super) fn open(options: &Options) -> Result<Self> {
         let target = |is_terminal| if is_terminal { Target::Terminal } else { Target::Stream };
         Ok(match &options.serial {
-            Serial::Terminal if options.json => {
+            Serial::Auto | Serial::Terminal if options.json => {
                 Self::new(target(io::stderr().is_terminal()), Box::new(io::stderr()))
             }
-            Serial::Terminal => {
+            Serial::Auto | Serial::Terminal => {
                 Self::new(target(io::stdout().is_terminal()), Box::new(io::stdout()))
             }
             Serial::File(path) => {

@@ -46,6 +46,11 @@ impl Image {
         Ok(Self { disk, directory: Some(path) })
     }
 
+    /// Whether it is the output of a build, and not a disk alone.
+    pub fn is_build(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Whether the root holds a kubelet, as the manifest beside the disk tells: nothing tells it of
     /// a disk alone.
     pub fn has_kubelet(&self) -> bool {

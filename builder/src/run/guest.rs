@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::process::Command;
 use crate::progress::Progress;
+use crate::run::Reporter;
 use crate::run::console::{Console, PAUSE};
 use crate::run::options::Options;
 use crate::run::plan::{Parts, Plan};
@@ -25,13 +26,14 @@ use crate::run::usage::Usage;
 use crate::run::watch::{Action, Ending, Event, Limits, Mark, OnReset, Watch};
 use crate::signals::{Heard, Signals};
 
-/// Runs the guest to its end.
+/// Runs the guest to its end. `beside` is called when it is about to start.
 pub(super) fn run(
     plan: &Plan,
     parts: &Parts,
     options: &Options,
     scratch: &Path,
     progress: &Progress,
+    beside: impl FnOnce(Reporter),
 ) -> Result<(Ending, Vec<Mark>, Option<Usage>)> {
     let console = Console::open(options)?;
     let serial = listen(&parts.serial)?;
@@ -49,6 +51,7 @@ pub(super) fn run(
 
     let (events, inbox) = mpsc::channel();
     let signals = watch_signals(&events)?;
+    beside(Reporter(events.clone()));
     let on_reset = if options.reboot { OnReset::Continue } else { OnReset::End };
     let mut watch = Watch::new(options.until, on_reset, Limits::new(options.time_limit()));
     let mut usage = None;

@@ -47,11 +47,12 @@ pub struct Options {
     /// Forward a TCP port of this host's loopback address to the guest
     #[arg(long, value_name = "HOST:GUEST", conflicts_with = "no_network")]
     pub forward: Vec<Forward>,
-    /// Where the console goes: `terminal`, or a file
-    #[arg(long, value_name = "terminal|FILE", default_value = "terminal")]
+    /// Where the console goes: `terminal`, or a file; `auto` is the terminal, but with --cluster
+    /// on a terminal a file, for the table of nodes and pods has the terminal then
+    #[arg(long, value_name = "terminal|FILE", default_value = "auto")]
     pub serial: Serial,
     /// Wait until the guest has come this far, power it off in order, and succeed
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, requires_if("ready", "cluster"))]
     pub until: Option<Until>,
     /// Give up after this time, such as 90s or 15m [default: 15m with --until, else never]
     #[arg(long, value_name = "TIME")]
@@ -71,6 +72,12 @@ pub struct Options {
     /// Give the guest no network
     #[arg(long)]
     pub no_network: bool,
+    /// Run a Kubernetes control plane beside the guest, let it join, and show nodes and pods
+    #[arg(long, conflicts_with_all = ["config", "no_config", "no_network"])]
+    pub cluster: bool,
+    /// The directory with `kubernetes/go.mod` and `etcd/go.mod` [default: as for `orlop cluster`]
+    #[arg(long, value_name = "DIR", requires = "cluster")]
+    pub components: Option<PathBuf>,
     /// Let the guest reset itself and go on; without this a reset ends the run as a failure
     #[arg(long)]
     pub reboot: bool,
@@ -96,7 +103,7 @@ impl Options {
             pmem: false,
             icount: None,
             forward: Vec::new(),
-            serial: Serial::Terminal,
+            serial: Serial::Auto,
             until: None,
             timeout: None,
             uefi_code: None,
@@ -104,6 +111,8 @@ impl Options {
             config: None,
             no_config: false,
             no_network: false,
+            cluster: false,
+            components: None,
             reboot: false,
             qemu: Vec::new(),
             json: false,
@@ -128,7 +137,7 @@ pub enum AccelChoice {
     Tcg,
 }
 
-/// How far the guest must come. Each is a boot mark that PID 1 sends.
+/// How far the guest must come. Each is a boot mark that PID 1 sends, or that we see from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Until {
@@ -136,6 +145,8 @@ pub enum Until {
     Init,
     /// containerd answers `Version` on its CRI socket.
     Cri,
+    /// The API server says that the node is Ready (with --cluster).
+    Ready,
     /// kubelet says that it is healthy.
     Kubelet,
     /// The first container of a pod runs.
@@ -148,6 +159,7 @@ impl Until {
         match self {
             Self::Init => "root-init-start",
             Self::Cri => "cri-answers",
+            Self::Ready => "ready",
             Self::Kubelet => "kubelet-healthy",
             Self::Pod => "pod-running",
         }
@@ -157,6 +169,8 @@ impl Until {
 /// Where the console goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Serial {
+    /// [`Serial::Terminal`], unless somebody else needs the terminal.
+    Auto,
     /// To this terminal: stdout, or stderr with `--json`.
     Terminal,
     /// To a file, replaced if it exists.
@@ -167,7 +181,11 @@ impl FromStr for Serial {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "terminal" { Self::Terminal } else { Self::File(text.into()) })
+        Ok(match text {
+            "auto" => Self::Auto,
+            "terminal" => Self::Terminal,
+            file => Self::File(file.into()),
+        })
     }
 }
 
@@ -288,6 +306,10 @@ mod tests {
             "run node --timeout soon",
             "run node --timeout 99999999999m",
             "run node --uefi-code code.fd",
+            "run node --until ready",
+            "run node --cluster --no-network",
+            "run node --cluster --config node.toml",
+            "run node --components recipes/components",
             "run node more",
         ] {
             assert!(parse(line).is_err(), "{line}");

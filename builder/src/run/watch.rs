@@ -30,6 +30,10 @@ pub(super) enum Event {
     Refused(String),
     /// QEMU has closed the control channel: it has ended.
     ControlEnd,
+    /// Somebody outside the guest sees that it has come as far as the mark of this name.
+    Seen(String),
+    /// Somebody outside the guest has something to tell the user.
+    Told(String),
     /// The user pressed Ctrl-C.
     Interrupt,
     /// We are to end at once: by a signal, or because nobody reads the console any more.
@@ -134,6 +138,8 @@ pub(super) struct Watch {
     cause: Option<Cause>,
     reached: bool,
     marks: Vec<Mark>,
+    /// When the last mark of the guest came, and the guest's time in it.
+    last_time: Option<(Duration, u64)>,
     mark_lines: Lines,
     console: Lines,
     tail: VecDeque<String>,
@@ -181,6 +187,7 @@ impl Watch {
             cause: None,
             reached: false,
             marks: Vec::new(),
+            last_time: None,
             mark_lines: Lines::default(),
             console: Lines::default(),
             tail: VecDeque::new(),
@@ -211,6 +218,11 @@ impl Watch {
         match event {
             Event::Console(bytes) => return self.console(&bytes, now),
             Event::Marks(bytes) => return self.marks(&bytes, now),
+            Event::Seen(name) => {
+                let ns = self.guest_time(now);
+                return self.mark(Mark { name, ns }, now);
+            }
+            Event::Told(text) => return vec![Action::Note(text)],
             Event::ConsoleEnd => self.open.console = false,
             Event::MarksEnd => self.open.marks = false,
             Event::ControlEnd => self.open.control = false,
@@ -333,17 +345,31 @@ impl Watch {
                 )));
                 continue;
             };
-            actions.push(Action::Show(mark.clone()));
-            if self.until.is_some_and(|until| until.mark() == mark.name) && !self.reached {
-                self.reached = true;
-                if matches!(self.phase, Phase::Running) {
-                    self.phase = Phase::PoweringOff(now, now);
-                    actions.push(Action::PowerOff);
-                }
-            }
-            self.marks.push(mark);
+            self.last_time = Some((now, mark.ns));
+            actions.extend(self.mark(mark, now));
         }
         actions
+    }
+
+    fn mark(&mut self, mark: Mark, now: Duration) -> Vec<Action> {
+        let mut actions = vec![Action::Show(mark.clone())];
+        if self.until.is_some_and(|until| until.mark() == mark.name) && !self.reached {
+            self.reached = true;
+            if matches!(self.phase, Phase::Running) {
+                self.phase = Phase::PoweringOff(now, now);
+                actions.push(Action::PowerOff);
+            }
+        }
+        self.marks.push(mark);
+        actions
+    }
+
+    /// The guest's clock at `now`, as far as it can be known from outside: its last mark's time
+    /// and what has passed here since that came.
+    fn guest_time(&self, now: Duration) -> u64 {
+        let (came, ns) = self.last_time.unwrap_or_default();
+        let since = u64::try_from(now.saturating_sub(came).as_nanos()).unwrap_or(u64::MAX);
+        ns.saturating_add(since)
     }
 
     fn shutdown(&mut self, reason: &str, now: Duration) -> Vec<Action> {

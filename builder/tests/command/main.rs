@@ -3,6 +3,8 @@
 
 mod archive;
 mod builds;
+mod cluster;
+mod config;
 mod fetching;
 mod ids;
 mod locking;

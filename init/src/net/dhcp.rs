@@ -35,9 +35,9 @@ pub(crate) struct Lease {
     pub(crate) routes: Vec<Route>,
     pub(crate) dns: Vec<Ipv4Addr>,
     pub(crate) hostname: Option<String>,
+    pub(crate) search: Vec<String>,
+    pub(crate) ntp: Vec<Ipv4Addr>,
     pub(crate) mtu: Option<u16>,
-    /// How long it lasts from when it was given; [`Duration::MAX`] for ever.
-    pub(crate) duration: Duration,
     server: Option<Ipv4Addr>,
     renew_at: Duration,
     rebind_at: Duration,
@@ -45,10 +45,23 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// The gateway of the default route.
-    pub(crate) fn gateway(&self) -> Option<Ipv4Addr> {
-        let default = self.routes.iter().find(|route| route.prefix == 0)?;
-        (!default.gateway.is_unspecified()).then_some(default.gateway)
+    /// A lease of a network of 256 addresses, as the tests of other files need one.
+    #[cfg(test)]
+    pub(crate) fn for_test(address: Ipv4Addr, gateway: Ipv4Addr) -> Self {
+        Self {
+            address,
+            prefix: 24,
+            routes: vec![Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway }],
+            dns: Vec::new(),
+            hostname: None,
+            search: Vec::new(),
+            ntp: Vec::new(),
+            mtu: Some(1460),
+            server: None,
+            renew_at: Duration::MAX,
+            rebind_at: Duration::MAX,
+            ends_at: Duration::MAX,
+        }
     }
 }
 
@@ -337,9 +350,10 @@ impl Client {
             routes,
             dns: answer.dns.clone(),
             hostname: answer.hostname.clone(),
+            search: answer.search.clone(),
+            ntp: answer.ntp.clone(),
             // IPv4's least and IPv6's least: below, something would break.
             mtu: answer.mtu.filter(|mtu| *mtu >= 1280),
-            duration: if forever { Duration::MAX } else { Duration::from_secs(seconds.into()) },
             server: answer.server,
             renew_at: at(renewal),
             rebind_at: at(rebinding),

@@ -1,8 +1,9 @@
-//! One wired link: its DHCP client, the sockets which that needs at the moment, and what has been
-//! configured.
+//! One wired link: what it shall have, its DHCP client with the sockets which that needs at the
+//! moment, and what has been configured.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -11,37 +12,49 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use super::Change;
 use super::dhcp::message::{Answer, CLIENT_PORT, SERVER_PORT};
 use super::dhcp::{Action, Client, Event, Lease, Listen};
-use super::netlink::{self, Query, Route};
+use super::netlink::{self, NameServers, Query};
 use super::route_socket::Requests;
+use super::settings::Settings;
+use super::{Change, LinkStatus};
 use crate::log;
 use crate::sys::packet;
 
-/// Routes of a link have the metric 100 + its index: with several links the first one wins.
-const METRIC: u32 = 100;
 /// Longer than any DHCP message that we ask for.
 const PACKET: usize = 2048;
+/// A router that announces more than this many is not believed further.
+const MOST_NAME_SERVERS: usize = 8;
 
 /// A link that we look after.
 #[derive(Debug)]
 pub(super) struct Wired {
-    index: u32,
-    name: String,
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) mac: [u8; 6],
     carrier: bool,
+    settings: Settings,
     client: Client,
+    /// Since when DHCP is asked for an address and there is none.
+    asking_since: Option<Duration>,
     /// Open only while an answer may come: it gets every packet of the link.
     packets: Option<OwnedFd>,
     /// Open only while the lease is renewed.
     port: Option<(Ipv4Addr, UdpSocket)>,
-    configured: Option<Lease>,
+    lease: Option<Lease>,
+    configured: Vec<Query>,
+    /// Those of IPv6 that the kernel has made of what routers announce, and our static ones.
+    seen: BTreeMap<Ipv6Addr, u8>,
+    /// Announced by routers, each good until.
+    name_servers: BTreeMap<Ipv6Addr, Duration>,
 }
 
 /// What a link needs to act.
 pub(super) struct Kernel<'a> {
     pub(super) epoll: &'a OwnedFd,
     pub(super) requests: &'a mut Requests,
+    /// `/proc/sys/net/ipv6/conf`.
+    pub(super) ipv6: &'a Path,
     pub(super) now: Duration,
 }
 
@@ -54,20 +67,86 @@ pub(super) fn is_wired(class_net: &Path, name: &str) -> bool {
 }
 
 impl Wired {
-    pub(super) fn new(link: &netlink::Link, mac: [u8; 6], seed: u32) -> Self {
+    /// The link with the settings that it shall have; nothing is done to it before
+    /// [`Wired::prepare`].
+    pub(super) fn new(link: &netlink::Link, mac: [u8; 6], seed: u32, settings: Settings) -> Self {
         Self {
             index: link.index,
             name: link.name.clone(),
+            mac,
             carrier: false,
+            settings,
             client: Client::new(mac, seed),
+            asking_since: None,
             packets: None,
             port: None,
-            configured: None,
+            lease: None,
+            configured: Vec::new(),
+            seen: BTreeMap::new(),
+            name_servers: BTreeMap::new(),
         }
     }
 
+    /// What must be set before the link is switched on, when the kernel asks for routers.
+    pub(super) fn prepare(&self, kernel: &Kernel<'_>) {
+        let conf = kernel.ipv6.join(&self.name);
+        // 2, because with forwarding on, as a node has it, 1 does not count.
+        let values = if self.settings.slaac { ["2", "1"] } else { ["0", "0"] };
+        for (key, value) in ["accept_ra", "autoconf"].iter().zip(values) {
+            match std::fs::write(conf.join(key), value) {
+                // A kernel without IPv6.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => log::warn(&format!("{}: cannot set {key}: {error}", self.name)),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// The link is on: gives it what does not wait for anything.
+    pub(super) fn begin(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
+        self.sync(kernel)
+    }
+
+    /// Takes new settings; what stays the same is not touched.
+    pub(super) fn apply(&mut self, settings: Settings, kernel: &mut Kernel<'_>) -> Vec<Change> {
+        if settings == self.settings {
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut self.settings, settings);
+        let mut changes = Vec::new();
+        if before.slaac != self.settings.slaac {
+            self.prepare(kernel);
+            if before.slaac {
+                changes.extend(self.forget_routers(kernel));
+            }
+        }
+        if before.dhcp && !self.settings.dhcp {
+            self.client = Client::new(self.mac, self.index);
+            (self.packets, self.port, self.lease, self.asking_since) = (None, None, None, None);
+        } else if !before.dhcp && self.settings.dhcp && self.carrier {
+            changes.extend(self.step(Event::CarrierUp, kernel));
+        }
+        changes.extend(self.sync(kernel));
+        changes
+    }
+
+    /// What was taken from routers goes when IPv6 is off for a moment; our own is set again.
+    fn forget_routers(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
+        let disable = kernel.ipv6.join(&self.name).join("disable_ipv6");
+        for value in ["1", "0"] {
+            if let Err(error) = std::fs::write(&disable, value) {
+                log::warn(&format!("{}: cannot set disable_ipv6: {error}", self.name));
+            }
+        }
+        self.name_servers.clear();
+        // All at once, and the kernel's own news of it changes nothing more.
+        let seen = std::mem::take(&mut self.seen);
+        seen.into_keys().map(|address| self.lost(address.into())).collect()
+    }
+
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.client.deadline()
+        let servers = self.name_servers.values().copied();
+        servers.chain(self.client.deadline()).min()
     }
 
     /// Takes what the kernel says about the link.
@@ -76,18 +155,23 @@ impl Wired {
             return Vec::new();
         }
         self.carrier = has_carrier;
-        let mut changes = Vec::new();
-        if has_carrier {
-            changes.push(Change::LinkUp { link: self.name.clone() });
+        let link = self.name.clone();
+        let mut changes = vec![if has_carrier {
+            Change::Connected { link }
+        } else {
+            Change::Disconnected { link }
+        }];
+        if self.settings.dhcp {
+            let event = if has_carrier { Event::CarrierUp } else { Event::CarrierDown };
+            changes.extend(self.step(event, kernel));
         }
-        let event = if has_carrier { Event::CarrierUp } else { Event::CarrierDown };
-        changes.extend(self.step(event, kernel));
         changes
     }
 
     /// Its deadline may have come.
     pub(super) fn timer(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
-        self.step(Event::Timer, kernel)
+        self.name_servers.retain(|_, until| *until > kernel.now);
+        if self.settings.dhcp { self.step(Event::Timer, kernel) } else { Vec::new() }
     }
 
     /// Reads the answers that wait on its sockets.
@@ -99,13 +183,88 @@ impl Wired {
         changes
     }
 
+    /// The kernel says of an IPv6 address.
+    pub(super) fn address(&mut self, news: netlink::Address) -> Option<Change> {
+        let address = news.address;
+        if news.usable {
+            let new = self.seen.insert(address, news.prefix).is_none();
+            new.then(|| self.got(address.into(), news.prefix))
+        } else {
+            self.seen.remove(&address).map(|_| self.lost(address.into()))
+        }
+    }
+
+    /// All IPv6 addresses there are, after news were lost.
+    pub(super) fn addresses(&mut self, all: &[netlink::Address]) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let own = || all.iter().filter(|address| address.link == self.index && address.usable);
+        let there: BTreeSet<Ipv6Addr> = own().map(|address| address.address).collect();
+        let own: Vec<netlink::Address> = own().copied().collect();
+        let gone: Vec<_> = self.seen.keys().copied().filter(|a| !there.contains(a)).collect();
+        for address in gone {
+            self.seen.remove(&address);
+            changes.push(self.lost(address.into()));
+        }
+        changes.extend(own.into_iter().filter_map(|address| self.address(address)));
+        changes
+    }
+
+    /// A router says who knows names. Those on the link itself are left out: an address in
+    /// `resolv.conf` would need the link's name with it, and not every program reads that.
+    pub(super) fn router_says(&mut self, news: &NameServers, now: Duration) {
+        let far = news.servers.iter().filter(|server| !server.is_unicast_link_local());
+        for server in far.filter(|server| !server.is_multicast()) {
+            if news.lifetime == 0 || !self.settings.slaac {
+                self.name_servers.remove(server);
+            } else if self.name_servers.len() < MOST_NAME_SERVERS
+                || self.name_servers.contains_key(server)
+            {
+                let until = now.saturating_add(Duration::from_secs(news.lifetime.into()));
+                self.name_servers.insert(*server, until);
+            }
+        }
+    }
+
     /// It is no longer ours: it has gone, or became a part of another link.
     pub(super) fn release(mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if self.configured.is_some() {
-            self.deconfigure(kernel, &mut changes);
-        }
+        (self.lease, self.settings) = (None, Settings::nothing());
+        let mut changes = self.sync(kernel);
+        let seen = std::mem::take(&mut self.seen);
+        changes.extend(seen.into_keys().map(|address| self.lost(address.into())));
         changes
+    }
+
+    /// What is known of it.
+    pub(super) fn status(&self) -> LinkStatus {
+        let mut addresses: Vec<(IpAddr, u8)> = Vec::new();
+        let mut gateways: Vec<IpAddr> = Vec::new();
+        for query in &self.configured {
+            match query {
+                Query::Address { address: IpAddr::V4(address), prefix, .. } => {
+                    addresses.push(((*address).into(), *prefix));
+                }
+                Query::Route { route, .. } if route.prefix == 0 => gateways.extend(route.gateway),
+                _ => {}
+            }
+        }
+        addresses.extend(self.seen.iter().map(|(address, prefix)| ((*address).into(), *prefix)));
+        let lease = self.lease.as_ref();
+        let mut dns: Vec<IpAddr> =
+            lease.iter().flat_map(|lease| &lease.dns).map(|server| (*server).into()).collect();
+        dns.extend(self.name_servers.keys().map(|server| IpAddr::from(*server)));
+        LinkStatus {
+            name: self.name.clone(),
+            mac: self.mac,
+            carrier: self.carrier,
+            dhcp: self.settings.dhcp,
+            asking_since: self.asking_since,
+            addresses,
+            gateways,
+            dns,
+            search: lease.map(|lease| lease.search.clone()).unwrap_or_default(),
+            ntp: lease.map(|lease| lease.ntp.clone()).unwrap_or_default(),
+            hostname: lease.and_then(|lease| lease.hostname.clone()),
+        }
     }
 
     fn step(&mut self, event: Event, kernel: &mut Kernel<'_>) -> Vec<Change> {
@@ -128,10 +287,20 @@ impl Wired {
                     let sent = socket.map(|(_, port)| port.send_to(&question.encode(), to));
                     self.warn_if_failed(sent.map(|sent| sent.map(|_| ())));
                 }
-                Action::Configure(lease) => self.configure(lease, kernel, &mut changes),
-                Action::Deconfigure => self.deconfigure(kernel, &mut changes),
+                Action::Configure(lease) => {
+                    self.lease = Some(lease);
+                    changes.extend(self.sync(kernel));
+                }
+                Action::Deconfigure => {
+                    self.lease = None;
+                    changes.extend(self.sync(kernel));
+                }
             }
         }
+        self.asking_since = match (self.client.lease(), self.carrier) {
+            (None, true) => self.asking_since.or(Some(kernel.now)),
+            _ => None,
+        };
         changes
     }
 
@@ -191,70 +360,46 @@ impl Wired {
         answers
     }
 
-    fn configure(&mut self, lease: Lease, kernel: &mut Kernel<'_>, changes: &mut Vec<Change>) {
-        let wanted = self.queries(&lease);
-        let before = self.configured.take();
-        let before = before.map(|lease| self.queries(&lease)).unwrap_or_default();
+    /// Brings the kernel from what was configured to what shall be.
+    fn sync(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
+        let wanted = self.settings.queries(self.index, self.lease.as_ref());
+        let before = std::mem::take(&mut self.configured);
+        let mut changes = Vec::new();
         // What stays is not touched: taking an address away ends its connections.
         for query in before.iter().rev().filter(|query| !wanted.contains(query)) {
             self.ask(&removal(*query), kernel);
+            // The kernel tells of those of IPv6.
+            if let Query::Address { address: address @ IpAddr::V4(_), .. } = query {
+                changes.push(self.lost(*address));
+            }
         }
         for query in &wanted {
             self.ask(query, kernel);
-        }
-        changes.push(Change::Address {
-            link: self.name.clone(),
-            address: lease.address,
-            prefix: lease.prefix,
-            gateway: lease.gateway(),
-            dns: lease.dns.clone(),
-            hostname: lease.hostname.clone(),
-            lease: lease.duration,
-        });
-        self.configured = Some(lease);
-    }
-
-    fn deconfigure(&mut self, kernel: &mut Kernel<'_>, changes: &mut Vec<Change>) {
-        if let Some(lease) = self.configured.take() {
-            let queries = self.queries(&lease);
-            // Its routes go with the address.
-            let address = queries.iter().find(|query| matches!(query, Query::Address { .. }));
-            if let Some(address) = address {
-                self.ask(&removal(*address), kernel);
+            if let Query::Address { address: address @ IpAddr::V4(_), prefix, .. } = query
+                && !before.contains(query)
+            {
+                changes.push(self.got(*address, *prefix));
             }
         }
-        changes.push(Change::Lost { link: self.name.clone() });
+        self.configured = wanted;
+        changes
+    }
+
+    fn got(&self, address: IpAddr, prefix: u8) -> Change {
+        Change::Address { link: self.name.clone(), address, prefix }
+    }
+
+    fn lost(&self, address: IpAddr) -> Change {
+        Change::Lost { link: self.name.clone(), address }
     }
 
     fn ask(&self, query: &Query, kernel: &mut Kernel<'_>) {
         match kernel.requests.request(query) {
             Ok(()) => {}
-            // The link went away with all it had, before we could take it back.
+            // The link went away with all it had, or a route went with its address.
             Err(error) if is_gone(&error) && is_removal(query) => {}
             Err(error) => log::warn(&format!("{}: cannot set {query:?}: {error}", self.name)),
         }
-    }
-
-    /// What the kernel must be told for a lease, in order.
-    fn queries(&self, lease: &Lease) -> Vec<Query> {
-        let link = self.index;
-        let Lease { address, prefix, .. } = *lease;
-        let mtu = lease.mtu.map(|mtu| Query::SetMtu { link, mtu: mtu.into() });
-        let change = netlink::Change::Add;
-        let mut queries: Vec<Query> = mtu.into_iter().collect();
-        queries.push(Query::Address { link, address, prefix, change });
-        queries.extend(lease.routes.iter().map(|route| Query::Route {
-            route: Route {
-                link,
-                destination: route.destination,
-                prefix: route.prefix,
-                gateway: (!route.gateway.is_unspecified()).then_some(route.gateway),
-                source: address,
-                metric: METRIC + link,
-            },
-            change,
-        }));
-        queries
     }
 }
 
@@ -305,7 +450,7 @@ mod tests {
     fn what_was_given_is_taken_back_by_its_removal() {
         let address = Query::Address {
             link: 2,
-            address: Ipv4Addr::new(10, 0, 2, 15),
+            address: Ipv4Addr::new(10, 0, 2, 15).into(),
             prefix: 24,
             change: netlink::Change::Add,
         };

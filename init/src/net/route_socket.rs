@@ -12,10 +12,11 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
 };
 
-use super::netlink::{Link, News, Query, parse};
+use super::netlink::{Address, Link, News, Query, parse};
 
-/// `RTMGRP_LINK`.
-const LINKS: u32 = 1;
+/// `RTMGRP_LINK`, `RTMGRP_IPV6_IFADDR`, and the bit of `RTNLGRP_ND_USEROPT`: links, IPv6 addresses,
+/// what routers say beside addresses.
+const GROUPS: u32 = 0x1 | 0x100 | 1 << 19;
 /// The kernel sends up to 32 KiB in one datagram.
 const DATAGRAM: usize = 32 * 1024;
 /// The kernel answers within the call; this bounds what a bug could cost.
@@ -64,10 +65,23 @@ impl Requests {
                 links.push(link);
                 false
             }
-            News::Done { sequence: of } | News::Answer { sequence: of, .. } => of == sequence,
-            News::LinkGone(_) => false,
+            other => ends(&other, sequence),
         })?;
         Ok(links)
+    }
+
+    /// All IPv6 addresses that are good beyond their link.
+    pub(super) fn addresses(&mut self) -> io::Result<Vec<Address>> {
+        self.send(&Query::Addresses)?;
+        let mut addresses = Vec::new();
+        self.answers(|news, sequence| match news {
+            News::Address(address) => {
+                addresses.push(address);
+                false
+            }
+            other => ends(&other, sequence),
+        })?;
+        Ok(addresses)
     }
 
     fn send(&mut self, query: &Query) -> io::Result<()> {
@@ -97,9 +111,14 @@ impl Requests {
     }
 }
 
+/// Whether this is the last of what was asked for under this number.
+fn ends(news: &News, sequence: u32) -> bool {
+    matches!(news, News::Done { sequence: of } | News::Answer { sequence: of, .. } if *of == sequence)
+}
+
 impl Notifications {
     pub(super) fn open() -> io::Result<Self> {
-        open(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, LINKS).map(Self)
+        open(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUPS).map(Self)
     }
 
     /// All that waits; `None` if some of it was lost and the links must be listed again.

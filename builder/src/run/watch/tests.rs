@@ -47,6 +47,25 @@ fn what_is_waited_for_presses_the_power_button_and_success_is_an_orderly_end() {
 }
 
 #[test]
+fn what_is_seen_from_outside_is_a_mark_at_the_guests_time() {
+    let mut watch = watch(Some(Until::Ready));
+    let mark_at = |name: &str, ns| Mark { name: name.into(), ns };
+    let early = watch.step(Event::Seen("early".into()), s(1));
+    assert_eq!(early, [Action::Show(mark_at("early", 1_000_000_000))]);
+    watch.step(mark("cri-answers", 7_500_000_000), s(20));
+    assert_eq!(
+        watch.step(Event::Seen("ready".into()), s(22)),
+        [Action::Show(mark_at("ready", 9_500_000_000)), Action::PowerOff]
+    );
+    let told = watch.step(Event::Told("a line".into()), s(23));
+    assert_eq!(told, [Action::Note("a line".into())]);
+    watch.step(shutdown("guest-shutdown"), s(25));
+    let (ending, marks) = watch.finish().unwrap();
+    assert_eq!(ending, Some(Ending::Reached));
+    assert_eq!(marks.last(), Some(&mark_at("ready", 9_500_000_000)));
+}
+
+#[test]
 fn a_mark_cut_in_two_counts_once_and_one_read_after_the_end_still_counts() {
     let mut watch = watch(Some(Until::Init));
     assert_eq!(watch.step(shutdown("guest-shutdown"), s(1)), [Action::Quit]);

@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::net::dns;
+
 /// The ports of server and client.
 pub(crate) const SERVER_PORT: u16 = 67;
 pub(crate) const CLIENT_PORT: u16 = 68;
@@ -21,6 +23,8 @@ const BROADCAST_FLAG: u16 = 0x8000;
 const IP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 const UDP: u8 = 17;
+/// What glibc once took, and more than a node needs.
+const MOST_DOMAINS: usize = 6;
 
 /// Option 53.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +66,10 @@ pub(crate) struct Answer {
     pub(crate) routers: Vec<Ipv4Addr>,
     pub(crate) dns: Vec<Ipv4Addr>,
     pub(crate) hostname: Option<String>,
+    /// Options 119 and 15: where names without a domain are looked for.
+    pub(crate) search: Vec<String>,
+    /// Option 42: who knows the time.
+    pub(crate) ntp: Vec<Ipv4Addr>,
     pub(crate) mtu: Option<u16>,
     pub(crate) lease: Option<u32>,
     pub(crate) renewal: Option<u32>,
@@ -130,8 +138,8 @@ impl Question {
         }
         if matches!(self.kind, Kind::Discover | Kind::Request) {
             // Mask, classless routes (before routers, RFC 3442), routers, DNS, host name, MTU,
-            // lease, renewal, rebinding.
-            option(55, &[1, 121, 3, 6, 12, 26, 51, 58, 59]);
+            // lease, renewal, rebinding, domain, domains, NTP servers.
+            option(55, &[1, 121, 3, 6, 12, 26, 51, 58, 59, 15, 119, 42]);
             option(57, &1500_u16.to_be_bytes());
         }
         bytes.push(255);
@@ -224,6 +232,8 @@ impl Answer {
             routers: options.addresses(3),
             dns: options.addresses(6),
             hostname: options.get(12).and_then(host_name),
+            search: search(options.get(119), options.get(15)),
+            ntp: options.addresses(42),
             mtu: options.array(26).map(u16::from_be_bytes),
             lease: seconds(51),
             renewal: seconds(58),
@@ -292,7 +302,29 @@ fn host_name(bytes: &[u8]) -> Option<String> {
     let label = text.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let fits = (1..=63).contains(&label.len());
     let known = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    (fits && known && !label.starts_with('-') && !label.ends_with('-')).then_some(label)
+    let good = fits && known && !label.starts_with('-') && !label.ends_with('-');
+    // Some servers know no better; it would name the loopback's address.
+    (good && label != "localhost").then_some(label)
+}
+
+/// The list of option 119 (RFC 3397: names as in DNS, which may point back into the option), else
+/// the one domain of option 15.
+fn search(list: Option<&[u8]>, domain: Option<&[u8]>) -> Vec<String> {
+    let mut domains = Vec::new();
+    let list = list.unwrap_or_default();
+    let mut at = 0;
+    while at < list.len() && domains.len() < MOST_DOMAINS {
+        let Some((name, next)) = dns::name_at(list, at) else { break };
+        domains.extend(dns::is_host_name(&name).then_some(name));
+        at = next;
+    }
+    if domains.is_empty()
+        && let Some(text) = domain.and_then(|domain| std::str::from_utf8(domain).ok())
+    {
+        let text = text.trim_end_matches(['\0', '.']).to_ascii_lowercase();
+        domains.extend(dns::is_host_name(&text).then_some(text));
+    }
+    domains
 }
 
 /// RFC 3442: the prefix, only the bytes of the destination that it covers, the gateway.
@@ -424,6 +456,7 @@ pub(crate) mod tests {
             &[3, 8, 10, 0, 2, 2, 10, 0, 2, 9, 6, 4, 10, 0, 2, 3],
             &[12, 12, b'W', b'o', b'r', b'k', b'e', b'r', b'-', b'1', b'.', b'l', b'a', b'n'],
             &[26, 2, 0x05, 0xb4, 51, 4, 0, 1, 0x51, 0x80, 58, 4, 0, 0, 0xa8, 0xc0],
+            &[42, 4, 10, 0, 2, 4, 119, 9, 3, b'l', b'a', b'n', 0, 1, b'x', 0xc0, 0],
             &[121, 14, 0, 10, 0, 2, 1, 32, 169, 254, 169, 254, 10, 0, 2, 7, 255],
         ]
         .concat();
@@ -437,6 +470,8 @@ pub(crate) mod tests {
             routers: vec![Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0, 2, 9)],
             dns: vec![Ipv4Addr::new(10, 0, 2, 3)],
             hostname: Some("worker-1".to_owned()),
+            search: vec!["lan".to_owned(), "x.lan".to_owned()],
+            ntp: vec![Ipv4Addr::new(10, 0, 2, 4)],
             mtu: Some(1460),
             lease: Some(86_400),
             renewal: Some(43_200),
@@ -500,12 +535,24 @@ pub(crate) mod tests {
             (b"", None),
             (b".lan", None),
             (b"-a", None),
+            (b"localhost.localdomain", None),
             (b"a-", None),
             (b"a b", None),
             (b"a\nb", None),
             (b"\xff", None),
         ] {
             assert_eq!(host_name(bytes).as_deref(), want);
+        }
+    }
+
+    #[test]
+    fn the_list_of_domains_goes_before_the_one_domain() {
+        let list = [4, b't', b'e', b's', b't', 0, 1, b'a', 0xc0, 0];
+        assert_eq!(search(Some(&list), Some(b"lan")), ["test", "a.test"]);
+        assert_eq!(search(None, Some(b"Example.LAN.\0")), ["example.lan"]);
+        assert_eq!(search(Some(&[9, 9]), Some(b"lan")), ["lan"], "a list that is cut off");
+        for bad in [&b"a b"[..], b"a\nnameserver 192.0.2.1", b"", b"\xff"] {
+            assert_eq!(search(None, Some(bad)), [""; 0]);
         }
     }
 
@@ -526,6 +573,7 @@ pub(crate) mod tests {
             let _ = Answer::parse(&reply(&bytes));
             let _ = Answer::parse_packet(&packet(&reply(&bytes)));
             let _ = classless_routes(&bytes);
+            let _ = search(Some(&bytes), Some(&bytes));
         }
     }
 }

@@ -1,0 +1,237 @@
+//! Calls of containerd's own services, to bring an image in: content, images, leases. The
+//! messages are those of `services/{content,images,leases}/v1/*.proto` and
+//! `types/descriptor.proto` of containerd/containerd, folder `api`.
+//!
+//! Every call needs the metadata `containerd-namespace`; what is written under a lease
+//! (`containerd-lease`) is not collected as garbage while the lease exists.
+
+use std::io::Read;
+use std::time::Duration;
+
+use crate::client::{Client, Transport};
+use crate::error::{Error, Status};
+use crate::protobuf::{self, Malformed, Message};
+
+/// What names a blob: as in an OCI image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Descriptor {
+    /// `application/vnd.oci.image.manifest.v1+json`.
+    pub media_type: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Whether something had to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It was.
+    New,
+    /// It was there before.
+    Existed,
+}
+
+/// `WRITE` and `COMMIT` of `WriteAction`.
+const WRITE: u64 = 1;
+const COMMIT: u64 = 2;
+/// Of one message: containerd takes 16 MiB.
+const CHUNK: usize = 256 * 1024;
+
+impl<T: Transport> Client<T> {
+    /// `Leases.Create`.
+    ///
+    /// # Errors
+    /// Those of the call; [`Status::ALREADY_EXISTS`] if there is a lease of that name.
+    pub fn create_lease(&mut self, id: &str, limit: Duration) -> Result<(), Error> {
+        let request = Message::new().text(1, id);
+        let path = "/containerd.services.leases.v1.Leases/Create";
+        self.unary(path, request.as_bytes(), limit).map(drop)
+    }
+
+    /// `Leases.Delete`.
+    ///
+    /// # Errors
+    /// Those of the call; one that does not exist is none.
+    pub fn delete_lease(&mut self, id: &str, limit: Duration) -> Result<(), Error> {
+        let request = Message::new().text(1, id);
+        let path = "/containerd.services.leases.v1.Leases/Delete";
+        match self.unary(path, request.as_bytes(), limit) {
+            Err(error) if error.is(Status::NOT_FOUND) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// `Content.Write`: writes the blob which `descriptor` names out of `bytes`. containerd checks
+    /// size and digest, and a blob that it refuses does not exist. With `labels` a blob keeps
+    /// those which it names from being collected.
+    ///
+    /// # Errors
+    /// Those of the call, and of reading `bytes`.
+    pub fn write_blob(
+        &mut self,
+        descriptor: &Descriptor,
+        labels: &[(String, String)],
+        bytes: &mut impl Read,
+        limit: Duration,
+    ) -> Result<Made, Error> {
+        let path = "/containerd.services.content.v1.Content/Write";
+        let mut call = self.call(path, Some(limit))?;
+        let reference = format!("orlop-{}", descriptor.digest);
+        let message = || {
+            let message = Message::new().text(2, &reference).number(3, descriptor.size);
+            message.text(4, &descriptor.digest)
+        };
+        let mut offset = 0;
+        let mut buffer = vec![0; CHUNK];
+        let result = loop {
+            let length = fill(bytes, &mut buffer)?;
+            let last = length < CHUNK;
+            let action = if last { COMMIT } else { WRITE };
+            let mut request = message().number(1, action).number(5, offset);
+            request = request.bytes(6, &buffer[..length]);
+            if last {
+                request = labels.iter().fold(request, |r, (name, value)| r.entry(7, name, value));
+            }
+            call.send(request.as_bytes(), last)?;
+            offset += length as u64;
+            match call.receive() {
+                Ok(Some(_)) if last => break call.receive().map(drop),
+                Ok(Some(_)) => {}
+                Ok(None) => break Err(Error::Protocol("the call succeeded without a message")),
+                Err(error) => break Err(error),
+            }
+        };
+        match result {
+            Ok(()) => Ok(Made::New),
+            Err(error) if error.is(Status::ALREADY_EXISTS) => Ok(Made::Existed),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `Images.Get`: what an image's name points to, if there is one of that name.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn image_target(
+        &mut self,
+        name: &str,
+        limit: Duration,
+    ) -> Result<Option<Descriptor>, Error> {
+        let request = Message::new().text(1, name);
+        let path = "/containerd.services.images.v1.Images/Get";
+        match self.unary(path, request.as_bytes(), limit) {
+            Ok(response) => Ok(Some(read_target(&response)?)),
+            Err(error) if error.is(Status::NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `Images.Create`, or `Images.Update` if there is one of that name: lets it point to `target`.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn put_image(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        target: &Descriptor,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let descriptor = Message::new()
+            .text(1, &target.media_type)
+            .text(2, &target.digest)
+            .number(3, target.size);
+        let image = labels
+            .iter()
+            .fold(Message::new().text(1, name), |image, (name, value)| image.entry(2, name, value))
+            .message(3, &descriptor);
+        // Without an update mask all of it is replaced.
+        let request = Message::new().message(1, &image);
+        let path = "/containerd.services.images.v1.Images/Create";
+        match self.unary(path, request.as_bytes(), limit) {
+            Err(error) if error.is(Status::ALREADY_EXISTS) => {
+                let path = "/containerd.services.images.v1.Images/Update";
+                self.unary(path, request.as_bytes(), limit).map(drop)
+            }
+            other => other.map(drop),
+        }
+    }
+}
+
+/// Reads until the buffer is full or there is no more.
+fn fill(bytes: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match bytes.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::Io(error)),
+        }
+    }
+    Ok(length)
+}
+
+/// `GetImageResponse`: field 1 is the image, whose field 3 is the target.
+fn read_target(message: &[u8]) -> Result<Descriptor, Malformed> {
+    let (mut image, mut target) = (&[][..], &[][..]);
+    protobuf::each(message, |field, value| {
+        if field == 1 {
+            image = value.bytes();
+        }
+    })?;
+    protobuf::each(image, |field, value| {
+        if field == 3 {
+            target = value.bytes();
+        }
+    })?;
+    let mut descriptor = Descriptor::default();
+    protobuf::each(target, |field, value| match field {
+        1 => descriptor.media_type = value.text(),
+        2 => descriptor.digest = value.text(),
+        3 => descriptor.size = value.number(),
+        _ => {}
+    })?;
+    Ok(descriptor)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_target_of_an_image_is_read() {
+        let target = Message::new().text(1, "type").text(2, "sha256:aa").number(3, 300);
+        let image = Message::new().text(1, "name").entry(2, "a", "b").message(3, &target);
+        let response = Message::new().message(1, &image);
+        let want = Descriptor { media_type: "type".into(), digest: "sha256:aa".into(), size: 300 };
+        assert_eq!(read_target(response.as_bytes()), Ok(want));
+    }
+
+    #[test]
+    fn short_reads_are_put_together() {
+        struct Slow(u8);
+        impl Read for Slow {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let Some(left) = self.0.checked_sub(1) else { return Ok(0) };
+                self.0 = left;
+                buffer[0] = left;
+                Ok(1)
+            }
+        }
+        let mut buffer = [9; 5];
+        assert_eq!(fill(&mut Slow(3), &mut buffer).expect("read"), 3);
+        assert_eq!(buffer, [2, 1, 0, 9, 9]);
+        assert_eq!(fill(&mut Slow(30), &mut buffer).expect("read"), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read_target(&bytes);
+        }
+    }
+}

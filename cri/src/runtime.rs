@@ -1,0 +1,346 @@
+//! Calls of the Container Runtime Interface, service `runtime.v1.RuntimeService` and
+//! `runtime.v1.ImageService`; the messages are those of `pkg/apis/runtime/v1/api.proto` of
+//! kubernetes/cri-api.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::client::{Call, Client, Transport};
+use crate::error::Error;
+use crate::protobuf::{self, Malformed, Message};
+
+/// What a runtime says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Version {
+    /// `containerd`.
+    pub runtime: String,
+    /// `v2.4.2`.
+    pub version: String,
+    /// `v1`: the version of the CRI.
+    pub api: String,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CRI {} {} {}", self.api, self.runtime, self.version)
+    }
+}
+
+/// Something happened to a container, the one of a pod's sandbox included.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerEvent {
+    /// The container's id.
+    pub container: String,
+    /// `ContainerEventType`; see [`ContainerEvent::STARTED`].
+    pub kind: u64,
+    /// The id of the pod's sandbox.
+    pub sandbox: String,
+}
+
+impl ContainerEvent {
+    /// `CONTAINER_STARTED_EVENT`.
+    pub const STARTED: u64 = 1;
+}
+
+/// A container, as a list shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// The id of its pod's sandbox.
+    pub sandbox: String,
+    /// Its name in the pod.
+    pub name: String,
+    /// What kubelet noted with it.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A pod's sandbox, as a list shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Its id.
+    pub id: String,
+    /// The pod's name.
+    pub name: String,
+    /// The pod's namespace.
+    pub namespace: String,
+}
+
+/// `CONTAINER_RUNNING`.
+const RUNNING: u64 = 1;
+
+impl<T: Transport> Client<T> {
+    /// `Version`.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn version(&mut self, limit: Duration) -> Result<Version, Error> {
+        let request = Message::new().text(1, "v1");
+        let path = "/runtime.v1.RuntimeService/Version";
+        let response = self.unary(path, request.as_bytes(), limit)?;
+        let version = read_version(&response)?;
+        if version.runtime.is_empty() || version.version.is_empty() {
+            return Err(Error::Protocol("the runtime has no name or version"));
+        }
+        Ok(version)
+    }
+
+    /// `GetContainerEvents`: what happens from now on, for as long as the runtime lives.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn container_events(&mut self) -> Result<Events<'_, T>, Error> {
+        let mut call = self.call("/runtime.v1.RuntimeService/GetContainerEvents", None)?;
+        call.send(&[], true)?;
+        Ok(Events(call))
+    }
+
+    /// `ListContainers`: those that run.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn running_containers(&mut self, limit: Duration) -> Result<Vec<Container>, Error> {
+        let state = Message::new().number(1, RUNNING);
+        let request = Message::new().message(1, &Message::new().message(2, &state));
+        let path = "/runtime.v1.RuntimeService/ListContainers";
+        let response = self.unary(path, request.as_bytes(), limit)?;
+        read_list(&response, read_container)
+    }
+
+    /// `StopContainer`: with a signal, and `SIGKILL` after `grace`, in whole seconds.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn stop_container(
+        &mut self,
+        id: &str,
+        grace: Duration,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let request = Message::new().text(1, id).number(2, grace.as_secs());
+        let path = "/runtime.v1.RuntimeService/StopContainer";
+        self.unary(path, request.as_bytes(), limit).map(drop)
+    }
+
+    /// `ListPodSandbox`: those that are ready.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn ready_sandboxes(&mut self, limit: Duration) -> Result<Vec<Sandbox>, Error> {
+        // `SANDBOX_READY` is 0, so the message which holds it is empty.
+        let filter = Message::new().message(2, &Message::new());
+        let request = Message::new().message(1, &filter);
+        let path = "/runtime.v1.RuntimeService/ListPodSandbox";
+        let response = self.unary(path, request.as_bytes(), limit)?;
+        read_list(&response, read_sandbox)
+    }
+
+    /// `StopPodSandbox`: kills what runs in it, and takes its network down.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn stop_sandbox(&mut self, id: &str, limit: Duration) -> Result<(), Error> {
+        let request = Message::new().text(1, id);
+        let path = "/runtime.v1.RuntimeService/StopPodSandbox";
+        self.unary(path, request.as_bytes(), limit).map(drop)
+    }
+
+    /// `ImageStatus`: the id of the image which a pod would get by this name, if it is there.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn image(&mut self, name: &str, limit: Duration) -> Result<Option<String>, Error> {
+        let request = Message::new().message(1, &Message::new().text(1, name));
+        let path = "/runtime.v1.ImageService/ImageStatus";
+        let response = self.unary(path, request.as_bytes(), limit)?;
+        Ok(read_image(&response)?)
+    }
+}
+
+/// What happens to containers.
+#[derive(Debug)]
+pub struct Events<'a, T>(Call<'a, T>);
+
+impl<T: Transport> Events<'_, T> {
+    /// Waits for the next one; `None` when the runtime ends.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn next_event(&mut self) -> Result<Option<ContainerEvent>, Error> {
+        match self.0.receive()? {
+            Some(message) => Ok(Some(read_event(&message)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(_: Malformed) -> Self {
+        Self::Protocol("the message is malformed")
+    }
+}
+
+fn read_version(message: &[u8]) -> Result<Version, Malformed> {
+    let mut version = Version::default();
+    protobuf::each(message, |field, value| match field {
+        2 => version.runtime = value.text(),
+        3 => version.version = value.text(),
+        4 => version.api = value.text(),
+        _ => {}
+    })?;
+    Ok(version)
+}
+
+fn read_event(message: &[u8]) -> Result<ContainerEvent, Malformed> {
+    let mut event = ContainerEvent::default();
+    let mut sandbox = &[][..];
+    protobuf::each(message, |field, value| match field {
+        1 => event.container = value.text(),
+        2 => event.kind = value.number(),
+        4 => sandbox = value.bytes(),
+        _ => {}
+    })?;
+    protobuf::each(sandbox, |field, value| {
+        if field == 1 {
+            event.sandbox = value.text();
+        }
+    })?;
+    Ok(event)
+}
+
+/// A message whose field 1 is a list.
+fn read_list<V>(
+    message: &[u8],
+    read: impl Fn(&[u8]) -> Result<V, Malformed>,
+) -> Result<Vec<V>, Error> {
+    let mut items = Vec::new();
+    protobuf::each(message, |field, value| {
+        if field == 1 {
+            items.push(value.bytes());
+        }
+    })?;
+    Ok(items.into_iter().map(read).collect::<Result<_, _>>()?)
+}
+
+fn read_container(message: &[u8]) -> Result<Container, Malformed> {
+    let mut container = Container::default();
+    let (mut metadata, mut annotations) = (&[][..], Vec::new());
+    protobuf::each(message, |field, value| match field {
+        1 => container.id = value.text(),
+        2 => container.sandbox = value.text(),
+        3 => metadata = value.bytes(),
+        9 => annotations.push(value.bytes()),
+        _ => {}
+    })?;
+    protobuf::each(metadata, |field, value| {
+        if field == 1 {
+            container.name = value.text();
+        }
+    })?;
+    container.annotations =
+        annotations.into_iter().map(protobuf::entry).collect::<Result<_, _>>()?;
+    Ok(container)
+}
+
+fn read_sandbox(message: &[u8]) -> Result<Sandbox, Malformed> {
+    let mut sandbox = Sandbox::default();
+    let mut metadata = &[][..];
+    protobuf::each(message, |field, value| match field {
+        1 => sandbox.id = value.text(),
+        2 => metadata = value.bytes(),
+        _ => {}
+    })?;
+    protobuf::each(metadata, |field, value| match field {
+        1 => sandbox.name = value.text(),
+        3 => sandbox.namespace = value.text(),
+        _ => {}
+    })?;
+    Ok(sandbox)
+}
+
+fn read_image(message: &[u8]) -> Result<Option<String>, Malformed> {
+    let mut image = None;
+    protobuf::each(message, |field, value| {
+        if field == 1 {
+            image = Some(value.bytes());
+        }
+    })?;
+    let Some(image) = image else { return Ok(None) };
+    let mut id = String::new();
+    protobuf::each(image, |field, value| {
+        if field == 1 {
+            id = value.text();
+        }
+    })?;
+    Ok(Some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_and_told_in_one_line() {
+        let message = Message::new().text(1, "0.1.0").text(2, "containerd").text(3, "v2.4.2");
+        let version = read_version(message.text(4, "v1").as_bytes()).expect("a version");
+        assert_eq!(version.to_string(), "CRI v1 containerd v2.4.2");
+    }
+
+    #[test]
+    fn an_event_tells_the_container_from_its_sandbox() {
+        let sandbox = Message::new().text(1, "pod").message(2, &Message::new().text(1, "name"));
+        let message = Message::new().text(1, "c").number(2, 1).number(3, 1 << 60);
+        let event = read_event(message.message(4, &sandbox).as_bytes()).expect("an event");
+        let want = ContainerEvent {
+            container: "c".into(),
+            kind: ContainerEvent::STARTED,
+            sandbox: "pod".into(),
+        };
+        assert_eq!(event, want);
+    }
+
+    #[test]
+    fn lists_are_read_with_what_kubelet_noted() {
+        let grace = ("io.kubernetes.pod.terminationGracePeriod", "30");
+        let container = Message::new()
+            .text(1, "c")
+            .text(2, "pod")
+            .message(3, &Message::new().text(1, "web").number(2, 4))
+            .number(6, 1)
+            .entry(8, "label", "x")
+            .entry(9, grace.0, grace.1);
+        let list = Message::new().message(1, &container).message(1, &Message::new());
+        let read = read_list(list.as_bytes(), read_container).expect("a list");
+        let annotations = [(grace.0.to_owned(), grace.1.to_owned())].into();
+        let want =
+            Container { id: "c".into(), sandbox: "pod".into(), name: "web".into(), annotations };
+        assert_eq!(read, [want, Container::default()]);
+
+        let metadata = Message::new().text(1, "web").text(2, "uid").text(3, "default");
+        let sandbox = Message::new().text(1, "pod").message(2, &metadata);
+        let list = Message::new().message(1, &sandbox);
+        let want = Sandbox { id: "pod".into(), name: "web".into(), namespace: "default".into() };
+        assert_eq!(read_list(list.as_bytes(), read_sandbox).expect("a list"), [want]);
+    }
+
+    #[test]
+    fn an_image_that_is_not_there_is_no_error() {
+        assert_eq!(read_image(&[]), Ok(None));
+        let message = Message::new().message(1, &Message::new().text(1, "sha256:x"));
+        assert_eq!(read_image(message.as_bytes()), Ok(Some("sha256:x".to_owned())));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read_version(&bytes);
+            let _ = read_event(&bytes);
+            let _ = read_list(&bytes, read_container);
+            let _ = read_list(&bytes, read_sandbox);
+            let _ = read_image(&bytes);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! What a node has to do with the world around it: its links, its name, its clock, and whether its
+//! API server is there. Brings all of it in line with the node config, and says in words what is
+//! missing, for as long as it is.
+//!
+//! One descriptor and one deadline, as [`crate::net`]; what must wait (DNS, time servers, the API
+//! server) does so in threads of its own, which end by themselves.
+
+mod server;
+mod trouble;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use formats::system::System;
+use rustix::event::{EventfdFlags, epoll, eventfd};
+
+use crate::clock::monotonic;
+use crate::console::Screen;
+use crate::identity::{self, DEFAULT_HOSTNAME};
+use crate::net::{LinkStatus, Network, dns};
+use crate::sys::adjust;
+use crate::time::ask::{self, Measurement, Silence};
+use crate::time::keeper::{Adjustment, Keeper};
+use crate::{log, marks, time};
+use server::{Check, Unreachable};
+use trouble::Facts;
+
+/// With an address, so long is waited for the other links; also for a first link to appear.
+const OTHER_LINKS: Duration = Duration::from_secs(3);
+/// Without any address, units that come after the network start all the same after this time.
+const NO_ADDRESS: Duration = Duration::from_secs(15);
+/// Enough for a name, an exchange and its error text.
+const STACK: usize = 128 * 1024;
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// For console and log.
+    Line(String),
+    /// The node has its address and its name, or it is clear that it gets no address for now.
+    /// Comes once.
+    Up,
+}
+
+/// What a thread has found out.
+#[derive(Debug)]
+enum Report {
+    Time(Result<Measurement, Vec<Silence>>),
+    Server(String, Result<(), Unreachable>),
+}
+
+/// What it is made of.
+#[derive(Debug)]
+pub struct Start {
+    /// Where `hosts` and `resolv.conf` are.
+    pub etc: PathBuf,
+    /// What the node config says.
+    pub system: System,
+    /// The links, if the kernel lets us have any.
+    pub network: Option<Network>,
+    /// What was wrong with the clock at the start, from [`time::floor::raise`].
+    pub clock: Option<String>,
+    /// Tells the kernel the node's name.
+    pub set_hostname: fn(&str) -> io::Result<()>,
+}
+
+/// The node's place in the world.
+#[derive(Debug)]
+pub struct Connectivity {
+    etc: PathBuf,
+    system: System,
+    network: Option<Network>,
+    clock: Option<String>,
+    set_hostname: fn(&str) -> io::Result<()>,
+    /// Watches the network and `wake`.
+    epoll: OwnedFd,
+    /// Raised by threads when they have sent a report.
+    wake: Arc<OwnedFd>,
+    reports: Receiver<Report>,
+    sender: Sender<Report>,
+    keeper: Keeper,
+    server: Check,
+    began: Duration,
+    up: bool,
+    links: Vec<LinkStatus>,
+    hostname: String,
+    /// The texts of `hosts` and `resolv.conf` as they were written last.
+    written: Option<(String, String)>,
+    troubles: Vec<String>,
+    /// When time alone will change them. Kept, for a time that is over must stay due until
+    /// [`Connectivity::turn`] has come to it.
+    words_change: Option<Duration>,
+}
+
+impl Connectivity {
+    /// Sets the host name and writes `hosts` and `resolv.conf` as far as all is known by now.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptors for us.
+    pub fn new(start: Start) -> io::Result<Self> {
+        let Start { etc, system, network, clock, set_hostname } = start;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&epoll, &wake, data, epoll::EventFlags::IN)?;
+        if let Some(network) = &network {
+            epoll::add(&epoll, network.fd(), data, epoll::EventFlags::IN)?;
+        }
+        let (sender, reports) = channel();
+        let mut this = Self {
+            etc,
+            system,
+            network,
+            clock,
+            set_hostname,
+            epoll,
+            wake,
+            reports,
+            sender,
+            keeper: Keeper::default(),
+            server: Check::default(),
+            began: monotonic(),
+            up: false,
+            links: Vec::new(),
+            hostname: String::new(),
+            written: None,
+            troubles: Vec::new(),
+            words_change: None,
+        };
+        this.identify();
+        Ok(this)
+    }
+
+    /// Readable when [`Connectivity::turn`] should be called. It stays the same one.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// When [`Connectivity::turn`] should be called at the latest, on the clock of [`monotonic`].
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let network = self.network.as_ref().and_then(Network::next_deadline);
+        let online = self.is_online();
+        let waiting = (!self.up).then(|| {
+            let wait = if online || self.links.is_empty() { OTHER_LINKS } else { NO_ADDRESS };
+            self.began + wait
+        });
+        let asking = [self.keeper.deadline(), self.server.deadline()].into_iter().flatten();
+        let asking = asking.filter(|_| online);
+        network.into_iter().chain(waiting).chain(asking).chain(self.words_change).min()
+    }
+
+    /// Takes all that waits and does all that is due, without blocking.
+    pub fn turn(&mut self) -> Vec<Notice> {
+        // Only to lower it: one that is not raised says `EAGAIN`.
+        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        let mut notices = Vec::new();
+        if let Some(network) = &mut self.network {
+            let mut changes = network.handle_readable();
+            changes.extend(network.on_deadline());
+            notices.extend(changes.iter().map(|change| Notice::Line(change.to_string())));
+        }
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Time(answer) => notices.extend(self.set_clock(answer).map(Notice::Line)),
+                Report::Server(server, result) => {
+                    self.server.answered(monotonic(), &server, result);
+                }
+            }
+        }
+        self.update(&mut notices);
+        notices
+    }
+
+    /// Takes another configuration, at run time.
+    pub fn apply(&mut self, system: System) -> Vec<Notice> {
+        let changes = match &mut self.network {
+            Some(network) => network.apply(&system.network),
+            None => Vec::new(),
+        };
+        self.system = system;
+        let mut notices = changes.iter().map(|change| Notice::Line(change.to_string())).collect();
+        self.update(&mut notices);
+        notices
+    }
+
+    /// Somebody cannot reach the API server: look whether it is the network.
+    pub fn suspect_server(&mut self) {
+        self.server.suspect(monotonic());
+    }
+
+    /// What is wrong at the moment, for people, one line each.
+    pub fn troubles(&self) -> &[String] {
+        &self.troubles
+    }
+
+    /// Puts what is known here on the screen.
+    pub fn screen(&self, mut screen: Screen) -> Screen {
+        screen.hostname.clone_from(&self.hostname);
+        screen.addresses = self.links.iter().filter_map(describe).collect();
+        screen.problems.extend(self.system.problems.iter().cloned());
+        screen.problems.extend(self.troubles.iter().cloned());
+        screen
+    }
+
+    /// Brings all that follows from the links in line with them.
+    fn update(&mut self, notices: &mut Vec<Notice>) {
+        let now = monotonic();
+        let before = std::mem::take(&mut self.links);
+        self.links = self.network.as_ref().map(Network::status).unwrap_or_default();
+        let addresses = |links: &[LinkStatus]| -> Vec<(IpAddr, u8)> {
+            links.iter().flat_map(|link| link.addresses.clone()).collect()
+        };
+        if addresses(&before) != addresses(&self.links) {
+            self.keeper.retry(now);
+            if self.server.trouble().is_some() {
+                self.server.suspect(now);
+            }
+        }
+        self.identify();
+        if self.is_online() {
+            marks::mark("network-up");
+            self.keeper.servers(now, self.time_servers());
+            self.server.server(now, self.system.server.as_ref());
+            self.start_threads(now, notices);
+        }
+        if !self.up && self.is_settled(now) {
+            self.up = true;
+            notices.push(Notice::Up);
+        }
+        self.tell_troubles(now, notices);
+    }
+
+    /// The node's name, and the files which tell it and the name servers.
+    fn identify(&mut self) {
+        let hostname = self.choose_hostname();
+        if hostname != self.hostname {
+            if let Err(error) = (self.set_hostname)(&hostname) {
+                log::error(&format!("cannot set the host name {hostname}: {error}"));
+            }
+            log::info(&format!("the host name is {hostname}"));
+            self.hostname = hostname;
+        }
+        let addresses = self.links.iter().flat_map(|link| &link.addresses);
+        let addresses: Vec<IpAddr> = addresses.map(|(address, _)| *address).collect();
+        let texts = (
+            identity::hosts(&self.hostname, &addresses),
+            identity::resolv_conf(&self.name_servers(), &self.search()),
+        );
+        if self.written.as_ref() != Some(&texts) {
+            match identity::write_network_files(&self.etc, &texts.0, &texts.1) {
+                Ok(()) => self.written = Some(texts),
+                Err(error) => log::error(&format!("cannot write hosts and resolv.conf: {error}")),
+            }
+        }
+    }
+
+    /// The config's, else that of DHCP, else one of the first link. What kubelet has registered
+    /// the node by stays: only a config changes it later.
+    fn choose_hostname(&self) -> String {
+        if let Some(configured) = &self.system.hostname {
+            return configured.clone();
+        }
+        if self.up {
+            return self.hostname.clone();
+        }
+        let given = self.links.iter().find_map(|link| link.hostname.clone());
+        let made = || self.links.first().map(|link| identity::hostname_of(link.mac));
+        given.or_else(made).unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned())
+    }
+
+    fn name_servers(&self) -> Vec<IpAddr> {
+        let configured = &self.system.network.dns;
+        if configured.is_empty() {
+            let offered: Vec<IpAddr> =
+                self.links.iter().flat_map(|link| link.dns.clone()).collect();
+            identity::first_nameservers(&offered)
+        } else {
+            identity::first_nameservers(configured)
+        }
+    }
+
+    fn search(&self) -> Vec<String> {
+        let configured = &self.system.network.search;
+        if !configured.is_empty() {
+            return configured.clone();
+        }
+        let mut search: Vec<String> = Vec::new();
+        for domain in self.links.iter().flat_map(|link| &link.search) {
+            if !search.contains(domain) {
+                search.push(domain.clone());
+            }
+        }
+        search
+    }
+
+    fn time_servers(&self) -> Vec<String> {
+        let configured = &self.system.time.servers;
+        if !configured.is_empty() {
+            return configured.clone();
+        }
+        self.links.iter().flat_map(|link| &link.ntp).map(ToString::to_string).collect()
+    }
+
+    fn is_online(&self) -> bool {
+        self.links.iter().any(|link| !link.addresses.is_empty())
+    }
+
+    /// Whether what comes after the network need not wait any longer.
+    fn is_settled(&self, now: Duration) -> bool {
+        let waited = now.saturating_sub(self.began);
+        if self.network.is_none() || waited >= NO_ADDRESS {
+            return true;
+        }
+        let pending = self.links.iter().any(|link| link.asking_since.is_some());
+        let online = self.is_online();
+        (online && !pending) || ((online || self.links.is_empty()) && waited >= OTHER_LINKS)
+    }
+
+    fn start_threads(&mut self, now: Duration, notices: &mut Vec<Notice>) {
+        let resolvers: Vec<SocketAddr> =
+            self.name_servers().iter().map(|server| SocketAddr::new(*server, dns::PORT)).collect();
+        let search = self.search();
+        if let Some(servers) = self.keeper.ask(now) {
+            let (search, resolvers) = (search.clone(), resolvers.clone());
+            let started = self.start_thread("time", move || {
+                Report::Time(ask::ask(&servers, &search, &resolvers))
+            });
+            if let Err(error) = started {
+                let reason = format!("cannot be asked: {error}");
+                let silence = Silence { server: "anybody".to_owned(), reason, for_good: false };
+                self.keeper.answered(now, Err(vec![silence]));
+            }
+        }
+        if let Some(server) = self.server.ask(now) {
+            let asked = server.clone();
+            let started = self.start_thread("server", move || {
+                let result = server::reach(&server, &search, &resolvers);
+                Report::Server(server, result)
+            });
+            if let Err(error) = started {
+                self.server.answered(now, &asked, Ok(()));
+                notices.push(Notice::Line(format!("cannot try the API server: {error}")));
+            }
+        }
+    }
+
+    fn start_thread(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Report + Send + 'static,
+    ) -> io::Result<()> {
+        let (sender, wake) = (self.sender.clone(), Arc::clone(&self.wake));
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+        thread.spawn(move || {
+            // Without a receiver nobody wants to know any more.
+            if sender.send(work()).is_ok() {
+                let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Does what follows from a time server's answer; what people should know of it.
+    fn set_clock(&mut self, answer: Result<Measurement, Vec<Silence>>) -> Option<String> {
+        let server = answer.as_ref().map(|measured| measured.server.clone()).unwrap_or_default();
+        let first = !self.keeper.is_set();
+        let adjustment = self.keeper.answered(monotonic(), answer)?;
+        if first {
+            marks::mark("clock-set");
+        }
+        let (done, by, at_once) = match adjustment {
+            Adjustment::Step(by) => (adjust::step(by), by, true),
+            Adjustment::Slew(by) => (adjust::slew(by), by, false),
+        };
+        let by = time::difference(by);
+        match done {
+            Err(error) => Some(format!("cannot set the clock by {by}, as {server} says: {error}")),
+            Ok(()) if at_once => {
+                Some(format!("the clock was set by {by}, as the time server {server} says"))
+            }
+            Ok(()) => {
+                log::info(&format!("the time server {server} says {by}: the clock is slewed"));
+                None
+            }
+        }
+    }
+
+    /// Tells what is newly wrong, and what is so no longer.
+    fn tell_troubles(&mut self, now: Duration, notices: &mut Vec<Notice>) {
+        let missing = self.network.as_ref().map(Network::missing).unwrap_or_default();
+        let troubles = trouble::all(&Facts {
+            links: self.network.as_ref().map(|_| self.links.as_slice()),
+            missing: &missing,
+            clock: self.clock.as_deref().filter(|_| !self.keeper.is_set()),
+            keeper: &self.keeper,
+            server: self.server.trouble(),
+            awaits_url: self.system.awaits_url.as_deref(),
+            began: self.began,
+            now,
+        });
+        for new in troubles.iter().filter(|trouble| !self.troubles.contains(trouble)) {
+            notices.push(Notice::Line(new.clone()));
+        }
+        // That a time server has set the clock was told already.
+        let of_clock = |trouble: &str| self.clock.as_ref().is_some_and(|c| trouble.starts_with(c));
+        let over = self.troubles.iter().filter(|trouble| !troubles.contains(trouble));
+        for over in over.filter(|trouble| !of_clock(trouble)) {
+            notices.push(Notice::Line(format!("no longer: {over}")));
+        }
+        self.troubles = troubles;
+        self.words_change = trouble::next_change(&self.links, self.began, now);
+    }
+}
+
+/// A link's addresses on the screen.
+fn describe(link: &LinkStatus) -> Option<(String, String)> {
+    let addresses: Vec<String> =
+        link.addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect();
+    let gateways: String =
+        link.gateways.iter().map(|gateway| format!(", gateway {gateway}")).collect();
+    (!addresses.is_empty()).then(|| (link.name.clone(), addresses.join(", ") + &gateways))
+}

@@ -1,0 +1,416 @@
+//! The network with the real kernel: links, addresses and routes in a network namespace of its
+//! own, with a DHCP server at the other end of a virtual cable. Nothing leaves the namespace.
+//!
+//! The namespace is this process's from its first thread on, so it cannot share one with other
+//! tests; who is not root gets a user namespace around it.
+#![expect(clippy::disallowed_methods, reason = "sets up and reads its own namespace with ip(8)")]
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use formats::system::System;
+use init::connectivity::{Connectivity, Notice, Start};
+use init::console::Screen;
+use init::net::{self, Places};
+use init::sys::packet;
+use libtest_mimic::{Arguments, Trial};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Set for the process inside the namespace.
+const INSIDE: &str = "ORLOP_TEST_NETWORK_NAMESPACE";
+
+fn main() -> ExitCode {
+    if std::env::var_os(INSIDE).is_none() {
+        let own = std::env::current_exe().expect("a program");
+        let flags: &[&str] =
+            if rustix::process::geteuid().is_root() { &["-n"] } else { &["-n", "-r"] };
+        let mut command = Command::new("unshare");
+        command.args(flags).arg("--").arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
+        let error = command.exec();
+        panic!("cannot run unshare(1): {error}");
+    }
+    let mut arguments = Arguments::from_args();
+    // All have the one namespace.
+    arguments.test_threads = Some(1);
+    let trial = |name: &str, test: fn()| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let tests = vec![
+        trial("a_link_gets_what_dhcp_offers", a_link_gets_what_dhcp_offers),
+        trial("static_addresses_need_no_server", static_addresses_need_no_server),
+        trial("settings_change_at_run_time", settings_change_at_run_time),
+        trial("a_silent_server_is_named_until_it_answers", a_silent_server_is_named),
+        trial("what_is_missing_is_told_in_time", what_is_missing_is_told_in_time),
+        trial("a_link_that_goes_and_comes_back", a_link_that_goes_and_comes_back),
+        trial("a_router_gives_addresses_and_name_servers", a_router_gives_addresses),
+    ];
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// Runs ip(8) and gives what it says.
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip(8)");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments}: {error}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// A virtual cable: `eth0` is ours, `far0` the other end. Gone with the value.
+struct Cable;
+
+impl Cable {
+    fn new() -> Self {
+        ip("link add eth0 address 52:54:00:12:34:56 type veth peer name far0");
+        ip("link set far0 up");
+        Self
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "delete", "far0"]).status();
+    }
+}
+
+/// A node's network with directories of its own.
+struct Node {
+    directory: tempfile::TempDir,
+    connectivity: Connectivity,
+    lines: Vec<String>,
+    up: bool,
+}
+
+impl Node {
+    fn new(config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let class_net = directory.path().join("class");
+        // A veth hangs on no device: here it does.
+        fs::create_dir_all(class_net.join("eth0/device")).expect("made");
+        let places = Places { class_net, ..Places::default() };
+        let system = System::parse(config).expect("good");
+        let network = net::start(places, system.network.clone()).expect("a network");
+        let connectivity = Connectivity::new(Start {
+            etc: directory.path().to_owned(),
+            system,
+            network: Some(network),
+            clock: None,
+            set_hostname: |_| Ok(()),
+        });
+        let connectivity = connectivity.expect("descriptors");
+        let mut node = Self { directory, connectivity, lines: Vec::new(), up: false };
+        node.turn();
+        node
+    }
+
+    fn turn(&mut self) {
+        let notices = self.connectivity.turn();
+        self.take(notices);
+    }
+
+    fn take(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Line(line) => self.lines.push(line),
+                Notice::Up => self.up = true,
+            }
+        }
+    }
+
+    /// Runs as the event loop does until it is so.
+    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !is_so(self) {
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}: {:#?}", self.lines);
+            let due = self.connectivity.next_deadline().unwrap_or(Duration::MAX);
+            let wait = due.saturating_sub(init::clock::monotonic()).min(Duration::from_secs(60));
+            let wait = Timespec::try_from(wait).expect("short");
+            let mut fds = [PollFd::from_borrowed_fd(self.connectivity.fd(), PollFlags::IN)];
+            let readable = poll(&mut fds, Some(&wait)).expect("polled") > 0;
+            if readable || due <= init::clock::monotonic() {
+                self.turn();
+            }
+        }
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("written")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn said(&self, line: &str) -> bool {
+        self.lines.iter().any(|said| said == line)
+    }
+
+    fn screen(&self) -> Screen {
+        self.connectivity.screen(Screen::default())
+    }
+}
+
+/// What the DHCP server is told, and what it was asked: the kinds of the messages.
+#[derive(Default)]
+struct Served {
+    silent: bool,
+    asked: Vec<u8>,
+}
+
+/// A DHCP server at the far end, which knows one client. Ends with the value.
+struct Server {
+    served: Arc<Mutex<Served>>,
+    stop: OwnedFd,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    fn new(silent: bool) -> Self {
+        let index = far_index();
+        let socket = packet::open(index).expect("a packet socket");
+        let (reader, stop) = rustix::pipe::pipe().expect("a pipe");
+        let served = Arc::new(Mutex::new(Served { silent, asked: Vec::new() }));
+        let shared = Arc::clone(&served);
+        let thread = std::thread::spawn(move || {
+            loop {
+                let mut fds =
+                    [PollFd::new(&socket, PollFlags::IN), PollFd::new(&reader, PollFlags::IN)];
+                poll(&mut fds, None).expect("polled");
+                if !fds[1].revents().is_empty() {
+                    return;
+                }
+                let mut buffer = [0; 2048];
+                let flags = rustix::net::RecvFlags::empty();
+                let Ok((length, _)) = rustix::net::recv(&socket, &mut buffer[..], flags) else {
+                    continue;
+                };
+                let mut served = shared.lock().unwrap();
+                if let Some((kind, answer)) = serve(&buffer[..length]) {
+                    served.asked.push(kind);
+                    if !served.silent {
+                        packet::broadcast(&socket, index, &answer).expect("sent");
+                    }
+                }
+            }
+        });
+        Self { served, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = rustix::io::write(self.stop.as_fd(), b"x");
+        self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+/// The kind of a client's packet, and the answer to it.
+fn serve(packet: &[u8]) -> Option<(u8, Vec<u8>)> {
+    let from_client = packet.get(20..24)? == [0, 68, 0, 67];
+    let question = packet.get(28..).filter(|_| from_client && packet[9] == 17)?;
+    // Option 53 is the first that our client sends.
+    let kind = *question.get(242)?;
+    let mut answer = vec![0; 236];
+    answer[..3].copy_from_slice(&[2, 1, 6]);
+    answer[4..8].copy_from_slice(&question[4..8]);
+    answer[16..20].copy_from_slice(&[10, 9, 8, 7]);
+    answer[28..34].copy_from_slice(&question[28..34]);
+    answer.extend([99, 130, 83, 99, 53, 1, if kind == 1 { 2 } else { 5 }]);
+    answer.extend([54, 4, 10, 9, 8, 1, 51, 4, 0, 0, 14, 16, 1, 4, 255, 255, 255, 0]);
+    answer.extend([3, 4, 10, 9, 8, 1, 6, 4, 10, 9, 8, 3, 26, 2, 5, 120]);
+    answer.extend([12, 6, b'w', b'o', b'r', b'k', b'e', b'r', 15, 3, b'l', b'a', b'n', 255]);
+    let length = |more: usize| u16::try_from(answer.len() + more).unwrap().to_be_bytes();
+    let mut packet = vec![0x45, 0];
+    packet.extend(length(28));
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 8, 1, 255, 255, 255, 255]);
+    let sum = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum = sum.sum::<u32>();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend([0, 67, 0, 68]);
+    packet.extend(length(8));
+    packet.extend([0, 0]);
+    packet.extend(answer);
+    Some((kind, packet))
+}
+
+fn a_link_gets_what_dhcp_offers() {
+    let _cable = Cable::new();
+    let server = Server::new(false);
+    let mut node = Node::new("");
+    assert!(node.read("hosts").ends_with("127.0.1.1 orlop-525400123456\n"), "while it waits");
+    node.until("it is up", |node| node.up);
+    assert!(node.said("eth0 is connected") && node.said("eth0 has address 10.9.8.7/24"));
+    assert_eq!(node.read("hosts"), "127.0.0.1 localhost\n::1 localhost\n10.9.8.7 worker\n");
+    assert_eq!(node.read("resolv.conf"), "search lan\nnameserver 10.9.8.3\n");
+    let screen = node.screen();
+    assert_eq!(screen.hostname, "worker");
+    assert_eq!(screen.addresses["eth0"], "10.9.8.7/24, gateway 10.9.8.1");
+    assert!(ip("-4 address show eth0").contains("mtu 1400"));
+    assert!(ip("-4 address show eth0").contains("inet 10.9.8.7/24 brd 10.9.8.255"));
+    assert!(ip("-4 route").contains("default via 10.9.8.1 dev eth0"), "{}", ip("-4 route"));
+    assert_eq!(server.served.lock().unwrap().asked, [1, 3]);
+}
+
+const STATIC: &str = "hostname = \"n1\"\n[network]\ndns = [\"192.0.2.53\"]\nsearch = [\"a.b\"]\n\
+    [network.links.uplink]\nmac = \"52:54:00:12:34:56\"\ndhcp = false\nslaac = false\n\
+    addresses = [\"192.0.2.10/24\", \"2001:db8::10/64\"]\n\
+    gateways = [\"192.0.2.1\", \"2001:db8::1\"]\nmtu = 1300\n";
+
+fn static_addresses_need_no_server() {
+    let _cable = Cable::new();
+    let server = Server::new(false);
+    let mut node = Node::new(STATIC);
+    // The kernel looks for a second owner of an IPv6 address before it may be used.
+    node.until("IPv6 is checked", |node| node.said("eth0 has address 2001:db8::10/64"));
+    assert!(node.up && node.said("eth0 has address 192.0.2.10/24"));
+    assert_eq!(
+        node.read("hosts"),
+        "127.0.0.1 localhost\n::1 localhost\n192.0.2.10 n1\n2001:db8::10 n1\n"
+    );
+    assert_eq!(node.read("resolv.conf"), "search a.b\nnameserver 192.0.2.53\n");
+    assert!(ip("-4 route").contains("default via 192.0.2.1 dev eth0"));
+    assert!(ip("-6 route").contains("default via 2001:db8::1 dev eth0"), "{}", ip("-6 route"));
+    assert!(ip("link show eth0").contains("mtu 1300"));
+    let conf = |key| fs::read_to_string(format!("/proc/sys/net/ipv6/conf/eth0/{key}")).unwrap();
+    assert_eq!((conf("accept_ra").as_str(), conf("autoconf").as_str()), ("0\n", "0\n"));
+    assert_eq!(server.served.lock().unwrap().asked, [0_u8; 0], "nobody was asked");
+    assert_eq!(node.connectivity.troubles(), [""; 0]);
+}
+
+fn settings_change_at_run_time() {
+    let _cable = Cable::new();
+    let _server = Server::new(false);
+    let mut node = Node::new(STATIC);
+    node.until("IPv6 is checked", |node| node.said("eth0 has address 2001:db8::10/64"));
+    let both = STATIC.replace("dhcp = false", "dhcp = true").replace("\"192.0.2.1\", ", "");
+    let notices = node.connectivity.apply(System::parse(&both).expect("good"));
+    node.take(notices);
+    node.until("DHCP answers", |node| node.said("eth0 has address 10.9.8.7/24"));
+    assert!(!node.said("eth0 has lost its address 192.0.2.10"), "{:?}", node.lines);
+    let routes = ip("-4 route");
+    assert!(routes.contains("default via 10.9.8.1 dev eth0"), "{routes}");
+    assert!(!routes.contains("via 192.0.2.1"), "{routes}");
+    assert_eq!(node.screen().hostname, "n1", "the config's, whatever DHCP says");
+
+    let notices = node.connectivity.apply(System::parse("hostname = \"n2\"").expect("good"));
+    node.take(notices);
+    assert!(node.said("eth0 has lost its address 192.0.2.10"));
+    node.until("the other is gone", |node| node.said("eth0 has lost its address 2001:db8::10"));
+    assert!(!node.said("eth0 has lost its address 10.9.8.7"), "DHCP stays: {:?}", node.lines);
+    assert!(!ip("-6 route").contains("2001:db8::1"), "{}", ip("-6 route"));
+    assert_eq!(node.read("hosts"), "127.0.0.1 localhost\n::1 localhost\n10.9.8.7 n2\n");
+}
+
+fn a_silent_server_is_named() {
+    let _cable = Cable::new();
+    let server = Server::new(true);
+    let mut node = Node::new("");
+    node.until("it is named", |node| !node.connectivity.troubles().is_empty());
+    let trouble = node.connectivity.troubles()[0].clone();
+    assert!(trouble.starts_with("no DHCP server answers on eth0, asked since second "));
+    assert_eq!(node.screen().problems, [trouble.as_str()]);
+    assert_eq!(node.screen().hostname, "orlop-525400123456");
+    assert!(!node.up, "the name may still come");
+    server.served.lock().unwrap().silent = false;
+    node.until("it answers", |node| node.up);
+    assert!(node.said(&format!("no longer: {trouble}")), "{:?}", node.lines);
+    assert_eq!(node.connectivity.troubles(), [""; 0]);
+}
+
+/// Nothing but time passes here: no packet and no link wakes anybody.
+fn what_is_missing_is_told_in_time() {
+    let mut node = Node::new("[network.links.lan1]\ndhcp = false\n");
+    let none = "there is no network link: no card, or no driver for it";
+    node.until("it is told", |node| node.said(none));
+    assert!(node.up, "nobody waits for a link that is not there");
+    let missing = "the node config is about the link `lan1`, and there is no such link";
+    assert_eq!(node.connectivity.troubles(), [none, missing]);
+}
+
+fn a_link_that_goes_and_comes_back() {
+    let cable = Cable::new();
+    let server = Server::new(false);
+    let mut node = Node::new("");
+    node.until("it is up", |node| node.up);
+    drop(server);
+    drop(cable);
+    node.until("it is gone", |node| node.said("eth0 has lost its address 10.9.8.7"));
+    assert_eq!(node.screen().addresses.len(), 0);
+    assert!(node.read("hosts").ends_with("127.0.1.1 worker\n"), "the name stays");
+    node.lines.clear();
+    let _cable = Cable::new();
+    let _server = Server::new(false);
+    node.until("it is back", |node| node.said("eth0 has address 10.9.8.7/24"));
+    // Out and in again: the same address is asked for, and kept meanwhile.
+    node.lines.clear();
+    ip("link set far0 down");
+    node.until("the cable is out", |node| node.said("eth0 is not connected any more"));
+    assert_eq!(node.screen().addresses["eth0"], "10.9.8.7/24, gateway 10.9.8.1");
+    ip("link set far0 up");
+    node.until("the cable is in", |node| node.said("eth0 is connected"));
+    assert!(!node.said("eth0 has lost its address 10.9.8.7"), "{:?}", node.lines);
+}
+
+/// A router advertisement with a prefix, name servers and no default route (RFC 4861, RFC 8106).
+fn advertisement() -> Vec<u8> {
+    let mut bytes = vec![134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 7, 8, 0, 0, 0, 0]);
+    bytes.extend([0x20, 0x01, 0x0d, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend([25, 3, 0, 0, 0, 0, 2, 88]);
+    bytes.extend([0x20, 0x01, 0x0d, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x53]);
+    bytes
+}
+
+fn a_router_gives_addresses() {
+    let _cable = Cable::new();
+    let mut node = Node::new("[network.links.eth0]\ndhcp = false\n");
+    // The router needs its link-local address, which the kernel checks for a second owner first.
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET6,
+        rustix::net::SocketType::RAW,
+        Some(rustix::net::ipproto::ICMPV6),
+    )
+    .expect("a raw socket");
+    rustix::net::sockopt::set_ipv6_multicast_hops(&socket, 255).expect("set");
+    let index = far_index();
+    rustix::net::sockopt::set_ipv6_multicast_if(&socket, index).expect("set");
+    let everyone = std::net::SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
+    let began = Instant::now();
+    while !node.said("eth0 has address 2001:db8:9:0:5054:ff:fe12:3456/64")
+        || node.read("resolv.conf").is_empty()
+    {
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", node.lines);
+        // Refused until the address is there.
+        let flags = rustix::net::SendFlags::empty();
+        let _ = rustix::net::sendto(&socket, &advertisement(), flags, &everyone);
+        let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        poll(&mut [PollFd::from_borrowed_fd(node.connectivity.fd(), PollFlags::IN)], Some(&tick))
+            .expect("polled");
+        node.turn();
+    }
+    assert_eq!(node.read("resolv.conf"), "nameserver 2001:db8:9::53\n");
+    let own: IpAddr = "2001:db8:9:0:5054:ff:fe12:3456".parse().unwrap();
+    assert!(node.read("hosts").contains(&format!("{own} orlop-525400123456\n")));
+
+    // A static link does not listen to routers, and forgets what it has heard.
+    let off = "[network.links.eth0]\ndhcp = false\nslaac = false\n";
+    let notices = node.connectivity.apply(System::parse(off).expect("good"));
+    node.take(notices);
+    assert!(node.said(&format!("eth0 has lost its address {own}")), "{:?}", node.lines);
+    assert!(!ip("-6 address show eth0").contains("2001:db8:9"));
+    assert_eq!(node.read("resolv.conf"), "");
+}
+
+fn far_index() -> u32 {
+    let text = ip("-o link show far0");
+    text.split(':').next().expect("an index").parse().expect("a number")
+}

@@ -1,0 +1,176 @@
+//! What pods and accidents do to a node, and that it stays one. The node is shared by these tests,
+//! one after the other.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use qemu_tests::process::run;
+use qemu_tests::{Cluster, Node, Orlop};
+use serde_json::{Value, json};
+
+use crate::world::{LIMIT, battered, ensure_ready, pod, privileged, removed, runs, script, world};
+
+/// A web server that is started again whenever it ends.
+fn survivor(node: &str) -> Value {
+    let container = json!({ "command": ["tail", "-f", "/dev/null"] });
+    pod("survivor", node, container, json!({ "restartPolicy": "Always" }))
+}
+
+/// Kills by name from a pod that sees the node's processes. The pod's own shim may be among them.
+fn kill(cluster: &Cluster, node: &str, programs: &[&str]) -> Result<()> {
+    let names = programs.join(" ");
+    let axe = privileged("axe", node, &format!("kill -9 $(pidof {names})"));
+    cluster.apply(&axe.to_string())?;
+    // It ends well, or with its shim.
+    cluster.watch(&["pod", "axe"], LIMIT, "axe ends", |pod| {
+        matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+    })?;
+    removed(cluster, "axe")
+}
+
+/// How often the container was restarted, and which one it is.
+fn container(pod: &Value) -> Option<(u64, &str)> {
+    let status = &pod["status"]["containerStatuses"][0];
+    Some((status["restartCount"].as_u64()?, status["containerID"].as_str()?))
+}
+
+pub(crate) fn killed_daemons_come_back(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let cluster = &world.cluster;
+    let mut guard = battered(orlop, &world)?;
+    let node = guard.node()?;
+    let name = node.name().to_owned();
+    let pod = runs(cluster, &survivor(&name))?;
+    let before = cluster.get(&["pod", &pod])?;
+
+    // Daemons alone take no pod with them.
+    for daemon in ["containerd", "kubelet"] {
+        let from = node.machine.console().len();
+        kill(cluster, &name, &[daemon])?;
+        let failed = node.machine.wait_for_line(from, &[daemon, "FAILED"], LIMIT)?;
+        node.machine.wait_for_line(failed, &[daemon, "ready"], LIMIT)?;
+        cluster.exec(&pod, &["true"]).with_context(|| format!("after {daemon} was killed"))?;
+        let after = cluster.get(&["pod", &pod])?;
+        ensure!(container(&after) == container(&before), "{daemon} took a pod with it: {after:#}");
+    }
+    // A shim takes its pod's containers with it, and they come back; so after all at once.
+    let shim = "containerd-shim-runc-v2";
+    let mut last = before;
+    for programs in [&[shim][..], &["containerd", "kubelet", shim]] {
+        kill(cluster, &name, programs)?;
+        let old = container(&last).map(|(_, id)| id.to_owned());
+        last = cluster.watch(&["pod", &pod], LIMIT, "the pod comes back", |pod| {
+            let status = &pod["status"]["containerStatuses"][0];
+            status["ready"] == true && container(pod).map(|(_, id)| id.to_owned()) != old
+        })?;
+    }
+    cluster.exec(&pod, &["true"])?;
+    ensure_ready(cluster, node)?;
+    removed(cluster, &pod)
+}
+
+pub(crate) fn a_fork_bomb_stays_in_its_pod(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let cluster = &world.cluster;
+    let mut guard = battered(orlop, &world)?;
+    let node = guard.node()?;
+    let name = node.name().to_owned();
+    let from = node.machine.console().len();
+    // It says when the kernel has refused a fork to it.
+    let text = "(bomb() { bomb | bomb & }; bomb) 2>/dev/null; \
+                until grep -q 'max [1-9]' /sys/fs/cgroup/pids.events; do :; done; \
+                echo refused; tail -f /dev/null";
+    let bomb = runs(cluster, &script("bomb", &name, text))?;
+    cluster.log_line(&bomb, "refused", LIMIT)?;
+    // Meanwhile others start and are reached.
+    let other = runs(cluster, &script("beside", &name, "tail -f /dev/null"))?;
+    cluster.exec(&other, &["true"])?;
+    ensure_ready(cluster, node)?;
+    for pod in [bomb, other] {
+        removed(cluster, &pod)?;
+    }
+    nothing_failed(node, from)
+}
+
+pub(crate) fn a_memory_hog_stays_in_its_pod(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let cluster = &world.cluster;
+    let mut guard = battered(orlop, &world)?;
+    let node = guard.node()?;
+    let name = node.name().to_owned();
+    let from = node.machine.console().len();
+    // No limit of its own: only the node's protects the daemons.
+    let container = json!({ "command": ["tail", "/dev/zero"] });
+    cluster.apply(&pod("hog", &name, container, json!({})).to_string())?;
+    let last = cluster
+        .watch(&["pod", "hog"], LIMIT, "hog ends", |pod| pod["status"]["phase"] == "Failed")?;
+    let status = &last["status"];
+    let killed = status["containerStatuses"][0]["state"]["terminated"]["reason"] == "OOMKilled";
+    ensure!(killed || status["reason"] == "Evicted", "{status:#}");
+    removed(cluster, "hog")?;
+    node.ready(cluster)?;
+    nothing_failed(node, from)
+}
+
+pub(crate) fn a_pod_that_fills_the_disk_is_evicted(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let cluster = &world.cluster;
+    let mut guard = battered(orlop, &world)?;
+    let node = guard.node()?;
+    let name = node.name().to_owned();
+    let from = node.machine.console().len();
+    let fill = script("fill", &name, "dd if=/dev/zero of=/fill bs=1M; tail -f /dev/null");
+    cluster.apply(&fill.to_string())?;
+    cluster.watch(&["pod", "fill"], LIMIT, "fill is evicted", |pod| {
+        pod["status"]["reason"] == "Evicted"
+    })?;
+    removed(cluster, "fill")?;
+    // The pressure goes with the pod.
+    let node_name = format!("node/{name}");
+    cluster.wait(&[&node_name, "--for=condition=DiskPressure=False"], LIMIT)?;
+    node.ready(cluster)?;
+    let after = runs(cluster, &script("after", &name, "tail -f /dev/null"))?;
+    removed(cluster, &after)?;
+    nothing_failed(node, from)
+}
+
+/// No daemon has ended since that line of the console.
+fn nothing_failed(node: &mut Node, from: usize) -> Result<()> {
+    let failed = node.machine.console()[from..].iter().find(|line| line.contains("FAILED"));
+    ensure!(failed.is_none(), "{failed:?}");
+    Ok(())
+}
+
+pub(crate) fn a_failing_unit_is_shown(orlop: &Orlop) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let at = |name: &str| directory.path().join(name);
+    let recipes = qemu_tests::workspace().join("recipes");
+    let units = at("overlay/usr/lib/orlop/units");
+    std::fs::create_dir_all(&units)?;
+    std::fs::write(
+        units.join("broken.toml"),
+        "exec = [\"/usr/bin/containerd\", \"--nonsense\"]\n\
+         restart = { policy = \"always\", backoff-min = \"1s\", backoff-max = \"2s\" }\n\
+         ready = \"started\"\ncgroup = \"/broken\"\n",
+    )?;
+    let base = recipes.join("node.toml");
+    let recipe = format!(
+        "schema = 1\nname = \"broken\"\nextends = \"{}\"\n[local.broken]\npath = \"overlay\"\nat = \"/\"\n",
+        base.display()
+    );
+    std::fs::write(at("broken.toml"), recipe)?;
+    // The same packages: the node's lock is this recipe's.
+    std::fs::copy(recipes.join("node.lock"), at("broken.lock"))?;
+    run(orlop.command().arg("build").arg(at("broken.toml")).arg("-o").arg(at("image")))?;
+
+    let mut machine = orlop.boot_other(&at("image")).args(&["--direct"]).start()?;
+    let deadline = Duration::from_secs(900);
+    machine.wait_for_line(0, &["broken", "FAILED", "status 1"], deadline)?;
+    // Its own words, in the screen; the others go on.
+    machine.wait_for_line(0, &["|", "nonsense"], deadline)?;
+    machine.wait_for_mark("pod-running", deadline)?;
+    machine.press_power_button()?;
+    let ended = machine.finish(deadline)?;
+    ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! Nodes in a real cluster: etcd, API server, controller manager and scheduler on this host, nodes
+//! in QEMU. Each test is a sentence; what it measures is printed, never asserted.
+//!
+//! Needs `ORLOP`, `ORLOP_IMAGE` and `ORLOP_NODE_IMAGE`: `cargo xtask test` builds the images and
+//! sets them.
+
+mod faults;
+mod pods;
+mod restart;
+mod services;
+mod trouble;
+mod world;
+
+use std::process::ExitCode;
+
+use qemu_tests::harness::{self, Test, Threads};
+
+const TESTS: &[(&str, Test)] = &[
+    ("a_node_joins_by_bootstrap_token", pods::a_node_joins_by_bootstrap_token),
+    ("a_deployment_runs_two_pods_which_kubectl_reaches", pods::a_deployment_runs_two_pods),
+    ("volumes_of_every_kind_are_there", pods::volumes_of_every_kind_are_there),
+    ("limits_stand_in_the_cgroup_and_an_oom_kill_is_told", pods::limits_and_an_oom_kill),
+    ("the_client_certificate_is_rotated", pods::the_client_certificate_is_rotated),
+    ("a_service_by_kube_proxy_answers_from_a_pod", services::a_service_answers_from_a_pod),
+    ("daemons_and_shims_that_are_killed_come_back", faults::killed_daemons_come_back),
+    ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),
+    ("a_memory_hog_stays_in_its_pod", faults::a_memory_hog_stays_in_its_pod),
+    ("a_pod_that_fills_the_disk_is_evicted", faults::a_pod_that_fills_the_disk_is_evicted),
+    ("a_unit_that_always_fails_is_shown_with_its_last_lines", faults::a_failing_unit_is_shown),
+    ("a_reboot_and_a_power_cut_bring_the_node_back", restart::a_reboot_and_a_power_cut),
+    ("an_api_server_that_is_away_is_named_and_waited_for", trouble::the_api_server_is_away),
+    ("a_wrong_ca_is_named", trouble::a_wrong_ca_is_named),
+    ("an_unknown_token_is_named_and_a_good_one_ends_it", trouble::an_unknown_token_is_named),
+    ("a_network_without_dhcp_is_named_and_waited_for", trouble::a_network_without_dhcp),
+    ("a_clock_of_1970_is_named_and_set", trouble::a_clock_of_1970),
+    ("a_name_server_that_is_silent_is_named", trouble::a_silent_name_server),
+];
+
+fn main() -> ExitCode {
+    harness::main(TESTS, Threads::PerProcessor)
+}

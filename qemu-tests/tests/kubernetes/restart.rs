@@ -1,0 +1,101 @@
+//! The node goes down and comes back: in order, and without warning.
+
+use anyhow::{Context as _, Result, ensure};
+use qemu_tests::disk::Disk;
+use qemu_tests::{Cluster, Node, Orlop, Setup};
+use serde_json::{Value, json};
+
+use crate::world::{LIMIT, pod, privileged, runs, world};
+
+const NAME: &str = "phoenix";
+
+/// What stays through any restart, and what changes with each.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    uid: String,
+    machine: String,
+    boot: String,
+    /// Certificates that were asked for with the bootstrap token.
+    joins: usize,
+}
+
+fn identity(cluster: &Cluster) -> Result<Identity> {
+    let node = cluster.get(&["node", NAME])?;
+    let text = |value: &Value| value.as_str().map(str::to_owned).context("a string");
+    let requests = cluster.get(&["csr"])?;
+    let requests = requests["items"].as_array().context("a list")?;
+    let joins = requests.iter().filter(|request| joins(cluster, request)).count();
+    Ok(Identity {
+        uid: text(&node["metadata"]["uid"])?,
+        machine: text(&node["status"]["nodeInfo"]["machineID"])?,
+        boot: text(&node["status"]["nodeInfo"]["bootID"])?,
+        joins,
+    })
+}
+
+/// Whether a request was made with the bootstrap token for this node. Its subject stands inside,
+/// in DER: the name is a string of its own.
+fn joins(cluster: &Cluster, request: &Value) -> bool {
+    let spec = &request["spec"];
+    let by_token = spec["username"].as_str().is_some_and(|u| u.starts_with("system:bootstrap:"));
+    let name = request["metadata"]["name"].as_str().unwrap_or_default();
+    let describe = || cluster.kubectl(["describe", "csr", name]).unwrap_or_default();
+    by_token && describe().contains(&format!("system:node:{NAME}"))
+}
+
+pub(crate) fn a_reboot_and_a_power_cut(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let cluster = &world.cluster;
+    let directory = tempfile::tempdir()?;
+    let image = orlop.node_image()?.join("disk.raw");
+    let disk = Disk::copy(&image, &directory.path().join("disk.raw"))?;
+    let setup = Setup { disk: Some(disk.path()), args: &["--reboot"], ..world.setup(NAME) };
+
+    let mut node = Node::start(orlop, cluster, &setup)?;
+    node.ready(cluster)?;
+    let container = json!({ "command": ["tail", "-f", "/dev/null"] });
+    let always = json!({ "restartPolicy": "Always" });
+    let pod = runs(cluster, &pod("stays", NAME, container, always))?;
+    let first = identity(cluster)?;
+    ensure!(first.joins == 1, "{first:?}");
+
+    // Ctrl-Alt-Del, as an administrator may send it: `SIGINT` to PID 1.
+    let from = node.machine.console().len();
+    cluster.apply(&privileged("restart", NAME, "kill -INT 1").to_string())?;
+    node.machine.wait_for_line(from, &["all stopped, reboot now"], LIMIT)?;
+    let second = back(cluster, &first, &pod, 1)?;
+
+    node.machine.cut_power()?;
+    let mut node = Node::start(orlop, cluster, &setup)?;
+    let third = back(cluster, &second, &pod, 2)?;
+    ensure!(third.boot != first.boot);
+    let console = node.machine.console().join("\n");
+    for word in ["fsck", "EXT4-fs error", "corrupt"] {
+        ensure!(!console.contains(word), "{word}: {console}");
+    }
+
+    node.power_off()?;
+    let state = disk.judge()?;
+    ensure!(disk.ext4(&state)?.is_clean, "STATE was not unmounted");
+    Ok(())
+}
+
+/// Waits until the node is Ready after another boot with its pod running again.
+fn back(cluster: &Cluster, before: &Identity, pod: &str, restarts: u64) -> Result<Identity> {
+    cluster.watch(&["node", NAME], LIMIT, "the node comes back", |node| {
+        let conditions = node["status"]["conditions"].as_array();
+        let ready = conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+        ready && node["status"]["nodeInfo"]["bootID"] != before.boot.as_str()
+    })?;
+    cluster.watch(&["pod", pod], LIMIT, "the pod comes back", |pod| {
+        let status = &pod["status"]["containerStatuses"][0];
+        status["ready"] == true && status["restartCount"].as_u64() >= Some(restarts)
+    })?;
+    let after = identity(cluster)?;
+    let same = after.uid == before.uid && after.machine == before.machine;
+    ensure!(same && after.joins == before.joins, "{before:?} became {after:?}");
+    Ok(after)
+}

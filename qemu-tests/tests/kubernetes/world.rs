@@ -1,0 +1,234 @@
+//! What the tests share: one control plane, one registry with their images, and one node that
+//! nobody harms. Whoever harms a node has one of his own.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use formats::oci::{self, Files, Image, Reference};
+use qemu_tests::process::{command, run};
+use qemu_tests::registry::{Content, Registry};
+use qemu_tests::{Cluster, Node, Orlop, Setup};
+use serde_json::{Value, json};
+
+/// What a step in the cluster may take on a busy machine without KVM.
+pub const LIMIT: Duration = Duration::from_secs(10 * 60);
+/// The image with the tools of a shell.
+pub const BUSYBOX: &str = "registry.test/busybox:1";
+/// The image with kube-proxy and `nft`.
+pub const PROXY: &str = "registry.test/kube-proxy:1";
+
+/// The shared part.
+#[derive(Debug)]
+pub struct World {
+    /// The control plane.
+    pub cluster: Cluster,
+    /// The port of the registry.
+    pub registry: u16,
+    /// Serves for as long as the world stands.
+    _registry: Registry,
+    worker: Mutex<Option<Node>>,
+    battered: Mutex<Option<Node>>,
+}
+
+/// The one and only, made by whoever comes first.
+pub fn world(orlop: &Orlop) -> Result<Arc<World>> {
+    static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
+    let mut world = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(world) = &*world {
+        return Ok(Arc::clone(world));
+    }
+    // Client certificates live so short that a test sees one being rotated.
+    let cluster = Cluster::start(orlop, &["--certificate-life", "4m"])?;
+    let registry = Registry::serve(images(&cluster)?).context("cannot serve a registry")?;
+    cluster.wait(&["serviceaccount/default", "--for=create"], LIMIT)?;
+    let made = Arc::new(World {
+        cluster,
+        registry: registry.port(),
+        _registry: registry,
+        worker: Mutex::new(None),
+        battered: Mutex::new(None),
+    });
+    *world = Some(Arc::clone(&made));
+    Ok(made)
+}
+
+impl World {
+    /// A node of that name that pulls from our registry.
+    pub fn setup<'a>(&self, name: &'a str) -> Setup<'a> {
+        Setup { registry: Some(self.registry), ..Setup::new(name) }
+    }
+
+    /// The node that is shared: started by whoever comes first, Ready when this returns.
+    pub fn worker(&self, orlop: &Orlop) -> Result<&'static str> {
+        const NAME: &str = "worker";
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if worker.is_none() {
+            let kubernetes = "labels = { zone = \"a\", \"example.com/disk\" = \"fast\" }\n\
+                              taints = [\"dedicated=tests:NoSchedule\"]\n";
+            let setup = Setup { kubernetes, ..self.setup(NAME) };
+            let mut node = Node::start(orlop, &self.cluster, &setup)?;
+            node.ready(&self.cluster)?;
+            *worker = Some(node);
+        }
+        Ok(NAME)
+    }
+}
+
+/// A pod of one container on a node, which tolerates the node's taints and is not restarted.
+pub fn pod(name: &str, node: &str, container: Value, more: Value) -> Value {
+    let mut main = json!({ "name": "main", "image": BUSYBOX });
+    merge(&mut main, container);
+    let mut spec = json!({
+        "nodeSelector": { "kubernetes.io/hostname": node },
+        "tolerations": [{ "operator": "Exists" }],
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 5,
+        "containers": [main],
+    });
+    merge(&mut spec, more);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "labels": { "app": name } },
+        "spec": spec,
+    })
+}
+
+/// A pod whose container runs a shell script.
+pub fn script(name: &str, node: &str, script: &str) -> Value {
+    pod(name, node, json!({ "command": ["/bin/sh", "-c", script] }), json!({}))
+}
+
+/// A pod that sees the node's processes and may do everything to them.
+pub fn privileged(name: &str, node: &str, script: &str) -> Value {
+    let container = json!({
+        "command": ["/bin/sh", "-c", script],
+        "securityContext": { "privileged": true },
+    });
+    pod(name, node, container, json!({ "hostPID": true, "hostNetwork": true }))
+}
+
+/// Makes a pod and waits until it has ended well.
+pub fn succeeds(cluster: &Cluster, pod: &Value) -> Result<()> {
+    let name = name(pod)?;
+    cluster.apply(&pod.to_string())?;
+    let last = cluster.watch(&["pod", &name], LIMIT, &format!("{name} ends"), |pod| {
+        matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+    })?;
+    ensure!(last["status"]["phase"] == "Succeeded", "{name} has failed: {:#}", last["status"]);
+    Ok(())
+}
+
+/// Makes a pod and waits until it is ready.
+pub fn runs(cluster: &Cluster, pod: &Value) -> Result<String> {
+    let name = name(pod)?;
+    cluster.apply(&pod.to_string())?;
+    let ready = cluster.wait(&[&format!("pod/{name}"), "--for=condition=Ready"], LIMIT);
+    ready.with_context(|| {
+        let events = cluster.kubectl(["describe", "pod", &name]);
+        events.unwrap_or_else(|error| error.to_string())
+    })?;
+    Ok(name)
+}
+
+/// Removes a pod and waits until it is gone.
+pub fn removed(cluster: &Cluster, name: &str) -> Result<()> {
+    cluster.kubectl(["delete", "pod", name, "--wait", "--timeout=300s"]).map(drop)
+}
+
+fn name(object: &Value) -> Result<String> {
+    Ok(object["metadata"]["name"].as_str().context("an object has a name")?.to_owned())
+}
+
+fn merge(into: &mut Value, more: Value) {
+    if let (Value::Object(into), Value::Object(more)) = (into, more) {
+        into.extend(more);
+    }
+}
+
+/// Busybox from the host's static binary; kube-proxy from the cluster's programs with the host's
+/// `nft` and the libraries it needs.
+fn images(cluster: &Cluster) -> Result<Content> {
+    let mut content = Content::default();
+    let mut files = Files::new();
+    files.directory("/tmp", 0o1777)?;
+    files.file("/bin/busybox", 0o755, read(Path::new("/bin/busybox"))?)?;
+    let list = run(command("/bin/busybox").arg("--list"))?;
+    for applet in list.lines().filter(|applet| *applet != "busybox") {
+        files.symlink(&format!("/bin/{applet}"), "busybox")?;
+    }
+    add(&mut content, BUSYBOX, "/bin/sh", &files)?;
+
+    let mut files = Files::new();
+    files.directory("/tmp", 0o1777)?;
+    let proxy = cluster.facts.bin.join("kube-proxy");
+    files.file("/usr/bin/kube-proxy", 0o755, read(&proxy)?)?;
+    let find = "PATH=$PATH:/usr/sbin command -v nft";
+    let nft = PathBuf::from(run(command("sh").args(["-c", find]))?.trim());
+    files.file("/usr/bin/nft", 0o755, read(&nft)?)?;
+    let libraries = run(command("ldd").arg(&nft))?;
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        files.file(library, 0o755, read(Path::new(library))?)?;
+    }
+    add(&mut content, PROXY, "/usr/bin/kube-proxy", &files)?;
+    Ok(content)
+}
+
+fn add(content: &mut Content, name: &str, entrypoint: &str, files: &Files) -> Result<()> {
+    let image = Image::new(Reference::new(name)?, [entrypoint]);
+    let packed = oci::pack(&image, files)?;
+    let digest = |sha256| format!("sha256:{sha256}");
+    let tag = name.strip_prefix("registry.test/").context("it is in our registry")?;
+    content.tags.insert(tag.to_owned(), digest(packed.archive.manifest().blob.sha256));
+    for (sha256, _, bytes) in packed.blobs() {
+        content.blobs.insert(digest(sha256), bytes.to_vec());
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| {
+        format!("cannot read {}: `cargo xtask setup` installs what the tests need", path.display())
+    })
+}
+
+/// The node that may be harmed, for one test at a time.
+#[derive(Debug)]
+pub struct PatientNode<'a>(MutexGuard<'a, Option<Node>>);
+
+impl PatientNode<'_> {
+    /// The node.
+    pub fn node(&mut self) -> Result<&mut Node> {
+        self.0.as_mut().context("it was started")
+    }
+}
+
+/// Waits for the turn and, for the first one, starts the node.
+pub fn battered<'a>(orlop: &Orlop, world: &'a World) -> Result<PatientNode<'a>> {
+    let mut battered = world.battered.lock().unwrap_or_else(PoisonError::into_inner);
+    if battered.is_none() {
+        // Little room, and a short memory of pressure, so that filling it takes no long time.
+        let setup = Setup {
+            kubelet: "evictionPressureTransitionPeriod = \"10s\"\n",
+            args: &["--disk-size", "2200 MiB"],
+            ..world.setup("battered")
+        };
+        let mut node = Node::start(orlop, &world.cluster, &setup)?;
+        node.ready(&world.cluster)?;
+        *battered = Some(node);
+    }
+    Ok(PatientNode(battered))
+}
+
+/// The API server has it as Ready now.
+pub fn ensure_ready(cluster: &Cluster, node: &Node) -> Result<()> {
+    let node = cluster.get(&["node", node.name()])?;
+    let conditions = node["status"]["conditions"].as_array().context("conditions")?;
+    let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    ensure!(ready, "{conditions:#?}");
+    Ok(())
+}
