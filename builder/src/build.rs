@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod kernel;
+pub mod oci;
 pub mod output;
 pub mod packages;
 pub mod parts;

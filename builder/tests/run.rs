@@ -9,6 +9,7 @@ use builder::image::disk::Layout;
 use builder::progress::{Mode, Progress};
 use builder::recipe::model::{Disk, Mib};
 use builder::run::{self, AccelChoice, Ending, Options, Serial, Summary, Timeout, Until};
+use formats::node_config::{EXAMPLE, FIRMWARE_NAME};
 use uuid::Uuid;
 
 /// What a guest does after it has written its text.
@@ -18,6 +19,8 @@ enum Then {
     Resets,
     Hangs,
     WaitsForThePowerButton,
+    /// Writes what the firmware configuration device has under the name that its text is.
+    CopiesAFile,
 }
 
 /// A kernel by the Linux boot protocol 2.00 (Documentation/arch/x86/boot.rst) whose real-mode part
@@ -42,6 +45,30 @@ fn kernel(text: &str, then: Then) -> Vec<u8> {
         Then::PowersOff => POWER_OFF.to_vec(),
         Then::Resets => vec![0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee], // reset control register
         Then::Hangs => vec![],
+        Then::CopiesAFile => {
+            // docs/specs/fw_cfg of QEMU: a selector at port 0x510, data at 0x511; item 0x19 is the
+            // directory, a count and entries of 64 bytes with size, selector and name.
+            let mut code = vec![
+                0x8c, 0xc8, 0x8e, 0xc0, 0xfc, // es = cs, upwards
+                0xba, 0x10, 0x05, 0xb8, 0x19, 0x00, 0xef,
+                0x42, // select the directory, dx = data
+                0xec, 0xec, 0xec, 0x88, 0xc7, 0xec, 0x88, 0xc3, // bx = the count
+                0xbf, 0x00, 0x04, 0xb9, 0x40, 0x00, 0xf3, 0x6c, // read an entry
+                0xbe, 0x08, 0x04, 0xbf, 0x20, 0x01, // si = its name, di = text
+                0xb9, 0x18, 0x00, 0xf3, 0xa6, 0x74, 0x05, // the same: go on below
+                0x4b, 0x75, 0xe8, 0xeb, 0x2d, // the next one, or to the end
+                0x4a, 0xa1, 0x04, 0x04, 0x86, 0xc4, 0xef, // select the file
+                0x8b, 0x0e, 0x02, 0x04, 0x86, 0xcd, 0xe3, 0x1e, // cx = its size
+                0xba, 0x11, 0x05, 0xec, 0x88, 0xc4, 0xba, 0xfd,
+                0x03, // dx = the serial port's status, ah = a byte
+                0xec, 0xa8, 0x20, 0x74, 0xfb, // until there is room
+                0x88, 0xe0, 0xba, 0xf8, 0x03, 0xee, 0xe2,
+                0xea, // write the byte; the next one
+                0xba, 0xfd, 0x03, 0xec, 0xa8, 0x40, 0x74, 0xfb, // until all is out
+            ];
+            code.extend_from_slice(&POWER_OFF);
+            code
+        }
         Then::WaitsForThePowerButton => {
             let mut code = vec![
                 0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef, // PM1_EN: power button
@@ -183,6 +210,43 @@ fn a_port_that_is_taken_stops_qemu_with_its_own_words() {
     assert_eq!(error.id(), Id::ToolFailed);
     assert!(error.chain().contains("QEMU did not start"), "{}", error.chain());
     assert!(error.chain().contains(&format!("hostfwd=tcp:127.0.0.1:{port}")), "{}", error.chain());
+}
+
+/// What the guest was given, written to its console.
+fn given(guest: &Guest, options: &Options) -> String {
+    run(options).unwrap();
+    let console = guest.console();
+    console.strip_prefix(FIRMWARE_NAME).unwrap().to_owned()
+}
+
+#[test]
+fn the_guest_is_given_the_configuration_that_was_named_and_checked() {
+    let guest = Guest::new(FIRMWARE_NAME, Then::CopiesAFile);
+    let mut options = guest.options();
+    assert_eq!(given(&guest, &options), "");
+    let file = guest.0.path().join("worker.toml");
+    fs::write(&file, "schema = 1 # mine\n").unwrap();
+    options.config = Some(file.clone());
+    assert_eq!(given(&guest, &options), "schema = 1 # mine\n");
+    fs::write(&file, "schema = 1\nhostnam = 'a'\n").unwrap();
+    assert_eq!(run(&options).unwrap_err().id(), Id::NodeConfig);
+}
+
+#[test]
+fn a_node_with_kubelet_is_given_the_demonstration_unless_it_has_a_configuration() {
+    let guest = Guest::new(FIRMWARE_NAME, Then::CopiesAFile);
+    let mut options = guest.options();
+    let manifest = guest.0.path().join("manifest.txt");
+    fs::write(&manifest, "d 0755 0 0 /\nf 0755 0 0 /usr/bin/kubelets ab 1\n").unwrap();
+    assert_eq!(given(&guest, &options), "");
+    fs::write(&manifest, "d 0755 0 0 /\nf 0755 0 0 /usr/bin/kubelet ab 1\n").unwrap();
+    assert_eq!(given(&guest, &options), EXAMPLE);
+    options.no_config = true;
+    assert_eq!(given(&guest, &options), "");
+    options.no_config = false;
+    options.disk = Some(guest.0.path().join("kept"));
+    assert_eq!(given(&guest, &options), EXAMPLE);
+    assert_eq!(given(&guest, &options), "", "the kept disk has it");
 }
 
 #[test]

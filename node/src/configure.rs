@@ -13,6 +13,7 @@ use formats::system;
 use crate::assemble;
 use crate::command::{Arguments, Failure};
 use crate::fetch::{self, Limits};
+use crate::masquerade;
 use crate::root::{Keep, PUBLIC, Root, SECRET};
 use crate::source::last_good::LastGood;
 use crate::source::{self, Candidate, Found, LIMIT, Origin, places, volume};
@@ -103,7 +104,7 @@ pub fn fetched(
 
 /// Makes the files, keeps the copy, and tells PID 1 last of all, when everything is in place.
 fn carry_out(
-    plan: Plan,
+    mut plan: Plan,
     root: &Root,
     clock: Clock,
     log: &mut dyn FnMut(&str),
@@ -116,6 +117,15 @@ fn carry_out(
             if let Some(Err(error)) = plan.keep.map(|copy| copy.keep(root)) {
                 let message = format!("cannot keep the node config as the last good copy: {error}");
                 failures.push(message);
+            }
+            // Pods run without it, so it is told and no failure.
+            let masquerading = root
+                .is_the_machines()
+                .then(|| masquerade::set(plan.config.cni.as_ref().map(|cni| cni.bridge)));
+            if let Some(Err(error)) = masquerading {
+                let message = format!("pods reach nothing beyond the node: {error}");
+                log(&message);
+                plan.problems.push(message);
             }
             system
         }

@@ -2,7 +2,7 @@
 //! address.
 //!
 //! CNI's bridge plugin would do so by running `iptables` or `nft`, for which a node would need
-//! those programs and eight Debian packages. It is one rule, so it is given to the kernel here:
+//! those programs and the eight Debian packages they are in. It is one rule, so it is given to the kernel here:
 //! `table ip orlop { chain masquerade { type nat hook postrouting priority srcnat;
 //! ip saddr SUBNET oifname != "cni0" masquerade } }`, or the same of `ip6`. `nft list ruleset` of
 //! a debugging pod shows it so. The kernel must have `nf_tables`, `nft_chain_nat` and `nft_masq`.
@@ -35,7 +35,7 @@ const ANSWERS: usize = 16 * 1024;
 /// Makes the rule for `subnet` in place of the one there was; without a subnet there is none.
 ///
 /// # Errors
-/// What the kernel says; [`io::ErrorKind::Unsupported`] if it has no nftables.
+/// What the kernel says; [`io::ErrorKind::Unsupported`] if it has no nftables or lacks a part of it.
 pub fn set(subnet: Option<Subnet>) -> io::Result<()> {
     let wanted = subnet.map(family);
     for family in [Family::Ip, Family::Ip6] {
@@ -43,7 +43,13 @@ pub fn set(subnet: Option<Subnet>) -> io::Result<()> {
             remove(family)?;
         }
     }
-    subnet.map_or(Ok(()), |subnet| send(&rule(subnet)))
+    match subnet.map_or(Ok(()), |subnet| send(&rule(subnet))) {
+        // The rule asks for nothing else that could be absent.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(lacks("`nft_chain_nat` or `nft_masq`"))
+        }
+        other => other,
+    }
 }
 
 fn family(subnet: Subnet) -> Family {
@@ -113,11 +119,13 @@ fn open() -> rustix::io::Result<OwnedFd> {
 /// One kind of error for all the ways in which a kernel says that it lacks a part.
 fn unsupported(error: Errno) -> io::Error {
     match error {
-        Errno::PROTONOSUPPORT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT => {
-            io::Error::new(io::ErrorKind::Unsupported, "the kernel has no nftables")
-        }
+        Errno::PROTONOSUPPORT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT => lacks("nftables"),
         other => other.into(),
     }
+}
+
+fn lacks(part: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("the kernel has no {part}"))
 }
 
 #[cfg(test)]

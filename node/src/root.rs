@@ -1,6 +1,7 @@
 //! Where the node's file system begins: `/` on a node, a directory of its own in a test. All that
 //! this program reads and writes goes through here, so a test needs no node.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -36,6 +37,11 @@ impl Root {
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// Whether this is the file system of the machine that runs, whose kernel may be spoken to.
+    pub fn is_the_machines(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+
     /// The file's bytes; `None` if there is no such file.
     ///
     /// # Errors
@@ -64,9 +70,12 @@ impl Root {
         let path = self.path(path);
         let directory = path.parent().unwrap_or(&self.0);
         fs::create_dir_all(directory)?;
-        let mut beside = path.as_os_str().to_owned();
+        // kubelet and containerd watch directories that files are put into; both pass over names
+        // that begin with a dot or end unlike theirs.
+        let mut beside = OsString::from(".");
+        beside.push(path.file_name().unwrap_or_default());
         beside.push(".new");
-        let beside = PathBuf::from(beside);
+        let beside = directory.join(beside);
         // One that a power cut left may have another mode.
         remove_if_there(&beside)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
@@ -131,7 +140,7 @@ mod tests {
         for keep in [Keep::ThisBoot, Keep::Forever] {
             let (directory, root) = root();
             root.write("/var/lib/x/secret", b"one", PUBLIC, keep).unwrap();
-            fs::write(directory.path().join("var/lib/x/secret.new"), "left by a power cut")
+            fs::write(directory.path().join("var/lib/x/.secret.new"), "left by a power cut")
                 .unwrap();
             root.write("/var/lib/x/secret", b"two", SECRET, keep).unwrap();
             assert_eq!(root.read("/var/lib/x/secret", 3).unwrap().unwrap(), b"two");
@@ -151,6 +160,13 @@ mod tests {
         assert_eq!(root.read("/file", 4).unwrap().unwrap(), b"1234");
         let error = root.read("/file", 3).unwrap_err();
         assert_eq!(error.to_string(), "it has more than 3 bytes");
+    }
+
+    #[test]
+    fn a_directory_of_a_test_is_not_the_machine() {
+        let (_directory, root) = root();
+        assert!(!root.is_the_machines());
+        assert!(Root::new("/").is_the_machines());
     }
 
     #[test]

@@ -217,6 +217,22 @@ fn nothing_is_fetched_if_no_place_says_so() {
 }
 
 #[test]
+fn a_node_of_a_cluster_gets_kubelets_files_whose_certificate_the_next_run_leaves_alone() {
+    let config = format!("{GOOD}[kubernetes]\nstandalone = true\n");
+    let node = Node::new().with(FW_CFG, config);
+    node.configure();
+    let arguments = node.read("run/orlop/kubelet/arguments").expect("arguments");
+    assert!(arguments.lines().any(|line| line.starts_with("--config=")), "{arguments}");
+    let certificate = node.read("var/lib/kubelet/pki/orlop-serving.crt").expect("certificate");
+    node.configure();
+    assert_eq!(node.read("var/lib/kubelet/pki/orlop-serving.crt"), Some(certificate));
+
+    let node = node.with(FW_CFG, GOOD);
+    node.configure();
+    assert_eq!(node.read("run/orlop/kubelet/arguments"), None);
+}
+
+#[test]
 fn a_volume_that_cannot_be_mounted_is_told() {
     // A plain file where a device should be: no kernel mounts it, whoever asks.
     let mut disc = vec![0; 0x8800];
@@ -239,6 +255,21 @@ fn a_node_that_cannot_be_written_to_is_a_failure() {
     assert_eq!(run.status, Some(1));
     let said = "orlop-node: cannot write `/run/orlop/system.toml`: ";
     assert!(run.said.lines().any(|line| line.starts_with(said)), "{}", run.said);
+}
+
+#[test]
+fn if_the_files_cannot_be_made_the_network_is_still_as_the_config_says() {
+    // kubelet's files go below a directory which is a file here.
+    let config = format!("{GOOD}[kubernetes]\nstandalone = true\n");
+    let node = Node::new().with(FW_CFG, config).with("run/orlop/kubelet", "in the way");
+    let run = node.run(&["configure"]);
+    assert_eq!(run.status, Some(1), "{}", run.said);
+    let system = node.system();
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    let [problem] = &system.problems[..] else { panic!("{:?}", system.problems) };
+    assert!(problem.starts_with("the node config is not carried out: "), "{problem}");
+    assert!(run.said.ends_with(&format!("orlop-node: {problem}\n")), "{}", run.said);
+    assert_eq!(node.read(COPY), None);
 }
 
 #[test]

@@ -93,9 +93,13 @@ pub(crate) fn run_command(args: &Args) -> ExitCode {
 pub(crate) fn check() -> Result<()> {
     for workspace in ["Cargo.toml", PAUSE] {
         run(cargo().args(["fmt", "--manifest-path", workspace, "--all", "--check"]))?;
-        run(cargo()
-            .args(["clippy", "--quiet", "--manifest-path", workspace])
-            .args(["--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+        run(cargo().args(["clippy", "--quiet", "--manifest-path", workspace]).args([
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]))?;
     }
     tidy::run()
 }

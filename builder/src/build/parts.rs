@@ -7,22 +7,26 @@ use formats::tree::{Blob, Kind, Node, TreePath};
 
 use crate::build::Request;
 use crate::build::kernel::KernelPart;
+use crate::build::oci;
 use crate::build::packages::Unpacker;
 use crate::build::report::Dropped;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Role;
-use crate::recipe::model::{ImagePath, Name};
+use crate::recipe::model::{Cargo, Go, ImagePath, Name};
 use crate::source::cargo::{self, Toolchain};
 use crate::source::deb::contents::Contents;
 use crate::source::{go, local, url};
 use crate::step::{Inputs, Step, Steps};
 use crate::stored::StoredBlob;
 
+/// A component's name and what it brings.
+pub type Layer = (String, Vec<(TreePath, Node)>);
+
 /// Everything an image is made of.
 #[derive(Debug)]
 pub struct Parts {
     /// Components in the order they are laid: name and what it brings.
-    pub layers: Vec<(String, Vec<(TreePath, Node)>)>,
+    pub layers: Vec<Layer>,
     /// Paths of programs that Go and Cargo components give.
     pub programs: BTreeSet<TreePath>,
     /// `vmlinuz` and modules.
@@ -52,8 +56,10 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let kernel = kernel(request, steps, &unpacker)?;
     layers.push(("kernel".to_owned(), kernel.nodes()?));
 
-    let mut programs = BTreeSet::new();
-    compile(request, steps, &mut layers, &mut programs)?;
+    let built = compile(request, steps, "", &request.recipe.go, &request.recipe.cargo)?;
+    let programs = built.iter().flat_map(|(_, nodes)| nodes).map(|(path, _)| path.clone());
+    let programs = programs.collect();
+    layers.extend(built);
     for (name, component) in &request.recipe.url {
         let file = request.lock.urls.iter().find(|file| file.component == name.as_str());
         let file = file
@@ -63,6 +69,9 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     }
     for (name, component) in &request.recipe.local {
         layers.push((name.to_string(), local::nodes(request.store, component)?));
+    }
+    for (name, image) in &request.recipe.oci {
+        layers.push((name.to_string(), vec![oci::archive(request, steps, name, image)?]));
     }
 
     let tools = unpacker.unpack(steps, Role::Tool)?;
@@ -116,39 +125,44 @@ fn kernel(
 /// What compilers made: program and blob.
 type Programs = BTreeMap<String, StoredBlob>;
 
-fn compile(
+/// Compiles the components of the root, or of an image, whose steps then begin with `scope`. Gives
+/// what each brings, by component.
+///
+/// # Errors
+/// Those of the sources.
+pub fn compile(
     request: &Request<'_>,
     steps: &mut Steps<'_>,
-    layers: &mut Vec<(String, Vec<(TreePath, Node)>)>,
-    programs: &mut BTreeSet<TreePath>,
-) -> Result<()> {
+    scope: &str,
+    go: &BTreeMap<Name, Go>,
+    cargo: &BTreeMap<Name, Cargo>,
+) -> Result<Vec<Layer>> {
     let (environment, caches, store) = (request.environment, request.caches, request.store);
+    let mut layers = Vec::new();
     let mut add = |name: &Name, built: Programs, paths: &BTreeMap<String, ImagePath>| {
         let nodes = built.iter().filter_map(|(program, blob)| {
             paths.get(program).map(|path| (path.0.clone(), Node::file(blob.0, 0o755)))
         });
-        let nodes: Vec<_> = nodes.collect();
-        programs.extend(nodes.iter().map(|(path, _)| path.clone()));
-        layers.push((name.to_string(), nodes));
+        layers.push((name.to_string(), nodes.collect()));
     };
-    for (name, go) in &request.recipe.go {
+    for (name, go) in go {
         let component = go::Component::load(go)?;
         let inputs = Inputs::new().with("go", component.key()?);
-        let built = compiled(request, steps, &format!("go {name}"), inputs, || {
+        let built = compiled(request, steps, &format!("{scope}go {name}"), inputs, || {
             component.build(environment, caches, store, request.jobs)
         })?;
         add(name, built, &go.programs);
     }
-    for (name, cargo) in &request.recipe.cargo {
+    for (name, cargo) in cargo {
         let component = cargo::Component::load(cargo)?;
         let toolchain = Toolchain::find(environment, &cargo.workspace)?;
         let inputs = Inputs::new().with("cargo", component.key(&toolchain)?);
-        let built = compiled(request, steps, &format!("cargo {name}"), inputs, || {
+        let built = compiled(request, steps, &format!("{scope}cargo {name}"), inputs, || {
             component.build(environment, &toolchain, caches, store, request.jobs)
         })?;
         add(name, built, &cargo.programs);
     }
-    Ok(())
+    Ok(layers)
 }
 
 fn compiled(

@@ -125,13 +125,13 @@ pub fn bring(
     progress: &Progress,
 ) -> Result<()> {
     fetch_blobs(lock, store, settings, progress)?;
-    for (name, go) in &recipe.go {
+    for (name, go) in recipe.all_go() {
         bring_go(name.as_str(), &go::Component::load(go)?, scope, store, settings, progress)?;
     }
-    for (name, cargo) in &recipe.cargo {
+    for (name, cargo) in recipe.all_cargo() {
         let lock_file = std::fs::read(cargo.workspace.join("Cargo.lock")).unwrap_or_default();
         let inputs = Inputs::new().with("cargo", Sha256::of(lock_file));
-        once(scope, inputs.digest(), store, progress, &format!("fetch cargo {name}"), || {
+        once(scope, inputs.digest(), store, progress, &format!("fetch {name}"), || {
             cargo::Component::load(cargo)?.fetch(&settings.environment)
         })?;
     }
@@ -151,7 +151,7 @@ pub fn bring_go(
     progress: &Progress,
 ) -> Result<()> {
     let inputs = Inputs::new().with("go", component.key()?);
-    once(scope, inputs.digest(), store, progress, &format!("fetch go {name}"), || {
+    once(scope, inputs.digest(), store, progress, &format!("fetch {name}"), || {
         component.fetch(&settings.environment, &settings.caches)
     })
 }

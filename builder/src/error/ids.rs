@@ -39,6 +39,8 @@ ids! {
     NotAllowed = "E0101", CheckFailed;
     /// Two components give one path.
     TreeConflict = "E0102", CheckFailed;
+    /// A container image has a file that its archive cannot hold.
+    ImageLayer = "E0103", CheckFailed;
     /// The root image is larger than its slot.
     RootTooLarge = "E0110", CheckFailed;
     /// A UKI cannot have the one size that all UKIs of a node have.

@@ -13,7 +13,7 @@ use globset::Glob;
 use go_mod::GoMod;
 
 use super::Loaded;
-use super::model::{Go, Mib, Recipe};
+use super::model::{Cargo, Go, Local, Mib, Name, Recipe};
 use super::problem::{Problem, report};
 use crate::error::{Id, Result};
 
@@ -47,12 +47,9 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     check.os(recipe);
     check.kernel(recipe);
     check.debian(recipe);
-    for (name, go) in &recipe.go {
-        check.go(name.as_str(), go);
-    }
-    check.cargo(recipe);
+    check.components(&[], &recipe.go, &recipe.cargo, &recipe.local);
     check.urls(recipe);
-    check.locals(recipe);
+    check.images(recipe);
     check.users(recipe);
     check.tree(recipe);
     check.disk(recipe);
@@ -249,8 +246,30 @@ impl Check<'_> {
         };
     }
 
-    fn go(&mut self, name: &str, go: &Go) {
-        let module_keys = ["go", name, "module"];
+    /// The components of the root, or of the image at `keys`.
+    fn components(
+        &mut self,
+        keys: &[&str],
+        go: &BTreeMap<Name, Go>,
+        cargo: &BTreeMap<Name, Cargo>,
+        local: &BTreeMap<Name, Local>,
+    ) {
+        for (name, go) in go {
+            self.go(&[keys, &["go", name.as_str()]].concat(), go);
+        }
+        for (name, cargo) in cargo {
+            self.cargo(&[keys, &["cargo", name.as_str()]].concat(), cargo);
+        }
+        for (name, local) in local {
+            if !local.path.exists() {
+                let message = format!("`{}` does not exist", local.path.display());
+                self.wrong(&[keys, &["local", name.as_str(), "path"]].concat(), message);
+            }
+        }
+    }
+
+    fn go(&mut self, keys: &[&str], go: &Go) {
+        let module_keys = [keys, &["module"]].concat();
         let file = go.module.join("go.mod");
         let Ok(text) = fs::read_to_string(&file) else {
             let message = format!("`{}` cannot be read", file.display());
@@ -266,7 +285,8 @@ impl Check<'_> {
                 Some("add a line such as `toolchain go1.26.0`".to_owned());
         }
         if go.programs.is_empty() {
-            self.wrong(&["go", name, "programs"], format!("`go.{name}` has no programs"));
+            let message = format!("`{}` has no programs", keys.join("."));
+            self.wrong(&[keys, &["programs"]].concat(), message);
         }
         for program in go.programs.keys() {
             if go_mod.tools.contains(program) {
@@ -277,19 +297,40 @@ impl Check<'_> {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("run `go get -tool {program}` there"),
             };
-            self.wrong_key(&["go", name, "programs", program], message).hint = Some(hint);
+            self.wrong_key(&[keys, &["programs", program]].concat(), message).hint = Some(hint);
         }
     }
 
-    fn cargo(&mut self, recipe: &Recipe) {
-        for (name, cargo) in &recipe.cargo {
-            let keys = ["cargo", name.as_str(), "workspace"];
-            for file in ["Cargo.toml", "Cargo.lock"] {
-                self.file(&keys, &cargo.workspace.join(file));
+    fn cargo(&mut self, keys: &[&str], cargo: &Cargo) {
+        let workspace_keys = [keys, &["workspace"]].concat();
+        for file in ["Cargo.toml", "Cargo.lock"] {
+            self.file(&workspace_keys, &cargo.workspace.join(file));
+        }
+        if cargo.programs.is_empty() {
+            let message = format!("`{}` has no programs", keys.join("."));
+            self.wrong(&[keys, &["programs"]].concat(), message);
+        }
+    }
+
+    fn images(&mut self, recipe: &Recipe) {
+        let mut seen = BTreeMap::new();
+        for (name, image) in &recipe.oci {
+            let keys = ["oci", name.as_str()];
+            self.components(&keys, &image.go, &image.cargo, &image.local);
+            if image.go.is_empty() && image.cargo.is_empty() && image.local.is_empty() {
+                self.wrong(&keys, format!("`oci.{name}` has no files")).hint =
+                    Some("give it a `go`, `cargo` or `local` component".to_owned());
             }
-            if cargo.programs.is_empty() {
-                let message = format!("`cargo.{name}` has no programs");
-                self.wrong(&["cargo", name.as_str(), "programs"], message);
+            if let Some(first) = seen.insert(image.reference.0.as_str(), name) {
+                let message =
+                    format!("`{name}` and `{first}` are one image, `{}`", image.reference.0);
+                self.wrong(&["oci", name.as_str(), "reference"], message);
+            }
+            for variable in image.environment.keys() {
+                if variable.is_empty() || variable.contains(['=', '\0']) {
+                    let message = format!("`{variable}` is not a variable's name");
+                    self.wrong_key(&["oci", name.as_str(), "environment", variable], message);
+                }
             }
         }
     }
@@ -318,15 +359,6 @@ impl Check<'_> {
                      itself"
                         .to_owned(),
                 );
-            }
-        }
-    }
-
-    fn locals(&mut self, recipe: &Recipe) {
-        for (name, local) in &recipe.local {
-            if !local.path.exists() {
-                let message = format!("`{}` does not exist", local.path.display());
-                self.wrong(&["local", name.as_str(), "path"], message);
             }
         }
     }

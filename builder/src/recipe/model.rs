@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use formats::digest::Sha256;
+use formats::oci::Reference;
 use formats::tree::TreePath;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,9 @@ pub struct Recipe {
     /// two that give one path conflict unless `replace` lists it.
     #[serde(default)]
     pub local: BTreeMap<Name, Local>,
+    /// Container images that lie in the root as archives.
+    #[serde(default)]
+    pub oci: BTreeMap<Name, Oci>,
     /// Users and groups with fixed ids.
     #[serde(default)]
     pub users: BTreeMap<Name, User>,
@@ -51,6 +55,25 @@ pub struct Recipe {
     /// How large the partitions are.
     #[serde(default)]
     pub disk: Disk,
+}
+
+impl Recipe {
+    /// The Go components of the root and of the container images, each with its place in the
+    /// recipe: `go.NAME` or `oci.IMAGE.go.NAME`.
+    pub fn all_go(&self) -> impl Iterator<Item = (String, &Go)> {
+        let images = self.oci.iter().flat_map(|(image, oci)| {
+            oci.go.iter().map(move |(name, go)| (format!("oci.{image}.go.{name}"), go))
+        });
+        self.go.iter().map(|(name, go)| (format!("go.{name}"), go)).chain(images)
+    }
+
+    /// The Cargo components of the root and of the container images, likewise.
+    pub fn all_cargo(&self) -> impl Iterator<Item = (String, &Cargo)> {
+        let images = self.oci.iter().flat_map(|(image, oci)| {
+            oci.cargo.iter().map(move |(name, cargo)| (format!("oci.{image}.cargo.{name}"), cargo))
+        });
+        self.cargo.iter().map(|(name, cargo)| (format!("cargo.{name}"), cargo)).chain(images)
+    }
 }
 
 /// The only schema so far.
@@ -307,6 +330,51 @@ pub struct Local {
     pub at: ImagePath,
 }
 
+/// A container image that lies in the root as an archive, for the node to import. It is a small
+/// root of its own: the paths of its components are paths in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Oci {
+    /// What it is called.
+    pub reference: ImageReference,
+    /// Where the archive goes.
+    pub at: ImagePath,
+    /// The program and its first arguments.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
+    /// More arguments, in whose place a pod may give others.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Environment variables.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// `USER[:GROUP]`, names or numbers; empty for root.
+    #[serde(default)]
+    pub user: String,
+    /// Go programs, by component.
+    #[serde(default)]
+    pub go: BTreeMap<Name, Go>,
+    /// Rust programs of a Cargo workspace, by component.
+    #[serde(default)]
+    pub cargo: BTreeMap<Name, Cargo>,
+    /// Files and directories from beside the recipe, by component.
+    #[serde(default)]
+    pub local: BTreeMap<Name, Local>,
+}
+
+/// The whole name of a container image, such as `registry.example/path:1`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageReference(pub Reference);
+
+impl TryFrom<String> for ImageReference {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Reference::new(&text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
 /// A user with a group of the same name and id.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -387,6 +455,7 @@ written! {
     Mib: |size| size.to_string();
     Digest: |digest| digest.0.to_string();
     FileMode: |mode| format!("{:04o}", mode.0);
+    ImageReference: |reference| reference.0.to_string();
 }
 
 /// The name under which a [`host_path`] is read as a newtype; a deserializer that knows it makes

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::Loaded;
 
 /// The order of the top-level keys: that of [`super::model::Recipe`]. The rest is sorted.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "schema",
     "name",
     "description",
@@ -20,6 +20,7 @@ const ORDER: [&str; 13] = [
     "cargo",
     "url",
     "local",
+    "oci",
     "users",
     "tree",
     "disk",

@@ -3,7 +3,7 @@
 mod show;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

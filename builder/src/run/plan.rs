@@ -319,6 +319,7 @@ mod tests {
                 -device virtio-serial-pci
                 -chardev socket,id=marks,path=/tmp/run/marks.sock
                 -device virtserialport,chardev=marks,name=org.orlop.boot
+                -fw_cfg name=opt/org.orlop/node.toml,file=/tmp/a,,b/node.toml
                 -netdev user,id=net,hostfwd=tcp:127.0.0.1:6443-:443,hostfwd=tcp:127.0.0.1:10250-:10250
                 -device virtio-net-pci,netdev=net,romfile=
             "#]],

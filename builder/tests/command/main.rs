@@ -3,6 +3,7 @@
 
 mod archive;
 mod builds;
+mod config;
 mod fetching;
 mod ids;
 mod locking;

@@ -23,7 +23,7 @@ pub const RESERVED: &[(&str, &str)] = &[
     ("cgroupRoot", "PID 1 makes the cgroups"),
     ("cgroupsPerQOS", "without them pods could crowd out containerd and PID 1"),
     ("containerRuntimeEndpoint", "the node's containerd is the only runtime"),
-    ("enableServer", "PID 1 asks kubelet how it is"),
+    ("enableServer", "the node decides it by `kubernetes.server`"),
     ("healthzBindAddress", "PID 1 asks kubelet there how it is"),
     ("healthzPort", "PID 1 asks kubelet there how it is"),
     ("imageServiceEndpoint", "the node's containerd is the only runtime"),

@@ -195,12 +195,24 @@ fn one_bad_file_does_not_hide_the_others() {
 }
 
 #[test]
-fn the_units_of_the_base_overlay_are_good() {
-    let directory =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs-overlays/base/usr/lib/orlop/units");
-    let (units, errors) = Units::load(&directory).expect("readable");
-    assert_eq!(errors, []);
-    assert!(units.iter().any(|unit| unit.name.as_str() == "containerd"));
+fn the_units_of_our_images_are_good() {
+    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs-overlays");
+    let image = tempfile::tempdir().expect("a temporary directory");
+    // An image has the units of all overlays up to its own.
+    for (overlay, names) in [
+        ("base", ["configure", "containerd"].as_slice()),
+        ("node", &["configure", "containerd", "images", "kubelet"]),
+    ] {
+        let directory = overlays.join(overlay).join("usr/lib/orlop/units");
+        for entry in std::fs::read_dir(&directory).expect("readable") {
+            let path = entry.expect("readable").path();
+            std::fs::copy(&path, image.path().join(path.file_name().expect("a name")))
+                .expect("written");
+        }
+        let (units, errors) = Units::load(image.path()).expect("readable");
+        assert_eq!(errors, []);
+        assert_eq!(units.iter().map(|unit| unit.name.as_str()).collect::<Vec<_>>(), names);
+    }
 }
 
 proptest::proptest! {

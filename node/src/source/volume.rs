@@ -83,8 +83,14 @@ fn read_mounted(
 ) -> io::Result<Option<Vec<u8>>> {
     let name = file_system.name();
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // A run that was killed in the middle may have left one there.
+    let _ = unmount(target, UnmountFlags::empty());
     mount(device, target, name, flags, None).map_err(|error| match error {
         Errno::NODEV => io::Error::other(format!("this kernel does not know {name}")),
+        Errno::INVAL => {
+            let text = format!("cannot mount it as {name}: the kernel's log says what is wrong");
+            io::Error::other(text)
+        }
         error => io::Error::other(format!("cannot mount it as {name}: {error}")),
     })?;
     let file = read_file(target);

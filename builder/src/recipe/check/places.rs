@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use formats::tree::TreePath;
 
-use super::super::model::{ImagePath, Recipe};
+use super::super::model::{Cargo, Go, ImagePath, Local, Name, Recipe, TreeRules};
 use super::Check;
 
 /// A line that puts something at a path.
@@ -17,18 +17,28 @@ struct Line {
 }
 
 pub(super) fn check(check: &mut Check<'_>, recipe: &Recipe) {
+    check_lines(check, &recipe.tree, lines(recipe));
+    // Each image is a tree of its own, without what the recipe has for the root.
+    for (name, image) in &recipe.oci {
+        let mut lines = Vec::new();
+        components(&mut lines, &["oci", name.as_str()], &image.go, &image.cargo, &image.local);
+        check_lines(check, &TreeRules::default(), lines);
+    }
+}
+
+fn check_lines(check: &mut Check<'_>, rules: &TreeRules, lines: Vec<(&ImagePath, Line)>) {
     let mut taken: BTreeMap<TreePath, Line> = BTreeMap::new();
-    for (path, line) in lines(recipe) {
+    for (path, line) in lines {
         let keys: Vec<_> = line.keys.iter().map(String::as_str).collect();
-        if let Some(link) = link_above(recipe, path) {
-            let target = &recipe.tree.symlinks[&link];
+        if let Some(link) = link_above(rules, path) {
+            let target = &rules.symlinks[&link];
             let message = format!("`{}` lies behind the link `{}` to `{target}`", path.0, link.0);
             wrong(check, &keys, path, message).hint =
                 Some("name the path without the link".to_owned());
         }
         match taken.get(&path.0) {
             Some(first) if first.directory && line.directory => {}
-            Some(first) if !recipe.tree.replace.contains(path) => {
+            Some(first) if !rules.replace.contains(path) => {
                 let message = format!("`{}` is given twice, by `{}` too", path.0, first.name());
                 wrong(check, &keys, path, message).hint =
                     Some("if the later one shall win, list the path in `tree.replace`".to_owned());
@@ -50,6 +60,10 @@ pub(super) fn check(check: &mut Check<'_>, recipe: &Recipe) {
 }
 
 impl Line {
+    fn new(directory: bool, keys: &[&str]) -> Self {
+        Self { keys: keys.iter().map(|key| (*key).to_owned()).collect(), directory }
+    }
+
     fn name(&self) -> String {
         self.keys.join(".")
     }
@@ -75,43 +89,53 @@ fn wrong<'c>(
     check.wrong(keys, message)
 }
 
-/// All lines that put something somewhere, in the order of the model.
+/// All lines that put something somewhere in the root, in the order of the model.
 fn lines(recipe: &Recipe) -> Vec<(&ImagePath, Line)> {
     let mut lines = Vec::new();
-    let mut add = |path, directory, keys: &[&str]| {
-        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        lines.push((path, Line { keys, directory }));
-    };
     for path in &recipe.tree.directories {
-        add(path, true, &["tree", "directories"]);
+        lines.push((path, Line::new(true, &["tree", "directories"])));
     }
     for path in recipe.tree.symlinks.keys() {
-        add(path, false, &["tree", "symlinks", &path.0.to_string()]);
+        lines.push((path, Line::new(false, &["tree", "symlinks", &path.0.to_string()])));
     }
-    for (name, go) in &recipe.go {
-        for (program, path) in &go.programs {
-            add(path, false, &["go", name.as_str(), "programs", program]);
-        }
-    }
-    for (name, cargo) in &recipe.cargo {
-        for (program, path) in &cargo.programs {
-            add(path, false, &["cargo", name.as_str(), "programs", program]);
-        }
-    }
+    components(&mut lines, &[], &recipe.go, &recipe.cargo, &recipe.local);
     for (name, url) in &recipe.url {
         for (member, path) in &url.unpack {
-            add(path, false, &["url", name.as_str(), "unpack", member]);
+            lines.push((path, Line::new(false, &["url", name.as_str(), "unpack", member])));
         }
     }
-    for (name, local) in &recipe.local {
-        add(&local.at, !local.path.is_file(), &["local", name.as_str(), "at"]);
+    for (name, image) in &recipe.oci {
+        lines.push((&image.at, Line::new(false, &["oci", name.as_str(), "at"])));
     }
     lines
 }
 
-/// The link of this recipe that `path` leads through.
-fn link_above(recipe: &Recipe, path: &ImagePath) -> Option<ImagePath> {
+/// Lines of the components of the root, or of the image at `keys`.
+fn components<'r>(
+    lines: &mut Vec<(&'r ImagePath, Line)>,
+    keys: &[&str],
+    go: &'r BTreeMap<Name, Go>,
+    cargo: &'r BTreeMap<Name, Cargo>,
+    local: &'r BTreeMap<Name, Local>,
+) {
+    let programs = go.iter().map(|(name, go)| ("go", name, &go.programs));
+    let programs =
+        programs.chain(cargo.iter().map(|(name, cargo)| ("cargo", name, &cargo.programs)));
+    for (kind, name, programs) in programs {
+        for (program, path) in programs {
+            let keys = [keys, &[kind, name.as_str(), "programs", program]].concat();
+            lines.push((path, Line::new(false, &keys)));
+        }
+    }
+    for (name, local) in local {
+        let keys = [keys, &["local", name.as_str(), "at"]].concat();
+        lines.push((&local.at, Line::new(!local.path.is_file(), &keys)));
+    }
+}
+
+/// The link of these rules that `path` leads through.
+fn link_above(rules: &TreeRules, path: &ImagePath) -> Option<ImagePath> {
     std::iter::successors(path.0.parent(), TreePath::parent)
         .map(ImagePath)
-        .find(|above| recipe.tree.symlinks.contains_key(above))
+        .find(|above| rules.symlinks.contains_key(above))
 }

@@ -46,6 +46,17 @@ at = "/"
 [local.file]
 path = "overlay/file"
 at = "/etc/file"
+[oci.four]
+reference = "mirror.example/four:1"
+at = "/usr/lib/four.tar"
+environment = { FOUR = "4" }
+[oci.four.cargo.four]
+workspace = "rust"
+package = "four"
+programs = { four = "/usr/bin/two" }
+[oci.four.local.four]
+path = "overlay"
+at = "/"
 [users.root]
 id = 0
 [users.node]
@@ -156,6 +167,33 @@ fn each_mistake_is_found_where_it_was_made() {
         ("/usr/bin/two", "/usr/bin", "`/usr/bin` is given twice, by `tree.directories` too"),
         ("/usr/bin/two", "/usr/bin/one/two", "`/usr/bin/one/two` cannot be: `go.one.programs."),
         ("\"/etc/file\"", "\"/usr/bin/one\"", "`/usr/bin/one` is given twice"),
+        ("programs = { four = \"/usr/bin/two\" }", "programs = {}", "`oci.four.cargo.four` has no"),
+        (
+            "path = \"overlay\"\nat = \"/\"\n[users",
+            "path = \"x\"\nat = \"/\"\n[users",
+            "`x` does not",
+        ),
+        ("FOUR =", "'F=' =", "`F=` is not a variable's name"),
+        (
+            "/usr/lib/four.tar",
+            "/usr/bin/one",
+            "`/usr/bin/one` is given twice, by `go.one.programs.",
+        ),
+        (
+            "{ four = \"/usr/bin/two\" }",
+            "{ four = \"/a\", five = \"/a\" }",
+            "`/a` is given twice, by `oci.four.cargo.four.programs.five` too",
+        ),
+        (
+            "[users.root]",
+            "[oci.five]\nreference = \"mirror.example/four:1\"\nat = \"/five.tar\"\n[users.root]",
+            "`four` and `five` are one image, `mirror.example/four:1`",
+        ),
+        (
+            "[users.root]",
+            "[oci.five]\nreference = \"mirror.example/five:1\"\nat = \"/five.tar\"\n[users.root]",
+            "`oci.five` has no files",
+        ),
     ] {
         let text = failure(from, to);
         assert!(text.contains(want), "{to}: {text}");
@@ -176,19 +214,19 @@ fn all_mistakes_are_shown_at_once() {
         3 problems in the recipe
 
           `node` and `a` have one id, 1000
-            recipe.toml:44:6
-             44 | id = 1000
+            recipe.toml:55:6
+             55 | id = 1000
                 |      ^^^^
 
           the ESP of 9 MiB cannot hold two UKIs of 40 MiB and the boot loader
-            recipe.toml:54:7
-             54 | esp = "9 MiB"
+            recipe.toml:65:7
+             65 | esp = "9 MiB"
                 |       ^^^^^^^
             hint: it takes at least 88 MiB
 
           the ESP of 9 MiB is too small for FAT32
-            recipe.toml:54:7
-             54 | esp = "9 MiB"
+            recipe.toml:65:7
+             65 | esp = "9 MiB"
                 |       ^^^^^^^
             hint: it takes at least 34 MiB"#]]
     .assert_eq(&text);

@@ -71,17 +71,16 @@ fn without_comments(text: &str) -> Vec<&str> {
     text.lines().map(|line| line.split(" # ").next().unwrap_or_default()).collect()
 }
 
-fn base_recipe() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/base.toml")
-}
-
 #[test]
-fn the_base_recipe_reads_without_a_warning_and_shows_itself() {
-    let loaded = load(&base_recipe(), None).unwrap();
-    assert_eq!(loaded.warnings, [""; 0]);
-    loaded.check().unwrap();
-    assert!(crate::lock::path(&loaded).ends_with("recipes/base.lock"));
-    check_round_trip(&loaded);
+fn our_recipes_read_without_a_warning_and_show_themselves() {
+    for name in ["base", "node"] {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes");
+        let loaded = load(&recipes.join(format!("{name}.toml")), None).unwrap();
+        assert_eq!(loaded.warnings, [""; 0]);
+        loaded.check().unwrap();
+        assert!(crate::lock::path(&loaded).ends_with(format!("recipes/{name}.lock")));
+        check_round_trip(&loaded);
+    }
 }
 
 /// Every table is given a key that it cannot have: the hints then list those it has.
@@ -92,14 +91,15 @@ fn the_page_on_recipes_explains_every_key() {
         text.push_str(line);
         text.push_str(if line.starts_with('[') { "\nnonsense = 1\n" } else { "\n" });
     }
-    for table in ["go.a", "cargo.a", "url.a", "local.a", "users.a", "tree", "disk"] {
+    for table in ["go.a", "cargo.a", "url.a", "local.a", "oci.a", "users.a", "tree", "disk"] {
         text.push_str(&format!("[{table}]\nnonsense = 1\n"));
     }
     let page = include_str!("../../../../docs/recipe.md");
     let mut tables = 0;
     // What lacks a key stops the reading: one table of components at a time is whole enough.
-    for whole in ["go", "cargo", "url", "local", "users"] {
-        let others = ["go", "cargo", "url", "local", "users"].iter().filter(|name| **name != whole);
+    let components = ["go", "cargo", "url", "local", "oci", "users"];
+    for whole in components {
+        let others = components.iter().filter(|name| **name != whole);
         let text = others.fold(text.clone(), |text, name| {
             text.replace(&format!("[{name}.a]\nnonsense = 1\n"), "")
         });
@@ -112,7 +112,7 @@ fn the_page_on_recipes_explains_every_key() {
             }
         }
     }
-    assert!(tables >= 12, "{tables}");
+    assert!(tables >= 13, "{tables}");
 }
 
 fn names() -> impl Strategy<Value = BTreeSet<String>> {
