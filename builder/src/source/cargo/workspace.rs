@@ -195,6 +195,6 @@ mod tests {
     #[test]
     fn this_workspace_is_understood() {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        assert_eq!(names(workspace, "init").unwrap(), ["formats", "init"]);
+        assert_eq!(names(workspace, "init").unwrap(), ["cri", "formats", "init"]);
     }
 }
