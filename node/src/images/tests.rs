@@ -5,11 +5,14 @@ use serde_json::json;
 use super::archive::tests::tar;
 use super::*;
 
+/// Names and values.
+type Labels = Vec<(String, String)>;
+
 /// A containerd in memory.
 #[derive(Debug, Default)]
 struct Memory {
     images: BTreeMap<String, Descriptor>,
-    blobs: BTreeMap<String, (Vec<u8>, Vec<(String, String)>)>,
+    blobs: BTreeMap<String, (Vec<u8>, Labels)>,
     held: bool,
     holds: usize,
     /// Questions of the CRI that are answered as if it had not heard yet.
