@@ -135,6 +135,8 @@ impl Node {
             let wait = Timespec::try_from(wait).expect("short");
             let mut fds = [PollFd::from_borrowed_fd(self.connectivity.fd(), PollFlags::IN)];
             let readable = poll(&mut fds, Some(&wait)).expect("polled") > 0;
+            // Asked again, as the event loop does.
+            let due = self.connectivity.next_deadline().unwrap_or(Duration::MAX);
             if readable || due <= init::clock::monotonic() {
                 self.turn();
             }

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -25,7 +26,7 @@ const STOP: Duration = Duration::from_secs(60);
 pub struct Cluster {
     child: Child,
     /// The lines of its stderr.
-    report: mpsc::Receiver<String>,
+    report: Mutex<mpsc::Receiver<String>>,
     /// What it said of itself.
     pub facts: Facts,
 }
@@ -103,7 +104,7 @@ impl Cluster {
                 bail!("`orlop cluster` does not start ({other:?})\n{}", lines(&report));
             }
         };
-        Ok(Self { child, report, facts })
+        Ok(Self { child, report: Mutex::new(report), facts })
     }
 
     /// Runs `kubectl` as an administrator and returns its stdout.
@@ -284,7 +285,8 @@ impl Cluster {
         let end = Instant::now() + STOP;
         let mut said = Vec::new();
         loop {
-            match self.report.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            let report = self.report.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match report.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => said.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => bail!("it does not end: {said:?}"),

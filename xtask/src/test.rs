@@ -105,6 +105,10 @@ pub(crate) fn check() -> Result<()> {
             "warnings",
         ]))?;
     }
+    // Plain `cargo test` leaves these tests out, and so does `--all-targets`.
+    run(cargo()
+        .args(["clippy", "--quiet", "--package", "qemu-tests", "--test", "*"])
+        .args(["--", "--deny", "warnings"]))?;
     tidy::run()
 }
 

@@ -13,19 +13,19 @@ use qemu_tests::{Cluster, Node, Orlop, Setup};
 use serde_json::{Value, json};
 
 /// What a step in the cluster may take on a busy machine without KVM.
-pub const LIMIT: Duration = Duration::from_secs(10 * 60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10 * 60);
 /// The image with the tools of a shell.
-pub const BUSYBOX: &str = "registry.test/busybox:1";
+pub(crate) const BUSYBOX: &str = "registry.test/busybox:1";
 /// The image with kube-proxy and `nft`.
-pub const PROXY: &str = "registry.test/kube-proxy:1";
+pub(crate) const PROXY: &str = "registry.test/kube-proxy:1";
 
 /// The shared part.
 #[derive(Debug)]
-pub struct World {
+pub(crate) struct World {
     /// The control plane.
-    pub cluster: Cluster,
+    pub(crate) cluster: Cluster,
     /// The port of the registry.
-    pub registry: u16,
+    pub(crate) registry: u16,
     /// Serves for as long as the world stands.
     _registry: Registry,
     worker: Mutex<Option<Node>>,
@@ -33,7 +33,7 @@ pub struct World {
 }
 
 /// The one and only, made by whoever comes first.
-pub fn world(orlop: &Orlop) -> Result<Arc<World>> {
+pub(crate) fn world(orlop: &Orlop) -> Result<Arc<World>> {
     static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
     let mut world = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(world) = &*world {
@@ -56,12 +56,12 @@ pub fn world(orlop: &Orlop) -> Result<Arc<World>> {
 
 impl World {
     /// A node of that name that pulls from our registry.
-    pub fn setup<'a>(&self, name: &'a str) -> Setup<'a> {
+    pub(crate) fn setup<'a>(&self, name: &'a str) -> Setup<'a> {
         Setup { registry: Some(self.registry), ..Setup::new(name) }
     }
 
     /// The node that is shared: started by whoever comes first, Ready when this returns.
-    pub fn worker(&self, orlop: &Orlop) -> Result<&'static str> {
+    pub(crate) fn worker(&self, orlop: &Orlop) -> Result<&'static str> {
         const NAME: &str = "worker";
         let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         if worker.is_none() {
@@ -77,7 +77,7 @@ impl World {
 }
 
 /// A pod of one container on a node, which tolerates the node's taints and is not restarted.
-pub fn pod(name: &str, node: &str, container: Value, more: Value) -> Value {
+pub(crate) fn pod(name: &str, node: &str, container: Value, more: Value) -> Value {
     let mut main = json!({ "name": "main", "image": BUSYBOX });
     merge(&mut main, container);
     let mut spec = json!({
@@ -99,12 +99,12 @@ pub fn pod(name: &str, node: &str, container: Value, more: Value) -> Value {
 }
 
 /// A pod whose container runs a shell script.
-pub fn script(name: &str, node: &str, script: &str) -> Value {
+pub(crate) fn script(name: &str, node: &str, script: &str) -> Value {
     pod(name, node, json!({ "command": ["/bin/sh", "-c", script] }), json!({}))
 }
 
 /// A pod that sees the node's processes and may do everything to them.
-pub fn privileged(name: &str, node: &str, script: &str) -> Value {
+pub(crate) fn privileged(name: &str, node: &str, script: &str) -> Value {
     let container = json!({
         "command": ["/bin/sh", "-c", script],
         "securityContext": { "privileged": true },
@@ -112,19 +112,8 @@ pub fn privileged(name: &str, node: &str, script: &str) -> Value {
     pod(name, node, container, json!({ "hostPID": true, "hostNetwork": true }))
 }
 
-/// Makes a pod and waits until it has ended well.
-pub fn succeeds(cluster: &Cluster, pod: &Value) -> Result<()> {
-    let name = name(pod)?;
-    cluster.apply(&pod.to_string())?;
-    let last = cluster.watch(&["pod", &name], LIMIT, &format!("{name} ends"), |pod| {
-        matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-    })?;
-    ensure!(last["status"]["phase"] == "Succeeded", "{name} has failed: {:#}", last["status"]);
-    Ok(())
-}
-
 /// Makes a pod and waits until it is ready.
-pub fn runs(cluster: &Cluster, pod: &Value) -> Result<String> {
+pub(crate) fn runs(cluster: &Cluster, pod: &Value) -> Result<String> {
     let name = name(pod)?;
     cluster.apply(&pod.to_string())?;
     let ready = cluster.wait(&[&format!("pod/{name}"), "--for=condition=Ready"], LIMIT);
@@ -136,7 +125,7 @@ pub fn runs(cluster: &Cluster, pod: &Value) -> Result<String> {
 }
 
 /// Removes a pod and waits until it is gone.
-pub fn removed(cluster: &Cluster, name: &str) -> Result<()> {
+pub(crate) fn removed(cluster: &Cluster, name: &str) -> Result<()> {
     cluster.kubectl(["delete", "pod", name, "--wait", "--timeout=300s"]).map(drop)
 }
 
@@ -198,17 +187,17 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// The node that may be harmed, for one test at a time.
 #[derive(Debug)]
-pub struct PatientNode<'a>(MutexGuard<'a, Option<Node>>);
+pub(crate) struct PatientNode<'a>(MutexGuard<'a, Option<Node>>);
 
 impl PatientNode<'_> {
     /// The node.
-    pub fn node(&mut self) -> Result<&mut Node> {
+    pub(crate) fn node(&mut self) -> Result<&mut Node> {
         self.0.as_mut().context("it was started")
     }
 }
 
 /// Waits for the turn and, for the first one, starts the node.
-pub fn battered<'a>(orlop: &Orlop, world: &'a World) -> Result<PatientNode<'a>> {
+pub(crate) fn battered<'a>(orlop: &Orlop, world: &'a World) -> Result<PatientNode<'a>> {
     let mut battered = world.battered.lock().unwrap_or_else(PoisonError::into_inner);
     if battered.is_none() {
         // Little room, and a short memory of pressure, so that filling it takes no long time.
@@ -225,7 +214,7 @@ pub fn battered<'a>(orlop: &Orlop, world: &'a World) -> Result<PatientNode<'a>> 
 }
 
 /// The API server has it as Ready now.
-pub fn ensure_ready(cluster: &Cluster, node: &Node) -> Result<()> {
+pub(crate) fn ensure_ready(cluster: &Cluster, node: &Node) -> Result<()> {
     let node = cluster.get(&["node", node.name()])?;
     let conditions = node["status"]["conditions"].as_array().context("conditions")?;
     let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
