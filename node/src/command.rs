@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt;
 
-use crate::configure;
+use crate::{configure, images, pods};
 
 /// One thing that the program can do.
 #[derive(Debug)]
@@ -17,12 +17,26 @@ struct Command {
 }
 
 /// All commands, in the order of the help.
-const COMMANDS: &[Command] = &[Command {
-    name: "configure",
-    arguments: "[--url] [--root DIR]",
-    about: "take in the node config; with --url, fetch it first",
-    run: configure::command,
-}];
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "configure",
+        arguments: "[--url] [--root DIR]",
+        about: "take in the node config; with --url, fetch it first",
+        run: configure::command,
+    },
+    Command {
+        name: "import-images",
+        arguments: "[--socket PATH] DIR",
+        about: "give containerd the images of DIR/*.tar that it does not have",
+        run: images::command,
+    },
+    Command {
+        name: "stop-pods",
+        arguments: "[--socket PATH] [--grace SECONDS]",
+        about: "stop all containers, each with the grace of its pod, then all pods",
+        run: pods::command,
+    },
+];
 
 /// Why a command did not do its work.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@ pub mod assemble;
 pub mod command;
 pub mod configure;
 pub mod fetch;
+pub mod images;
 pub mod masquerade;
+pub mod pods;
 pub mod root;
 pub mod source;

@@ -211,7 +211,8 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         at: error.span().unwrap_or(0..0),
         what: error.message().into(),
     })?;
-    let (mut exec, mut ready, mut cgroup, mut kill, mut deadline) = (None, None, None, None, None);
+    let (mut exec, mut ready, mut cgroup, mut deadline) = (None, None, None, None);
+    let mut kill = Kill::Cgroup;
     let (mut arguments_from, mut only_if_exists, mut stop_exec) = (None, None, None);
     let (mut after, mut environment) = (BTreeMap::new(), BTreeMap::new());
     let (mut restart, mut oom_score) = (Restart::default(), OomScore::default());
@@ -236,7 +237,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
                 restart_at = at;
             }
             "cgroup" => cgroup = Some(value.checked()?),
-            "kill" => kill = Some(value.checked::<Kill>()?),
+            "kill" => kill = value.checked()?,
             "oom-score" => {
                 oom_score =
                     OomScore::try_from(value.integer()?).map_err(|what| value.wrong(what))?;
@@ -279,7 +280,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         ready: ready.ok_or_else(|| missing("ready"))?,
         restart,
         cgroup: cgroup.ok_or_else(|| missing("cgroup"))?,
-        kill: kill.ok_or_else(|| missing("kill"))?,
+        kill,
         oom_score,
         environment,
         deadline: deadline.ok_or_else(|| missing("deadline"))?,

@@ -66,7 +66,9 @@ fn a_whole_unit_is_read() {
 
 #[test]
 fn a_unit_that_asks_for_nothing_gets_no_limits_but_that_of_its_log() {
-    let unit = unit("a", &[]);
+    let text = "exec = [\"/x\"]\nready = \"exit\"\ncgroup = \"/a\"\ndeadline = \"1s\"\n";
+    let unit = Unit::parse(Path::new("a.toml"), text).expect("a good unit");
+    assert_eq!(unit.kill, Kill::Cgroup);
     assert_eq!(unit.group, GroupLimits::default());
     assert_eq!(unit.log_limit, 4 << 20);
     assert_eq!((unit.arguments_from, unit.only_if_exists, unit.stop_exec), (None, None, None));
@@ -91,7 +93,7 @@ fn every_mistake_is_shown_with_line_and_column() {
             "ready = \"exit\"",
             "line 5, column 11: a unit that is ready when it has ended",
         ),
-        ("kill = \"cgroup\"\n", "", "line 1, column 1: the key `kill` is missing"),
+        ("deadline = \"1m\"\n", "", "line 1, column 1: the key `deadline` is missing"),
         ("\"96MiB\"", "\"96MB\"", "line 16, column 14: `96MB` is not a size: write \"512KiB\""),
         ("\"96MiB\"", "\"2GiB\"", "line 16, column 14: `memory-min` is more than `memory-max`"),
         ("\"512KiB\"", "\"0KiB\"", "line 19, column 13: `0KiB` is not a size"),

@@ -1,0 +1,316 @@
+//! `orlop-node import-images DIR`: gives containerd the images that the root brings.
+//!
+//! Each `DIR/*.tar` is an OCI image layout
+//! (<https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>) whose index names
+//! its images by the annotation `io.containerd.image.name`. What such a name points to already is
+//! not written again, so a later boot costs one question per image. Blobs go into containerd's
+//! content store by its own service, which checks size and digest; nothing is unpacked before a
+//! container needs it.
+
+mod archive;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cri::containerd::{Descriptor, Made};
+use cri::{Client, Transport};
+use formats::digest::Sha256;
+use serde::Deserialize;
+
+use crate::command::{Arguments, Failure};
+use archive::Archive;
+
+/// Where containerd listens.
+pub const SOCKET: &str = "/run/containerd/containerd.sock";
+/// Bytes of an answer of containerd: lists of containers are the longest.
+pub const LONGEST_ANSWER: usize = 16 << 20;
+/// What CRI, and so kubelet, sees of containerd.
+const NAMESPACE: &str = "k8s.io";
+/// Keeps what is written from being collected before the image points to it.
+const LEASE: &str = "orlop-import-images";
+/// For one question.
+const QUESTION: Duration = Duration::from_secs(30);
+/// For one blob, whose bytes containerd syncs to the disk.
+const BLOB: Duration = Duration::from_secs(600);
+/// Until the CRI knows what containerd knows: it hears of it by an event.
+const NOTICE: Duration = Duration::from_secs(5);
+/// Of an index, a manifest or a configuration.
+const LONGEST_DOCUMENT: u64 = 4 << 20;
+
+/// The annotation with the whole name of an image.
+const NAME: &str = "io.containerd.image.name";
+/// As the CRI labels what it has pulled; pinned, for kubelet must not remove what no registry has.
+const LABELS: [(&str, &str); 2] =
+    [("io.cri-containerd.image", "managed"), ("io.cri-containerd.pinned", "pinned")];
+
+/// What an import needs of containerd.
+trait Store {
+    /// What a name points to, if there is one.
+    fn target(&mut self, name: &str) -> Result<Option<Descriptor>, String>;
+    /// From now on, what is written is kept.
+    fn hold(&mut self) -> Result<(), String>;
+    /// What no image points to may go.
+    fn release(&mut self);
+    /// Writes a blob out of `bytes`, with labels, if it is not there.
+    fn write(
+        &mut self,
+        blob: &Descriptor,
+        labels: &[(String, String)],
+        bytes: &mut dyn Read,
+    ) -> Result<Made, String>;
+    /// Lets a name point to a manifest.
+    fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), String>;
+    /// The id of what a pod would get by this name.
+    fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, String>;
+}
+
+impl<T: Transport> Store for Client<T> {
+    fn target(&mut self, name: &str) -> Result<Option<Descriptor>, String> {
+        self.image_target(name, QUESTION).map_err(|error| format!("cannot ask for {name}: {error}"))
+    }
+
+    fn hold(&mut self) -> Result<(), String> {
+        // There may be one of a run that was cut off.
+        self.delete_lease(LEASE, QUESTION)
+            .and_then(|()| self.create_lease(LEASE, QUESTION))
+            .map_err(|error| format!("containerd gives no lease: {error}"))?;
+        self.set_metadata("containerd-lease", LEASE);
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        // One that stays is deleted before the next import.
+        let _ = self.delete_lease(LEASE, QUESTION);
+    }
+
+    fn write(
+        &mut self,
+        blob: &Descriptor,
+        labels: &[(String, String)],
+        mut bytes: &mut dyn Read,
+    ) -> Result<Made, String> {
+        self.write_blob(blob, labels, &mut bytes, BLOB)
+            .map_err(|error| format!("cannot write {}: {error}", blob.digest))
+    }
+
+    fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), String> {
+        self.put_image(name, &LABELS, target, QUESTION)
+            .map_err(|error| format!("cannot name {name}: {error}"))
+    }
+
+    fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, String> {
+        self.image(name, QUESTION)
+            .map_err(|error| format!("cannot ask the CRI for {name}: {error}"))
+    }
+}
+
+/// An index or a manifest, as far as it is of interest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Document {
+    manifests: Vec<Entry>,
+    config: Option<Entry>,
+    layers: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Entry {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            media_type: self.media_type.clone(),
+            digest: self.digest.clone(),
+            size: self.size,
+        }
+    }
+}
+
+/// The command.
+///
+/// # Errors
+/// If it is called wrongly, or containerd cannot be asked. An archive that cannot be imported is
+/// told and is no error: the node goes on without that image, for nothing would change by trying
+/// again.
+pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
+    let socket = arguments.option("--socket")?.unwrap_or_else(|| SOCKET.to_owned());
+    let directory = arguments.operand("DIR")?;
+    arguments.finish()?;
+    let mut client = connect(Path::new(&socket)).map_err(Failure::Failed)?;
+    client.set_metadata("containerd-namespace", NAMESPACE);
+    import_all(&mut client, Path::new(&directory), &mut io::stderr()).map_err(Failure::Failed)
+}
+
+/// Connects to containerd.
+///
+/// # Errors
+/// In words.
+pub fn connect(socket: &Path) -> Result<Client<std::os::unix::net::UnixStream>, String> {
+    Client::connect(socket, LONGEST_ANSWER)
+        .map_err(|error| format!("cannot connect to {}: {error}", socket.display()))
+}
+
+/// Imports every archive of a directory, in the order of their names, and says so in a line each.
+///
+/// # Errors
+/// If the directory cannot be read or nothing can be held.
+fn import_all(
+    store: &mut impl Store,
+    directory: &Path,
+    out: &mut impl Write,
+) -> Result<(), String> {
+    let archives = archives(directory)
+        .map_err(|error| format!("cannot read {}: {error}", directory.display()))?;
+    let mut held = false;
+    for path in &archives {
+        let import = plan(store, path).and_then(|images| {
+            let mut lines = Vec::new();
+            for image in images {
+                lines.push(match image {
+                    Planned::Present(name) => format!("{name} is there"),
+                    Planned::Missing(name, entry) => {
+                        // Only asked for when there is something to write.
+                        if !std::mem::replace(&mut held, true) {
+                            store.hold()?;
+                        }
+                        import(store, path, &name, &entry)?
+                    }
+                });
+            }
+            Ok(lines)
+        });
+        let lines = import
+            .unwrap_or_else(|reason| vec![format!("cannot import {}: {reason}", path.display())]);
+        for line in lines {
+            // If stderr is closed there is nobody to tell.
+            let _ = writeln!(out, "orlop-node: {line}");
+        }
+    }
+    if held {
+        store.release();
+    }
+    Ok(())
+}
+
+fn archives(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut archives = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tar") {
+            archives.push(path);
+        }
+    }
+    archives.sort();
+    Ok(archives)
+}
+
+/// An image of an archive.
+enum Planned {
+    /// Its name points to it already.
+    Present(String),
+    Missing(String, Entry),
+}
+
+fn plan(store: &mut impl Store, path: &Path) -> Result<Vec<Planned>, String> {
+    let bytes = open(path)?.file("index.json", LONGEST_DOCUMENT)?;
+    let index: Document =
+        serde_json::from_slice(&bytes).map_err(|error| format!("its index.json: {error}"))?;
+    if index.manifests.is_empty() {
+        return Err("its index names no image".to_owned());
+    }
+    let planned = |entry: Entry| {
+        let name = entry.annotations.get(NAME).cloned();
+        let name = name.ok_or_else(|| format!("{} has no annotation `{NAME}`", entry.digest))?;
+        Ok(match store.target(&name)? == Some(entry.descriptor()) {
+            true => Planned::Present(name),
+            false => Planned::Missing(name, entry),
+        })
+    };
+    index.manifests.into_iter().map(planned).collect()
+}
+
+fn open(path: &Path) -> Result<Archive<File>, String> {
+    Archive::read(File::open(path).map_err(|error| error.to_string())?)
+}
+
+/// Imports an image; what was done, in a line.
+fn import(
+    store: &mut impl Store,
+    path: &Path,
+    name: &str,
+    entry: &Entry,
+) -> Result<String, String> {
+    let mut archive = open(path)?;
+    let bytes = archive.file(&blob_path(&entry.digest)?, LONGEST_DOCUMENT)?;
+    // Before its content is believed; containerd checks what it gets once more.
+    let digest = format!("sha256:{}", Sha256::of(&bytes));
+    if digest != entry.digest || bytes.len() as u64 != entry.size {
+        return Err(format!("{} has other bytes than its name says", entry.digest));
+    }
+    let manifest: Document = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("the manifest of {name}: {error}"))?;
+    let config =
+        manifest.config.ok_or_else(|| format!("the manifest of {name} has no `config`"))?;
+    // What a manifest names is kept as long as the manifest: these labels say so to containerd's
+    // collector (docs/garbage-collection.md there).
+    let mut labels =
+        vec![("containerd.io/gc.ref.content.config".to_owned(), config.digest.clone())];
+    for (number, layer) in manifest.layers.iter().enumerate() {
+        labels.push((format!("containerd.io/gc.ref.content.l.{number}"), layer.digest.clone()));
+    }
+    let mut written = 0;
+    let blobs = manifest.layers.iter().chain([&config]).map(|blob| (blob, &[][..]));
+    for (blob, labels) in blobs.chain([(entry, &labels[..])]) {
+        let mut bytes = archive.open(&blob_path(&blob.digest)?)?;
+        if bytes.limit() != blob.size {
+            return Err(format!("{} has not the size that its manifest says", blob.digest));
+        }
+        if store.write(&blob.descriptor(), labels, &mut bytes)? == Made::New {
+            written += blob.size;
+        }
+    }
+    store.put(name, &entry.descriptor())?;
+    let late = match noticed(store, name, &config.digest)? {
+        true => "",
+        false => "; the CRI does not know it yet",
+    };
+    Ok(format!("{name} is imported, {written} bytes written{late}"))
+}
+
+/// Waits until a pod would get the image: kubelet would try to pull it otherwise.
+fn noticed(store: &mut impl Store, name: &str, config: &str) -> Result<bool, String> {
+    let mut wait = Duration::from_millis(5);
+    let mut waited = Duration::ZERO;
+    // The id of an image is the digest of its configuration.
+    while store.id_for_pods(name)?.as_deref() != Some(config) {
+        if waited >= NOTICE {
+            return Ok(false);
+        }
+        std::thread::sleep(wait);
+        waited += wait;
+        wait = (wait * 2).min(Duration::from_millis(200));
+    }
+    Ok(true)
+}
+
+/// Where a layout keeps a blob. Only sha256 is known, and nothing else gets into a path.
+fn blob_path(digest: &str) -> Result<String, String> {
+    let hex = digest.strip_prefix("sha256:").filter(|hex| {
+        hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    });
+    let hex = hex.ok_or_else(|| format!("`{digest}` is no sha256 digest"))?;
+    Ok(format!("blobs/sha256/{hex}"))
+}
+
+#[cfg(test)]
+mod tests;
