@@ -1,8 +1,10 @@
-//! `mount` and `umount` as kubelet runs them: this binary under another name. Which arguments
+//! `mount` and `umount` as kubelet runs them, `modprobe` as the kernel does: this binary under
+//! another name. Which arguments
 //! those are is in `mount_linux.go` of `k8s.io/mount-utils`; texts and exit statuses are those of
 //! mount(8) and umount(8) as far as kubelet and people read them. There is no `fstab`, no probing
 //! of file systems, no `mount.TYPE` program.
 
+mod modprobe;
 mod mount;
 mod umount;
 
@@ -22,6 +24,7 @@ const SOMEWHAT: u8 = 64;
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let name = arguments.next()?;
     let applet = match Path::new(&name).file_name()?.to_str()? {
+        "modprobe" => modprobe::run,
         "mount" => mount::run,
         "umount" => umount::run,
         _ => return None,

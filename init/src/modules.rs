@@ -1,6 +1,7 @@
 //! Loading kernel modules in an order that the builder has worked out: a list with the path of one
 //! uncompressed module on each line, dependencies first. So no `modules.dep` is read at boot and
-//! no module program is needed; nothing loads modules later (`docs/boot.md`).
+//! no module program is needed. What only some nodes need, the kernel asks for when it is needed:
+//! [`load_on_demand`].
 //!
 //! What a module's signature says, dm-verity has said before of every byte of the file, and the
 //! kernel takes a long time to say it again. So the signature is left out where the kernel does
@@ -55,6 +56,14 @@ pub fn load(list: &Path, names: &[&str]) -> io::Result<Loaded> {
     Ok(load_each(paths(&text).filter(|path| names.contains(&name(path).as_str()))))
 }
 
+/// Has the kernel run us when something needs a module that is not loaded. `sys` is `/proc/sys`.
+///
+/// # Errors
+/// When the kernel cannot be told, as when it is built without modules.
+pub fn load_on_demand(sys: &Path) -> io::Result<()> {
+    fs::write(sys.join("kernel/modprobe"), "/usr/lib/orlop/applets/modprobe")
+}
+
 fn load_each(paths: impl Iterator<Item = PathBuf>) -> Loaded {
     let mut loaded = Loaded::default();
     for path in paths {
@@ -70,7 +79,8 @@ fn load_each(paths: impl Iterator<Item = PathBuf>) -> Loaded {
 /// Set when the kernel has refused a module for its signature's absence: it will refuse the next.
 static SIGNATURES_NEEDED: AtomicBool = AtomicBool::new(false);
 
-fn load_one(path: &Path) -> io::Result<()> {
+/// Loads the module in this file. That the kernel has it already is well too.
+pub(crate) fn load_one(path: &Path) -> io::Result<()> {
     // Named here, because the kernel's answer to a missing symbol is "no such file" too.
     let module = fs::read(path).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))
@@ -126,7 +136,7 @@ fn paths(text: &str) -> impl Iterator<Item = PathBuf> {
 }
 
 /// The kernel's name of a module: the file's without `.ko`, with `_` for `-`.
-fn name(path: &Path) -> String {
+pub(crate) fn name(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_")
 }
 

@@ -38,11 +38,13 @@ pub fn run() -> Result<Infallible, String> {
     let signals = signals::block_and_open().map_err(|e| format!("cannot take signals: {e}"))?;
     mounts::root_stage().map_err(|error| error.to_string())?;
     mounts::cgroups().map_err(|error| error.to_string())?;
+    let on_demand = modules::load_on_demand(Path::new("/proc/sys"));
     marks::mark("mounts-done");
     // Before anything writes a file or looks at a certificate.
     let clock = time::floor::raise(Path::new(time::floor::FILE));
 
     let mut problems = Problems::default();
+    problems.note("have modules loaded on demand", on_demand);
     let slot = command_line(&mut problems);
     let release = identity::system(Path::new("/"));
     // Also what separates two boots in the log on STATE.

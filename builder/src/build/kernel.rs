@@ -23,7 +23,7 @@ pub struct KernelPart {
     pub release: String,
     /// The compressed kernel with its EFI header.
     pub vmlinuz: StoredBlob,
-    /// Modules of the root in load order: path below `usr/lib/modules/RELEASE`, content.
+    /// Modules of the root, each after what it needs: path below `usr/lib/modules/RELEASE`, content.
     pub root_modules: Vec<(String, StoredBlob)>,
     /// Modules of the initrd in load order.
     pub initrd_modules: Vec<(String, StoredBlob)>,
@@ -77,7 +77,9 @@ impl KernelPart {
             plain.borrow_mut().insert(name.to_owned(), module);
             Ok(info)
         };
-        let in_root = available.closure(&kernel.modules, &mut info)?;
+        let at_boot = available.closure(&kernel.modules, &mut info)?;
+        let wanted = kernel.modules.iter().chain(&kernel.modules_on_demand);
+        let in_root = available.closure(wanted, &mut info)?;
         let in_initrd = available.closure(&kernel.initrd_modules, &mut info)?;
 
         let plain = plain.into_inner();
@@ -90,7 +92,7 @@ impl KernelPart {
         let infos = plain.iter().map(|(name, (_, _, info))| (name.clone(), info.clone())).collect();
         let root_modules = listed(&in_root);
         let load_order: String =
-            root_modules.iter().map(|(path, _)| format!("/{directory}{path}\n")).collect();
+            listed(&at_boot).iter().map(|(path, _)| format!("/{directory}{path}\n")).collect();
         Ok(Self {
             vmlinuz: StoredBlob(vmlinuz),
             indexes: (

@@ -109,8 +109,9 @@ fn kernel(
     let inputs = Inputs::new()
         .with_all("deb", packages.map(|package| package.blob.sha256))
         .with_all("module", &request.recipe.kernel.modules)
+        .with_all("on-demand-module", &request.recipe.kernel.modules_on_demand)
         .with_all("initrd-module", &request.recipe.kernel.initrd_modules);
-    let step = Step::new("kernel", 1, inputs);
+    let step = Step::new("kernel", 2, inputs);
     let complete = |part: &KernelPart| part.blobs().all(|blob| request.store.has(blob));
     if let Some(part) = steps.recall(&step, complete) {
         return Ok(part);

@@ -200,9 +200,12 @@ pub struct Kernel {
     /// Parameters in order, beside those that are always given.
     #[serde(default)]
     pub command_line: Vec<String>,
-    /// Modules in the root, by name; what they depend on comes along.
+    /// Modules in the root that every boot loads, by name; what they depend on comes along.
     #[serde(default)]
     pub modules: BTreeSet<String>,
+    /// Modules in the root that are loaded when the kernel asks for them.
+    #[serde(default)]
+    pub modules_on_demand: BTreeSet<String>,
     /// Modules in the initrd: what it takes to reach the root, loaded in dependency order.
     #[serde(default)]
     pub initrd_modules: BTreeSet<String>,

@@ -25,6 +25,7 @@ fn show_gives_every_value_its_line() {
         command-line = [] # default
         initrd-modules = [] # default
         modules = [] # default
+        modules-on-demand = [] # default
         package = "linux" # base.toml:8
 
         [debian]
