@@ -95,9 +95,10 @@ fn forwarded(cluster: &Cluster, pod: &str) -> Result<String> {
     command.args(["port-forward", &format!("pod/{pod}"), ":8080"]);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let answer = (|| {
-        let stdout = child.stdout.take().context("stdout is a pipe")?;
+        // Open until the end: it says more, and a closed pipe would end it.
+        let mut stdout = BufReader::new(child.stdout.take().context("stdout is a pipe")?);
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        stdout.read_line(&mut line)?;
         let port = line.strip_prefix("Forwarding from 127.0.0.1:");
         let port = port.and_then(|rest| rest.split(' ').next()?.parse::<u16>().ok());
         let port = port.with_context(|| format!("`kubectl port-forward` said `{line}`"))?;
@@ -106,6 +107,7 @@ fn forwarded(cluster: &Cluster, pod: &str) -> Result<String> {
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
+        drop(stdout);
         Ok(text)
     })();
     child.kill()?;
