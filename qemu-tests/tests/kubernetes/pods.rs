@@ -141,7 +141,8 @@ pub(crate) fn volumes_of_every_kind_are_there(orlop: &Orlop) -> Result<()> {
     let pod = runs(cluster, &pod("volumes", node, container, volumes))?;
     let cat = |path: &str| cluster.exec(&pod, &["cat", path]);
 
-    ensure!(cat("/host/os-release")?.contains("OrlopOS"));
+    let info = &cluster.get(&["node", node])?["status"]["nodeInfo"];
+    ensure!(info["machineID"] == cat("/host/machine-id")?.trim());
     let mounts = cat("/proc/mounts")?;
     let memory = mounts.lines().find(|line| line.contains(" /memory ")).context("/memory")?;
     ensure!(memory.starts_with("tmpfs ") && memory.contains("size=1024k"), "{memory}");
