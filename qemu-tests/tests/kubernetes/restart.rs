@@ -49,6 +49,7 @@ pub(crate) fn a_reboot_and_a_power_cut(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let image = orlop.node_image()?.join("disk.raw");
     let disk = Disk::copy(&image, &directory.path().join("disk.raw"))?;
+    disk.grow(6 << 30)?;
     let setup = Setup { disk: Some(disk.path()), args: &["--reboot"], ..world.setup(NAME) };
 
     let mut node = Node::start(orlop, cluster, &setup)?;
