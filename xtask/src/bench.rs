@@ -1,5 +1,7 @@
-//! Figures for people: what a build costs. CPU-seconds and bytes are steady on a busy machine,
+//! Figures for people: what a build and what a boot costs. CPU-seconds and bytes are steady on a busy machine,
 //! wall time is not and is not shown. Nothing here is a test.
+
+mod boot;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,6 +22,12 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// When a booting node has come how far, in guest time that does not depend on this host
+    Boot {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -33,9 +41,15 @@ struct Figure {
 }
 
 pub(crate) fn run(command: &Command) -> Result<()> {
-    let Command::Build { json } = command;
+    match command {
+        Command::Build { json } => build(*json),
+        Command::Boot { json } => boot::run(*json),
+    }
+}
+
+fn build(json: bool) -> Result<()> {
     let figures = build_figures()?;
-    if *json {
+    if json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
         return Ok(());
     }
