@@ -122,9 +122,10 @@ pub(crate) fn a_pod_that_fills_the_disk_is_evicted(orlop: &Orlop) -> Result<()> 
     cluster.watch(&["pod", "fill"], LIMIT, "fill is evicted", |pod| {
         pod["status"]["reason"] == "Evicted"
     })?;
+    let node_name = format!("node/{name}");
+    cluster.wait(&[&node_name, "--for=condition=DiskPressure=True"], LIMIT)?;
     removed(cluster, "fill")?;
     // The pressure goes with the pod.
-    let node_name = format!("node/{name}");
     cluster.wait(&[&node_name, "--for=condition=DiskPressure=False"], LIMIT)?;
     node.ready(cluster)?;
     let after = runs(cluster, &script("after", &name, "tail -f /dev/null"))?;
