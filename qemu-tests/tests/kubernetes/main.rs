@@ -37,5 +37,8 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    harness::main(TESTS, Threads::PerProcessor)
+    let code = harness::main(TESTS, Threads::PerProcessor);
+    // What lies in a static is never dropped, and guests do not end by themselves.
+    world::end();
+    code
 }

@@ -66,7 +66,7 @@ pub(crate) fn a_reboot_and_a_power_cut(orlop: &Orlop) -> Result<()> {
     // Ctrl-Alt-Del, as an administrator may send it: `SIGINT` to PID 1.
     let from = node.machine.console().len();
     cluster.apply(&privileged("restart", NAME, "kill -INT 1").to_string())?;
-    node.machine.wait_for_line(from, &["all stopped, reboot now"], LIMIT)?;
+    node.machine.wait_for_line(from, &["all stopped, restart now"], LIMIT)?;
     let second = back(cluster, &first, &pod, 1)?;
 
     node.machine.cut_power()?;

@@ -32,9 +32,15 @@ pub(crate) struct World {
     battered: Mutex<Option<Node>>,
 }
 
+static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
+
+/// Ends the shared nodes and the control plane.
+pub(crate) fn end() {
+    drop(WORLD.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
 /// The one and only, made by whoever comes first.
 pub(crate) fn world(orlop: &Orlop) -> Result<Arc<World>> {
-    static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
     let mut world = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(world) = &*world {
         return Ok(Arc::clone(world));
