@@ -150,7 +150,7 @@ pub(crate) fn a_failing_unit_is_shown(orlop: &Orlop) -> Result<()> {
         units.join("broken.toml"),
         "exec = [\"/usr/bin/containerd\", \"--nonsense\"]\n\
          restart = { policy = \"always\", backoff-min = \"1s\", backoff-max = \"2s\" }\n\
-         ready = \"started\"\ncgroup = \"/broken\"\n",
+         ready = \"started\"\ndeadline = \"60s\"\ncgroup = \"/broken\"\n",
     )?;
     let base = recipes.join("node.toml");
     let recipe = format!(
