@@ -1,5 +1,7 @@
-//! Figures for people: what a build costs. CPU-seconds and bytes are steady on a busy machine,
+//! Figures for people: what builds and boots cost. CPU-seconds and bytes are steady on a busy machine,
 //! wall time is not and is not shown. Nothing here is a test.
+
+mod boot;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,6 +22,9 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What a boot takes until PID 1, the CRI, kubelet and the first pod, in guest time that is the
+    /// same on any host, beside the floor; and the memory of a node with two pods
+    Boot(boot::Args),
 }
 
 #[derive(Debug, Serialize)]
@@ -33,7 +38,10 @@ struct Figure {
 }
 
 pub(crate) fn run(command: &Command) -> Result<()> {
-    let Command::Build { json } = command;
+    let json = match command {
+        Command::Build { json } => json,
+        Command::Boot(args) => return boot::run(args),
+    };
     let figures = build_figures()?;
     if *json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
