@@ -27,7 +27,7 @@ use crate::sys::adjust;
 use crate::time::ask::{self, Measurement, Silence};
 use crate::time::keeper::{Adjustment, Keeper};
 use crate::{log, marks, time};
-use server::{Check, Unreachable};
+use server::{Check, UNREACHABLE, Unreachable};
 use trouble::Facts;
 
 /// With an address, so long is waited for the other links; also for a first link to appear.
@@ -406,11 +406,17 @@ impl Connectivity {
         for new in troubles.iter().filter(|trouble| !self.troubles.contains(trouble)) {
             notices.push(Notice::Line(new.clone()));
         }
+        // Another reason is no end of it.
+        let reached = self.server.trouble().is_none();
         // That a time server has set the clock was told already.
         let of_clock = |trouble: &str| self.clock.as_ref().is_some_and(|c| trouble.starts_with(c));
         let over = self.troubles.iter().filter(|trouble| !troubles.contains(trouble));
         for over in over.filter(|trouble| !of_clock(trouble)) {
-            notices.push(Notice::Line(format!("no longer: {over}")));
+            if !over.starts_with(UNREACHABLE) {
+                notices.push(Notice::Line(format!("no longer: {over}")));
+            } else if let Some(server) = self.system.server.as_ref().filter(|_| reached) {
+                notices.push(Notice::Line(format!("the API server is reached again: {server}")));
+            }
         }
         self.troubles = troubles;
         self.words_change = trouble::next_change(&self.links, self.began, now);

@@ -4,7 +4,10 @@
 //! A cause is told once when it begins, is on the screen while it lasts, and is taken back when it
 //! is over. A daemon says over and over what does not work, and seldom that it works again; so a
 //! cause is over when nothing speaks of it for longer than the daemon's pauses are, or when the
-//! daemon says something that it could not say otherwise (kubelet has registered the node).
+//! daemon says something that it could not say otherwise: kubelet has registered the node; it was
+//! refused for its token, so the API server's certificate is good; the pod runs that waited for an
+//! image. What every node goes through for a moment, such as waiting for its certificate, is told
+//! only if it lasts.
 //!
 //! The formats are those of kubelet 1.36 and containerd 2.4: klog's contextual lines, in which an
 //! error is quoted, and Go's own error texts. A line that is not known means nothing.
@@ -21,6 +24,10 @@ const API_SILENCE: Duration = Duration::from_secs(90);
 const POD_SILENCE: Duration = Duration::from_secs(60);
 /// A disk that is full hits whoever writes.
 const DISK_SILENCE: Duration = Duration::from_secs(120);
+/// A certificate request is approved within a moment, if the cluster approves by itself.
+const APPROVAL: Duration = Duration::from_secs(15);
+/// Characters of a pod's namespace and name.
+const POD: usize = 320;
 /// Characters of a reason in somebody else's words.
 const REASON: usize = 120;
 
@@ -30,7 +37,11 @@ enum Kind {
     Authority,
     Names,
     Clock,
-    Refused,
+    Token,
+    Rights,
+    Denied,
+    Unapproved,
+    Credentials,
     PodNetwork,
     Disk,
     Eviction,
@@ -40,7 +51,9 @@ enum Kind {
 impl Kind {
     fn silence(self) -> Duration {
         match self {
-            Self::Authority | Self::Names | Self::Clock | Self::Refused => API_SILENCE,
+            Self::Authority | Self::Names | Self::Clock => API_SILENCE,
+            Self::Token | Self::Rights | Self::Denied => API_SILENCE,
+            Self::Unapproved | Self::Credentials => API_SILENCE,
             Self::PodNetwork | Self::Image => POD_SILENCE,
             Self::Disk | Self::Eviction => DISK_SILENCE,
         }
@@ -48,7 +61,36 @@ impl Kind {
 
     /// Whether it keeps a node from being registered.
     fn of_the_server(self) -> bool {
-        self.silence() == API_SILENCE
+        self.stage().is_some()
+    }
+
+    /// How far a node came that meets it: the API server's certificate, the token, its own.
+    fn stage(self) -> Option<u8> {
+        match self {
+            Self::Authority | Self::Names | Self::Clock => Some(1),
+            Self::Token | Self::Rights | Self::Denied => Some(2),
+            Self::Unapproved | Self::Credentials => Some(3),
+            Self::PodNetwork | Self::Disk | Self::Eviction | Self::Image => None,
+        }
+    }
+
+    /// How long it lasts before it is told.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Unapproved | Self::Credentials => APPROVAL,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether a line about `seen` shows that it is so no longer.
+    fn is_disproved_by(self, seen: Self) -> bool {
+        match (self.stage(), seen.stage()) {
+            (Some(1), Some(stage)) => stage > 1,
+            (Some(2), Some(2)) => self != seen,
+            // It is the token that it has no certificate for.
+            (Some(3), Some(stage)) => stage == 2,
+            _ => false,
+        }
     }
 }
 
@@ -58,7 +100,29 @@ struct Cause {
     /// Which image or resource; empty for the others.
     subject: String,
     text: String,
+    /// Which pod waits for it, `NAMESPACE/NAME`.
+    pod: Option<String>,
+    first: Duration,
     last: Duration,
+    told: bool,
+}
+
+impl Cause {
+    /// When it is over if nobody speaks of it. While kubelet does not work, its silence says
+    /// nothing.
+    fn over_at(&self, kubelet: Kubelet) -> Option<Duration> {
+        match kubelet {
+            _ if !self.kind.of_the_server() => Some(self.last + self.kind.silence()),
+            Kubelet::WorksSince(since) => Some(self.last.max(since) + self.kind.silence()),
+            Kubelet::Down => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kubelet {
+    Down,
+    WorksSince(Duration),
 }
 
 /// What a line changes.
@@ -71,9 +135,16 @@ pub struct Outcome {
 }
 
 /// The causes there are now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Diagnosis {
     causes: Vec<Cause>,
+    kubelet: Kubelet,
+}
+
+impl Default for Diagnosis {
+    fn default() -> Self {
+        Self { causes: Vec::new(), kubelet: Kubelet::WorksSince(Duration::ZERO) }
+    }
 }
 
 impl Diagnosis {
@@ -85,18 +156,34 @@ impl Diagnosis {
     /// Takes in a line of kubelet or containerd.
     pub fn line(&mut self, now: Duration, line: &str) -> Outcome {
         let mut outcome = Outcome::default();
-        if line.contains("\"Successfully registered node\"") {
+        let registered = ["\"Successfully registered node\"", "\"Node was previously registered\""];
+        if registered.iter().any(|words| line.contains(words)) {
             self.end(|cause| cause.kind.of_the_server(), &mut outcome.told);
+            return outcome;
+        }
+        if line.contains("\"Observed pod startup duration\"") {
+            let pod = pod(line);
+            self.end(|cause| pod.is_some() && cause.pod == pod, &mut outcome.told);
             return outcome;
         }
         let Some(cause) = classify(line, now) else {
             outcome.suspects_server = suspects_server(line);
             return outcome;
         };
+        self.end(|known| known.kind.is_disproved_by(cause.kind), &mut outcome.told);
+        // Whose token is refused has no certificate either.
+        if cause.kind.stage() == Some(3) && self.causes.iter().any(|c| c.kind.stage() == Some(2)) {
+            return outcome;
+        }
         let same = |known: &&mut Cause| known.kind == cause.kind && known.subject == cause.subject;
         if let Some(known) = self.causes.iter_mut().find(same) {
             // It stays as it was told first: times and ports in it change with each line.
             known.last = now;
+            known.pod = cause.pod.or_else(|| known.pod.take());
+            if !known.told && now >= known.first + known.kind.patience() {
+                known.told = true;
+                outcome.told.push(known.text.clone());
+            }
             return outcome;
         }
         if self.causes.len() == MOST
@@ -105,30 +192,38 @@ impl Diagnosis {
         {
             self.causes.remove(at);
         }
-        outcome.told.push(cause.text.clone());
+        if cause.told {
+            outcome.told.push(cause.text.clone());
+        }
         self.causes.push(cause);
         outcome
+    }
+
+    /// kubelet works from now on, or does not.
+    pub fn kubelet(&mut self, now: Duration, works: bool) {
+        self.kubelet = if works { Kubelet::WorksSince(now) } else { Kubelet::Down };
     }
 
     /// Takes back what nobody speaks of any more.
     pub fn tick(&mut self, now: Duration) -> Vec<String> {
         let mut told = Vec::new();
-        self.end(|cause| now >= cause.last + cause.kind.silence(), &mut told);
+        let kubelet = self.kubelet;
+        self.end(|cause| cause.over_at(kubelet).is_some_and(|over| now >= over), &mut told);
         told
     }
 
     /// When [`Diagnosis::tick`] should be called.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.causes.iter().map(|cause| cause.last + cause.kind.silence()).min()
+        self.causes.iter().filter_map(|cause| cause.over_at(self.kubelet)).min()
     }
 
     /// What keeps the node from working now, a line each.
     pub fn causes(&self) -> impl Iterator<Item = &str> {
-        self.causes.iter().map(|cause| cause.text.as_str())
+        self.causes.iter().filter(|cause| cause.told).map(|cause| cause.text.as_str())
     }
 
     fn end(&mut self, is_over: impl Fn(&Cause) -> bool, told: &mut Vec<String>) {
-        let over = self.causes.iter().filter(|cause| is_over(cause));
+        let over = self.causes.iter().filter(|cause| cause.told && is_over(cause));
         told.extend(over.map(|cause| format!("no longer: {}", cause.text)));
         self.causes.retain(|cause| !is_over(cause));
     }
@@ -137,8 +232,10 @@ impl Diagnosis {
 /// The cause that a line tells of, if any. The order matters: a pull that fails for a certificate
 /// is about the registry, not about the API server.
 fn classify(line: &str, now: Duration) -> Option<Cause> {
-    let cause = |kind, subject: &str, text: String| {
-        Some(Cause { kind, subject: subject.to_owned(), text, last: now })
+    let cause = |kind: Kind, subject: &str, text: String| {
+        let (subject, told) = (subject.to_owned(), kind.patience().is_zero());
+        let pod = (kind == Kind::Image).then(|| pod(line)).flatten();
+        Some(Cause { kind, subject, text, pod, first: now, last: now, told })
     };
     if line.contains("no space left on device") {
         return cause(Kind::Disk, "", "the disk is full (STATE, mounted at /var)".to_owned());
@@ -187,13 +284,43 @@ fn classify(line: &str, now: Duration) -> Option<Cause> {
         }
         return None;
     }
-    let refused = ["Unauthorized", "has asked for the client to provide credentials"];
-    if refused.iter().any(|words| line.contains(words)) {
-        let text = "the API server refuses this node: the bootstrap token (`token` of the node \
-                    config) is wrong or has expired, or the node's certificate is no longer good";
-        return cause(Kind::Refused, "", text.to_owned());
+    let (kind, text) = credentials(line)?;
+    cause(kind, "", text.to_owned())
+}
+
+/// What the API server holds of the node, once they speak with each other.
+fn credentials(line: &str) -> Option<(Kind, &'static str)> {
+    let says = |words: &str| line.contains(words);
+    // What pods ask for is their affair, and so is the certificate that kubelet serves with.
+    if says(" pod=\"") || says("kubernetes.io/kubelet-serving") {
+        return None;
     }
-    None
+    let refused = says("Unauthorized") || says("has asked for the client to provide credentials");
+    if refused && says("certificate signing request") {
+        let text = "the API server refuses the bootstrap token (`token` of the node config): it \
+                    is unknown there or has expired";
+        return Some((Kind::Token, text));
+    }
+    if says("system:bootstrap:") && says("is forbidden") {
+        let text = "the bootstrap token (`token` of the node config) may not ask for a \
+                    certificate: its group lacks system:node-bootstrapper";
+        return Some((Kind::Rights, text));
+    }
+    if says("certificate signing request is denied") {
+        return Some((
+            Kind::Denied,
+            "the cluster has denied this node's request for a certificate",
+        ));
+    }
+    // Without a certificate it asks as nobody.
+    if says("\"Certificate request was not signed\"") || says("system:anonymous") {
+        let text = "this node's request for a certificate is not approved yet: `kubectl get csr` \
+                    shows it";
+        return Some((Kind::Unapproved, text));
+    }
+    let text = "the API server accepts no certificate of this node: not approved yet, or of \
+                another cluster";
+    refused.then_some((Kind::Credentials, text))
 }
 
 /// Whether it is a request of kubelet's to its API server that found nobody.
@@ -205,6 +332,10 @@ fn suspects_server(line: &str) -> bool {
         "network is unreachable",
         "no such host",
         "connection reset by peer",
+        "client connection lost",
+        "TLS handshake timeout",
+        ": EOF",
+        "server misbehaving",
         "context deadline exceeded",
         "Client.Timeout exceeded",
     ];
@@ -246,9 +377,27 @@ fn failed_pull(line: &str) -> Option<(String, String)> {
         ("i/o timeout", "its registry does not answer"),
         ("deadline exceeded", "its registry does not answer"),
     ];
-    let reason = known.iter().find(|(words, _)| line.contains(words));
-    let reason = reason.map_or("the log of kubelet says why", |(_, reason)| reason);
-    Some((image.to_owned(), reason.to_owned()))
+    let reason = silent_name_server(line).or_else(|| {
+        let known = known.iter().find(|(words, _)| line.contains(words));
+        known.map(|(_, reason)| (*reason).to_owned())
+    });
+    Some((image.to_owned(), reason.unwrap_or_else(|| "the log of kubelet says why".to_owned())))
+}
+
+/// Of Go's `lookup HOST on 192.0.2.53:53: ...: i/o timeout`.
+fn silent_name_server(line: &str) -> Option<String> {
+    let (_, server) = after(line, "lookup ")?.split_once(" on ")?;
+    let address = server.split(": ").next()?;
+    let address = shortened(address.strip_suffix(":53").unwrap_or(address));
+    let silent = server.contains("i/o timeout") || server.contains("connection refused");
+    silent.then(|| format!("the name server {address} does not answer"))
+}
+
+/// The pod that a line is about.
+fn pod(line: &str) -> Option<String> {
+    let (_, rest) = line.rsplit_once(" pod=\"")?;
+    let pod = rest.split('"').next().filter(|pod| !pod.is_empty());
+    pod.map(|pod| pod.chars().take(POD).collect())
 }
 
 fn after<'a>(line: &'a str, words: &str) -> Option<&'a str> {

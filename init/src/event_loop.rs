@@ -387,6 +387,9 @@ impl EventLoop {
         }
         match change {
             Change::Started(unit) => marks::mark(format!("unit:{unit}:started")),
+            Change::Ended { unit, .. } if unit.as_str() == KUBELET => {
+                self.diagnosis.kubelet(now, false);
+            }
             Change::Ready { unit, .. } => {
                 self.around.screen.output.remove(unit);
                 self.probes.remove(unit);
@@ -398,6 +401,7 @@ impl EventLoop {
                 }
                 if unit.as_str() == KUBELET {
                     marks::mark("kubelet-healthy");
+                    self.diagnosis.kubelet(now, true);
                 }
                 // Later, when nothing else is half done.
                 self.reconfigure |= unit.as_str() == CONFIGURE;

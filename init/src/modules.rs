@@ -5,7 +5,7 @@
 //!
 //! What a module's signature says, dm-verity has said before of every byte of the file, and the
 //! kernel takes a long time to say it again. So the signature is left out where the kernel does
-//! not insist on it: `docs/decisions/0008-modules-without-their-signature.md`.
+//! not insist on it: `docs/decisions/0009-modules-without-their-signature.md`.
 
 use std::fmt;
 use std::fs;

@@ -35,6 +35,8 @@ pub struct Setup<'a> {
     pub registry: Option<u16>,
     /// Kept between boots.
     pub disk: Option<&'a Path>,
+    /// How large the disk is made that is thrown away.
+    pub disk_size: &'a str,
     /// More arguments of `orlop run`.
     pub args: &'a [&'a str],
 }
@@ -52,6 +54,7 @@ impl<'a> Setup<'a> {
             tables: "",
             registry: None,
             disk: None,
+            disk_size: "6 GiB",
             args: &[],
         }
     }
@@ -118,8 +121,9 @@ impl Node {
     fn boot(orlop: &Orlop, image: &Path, config: &Path, port: u16, setup: &Setup<'_>) -> Boot {
         let mut boot = orlop.boot_other(image).args(&["--direct", "--config"]).path(config);
         boot = boot.args(&["--forward", &format!("{port}:{port}")]);
-        if let Some(disk) = setup.disk {
-            boot = boot.disk(disk);
+        match setup.disk {
+            Some(disk) => boot = boot.disk(disk),
+            None => boot = boot.args(&["--disk-size", setup.disk_size]),
         }
         boot.args(setup.args)
     }

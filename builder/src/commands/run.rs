@@ -10,8 +10,12 @@ use crate::commands::print_json;
 use crate::error::Result;
 use crate::node_config;
 use crate::progress::Progress;
+use crate::recipe::model::Mib;
 use crate::run;
 use crate::settings::{Settings, processors};
+
+/// The disk of a node with a cluster beside it.
+const CLUSTER_DISK: Mib = Mib(8192);
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -56,11 +60,16 @@ fn with_cluster(
     progress: &Progress,
 ) -> Result<Option<run::Summary>> {
     node::check(options)?;
+    let mut options = options.clone();
+    if options.disk.is_none() {
+        // Pods pull images; what is not written takes no room on the host.
+        options.disk_size.get_or_insert(CLUSTER_DISK);
+    }
     let components = options.components.clone();
     let cluster = cluster::Options { components, ..cluster::Options::default() };
     let programs = programs(&cluster, Fetching::Allowed, processors(), settings, progress)?;
     let setup = cluster::Setup { programs: &programs, options: &cluster, now: settings.now };
-    node::run(options, &setup, progress)
+    node::run(&options, &setup, progress)
 }
 
 /// A TOML file, or a directory that holds a recipe and is not itself the output of a build.

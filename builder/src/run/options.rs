@@ -30,6 +30,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub cpus: Option<u8>,
     /// Make the guest's disk this large, such as "8 GiB": the node grows STATE at its first boot
+    /// [default with --cluster: 8 GiB]
     #[arg(long, value_name = "SIZE", value_parser = mib)]
     pub disk_size: Option<Mib>,
     /// Keep what the guest writes in FILE, made if missing: the next run continues from it

@@ -2,7 +2,7 @@
 //! said. What goes wrong after that (certificates, tokens) kubelet says itself.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -13,7 +13,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Addresses of a name that are tried at most.
 const ADDRESSES: usize = 3;
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// One connection costs little, and people wait to hear that it is back.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// A server waits for our first word much longer. One that has hung up by then has nobody behind
+/// it: so do balancers and tunnels.
+const HANGING_UP: Duration = Duration::from_secs(2);
+
+/// How all that says why begins.
+pub(super) const UNREACHABLE: &str = "the API server cannot be reached";
 
 /// Why the API server cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +31,8 @@ pub(super) enum Unreachable {
     Name(Unresolved),
     /// Nobody accepts connections there.
     Refused(SocketAddr),
+    /// Connections end as soon as they are made.
+    HangsUp(SocketAddr),
     /// Nothing comes back from there.
     Silent(SocketAddr),
     /// The network itself says no, for example that there is no route.
@@ -32,11 +41,12 @@ pub(super) enum Unreachable {
 
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the API server cannot be reached: ")?;
+        write!(f, "{UNREACHABLE}: ")?;
         match self {
             Self::NoAddress(text) => write!(f, "`{text}` is no HOST:PORT"),
             Self::Name(unresolved) => unresolved.fmt(f),
             Self::Refused(address) => write!(f, "{address} refuses connections"),
+            Self::HangsUp(address) => write!(f, "{address} ends connections at once"),
             Self::Silent(address) => write!(f, "{address} does not answer"),
             Self::Network(address, reason) => write!(f, "{address}: {reason}"),
         }
@@ -61,6 +71,7 @@ pub(super) fn reach(
     for address in addresses.into_iter().take(ADDRESSES) {
         let address = SocketAddr::new(address, port);
         result = match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(connection) if hangs_up(&connection) => Err(Unreachable::HangsUp(address)),
             Ok(_) => return Ok(()),
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::ConnectionRefused => Unreachable::Refused(address),
@@ -70,6 +81,17 @@ pub(super) fn reach(
         };
     }
     result
+}
+
+/// Whether the other end closes the connection without a word from us.
+fn hangs_up(mut connection: &TcpStream) -> bool {
+    if connection.set_read_timeout(Some(HANGING_UP)).is_err() {
+        return false;
+    }
+    match connection.read(&mut [0]) {
+        Ok(length) => length == 0,
+        Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+    }
 }
 
 /// When to try: once when the network is there, again whenever somebody suspects that the server
@@ -156,11 +178,20 @@ mod tests {
         for (server, want) in [
             (address.as_str(), format!("{address} refuses connections")),
             ("api", "`api` is no HOST:PORT".to_owned()),
-            ("api.lan:6443", "no DNS server is known".to_owned()),
+            ("api.lan:6443", "no name server is known".to_owned()),
         ] {
             let error = reach(server, &[], &[]).expect_err(server).to_string();
             assert_eq!(error, format!("the API server cannot be reached: {want}"));
         }
+    }
+
+    #[test]
+    fn one_that_hangs_up_before_a_word_was_said_is_not_there() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let balancer = std::thread::spawn(move || drop(listener.accept().expect("a connection")));
+        assert_eq!(reach(&address.to_string(), &[], &[]), Err(Unreachable::HangsUp(address)));
+        balancer.join().expect("ended");
     }
 
     #[test]
@@ -181,7 +212,7 @@ mod tests {
             waits.push((next - now).as_secs());
             now = next;
         }
-        assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(waits, [5, 10, 15, 15, 15, 15]);
         assert!(check.trouble().is_some());
         check.suspect(at(2000));
         assert!(check.deadline().is_some_and(|deadline| deadline <= now));

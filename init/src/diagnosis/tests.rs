@@ -14,6 +14,11 @@ const NO_CNI: &str = r#"I1121 06:39:45.123456       1 kubelet.go:3262] "Containe
 const REGISTERED: &str = r#"I1121 06:39:45.123456       1 kubelet_node_status.go:78] "Successfully registered node" node="worker-1""#;
 const REFUSED: &str = r#"E1121 06:39:45.123456       1 reflector.go:227] "Failed to watch" err="failed to list *v1.Node: Get \"https://10.0.2.2:6443/api/v1/nodes?limit=500\": dial tcp 10.0.2.2:6443: connect: connection refused" logger="UnhandledError" reflector="k8s.io/client-go/informers/factory.go:161" type="*v1.Node""#;
 
+const ANONYMOUS: &str = r#"E1121 06:39:45.1 1 kubelet_node_status.go:108] "Unable to register node with API server" err="nodes is forbidden: User \"system:anonymous\" cannot create resource \"nodes\" in API group \"\" at the cluster scope" node="worker-1""#;
+const UNAUTHORIZED: &str = r#"E1121 06:39:45.1 1 kubelet_node_status.go:108] "Unable to register node with API server" err="Unauthorized" node="worker-1""#;
+
+const TOKEN: &str = "the API server refuses the bootstrap token (`token` of the node config): it is unknown there or has expired";
+
 fn told(line: &str) -> String {
     Diagnosis::default().line(s(1), line).told.join("\n")
 }
@@ -33,13 +38,18 @@ fn what_kubelet_says_becomes_what_is_wrong() {
             r#"I0101 00:00:45.1 1 bootstrap.go:297] "Failed to connect to apiserver" err="Get \"https://10.0.2.2:6443/healthz?timeout=1s\": tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 1970-01-01T00:00:45Z is before 2026-11-21T06:00:00Z""#,
             "a certificate is not valid at the time that this node's clock shows: current time 1970-01-01T00:00:45Z is before 2026-11-21T06:00:00Z",
         ),
-        (
-            EXPIRED_TOKEN,
-            "the API server refuses this node: the bootstrap token (`token` of the node config) is wrong or has expired, or the node's certificate is no longer good",
-        ),
+        (EXPIRED_TOKEN, TOKEN),
         (
             r#"E1121 06:39:45.1 1 run.go:72] "command failed" err="failed to run Kubelet: cannot create certificate signing request: the server has asked for the client to provide credentials""#,
-            "the API server refuses this node: the bootstrap token (`token` of the node config) is wrong or has expired, or the node's certificate is no longer good",
+            TOKEN,
+        ),
+        (
+            r#"E1121 06:39:45.1 1 certificate_manager.go:596] "Failed while requesting a signed certificate from the control plane" err="cannot create certificate signing request: certificatesigningrequests.certificates.k8s.io is forbidden: User \"system:bootstrap:oxoe0c\" cannot create resource \"certificatesigningrequests\" in API group \"certificates.k8s.io\" at the cluster scope""#,
+            "the bootstrap token (`token` of the node config) may not ask for a certificate: its group lacks system:node-bootstrapper",
+        ),
+        (
+            r#"E1121 06:39:45.1 1 certificate_manager.go:612] "Certificate request was not signed" err="certificate signing request is denied, reason: X, message: no" logger="kubernetes.io/kube-apiserver-client-kubelet.UnhandledError""#,
+            "the cluster has denied this node's request for a certificate",
         ),
         (
             NO_CNI,
@@ -148,13 +158,86 @@ fn a_cause_is_told_once_and_taken_back_after_a_silence() {
 #[test]
 fn a_node_that_is_registered_has_no_trouble_with_its_server() {
     let mut diagnosis = Diagnosis::default();
-    for line in [STRANGER, EXPIRED_TOKEN, NO_CNI] {
+    for line in [EXPIRED_TOKEN, STRANGER, NO_CNI] {
         diagnosis.line(s(1), line);
     }
     let told = diagnosis.line(s(2), REGISTERED).told;
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told.iter().all(|line| line.starts_with("no longer: the API server")), "{told:?}");
     assert_eq!(diagnosis.causes().count(), 1);
+}
+
+/// What is told, with the second, when these lines come in these seconds.
+fn told_in_time(lines: &[(u64, &str)]) -> Vec<(u64, String)> {
+    let mut diagnosis = Diagnosis::default();
+    let mut told = Vec::new();
+    for (second, line) in lines {
+        let lines = diagnosis.line(s(*second), line).told;
+        told.extend(lines.into_iter().map(|line| (*second, line)));
+    }
+    told
+}
+
+#[test]
+fn a_node_that_comes_further_has_what_came_before_behind_it() {
+    let stranger = told(STRANGER);
+    assert_eq!(
+        told_in_time(&[(1, STRANGER), (3, EXPIRED_TOKEN), (5, ANONYMOUS), (40, REGISTERED)]),
+        [
+            (1, stranger.clone()),
+            (3, format!("no longer: {stranger}")),
+            (3, TOKEN.to_owned()),
+            (40, format!("no longer: {TOKEN}")),
+        ]
+    );
+    let again = r#"I1121 06:39:45.1 1 kubelet_node_status.go:125] "Node was previously registered" node="worker-1""#;
+    assert_eq!(told_in_time(&[(1, EXPIRED_TOKEN), (2, again)]).len(), 2);
+}
+
+#[test]
+fn a_certificate_that_is_not_there_yet_is_told_if_that_lasts() {
+    assert_eq!(told_in_time(&[(1, ANONYMOUS), (9, ANONYMOUS), (10, REGISTERED)]), []);
+    for (line, words) in [(ANONYMOUS, "is not approved yet"), (UNAUTHORIZED, "accepts no")] {
+        let told = told_in_time(&[(1, line), (9, line), (16, line), (60, REGISTERED)]);
+        assert_eq!(told.iter().map(|(second, _)| *second).collect::<Vec<_>>(), [16, 60]);
+        assert!(told[0].1.contains(words) && told[1].1.starts_with("no longer: "), "{told:?}");
+    }
+    let told = told_in_time(&[(1, ANONYMOUS), (17, ANONYMOUS), (20, EXPIRED_TOKEN)]);
+    assert_eq!(told.iter().map(|(second, _)| *second).collect::<Vec<_>>(), [17, 20, 20]);
+    let serving = r#""Certificate request was not signed" err="timed out" logger="kubernetes.io/kubelet-serving.UnhandledError""#;
+    assert_eq!(told_in_time(&[(1, serving), (60, serving)]), []);
+}
+
+#[test]
+fn the_silence_of_a_kubelet_that_does_not_work_says_nothing() {
+    let mut diagnosis = Diagnosis::default();
+    diagnosis.line(s(1), EXPIRED_TOKEN);
+    diagnosis.kubelet(s(2), false);
+    assert_eq!((diagnosis.next_deadline(), diagnosis.tick(s(1000))), (None, vec![]));
+    diagnosis.kubelet(s(1000), true);
+    assert_eq!(diagnosis.next_deadline(), Some(s(1000) + API_SILENCE));
+    assert_eq!(diagnosis.tick(s(1000) + API_SILENCE), [format!("no longer: {TOKEN}")]);
+}
+
+#[test]
+fn an_image_has_come_when_the_pod_runs_that_waited_for_it() {
+    let line = r#"E1121 06:39:45.1 1 pod_workers.go:1338] "Error syncing pod, skipping" err="failed to \"StartContainer\" for \"web\" with ImagePullBackOff: \"Back-off pulling image \\\"reg.example/app:1\\\": ErrImagePull: Head \\\"https://reg.example/v2/\\\": dial tcp: lookup reg.example on 10.0.2.99:53: read udp 10.0.2.15:4->10.0.2.99:53: i/o timeout\"" pod="default/web" podUID="1""#;
+    let runs = r#"I1121 06:40:45.1 1 pod_startup_latency_tracker.go:148] "Observed pod startup duration" pod="default/web" podStartSLOduration=1.2"#;
+    let other = runs.replace("/web", "/db");
+    let want =
+        "the image reg.example/app:1 cannot be pulled: the name server 10.0.2.99 does not answer";
+    let told = told_in_time(&[(1, line), (2, other.as_str()), (3, runs)]);
+    assert_eq!(told, [(1, want.to_owned()), (3, format!("no longer: {want}"))]);
+}
+
+#[test]
+fn an_api_server_that_hangs_up_is_suspected() {
+    for error in ["EOF", "net/http: TLS handshake timeout", "http2: client connection lost"] {
+        let line = format!(
+            "\"Failed to update lease\" err=\"Put \\\"https://10.0.2.2:6443/\\\": {error}\""
+        );
+        assert!(Diagnosis::default().line(s(1), &line).suspects_server, "{line}");
+    }
 }
 
 #[test]
@@ -174,10 +257,35 @@ fn the_number_of_causes_is_bounded() {
 
 proptest! {
     #[test]
+    fn any_bytes_in_any_order_take_limited_memory(
+        lines in prop::collection::vec((0..9_usize, any::<Vec<u8>>()), 0..100),
+    ) {
+        let known = [
+            STRANGER,
+            EXPIRED_TOKEN,
+            ANONYMOUS,
+            REGISTERED,
+            "\"PullImage from image service failed\" err image=",
+            "\"Observed pod startup duration\" pod=\"",
+            "err ulling image x lookup ",
+        ];
+        let mut diagnosis = Diagnosis::default();
+        for (second, (choice, bytes)) in (0..).zip(lines) {
+            let known = known.get(choice).copied().unwrap_or_default();
+            let line = known.to_owned() + &String::from_utf8_lossy(&bytes);
+            let _ = diagnosis.line(s(second), &line);
+            prop_assert!(diagnosis.causes.len() <= MOST);
+            for cause in &diagnosis.causes {
+                prop_assert!(cause.pod.as_ref().is_none_or(|pod| pod.chars().count() <= POD));
+            }
+        }
+    }
+
+    #[test]
     fn no_line_makes_it_panic(line in "\\PC{0,120}", at in 0..4_usize) {
         let mut diagnosis = Diagnosis::default();
         let _ = diagnosis.line(s(1), &line);
-        let before = ["x509: not yet valid: ", "err failed to pull image ", "message:", "resourceName="][at];
+        let before = ["x509: not yet valid: ", "err failed to pull image ", "message:", "lookup x on "][at];
         let known = "\"Container runtime network not ready\" \"Eviction manager: attempting to reclaim\"";
         let _ = diagnosis.line(s(1), &format!("{known} {before}{line}"));
         let _ = diagnosis.tick(s(1000));

@@ -42,14 +42,14 @@ pub enum Unresolved {
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoServers => f.write_str("no DNS server is known"),
+            Self::NoServers => f.write_str("no name server is known"),
             Self::Silent(servers) => {
-                f.write_str("no DNS server answers:")?;
+                f.write_str("no name server answers:")?;
                 servers.iter().try_for_each(|server| write!(f, " {server}"))
             }
             Self::NoSuchName(name) => write!(f, "DNS knows no address of `{name}`"),
             Self::Refused(server, code) => {
-                write!(f, "the DNS server {server} refuses to answer (code {code})")
+                write!(f, "the name server {server} refuses to answer (code {code})")
             }
         }
     }
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(found("none.lan"), Err(Unresolved::NoSuchName("none.lan".to_owned())));
         assert_eq!(resolve("a.b", &[], &[]), Err(Unresolved::NoServers));
         let error = resolve("api.lan", &[], &[silent]).unwrap_err();
-        assert_eq!(error.to_string(), "no DNS server answers: 127.0.0.1");
+        assert_eq!(error.to_string(), "no name server answers: 127.0.0.1");
     }
 
     proptest! {

@@ -150,6 +150,6 @@ mod tests {
     fn a_name_that_cannot_be_resolved_is_the_reason_that_is_told() {
         let silences = ask(&["time.example".to_owned()], &[], &[]).unwrap_err();
         let texts: Vec<_> = silences.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, ["time.example has no address: no DNS server is known"]);
+        assert_eq!(texts, ["time.example has no address: no name server is known"]);
     }
 }

@@ -48,9 +48,8 @@ pub(crate) fn a_deployment_runs_two_pods(orlop: &Orlop) -> Result<()> {
     let world = world(orlop)?;
     let (cluster, node) = (&world.cluster, world.worker(orlop)?);
     // Ends by itself when it is asked to, and says so in its log.
-    let serve = "mkdir /www && hostname > /www/index.html && echo serving && \
-                 trap 'echo asked to end; exit 0' TERM && httpd -p 8080 -h /www && \
-                 tail -f /dev/null & wait";
+    let serve = "mkdir /www; hostname > /www/index.html; trap 'echo asked to end; exit 0' TERM; \
+                 httpd -p 8080 -h /www; echo serving; tail -f /dev/null & wait";
     let template = script("web", node, serve);
     let mut spec = template["spec"].clone();
     spec["restartPolicy"] = "Always".into();
@@ -125,13 +124,13 @@ pub(crate) fn volumes_of_every_kind_are_there(orlop: &Orlop) -> Result<()> {
         kind["data"] = json!({ "word": value });
         kind.to_string()
     };
-    cluster.apply(&map("before"))?;
+    cluster.apply(&map("before\n"))?;
     let mounts =
         [("host", "/host"), ("memory", "/memory"), ("token", "/token"), ("words", "/words")];
     let mounts = mounts.map(|(name, path)| json!({ "name": name, "mountPath": path }));
     let token = json!({ "serviceAccountToken": { "path": "token", "expirationSeconds": 3600 } });
-    let container =
-        json!({ "command": ["/bin/sh", "-c", "tail -F /words/word"], "volumeMounts": mounts });
+    let look = "cat /words/word; until grep after /words/word; do sleep 1; done; tail -f /dev/null";
+    let container = json!({ "command": ["/bin/sh", "-c", look], "volumeMounts": mounts });
     let volumes = json!({ "volumes": [
         { "name": "host", "hostPath": { "path": "/etc" } },
         { "name": "memory", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } },
@@ -141,14 +140,15 @@ pub(crate) fn volumes_of_every_kind_are_there(orlop: &Orlop) -> Result<()> {
     let pod = runs(cluster, &pod("volumes", node, container, volumes))?;
     let cat = |path: &str| cluster.exec(&pod, &["cat", path]);
 
-    ensure!(cat("/host/os-release")?.contains("OrlopOS"));
+    let info = &cluster.get(&["node", node])?["status"]["nodeInfo"];
+    ensure!(info["machineID"] == cat("/host/machine-id")?.trim());
     let mounts = cat("/proc/mounts")?;
     let memory = mounts.lines().find(|line| line.contains(" /memory ")).context("/memory")?;
     ensure!(memory.starts_with("tmpfs ") && memory.contains("size=1024k"), "{memory}");
     // A token is three parts of base64; the first says what it is.
     ensure!(cat("/token/token")?.starts_with("eyJ"));
     cluster.log_line(&pod, "before", LIMIT)?;
-    cluster.apply(&map("after"))?;
+    cluster.apply(&map("after\n"))?;
     // Touching the pod makes kubelet look at once instead of within a minute.
     cluster.kubectl(["annotate", "pod", &pod, "look=again"])?;
     cluster.log_line(&pod, "after", LIMIT)?;

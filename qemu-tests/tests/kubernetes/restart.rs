@@ -5,7 +5,7 @@ use qemu_tests::disk::Disk;
 use qemu_tests::{Cluster, Node, Orlop, Setup};
 use serde_json::{Value, json};
 
-use crate::world::{LIMIT, pod, privileged, runs, world};
+use crate::world::{LIMIT, pod, privileged, runs, script, world};
 
 const NAME: &str = "phoenix";
 
@@ -49,6 +49,7 @@ pub(crate) fn a_reboot_and_a_power_cut(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let image = orlop.node_image()?.join("disk.raw");
     let disk = Disk::copy(&image, &directory.path().join("disk.raw"))?;
+    disk.grow(6 << 30)?;
     let setup = Setup { disk: Some(disk.path()), args: &["--reboot"], ..world.setup(NAME) };
 
     let mut node = Node::start(orlop, cluster, &setup)?;
@@ -56,6 +57,9 @@ pub(crate) fn a_reboot_and_a_power_cut(orlop: &Orlop) -> Result<()> {
     let container = json!({ "command": ["tail", "-f", "/dev/null"] });
     let always = json!({ "restartPolicy": "Always" });
     let pod = runs(cluster, &pod("stays", NAME, container, always))?;
+    runs(cluster, &script("beside", NAME, "tail -f /dev/null"))?;
+    let used = used(&cluster.exec(&pod, &["cat", "/proc/meminfo"])?)?;
+    orlop.measured(format!("memory used with two pods: {used} kB (MemTotal - MemAvailable)"));
     let first = identity(cluster)?;
     ensure!(first.joins == 1, "{first:?}");
 
@@ -78,6 +82,16 @@ pub(crate) fn a_reboot_and_a_power_cut(orlop: &Orlop) -> Result<()> {
     let state = disk.judge()?;
     ensure!(disk.ext4(&state)?.is_clean, "STATE was not unmounted");
     Ok(())
+}
+
+/// What `free` calls used.
+fn used(meminfo: &str) -> Result<u64> {
+    let value = |key: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+    };
+    let (total, free) = (value("MemTotal:"), value("MemAvailable:"));
+    total.zip(free).map(|(total, free)| total - free).context("/proc/meminfo")
 }
 
 /// Waits until the node is Ready after another boot with its pod running again.

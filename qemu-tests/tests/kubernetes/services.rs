@@ -90,7 +90,7 @@ pub(crate) fn a_service_answers_from_a_pod(orlop: &Orlop) -> Result<()> {
 
     // kube-proxy may still be writing its rules: the client tries until it has an answer.
     let client = runs(cluster, &script("client", node, "tail -f /dev/null"))?;
-    let ask = format!("until wget -q -T 5 -O - http://{address}/; do sleep 1; done");
+    let ask = format!("until timeout 5 wget -q -O - http://{address}/; do sleep 1; done");
     let page = cluster.exec(&client, &["timeout", "300", "sh", "-c", &ask])?;
     ensure!(page == "through the service\n", "{page}");
     for pod in [&client, &server] {

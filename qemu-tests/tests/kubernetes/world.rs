@@ -203,7 +203,7 @@ pub(crate) fn battered<'a>(orlop: &Orlop, world: &'a World) -> Result<PatientNod
         // Little room, and a short memory of pressure, so that filling it takes no long time.
         let setup = Setup {
             kubelet: "evictionPressureTransitionPeriod = \"10s\"\n",
-            args: &["--disk-size", "2200 MiB"],
+            disk_size: "2200 MiB",
             ..world.setup("battered")
         };
         let mut node = Node::start(orlop, &world.cluster, &setup)?;
