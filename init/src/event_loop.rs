@@ -7,7 +7,7 @@ mod output;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::readiness::{Answer, Probe};
 use crate::supervisor::{Action, Change, Event, ShutdownKind, State, Supervisor};
 use crate::sys::signals::{self, Signal};
 use crate::unit::{Ready, UnitName};
-use crate::{clock, configure, log, marks, process};
+use crate::{clock, configure, log, marks, memory, process};
 use output::Output;
 
 /// What the loop works on; a test gives it a directory of its own.
@@ -406,7 +406,12 @@ impl EventLoop {
                 // Later, when nothing else is half done.
                 self.reconfigure |= unit.as_str() == CONFIGURE;
             }
-            Change::ShutdownBegan(_) => marks::mark("shutdown-start"),
+            Change::ShutdownBegan(_) => {
+                marks::mark("shutdown-start");
+                if let Some(kib) = memory::used(Path::new("/proc/meminfo")) {
+                    marks::mark(format!("memory-used:{kib}"));
+                }
+            }
             _ => {}
         }
         let screen = self.screen();

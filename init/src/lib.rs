@@ -15,6 +15,7 @@ pub mod identity;
 pub mod initrd;
 pub mod log;
 pub mod marks;
+pub mod memory;
 pub mod modules;
 pub mod mounts;
 pub mod net;

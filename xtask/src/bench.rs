@@ -1,4 +1,4 @@
-//! Figures for people: what a build and what a boot costs. CPU-seconds and bytes are steady on a busy machine,
+//! Figures for people: what builds and boots cost. CPU-seconds and bytes are steady on a busy machine,
 //! wall time is not and is not shown. Nothing here is a test.
 
 mod boot;
@@ -22,12 +22,9 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// When a booting node has come how far, in guest time that does not depend on this host
-    Boot {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// What a boot takes until PID 1, the CRI, kubelet and the first pod, in guest time that is the
+    /// same on any host, beside the floor; and the memory of a node with two pods
+    Boot(boot::Args),
 }
 
 #[derive(Debug, Serialize)]
@@ -41,15 +38,12 @@ struct Figure {
 }
 
 pub(crate) fn run(command: &Command) -> Result<()> {
-    match command {
-        Command::Build { json } => build(*json),
-        Command::Boot { json } => boot::run(*json),
-    }
-}
-
-fn build(json: bool) -> Result<()> {
+    let json = match command {
+        Command::Build { json } => json,
+        Command::Boot(args) => return boot::run(args),
+    };
     let figures = build_figures()?;
-    if json {
+    if *json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
         return Ok(());
     }
