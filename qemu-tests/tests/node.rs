@@ -28,6 +28,14 @@ const TESTS: &[(&str, Test)] = &[
         "a_node_boots_directly_and_its_image_is_unchanged",
         a_node_boots_directly_and_its_image_is_unchanged,
     ),
+    (
+        "a_node_boots_from_memory_by_counted_instructions_and_its_image_is_unchanged",
+        a_node_boots_from_memory,
+    ),
+    (
+        "a_kernel_that_is_locked_down_gets_modules_with_their_signature",
+        a_kernel_that_is_locked_down_gets_modules_with_their_signature,
+    ),
     ("the_console_is_readable", the_console_is_readable),
     ("a_flipped_bit_in_the_superblock_stops_the_boot", a_flipped_superblock),
     ("a_flipped_bit_in_pid_1_stops_the_boot", a_flipped_pid_1),
@@ -83,13 +91,37 @@ fn a_node_boots_under_uefi_until_the_cri_answers(orlop: &Orlop) -> Result<()> {
 }
 
 fn a_node_boots_directly_and_its_image_is_unchanged(orlop: &Orlop) -> Result<()> {
+    boots_and_leaves_its_image(orlop, "direct", &["--direct"])
+}
+
+fn a_node_boots_from_memory(orlop: &Orlop) -> Result<()> {
+    let options = ["--direct", "--pmem", "--icount", "1", "--no-network"];
+    boots_and_leaves_its_image(orlop, "from memory", &options)
+}
+
+fn boots_and_leaves_its_image(orlop: &Orlop, name: &str, options: &[&str]) -> Result<()> {
     let files = ["disk.raw", "root.img"].map(|name| orlop.image(name));
     let digests = || files.iter().map(|file| digest(file)).collect::<Result<Vec<_>>>();
     let before = digests()?;
-    let ended = orlop.boot().args(&["--direct"]).until("cri").run(BOOT)?;
+    let ended = orlop.boot().args(options).until("cri").run(BOOT)?;
     reached(&ended, "cri-answers")?;
-    measure(orlop, "direct", &ended);
+    measure(orlop, name, &ended);
     ensure!(digests()? == before, "the run changed the image");
+    Ok(())
+}
+
+/// As under Secure Boot. Without a module for dm-verity there is no root.
+fn a_kernel_that_is_locked_down_gets_modules_with_their_signature(orlop: &Orlop) -> Result<()> {
+    let directory = temporary()?;
+    for name in ["disk.raw", "initrd", "vmlinuz"] {
+        std::os::unix::fs::symlink(orlop.image(name), directory.path().join(name))?;
+    }
+    let line = std::fs::read_to_string(orlop.image("cmdline"))?;
+    std::fs::write(directory.path().join("cmdline"), format!("{line} lockdown=integrity"))?;
+    let ended = orlop.boot_other(directory.path()).args(&["--direct"]).until("cri").run(BOOT)?;
+    reached(&ended, "cri-answers")?;
+    measure(orlop, "locked down", &ended);
+    ensure!(!ended.console_says(&["cannot load module"]), "a module is missing{}", ended.tail());
     Ok(())
 }
 
