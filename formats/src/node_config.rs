@@ -26,7 +26,7 @@ pub use kubelet::RESERVED as RESERVED_KUBELET_KEYS;
 pub use kubernetes::{Api, Kubernetes, ServingCertificate, StaticPodName};
 pub use label::{Effect, LabelKey, LabelValue, Taint};
 pub use name::{DomainName, Host, HostName};
-pub use network::{Link, Network, Time};
+pub use network::{Link, Network, Time, TimeServer};
 pub use pem::Certificates;
 pub use problem::Problem;
 pub use show::Secrets;

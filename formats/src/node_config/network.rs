@@ -1,7 +1,9 @@
 //! `[network]` and `[time]`: addresses, name servers and clocks.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use super::address::{Cidr, Mac, is_host};
 use super::name::{DomainName, Host};
@@ -42,12 +44,49 @@ pub struct Link {
 pub struct Time {
     /// Servers that speak NTP, instead of those of DHCP's option 42. If neither names any, the
     /// clock is left alone.
-    pub servers: Vec<Host>,
+    pub servers: Vec<TimeServer>,
+}
+
+/// `HOST` or `HOST:PORT`; an IPv6 address before a port stands in brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeServer {
+    /// Where it is.
+    pub host: Host,
+    /// Where it listens, if not on NTP's own port 123.
+    pub port: Option<u16>,
+}
+
+impl FromStr for TimeServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let without_port = match text.parse() {
+            Ok(host) => return Ok(Self { host, port: None }),
+            Err(error) => error,
+        };
+        let Some((host, port)) = text.rsplit_once(':') else { return Err(without_port) };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let port = port.parse().ok().filter(|&port| port != 0);
+        match (host.parse(), port) {
+            (Ok(host), Some(port)) => Ok(Self { host, port: Some(port) }),
+            _ => Err(without_port),
+        }
+    }
+}
+
+impl fmt::Display for TimeServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.host, self.port) {
+            (host, None) => host.fmt(f),
+            (Host::Address(address), Some(port)) => SocketAddr::new(*address, port).fmt(f),
+            (Host::Name(name), Some(port)) => write!(f, "{name}:{port}"),
+        }
+    }
 }
 
 impl Time {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
-        let servers = section.list::<Host>("servers");
+        let servers = section.list::<TimeServer>("servers");
         Self { servers: servers.into_iter().map(|server| server.value).collect() }
     }
 }
@@ -190,5 +229,28 @@ impl std::str::FromStr for Gateway {
     fn from_str(text: &str) -> Result<Self, String> {
         let address = text.parse::<IpAddr>().ok().filter(|address| is_host(*address));
         address.map(Self).ok_or_else(|| format!("`{text}` is not the IP address of a gateway"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_server_may_have_a_port() {
+        for text in [
+            "192.0.2.1",
+            "192.0.2.1:1123",
+            "time.example:1123",
+            "2001:db8::1",
+            "[2001:db8::1]:1123",
+        ] {
+            let server: TimeServer = text.parse().expect(text);
+            assert_eq!(server.to_string(), text);
+            assert_eq!(server.port.is_some(), text.ends_with(":1123"), "{text}");
+        }
+        for text in ["192.0.2.1:0", "192.0.2.1:99999", "192.0.2.999:123", "a b:1", ":1", "x:"] {
+            assert!(text.parse::<TimeServer>().is_err(), "{text}");
+        }
     }
 }

@@ -53,7 +53,8 @@ pub fn ask(
     for server in servers {
         let silence =
             |reason: String, for_good: bool| Silence { server: server.clone(), reason, for_good };
-        let addresses = match dns::resolve(server, search, resolvers) {
+        let (host, port) = host_and_port(server);
+        let addresses = match dns::resolve(host, search, resolvers) {
             Ok(addresses) => addresses,
             Err(error) => {
                 silences.push(silence(format!("has no address: {error}"), false));
@@ -61,7 +62,7 @@ pub fn ask(
             }
         };
         for address in addresses.into_iter().take(ADDRESSES) {
-            match exchange(SocketAddr::new(address, sntp::PORT), PATIENCE) {
+            match exchange(SocketAddr::new(address, port), PATIENCE) {
                 Ok(Ok(offset)) => return Ok(Measurement { server: server.clone(), offset }),
                 Ok(Err(refusal)) => {
                     let for_good = matches!(refusal, Refusal::Kiss([b'D', ..] | [b'R', b'S', ..]));
@@ -75,6 +76,17 @@ pub fn ask(
         }
     }
     Err(silences)
+}
+
+/// `HOST`, `HOST:PORT` or `[ADDRESS]:PORT`, as `formats::node_config` has let through.
+fn host_and_port(server: &str) -> (&str, u16) {
+    let alone = (server, sntp::PORT);
+    if server.parse::<IpAddr>().is_ok() {
+        return alone;
+    }
+    let Some((host, port)) = server.rsplit_once(':') else { return alone };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    port.parse().map_or(alone, |port| (host, port))
 }
 
 /// One question to one address: how far our clock is behind.
@@ -128,6 +140,20 @@ mod tests {
             socket.send_to(&reply(&buffer[..length], time), from).unwrap();
         });
         address
+    }
+
+    #[test]
+    fn a_server_may_listen_elsewhere() {
+        for (text, want) in [
+            ("192.0.2.1", ("192.0.2.1", 123)),
+            ("192.0.2.1:1123", ("192.0.2.1", 1123)),
+            ("time.example", ("time.example", 123)),
+            ("time.example:1123", ("time.example", 1123)),
+            ("2001:db8::1", ("2001:db8::1", 123)),
+            ("[2001:db8::1]:1123", ("2001:db8::1", 1123)),
+        ] {
+            assert_eq!(host_and_port(text), want);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a node cannot join without is missing or wrong: the console says what, in words, and the
 //! node recovers when the cause goes. Each test has a node of its own.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use anyhow::{Context as _, Result, ensure};
 use qemu_tests::monitor::Monitor;
@@ -104,14 +104,22 @@ pub(crate) fn an_unknown_token_is_named(orlop: &Orlop) -> Result<()> {
 pub(crate) fn a_network_without_dhcp(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let socket = directory.path().join("qmp");
-    // A hub with nobody else in it: the cable is in, and nobody answers.
     let monitor = format!("unix:{},server=on,wait=off", socket.display());
+    // The cable is in, and all that the node says is lost: a hub keeps what nobody takes, so it
+    // has a second port, which leads to a socket that nobody reads.
+    let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let own = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let void = format!("socket,id=void,udp={},localaddr={own}", nobody.local_addr()?);
     let boot = orlop.boot_other(orlop.node_image()?).args(&[
         "--direct",
         "--no-network",
         "--",
         "-netdev",
         "hubport,id=port0,hubid=0",
+        "-netdev",
+        &void,
+        "-netdev",
+        "hubport,id=port2,hubid=0,netdev=void",
         "-device",
         "virtio-net-pci,netdev=port0,romfile=",
         "-qmp",
