@@ -6,6 +6,7 @@
 mod cluster;
 pub mod cni;
 mod facts;
+mod file;
 mod kubelet;
 mod plan;
 mod registries;
@@ -20,7 +21,8 @@ use formats::node_config::NodeConfig;
 use formats::system::System;
 
 pub use self::facts::Facts;
-pub use self::plan::{File, Plan};
+pub use self::file::File;
+pub use self::plan::Plan;
 pub use self::system::system;
 use crate::root::Root;
 
@@ -67,8 +69,19 @@ pub enum Error {
 /// kubelet's arguments, without which it does not start, come last.
 pub fn assemble(config: &NodeConfig, root: &Root, now: u64, floor: u64) -> Result<System, Error> {
     let facts = Facts::read(root, now.max(floor))?;
-    Plan::new(config, &facts).write(root)?;
+    plan(config, &facts).write(root)?;
     Ok(system(config))
+}
+
+/// Plans the files of `config` on a node of which `facts` are known. Equal arguments make an equal
+/// plan.
+pub fn plan(config: &NodeConfig, facts: &Facts) -> Plan {
+    let mut plan = Plan::default();
+    registries::plan(&config.containerd, &mut plan);
+    cni::plan(config.cni.as_ref(), &mut plan);
+    kubelet::plan(config, facts, &mut plan);
+    plan.remove_unwritten(&facts.ours);
+    plan
 }
 
 #[cfg(test)]

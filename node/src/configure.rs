@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use formats::system;
 
+use crate::arguments::{Arguments, Failure};
 use crate::assemble;
-use crate::command::{Arguments, Failure};
 use crate::fetch::{self, Limits};
 use crate::masquerade;
 use crate::root::{Keep, PUBLIC, Root, SECRET};

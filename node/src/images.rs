@@ -20,7 +20,7 @@ use cri::{Client, Transport};
 use formats::digest::Sha256;
 use serde::Deserialize;
 
-use crate::command::{Arguments, Failure};
+use crate::arguments::{Arguments, Failure};
 use archive::Archive;
 
 /// Where containerd listens.

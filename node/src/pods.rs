@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cri::runtime::Container;
 
-use crate::command::{Arguments, Failure};
+use crate::arguments::{Arguments, Failure};
 use crate::images::{SOCKET, connect};
 
 /// What a container may have at most unless `--grace` says otherwise.

@@ -13,7 +13,8 @@ use std::net::IpAddr;
 use formats::node_config::Cni;
 use serde_json::json;
 
-use super::plan::{File, Plan};
+use super::file::File;
+use super::plan::Plan;
 
 /// The name of the bridge's link.
 pub const BRIDGE: &str = "cni0";

@@ -6,9 +6,13 @@ use std::io;
 
 use super::cluster::Cluster;
 use super::serving::Kept;
-use super::{Error, cluster, kubelet, registries, serving};
+use super::{Error, cluster, registries, serving};
 use crate::root::Root;
 
+/// The directory of static pods; all that is in it is ours.
+pub(super) const MANIFESTS: &str = "/run/orlop/kubelet/manifests";
+/// Where kubelet keeps the certificates it was given, and we the pair that we make.
+pub(super) const CERTIFICATES: &str = "/var/lib/kubelet/pki";
 /// Our own small files; more is a damaged one.
 const LIMIT: u64 = 1024 * 1024;
 const MEMORY: &str = "/proc/meminfo";
@@ -36,12 +40,12 @@ impl Facts {
     /// # Errors
     /// If something is there and cannot be read. A damaged file of our own counts as absent.
     pub fn read(root: &Root, now: u64) -> Result<Self, Error> {
-        let pki = names(root, kubelet::CERTIFICATES)?;
+        let pki = names(root, CERTIFICATES)?;
         let certificates =
             pki.iter().filter(|name| name.starts_with("kubelet-client-") && name.ends_with(".pem"));
-        let manifests = names(root, kubelet::MANIFESTS)?;
+        let manifests = names(root, MANIFESTS)?;
         let mut ours: BTreeSet<_> =
-            manifests.iter().map(|name| format!("{}/{name}", kubelet::MANIFESTS)).collect();
+            manifests.iter().map(|name| format!("{}/{name}", MANIFESTS)).collect();
         for name in names(root, registries::DIRECTORY)? {
             let hosts = registries::hosts_path(&name);
             if text(root, &hosts)?.is_some_and(|text| text.starts_with(registries::MARK)) {
@@ -53,7 +57,7 @@ impl Facts {
             memory: text(root, MEMORY)?.as_deref().and_then(memory),
             cluster: text(root, cluster::PATH)?.as_deref().and_then(Cluster::parse),
             client_certificates: certificates
-                .map(|name| format!("{}/{name}", kubelet::CERTIFICATES))
+                .map(|name| format!("{}/{name}", CERTIFICATES))
                 .collect(),
             serving: serving_pair(root)?,
             ours,

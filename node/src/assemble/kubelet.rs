@@ -9,16 +9,13 @@ use formats::node_config::{Api, Kubernetes, NodeConfig, ServingCertificate, Tain
 use serde_json::{Map, Value, json};
 
 use super::cluster::{self, Cluster, Credentials};
-use super::facts::Facts;
-use super::plan::{File, Plan};
+use super::facts::{CERTIFICATES, Facts, MANIFESTS};
+use super::file::File;
+use super::plan::Plan;
 use super::serving;
 
 /// One argument a line; kubelet is started if this file exists.
 pub(super) const ARGUMENTS: &str = "/run/orlop/kubelet/arguments";
-/// The directory of static pods; all that is in it is ours.
-pub(super) const MANIFESTS: &str = "/run/orlop/kubelet/manifests";
-/// Where kubelet keeps the certificates it was given, and we the pair that we make.
-pub(super) const CERTIFICATES: &str = "/var/lib/kubelet/pki";
 
 const CONFIGURATION: &str = "/run/orlop/kubelet/config.json";
 const BOOTSTRAP: &str = "/run/orlop/kubelet/bootstrap-kubeconfig";

@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 
-use formats::node_config::NodeConfig;
-
-use super::facts::Facts;
+use super::file::File;
 use super::serving::Wanted;
-use super::{Error, cni, kubelet, registries, serving};
-use crate::root::{Keep, PUBLIC, Root, SECRET};
+use super::{Error, serving};
+use crate::root::{Keep, Root};
 
-/// All changes to a node's files. Made only by [`Plan::new`]; printed, it says all of them.
+/// All changes to a node's files. Made only by [`super::plan`]; printed, it says all of them.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Removed first: an identity of another cluster must be gone before the new one is noted.
@@ -22,48 +20,20 @@ pub struct Plan {
     files: Vec<File>,
 }
 
-/// A file to be written.
-#[derive(Debug, PartialEq, Eq)]
-pub struct File {
-    /// Where, from the node's root.
-    pub path: String,
-    /// Permissions: [`PUBLIC`] or [`SECRET`].
-    pub mode: u32,
-    /// All of it.
-    pub content: String,
-}
-
-impl File {
-    pub(super) fn public(path: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { path: path.into(), mode: PUBLIC, content: content.into() }
-    }
-
-    pub(super) fn secret(path: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { path: path.into(), mode: SECRET, content: content.into() }
-    }
-}
-
 impl Plan {
-    /// Plans the files of `config` on a node of which `facts` are known. Equal arguments make an
-    /// equal plan.
-    pub fn new(config: &NodeConfig, facts: &Facts) -> Self {
-        let mut plan = Self::default();
-        registries::plan(&config.containerd, &mut plan);
-        cni::plan(config.cni.as_ref(), &mut plan);
-        kubelet::plan(config, facts, &mut plan);
-        let written: BTreeSet<_> = plan.files.iter().map(|file| file.path.as_str()).collect();
-        let left: Vec<_> =
-            facts.ours.iter().filter(|path| !written.contains(path.as_str())).cloned().collect();
-        plan.removals.extend(left);
-        plan
-    }
-
     pub(super) fn write_file(&mut self, file: File) {
         self.files.push(file);
     }
 
     pub(super) fn remove(&mut self, path: impl Into<String>) {
         self.removals.insert(path.into());
+    }
+
+    /// Removes of these what nothing writes: they are of an earlier configuration.
+    pub(super) fn remove_unwritten(&mut self, ours: &BTreeSet<String>) {
+        let written: BTreeSet<_> = self.files.iter().map(|file| &file.path).collect();
+        let left = ours.iter().filter(|path| !written.contains(path));
+        self.removals.extend(left.cloned());
     }
 
     pub(super) fn directory(&mut self, path: &'static str) {

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use formats::node_config::{Containerd, Registry, RegistryHost, Scheme};
 
-use super::plan::{File, Plan};
+use super::file::File;
+use super::plan::Plan;
 
 /// `config_path` of containerd's CRI plugin; a directory for each registry.
 pub(super) const DIRECTORY: &str = "/etc/containerd/certs.d";

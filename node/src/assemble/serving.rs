@@ -13,7 +13,7 @@ use rcgen::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::plan::File;
+use super::file::File;
 
 /// The certificate, self-signed.
 pub(super) const CERTIFICATE: &str = "/var/lib/kubelet/pki/orlop-serving.crt";

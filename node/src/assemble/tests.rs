@@ -13,7 +13,7 @@ const NOW: u64 = 1_795_000_000;
 /// The plan for a node that nothing was ever written to.
 fn plan(config: &str) -> String {
     let facts = Facts { now: NOW, memory: Some(4 << 30), ..Facts::default() };
-    Plan::new(&parse(config).unwrap(), &facts).to_string()
+    super::plan(&parse(config).unwrap(), &facts).to_string()
 }
 
 #[test]
