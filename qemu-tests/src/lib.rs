@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod disk;
+pub mod dns;
 pub mod harness;
 pub mod machine;
 pub mod monitor;

@@ -1,6 +1,7 @@
 //! A guest under way: `orlop run` with its console on stdout and its events on stderr.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -39,6 +40,17 @@ impl Boot {
     #[must_use]
     pub fn until(self, what: &str) -> Self {
         self.args(&["--until", what])
+    }
+
+    /// In a network namespace of its own, where every port of the loopback address is free and
+    /// nothing leads out. Needs root, `unshare` and `ip`.
+    #[must_use]
+    pub fn in_own_network(self) -> Self {
+        let script = "ip link set lo up && exec \"$0\" \"$@\"";
+        let mut args = ["--net", "sh", "-c", script].map(OsString::from).to_vec();
+        args.push(self.program.into());
+        args.extend(self.args);
+        Self { program: "unshare".into(), args }
     }
 
     /// Adds a path as an argument.
@@ -220,6 +232,15 @@ impl Machine {
     pub fn console(&mut self) -> &[String] {
         while matches!(self.take_one(Instant::now()), Ok(true)) {}
         &self.ended.console
+    }
+
+    /// Its network namespace, for [`Boot::in_own_network`] once it has said something.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn network_namespace(&self) -> Result<File> {
+        let path = format!("/proc/{}/ns/net", self.child.id());
+        File::open(&path).with_context(|| path)
     }
 
     /// Cuts the power: QEMU is killed, nothing is written any more.

@@ -37,6 +37,8 @@ pub struct Setup<'a> {
     pub disk: Option<&'a Path>,
     /// How large the disk is made that is thrown away.
     pub disk_size: &'a str,
+    /// Whether it runs in a network namespace of its own, where no cluster is.
+    pub alone: bool,
     /// More arguments of `orlop run`.
     pub args: &'a [&'a str],
 }
@@ -55,6 +57,7 @@ impl<'a> Setup<'a> {
             registry: None,
             disk: None,
             disk_size: "6 GiB",
+            alone: false,
             args: &[],
         }
     }
@@ -125,7 +128,8 @@ impl Node {
             Some(disk) => boot = boot.disk(disk),
             None => boot = boot.args(&["--disk-size", setup.disk_size]),
         }
-        boot.args(setup.args)
+        let boot = boot.args(setup.args);
+        if setup.alone { boot.in_own_network() } else { boot }
     }
 
     /// The node's name.

@@ -29,11 +29,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_unit_that_always_fails_is_shown_with_its_last_lines", faults::a_failing_unit_is_shown),
     ("a_reboot_and_a_power_cut_bring_the_node_back", restart::a_reboot_and_a_power_cut),
     ("an_api_server_that_is_away_is_named_and_waited_for", trouble::the_api_server_is_away),
-    ("a_wrong_ca_is_named", trouble::a_wrong_ca_is_named),
+    ("a_wrong_ca_is_named_and_the_right_one_ends_it", trouble::a_wrong_ca_is_named),
     ("an_unknown_token_is_named_and_a_good_one_ends_it", trouble::an_unknown_token_is_named),
     ("a_network_without_dhcp_is_named_and_waited_for", trouble::a_network_without_dhcp),
     ("a_clock_of_1970_is_named_and_set", trouble::a_clock_of_1970),
-    ("a_name_server_that_is_silent_is_named", trouble::a_silent_name_server),
+    ("a_name_server_that_is_silent_is_named_and_waited_for", trouble::a_silent_name_server),
 ];
 
 fn main() -> ExitCode {

@@ -4,6 +4,8 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use anyhow::{Context as _, Result, ensure};
+use qemu_tests::disk::Disk;
+use qemu_tests::dns::NameServer;
 use qemu_tests::monitor::Monitor;
 use qemu_tests::ntp::TimeServer;
 use qemu_tests::relay::Relay;
@@ -46,12 +48,18 @@ pub(crate) fn a_wrong_ca_is_named(orlop: &Orlop) -> Result<()> {
     let directory = std::fs::read_dir("/usr/share/ca-certificates/mozilla")?;
     let other = directory.flatten().map(|entry| entry.path()).min().context("a certificate")?;
     let other = std::fs::read_to_string(other)?;
-    let setup = Setup { ca: Some(&other), ..Setup::new("stranger") };
+    let place = tempfile::tempdir()?;
+    let image = orlop.node_image()?.join("disk.raw");
+    let disk = Disk::copy(&image, &place.path().join("disk.raw"))?;
+    let right = Setup { disk: Some(disk.path()), ..Setup::new("stranger") };
+    let setup = Setup { ca: Some(&other), ..right.clone() };
     let mut node = Node::start(orlop, cluster, &setup)?;
     node.machine.wait_for_line(0, &["certificate", "`ca`", "not signed"], LIMIT)?;
     let nodes = cluster.kubectl(["get", "nodes", "--output=name"])?;
     ensure!(!nodes.contains("stranger"), "{nodes}");
-    Ok(())
+    // Configured anew, it joins at its next boot.
+    node.machine.cut_power()?;
+    Node::start(orlop, cluster, &right)?.ready(cluster)
 }
 
 pub(crate) fn an_unknown_token_is_named(orlop: &Orlop) -> Result<()> {
@@ -157,13 +165,19 @@ pub(crate) fn a_clock_of_1970(orlop: &Orlop) -> Result<()> {
 pub(crate) fn a_silent_name_server(orlop: &Orlop) -> Result<()> {
     let world = world(orlop)?;
     let cluster = &world.cluster;
-    // Nobody has this address in QEMU's network.
+    // In QEMU's network this address is the host's own loopback address.
     let setup = Setup {
         server: Some("https://api.example:6443".to_owned()),
-        tables: "[network]\ndns = [\"10.0.2.99\"]\n",
+        tables: "[network]\ndns = [\"10.0.2.2\"]\n",
+        alone: true,
         ..Setup::new("speechless")
     };
     let mut node = Node::start(orlop, cluster, &setup)?;
-    node.machine.wait_for_line(0, &["name server", "10.0.2.99"], LIMIT)?;
+    node.machine.wait_for_mark("init-start", LIMIT)?;
+    let names = NameServer::silent(node.machine.network_namespace()?, Ipv4Addr::new(10, 0, 2, 2))?;
+    let line = node.machine.wait_for_line(0, &["api server", "name server", "10.0.2.2"], LIMIT)?;
+    names.speak();
+    // The name is known now; that nobody listens behind it is another trouble.
+    node.machine.wait_for_line(line, &["api server", "10.0.2.2:6443", "refuses"], LIMIT)?;
     Ok(())
 }
