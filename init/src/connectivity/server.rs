@@ -161,9 +161,11 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
     use super::*;
+
+    use rustix::net::{self, AddressFamily, SocketType};
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -174,9 +176,14 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
         let address = listener.local_addr().expect("an address").to_string();
         assert_eq!(reach(&address, &[], &[]), Ok(()));
-        drop(listener);
+        // A port that is taken and not listened on: nobody else can begin to.
+        let held = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        net::bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("bound");
+        let held = SocketAddrV4::try_from(net::getsockname(&held).expect("an address"))
+            .map(|address| (address.to_string(), held));
+        let (closed, _held) = held.expect("an IPv4 address");
         for (server, want) in [
-            (address.as_str(), format!("{address} refuses connections")),
+            (closed.as_str(), format!("{closed} refuses connections")),
             ("api", "`api` is no HOST:PORT".to_owned()),
             ("api.lan:6443", "no name server is known".to_owned()),
         ] {
