@@ -174,9 +174,18 @@ pub struct Ended {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Both are harmless if it has ended. QEMU dies with `orlop`.
-        drop(self.child.kill());
+        // Harmless if it has ended. Asked to, `orlop` ends QEMU at once and removes its files.
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let asked = pid.map(|pid| kill_process(pid, Signal::TERM));
+        let (sender, done) = mpsc::channel::<()>();
+        let patience = std::thread::spawn(move || {
+            if done.recv_timeout(Duration::from_secs(30)) == Err(RecvTimeoutError::Timeout) {
+                asked.and(pid.map(|pid| kill_process(pid, Signal::KILL)));
+            }
+        });
         drop(self.child.wait());
+        drop(sender);
+        drop(patience.join());
     }
 }
 
@@ -243,14 +252,10 @@ impl Machine {
         File::open(&path).with_context(|| path)
     }
 
-    /// Cuts the power: QEMU is killed, nothing is written any more.
-    ///
-    /// # Errors
-    /// It cannot be waited for.
-    pub fn cut_power(mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+    /// Cuts the power: the guest stops where it is and is told nothing.
+    pub fn cut_power(self) {
+        // That is what it means to drop it.
+        drop(self);
     }
 
     /// Asks the guest to power off, as Ctrl-C on a terminal does.

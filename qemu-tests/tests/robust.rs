@@ -119,7 +119,8 @@ fn full_disk(orlop: &Orlop) -> Result<()> {
         set -eu
         mount --make-rprivate /
         mkdir "$PLACE/small"
-        mount -t tmpfs -o size=400m none "$PLACE/small"
+        size=$(( $(du -sm "$PLACE/store" | cut -f1) + 240 ))
+        mount -t tmpfs -o "size=${size}m" none "$PLACE/small"
         cp -r "$PLACE/store" "$PLACE/small/store"
         dd if=/dev/zero of="$PLACE/small/rest" bs=64k 2>/dev/null || true
         status=0

@@ -37,7 +37,7 @@ pub(crate) fn run_all() -> Result<()> {
         (format!("{orlop} init my-node"), "a recipe of your own"),
         ("cargo xtask test".to_owned(), "all tests"),
     ] {
-        println!("  {command:<52} {what}");
+        println!("  {command:<54} {what}");
     }
     Ok(())
 }
