@@ -134,6 +134,18 @@ fn failed(line: &str, output: &Output) -> Error {
     }
 }
 
+/// Writes a program that can be started at once. Another process does it: a child that a test
+/// beside this one starts would for a moment share our descriptor, and what is open for writing
+/// cannot be executed.
+#[cfg(test)]
+pub(crate) fn write_program(path: &Path, content: &[u8]) {
+    use std::io::Write as _;
+    let write = Command::new("sh").args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path);
+    let mut shell = write.spawn(|command| _ = command.stdin(Stdio::piped())).unwrap();
+    shell.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(shell.wait().unwrap().success());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -81,9 +81,8 @@ fn reason(ended: &Ended, limit: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
+    use crate::process::Exit;
 
     /// Runs a script in the place of the program; `$0.toml` is the file.
     fn run_script(script: &str, limit: Duration) -> (System, Vec<String>) {
@@ -92,8 +91,9 @@ mod tests {
         // Written by another process: whatever a test beside this one starts would for a moment
         // share our descriptor, and what is open for writing cannot be executed.
         let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"";
-        let written = Command::new("sh").arg("-c").arg(write).arg(&program).arg(script).status();
-        assert!(written.expect("a shell").success());
+        let arguments = ["-c", write, program.to_str().expect("a path in UTF-8"), script];
+        let written = limited::run(Path::new("/bin/sh"), &arguments, MINUTE).expect("a shell");
+        assert_eq!(written, Ended { exit: Some(Exit::Status(0)), output: String::new() });
         run(&program, &program.with_extension("toml"), limit)
     }
 

@@ -1,10 +1,14 @@
 //! A node of a cluster: an image, a node config that joins it, and the ports that lead to it.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
+};
 use tempfile::TempDir;
 
 use crate::{Boot, Cluster, Ended, Machine, Orlop};
@@ -91,6 +95,8 @@ pub struct Node {
     name: String,
     /// Holds the node config for as long as QEMU may read it.
     directory: TempDir,
+    /// Holds the number of the port that leads to its kubelet.
+    _port: OwnedFd,
 }
 
 impl Node {
@@ -112,13 +118,13 @@ impl Node {
         cluster: &Cluster,
         setup: &Setup<'_>,
     ) -> Result<Self> {
-        let port = free_port()?;
+        let (held, port) = reserve_port().context("there is no free port")?;
         cluster.lead(&format!("10.0.2.15:{port}"), port)?;
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let config = directory.path().join("node.toml");
         std::fs::write(&config, setup.config(cluster, port))?;
         let boot = Self::boot(orlop, image, &config, port, setup);
-        Ok(Self { machine: boot.start()?, name: setup.name.to_owned(), directory })
+        Ok(Self { machine: boot.start()?, name: setup.name.to_owned(), directory, _port: held })
     }
 
     fn boot(orlop: &Orlop, image: &Path, config: &Path, port: u16, setup: &Setup<'_>) -> Boot {
@@ -163,11 +169,14 @@ impl Node {
     }
 }
 
-/// A port of the loopback address that nobody listens on at the moment.
-///
-/// # Errors
-/// There is none.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
-    Ok(listener.local_addr()?.port())
+/// A port of the loopback address that nobody else is given while the socket is held. It does not
+/// listen, so that QEMU, which allows it as this does, can bind the same number and gets all
+/// connections (`SO_REUSEADDR` in socket(7)).
+fn reserve_port() -> Result<(OwnedFd, u16)> {
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    let port = SocketAddrV4::try_from(getsockname(&socket)?)?.port();
+    Ok((socket, port))
 }

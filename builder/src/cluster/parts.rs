@@ -164,7 +164,6 @@ fn executable(cache: &Path, store: &Store, name: &str, blob: &Blob) -> Result<Pa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Command;
 
     fn components(directory: &Path, names: &[&str]) {
         for name in names {
@@ -216,7 +215,8 @@ mod tests {
         let blob = store.put_bytes(b"#!/bin/sh\necho it runs\n").unwrap();
         let cache = root.path().join("programs");
         let path = executable(&cache, &store, "etcd", &blob).unwrap();
-        assert_eq!(Command::new(&path).run().unwrap(), b"it runs\n");
+        assert_eq!(fs::read(&path).unwrap(), b"#!/bin/sh\necho it runs\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
         fs::remove_file(store.blob_path(&blob.sha256)).unwrap();
         assert_eq!(executable(&cache, &store, "etcd", &blob).unwrap(), path);
         // One that was cut short by somebody is not believed.

@@ -276,13 +276,13 @@ mod tests {
 
     use super::*;
     use crate::cluster::events::Stdin;
+    use crate::process::write_program;
     use crate::progress::Mode;
 
     /// Programs that are all the same script.
     fn programs(directory: &Path, script: &str) -> BTreeMap<&'static str, PathBuf> {
         let path = directory.join("program");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&path, format!("#!/bin/sh\n{script}\n").as_bytes());
         let names = [plan::ETCD, plan::API_SERVER, plan::CONTROLLER_MANAGER, plan::SCHEDULER];
         names.into_iter().map(|name| (name, path.clone())).collect()
     }

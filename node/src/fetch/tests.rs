@@ -1,11 +1,12 @@
 //! Configs from servers on the loopback, by HTTP and by HTTPS with an authority of their own.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustix::net::{self, AddressFamily, SocketType};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::*;
@@ -231,8 +232,10 @@ fn a_server_that_does_not_answer_is_given_up() {
 
 #[test]
 fn a_host_that_is_not_there_is_told_with_the_address_but_not_its_secrets() {
-    // A port that was free a moment ago.
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    // A port that is taken and not listened on: nobody else can begin to.
+    let held = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    net::bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = SocketAddrV4::try_from(net::getsockname(&held).unwrap()).unwrap().port();
     let (_directory, root) = image(&[]);
     let address = format!("http://user:secret@127.0.0.1:{port}/n?token=secret");
     let error = fetch(&root, &address, Limits::default()).unwrap_err();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::process::write_program;
 use crate::recipe::model::ImagePath;
 
 const PROGRAM: &str = "component.example/hello/cmd/hello";
@@ -76,8 +77,7 @@ fn the_same_program_comes_out_of_any_directory_and_any_number_of_jobs() {
         let path = root.join("hello-program");
         let bytes = store.read_blob(&blob).unwrap();
         assert!(!contains(&bytes, root.to_str().unwrap()), "the directory is in the program");
-        fs::write(&path, bytes).unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&path, &bytes);
         // `println` of Go writes to stderr: let the shell bring it to where we can see it.
         let line = format!("{} 2>&1", path.display());
         let output = Command::new("sh").args(["-c", &line]).run().unwrap();
