@@ -115,6 +115,7 @@ pub fn tools() -> &'static [Tool] {
         program("debugfs", "e2fsprogs", Test, "reads files of STATE", SHORT),
         program("fsck.vfat", "dosfstools", Test, "judges the ESP", &[]),
         program("mdir", "mtools", Test, "reads the ESP", V),
+        program("genisoimage", "genisoimage", Test, "makes volumes with a node config", V),
         program("sgdisk", "gdisk", Test, "judges partition tables", V),
         program("sfdisk", "fdisk", Test, "reads partition tables", V),
         program("gpgv", "gpgv", Test, "judges archive signatures", V),

@@ -18,6 +18,7 @@ pub mod process;
 pub mod registry;
 pub mod relay;
 pub mod store;
+pub mod web;
 
 pub use cluster::Cluster;
 pub use machine::{Boot, Ended, Machine};
