@@ -212,6 +212,15 @@ fn a_port_that_is_taken_stops_qemu_with_its_own_words() {
     assert!(error.chain().contains(&format!("hostfwd=tcp:127.0.0.1:{port}")), "{}", error.chain());
 }
 
+/// A relative path in an argument for QEMU is one of the user's directory, here the package's.
+#[test]
+fn arguments_for_qemu_are_read_where_the_user_is() {
+    let guest = Guest::new("ok\n", Then::PowersOff);
+    let mut options = guest.options();
+    options.qemu = ["-fw_cfg", "name=opt/org.orlop/test,file=Cargo.toml"].map(Into::into).to_vec();
+    assert_eq!(run(&options).unwrap().ending, Ending::PoweredOff);
+}
+
 /// What the guest was given, written to its console.
 fn given(guest: &Guest, options: &Options) -> String {
     run(options).unwrap();
