@@ -25,6 +25,14 @@ pub(crate) fn cargo() -> Command {
     program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// `cargo test`. A shell that runs us in the background has Ctrl-C ignored, and so would have all
+/// that a test starts and interrupts.
+pub(crate) fn cargo_test() -> Command {
+    let mut command = program("env");
+    command.arg("--default-signal=INT").arg(cargo().get_program()).arg("test");
+    command
+}
+
 /// The command line as a person could type it.
 pub(crate) fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::command::{cargo, line, run, workspace};
+use crate::command::{cargo, cargo_test, line, run, workspace};
 use crate::{image, setup, tidy};
 
 /// The manifest of the workspace beside ours, which is built without the standard library.
@@ -46,11 +46,11 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
         }
         command
     };
-    let mut unit = cargo();
-    unit.args(["test", "--workspace", "--exclude", "qemu-tests", "--no-fail-fast"]);
+    let mut unit = cargo_test();
+    unit.args(["--workspace", "--exclude", "qemu-tests", "--no-fail-fast"]);
     tally.count("tests beside the code and of the command line", with_pattern(unit))?;
-    let mut pause = cargo();
-    pause.args(["test", "--manifest-path", PAUSE]);
+    let mut pause = cargo_test();
+    pause.args(["--manifest-path", PAUSE]);
     tally.count("the program of a pod's sandbox", with_pattern(pause))?;
     if !args.fast {
         let orlop = image::orlop()?;
@@ -58,11 +58,11 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
             .and_then(|base| Ok((base, image::build(&orlop, "node")?)))
         {
             Ok((base, node)) => {
-                let mut nodes = cargo();
+                let mut nodes = cargo_test();
                 nodes
-                    .args(["test", "--package", "qemu-tests", "--no-fail-fast"])
+                    .args(["--package", "qemu-tests", "--no-fail-fast"])
                     .args(["--lib", "--test", "image", "--test", "robust", "--test", "node"])
-                    .args(["--test", "cluster", "--test", "kubernetes", "--"])
+                    .args(["--test", "config", "--test", "cluster", "--test", "kubernetes", "--"])
                     .env("ORLOP", &orlop)
                     .env("ORLOP_IMAGE", &base)
                     .env("ORLOP_NODE_IMAGE", &node);
