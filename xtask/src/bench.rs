@@ -2,6 +2,7 @@
 //! wall time is not and is not shown. Nothing here is a test.
 
 mod boot;
+mod qemu;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
 //! The `orlop` binary and the base image that tests and benchmarks work with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -15,19 +15,22 @@ pub(crate) fn orlop() -> Result<PathBuf> {
 }
 
 /// Locks (if there is no lock that fits), fetches and builds `recipes/NAME.toml`.
-pub(crate) fn build(orlop: &std::path::Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn build(orlop: &Path, name: &str) -> Result<PathBuf> {
     let recipe = workspace().join(format!("recipes/{name}.toml"));
-    let locked = program(orlop)
-        .arg("check")
-        .arg(&recipe)
-        .output()
-        .is_ok_and(|output| output.status.success());
-    let lock = workspace().join(format!("recipes/{name}.lock"));
-    if !locked || !lock.exists() {
-        run(program(orlop).arg("lock").arg(&recipe))?;
-    }
-    run(program(orlop).arg("fetch").arg(&recipe))?;
+    fetch(orlop, &recipe)?;
     let output = workspace().join("target/images").join(name);
     run(program(orlop).arg("build").arg(&recipe).arg("-o").arg(&output))?;
     Ok(output)
+}
+
+/// Locks a recipe, if there is no lock that fits, and fetches what the lock names. Returns the lock.
+pub(crate) fn fetch(orlop: &Path, recipe: &Path) -> Result<PathBuf> {
+    let check = program(orlop).arg("check").arg(recipe).output();
+    let locked = check.is_ok_and(|output| output.status.success());
+    let lock = recipe.with_extension("lock");
+    if !locked || !lock.exists() {
+        run(program(orlop).arg("lock").arg(recipe))?;
+    }
+    run(program(orlop).arg("fetch").arg(recipe))?;
+    Ok(lock)
 }
