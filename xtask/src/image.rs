@@ -1,6 +1,7 @@
 //! The `orlop` binary and the base image that tests and benchmarks work with.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -19,7 +20,7 @@ pub(crate) fn build(orlop: &Path, name: &str) -> Result<PathBuf> {
     let recipe = workspace().join(format!("recipes/{name}.toml"));
     fetch(orlop, &recipe)?;
     let output = workspace().join("target/images").join(name);
-    run(program(orlop).arg("build").arg(&recipe).arg("-o").arg(&output))?;
+    step(program(orlop).arg("build").arg(&recipe).arg("-o").arg(&output))?;
     Ok(output)
 }
 
@@ -29,8 +30,13 @@ pub(crate) fn fetch(orlop: &Path, recipe: &Path) -> Result<PathBuf> {
     let locked = check.is_ok_and(|output| output.status.success());
     let lock = recipe.with_extension("lock");
     if !locked || !lock.exists() {
-        run(program(orlop).arg("lock").arg(recipe))?;
+        step(program(orlop).arg("lock").arg(recipe))?;
     }
-    run(program(orlop).arg("fetch").arg(recipe))?;
+    step(program(orlop).arg("fetch").arg(recipe))?;
     Ok(lock)
+}
+
+/// Runs it for what it makes. Standard output is for our own result.
+fn step(command: &mut Command) -> Result<()> {
+    run(command.stdout(std::io::stderr()))
 }
