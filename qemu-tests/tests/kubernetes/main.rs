@@ -4,6 +4,7 @@
 //! Needs `ORLOP`, `ORLOP_IMAGE` and `ORLOP_NODE_IMAGE`: `cargo xtask test` builds the images and
 //! sets them.
 
+mod certificates;
 mod faults;
 mod pods;
 mod restart;
@@ -20,7 +21,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_deployment_runs_two_pods_which_kubectl_reaches", pods::a_deployment_runs_two_pods),
     ("volumes_of_every_kind_are_there", pods::volumes_of_every_kind_are_there),
     ("limits_stand_in_the_cgroup_and_an_oom_kill_is_told", pods::limits_and_an_oom_kill),
-    ("the_client_certificate_is_rotated", pods::the_client_certificate_is_rotated),
+    ("the_client_certificate_is_rotated", certificates::the_client_certificate_is_rotated),
+    (
+        "a_serving_certificate_is_signed_by_the_cluster_when_asked_for",
+        certificates::a_serving_certificate_by_the_cluster,
+    ),
     ("a_service_by_kube_proxy_answers_from_a_pod", services::a_service_answers_from_a_pod),
     ("daemons_and_shims_that_are_killed_come_back", faults::killed_daemons_come_back),
     ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),

@@ -177,19 +177,3 @@ pub(crate) fn limits_and_an_oom_kill(orlop: &Orlop) -> Result<()> {
     ensure!(state["reason"] == "OOMKilled" && state["exitCode"] == 137, "{state}");
     removed(cluster, "hungry")
 }
-
-/// The control plane signs for four minutes, so kubelet asks for the next certificate soon.
-pub(crate) fn the_client_certificate_is_rotated(orlop: &Orlop) -> Result<()> {
-    let world = world(orlop)?;
-    let (cluster, node) = (&world.cluster, world.worker(orlop)?);
-    let by_node = format!("system:node:{node}");
-    let selector =
-        ["csr", "--field-selector", "spec.signerName=kubernetes.io/kube-apiserver-client-kubelet"];
-    cluster.watch(&selector, LIMIT, "a request by the node itself", |request| {
-        request["spec"]["username"] == by_node.as_str()
-            && request["status"]["certificate"].is_string()
-    })?;
-    // It works with the new one: a pod still comes and goes.
-    let pod = runs(cluster, &script("rotated", node, "tail -f /dev/null"))?;
-    removed(cluster, &pod)
-}
