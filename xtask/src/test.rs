@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::command::{cargo, cargo_test, line, run, workspace};
-use crate::{image, setup, tidy};
+use crate::{bench, image, setup, tidy};
 
 /// The manifest of the workspace beside ours, which is built without the standard library.
 const PAUSE: &str = "pause/Cargo.toml";
@@ -70,6 +70,9 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
                     nodes.env("ORLOP_TEST_FULL", "1");
                 }
                 tally.count("whole images and nodes", with_pattern(nodes))?;
+                if args.pattern.is_none() {
+                    tally.part("the figures of builds and boots can be taken", bench::try_out);
+                }
             }
             Err(error) => tally.part("build the images", || Err(error)),
         }

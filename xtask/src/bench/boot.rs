@@ -56,6 +56,22 @@ enum Emulator {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let report = report(args)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+/// One boot of the smaller image in the host's QEMU.
+pub(crate) fn try_out() -> Result<()> {
+    let recipes = vec!["base".to_owned()];
+    report(&Args { json: false, runs: 1, qemu: Emulator::Host, recipes }).map(drop)
+}
+
+fn report(args: &Args) -> Result<Report> {
     let orlop = image::orlop()?;
     let path = path(match args.qemu {
         Emulator::Debian13 => Some(qemu::install(&orlop)?),
@@ -83,13 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         images.push(image);
     }
-    let report = Report { qemu, icount_shift: SHIFT, runs: args.runs, images };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report);
-    }
-    Ok(())
+    Ok(Report { qemu, icount_shift: SHIFT, runs: args.runs, images })
 }
 
 /// The search path of programs, with this directory before all others.
