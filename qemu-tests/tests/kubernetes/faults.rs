@@ -34,19 +34,44 @@ fn container(pod: &Value) -> Option<(u64, &str)> {
     Some((status["restartCount"].as_u64()?, status["containerID"].as_str()?))
 }
 
-pub(crate) fn killed_daemons_come_back(orlop: &Orlop) -> Result<()> {
+/// Does something to the node that these tests share: with the cluster, the node and its name.
+fn on_a_node(
+    orlop: &Orlop,
+    harm: impl FnOnce(&Cluster, &mut Node, &str) -> Result<()>,
+) -> Result<()> {
     let world = world(orlop)?;
-    let cluster = &world.cluster;
     let mut guard = battered(orlop, &world)?;
     let node = guard.node()?;
     let name = node.name().to_owned();
-    let pod = runs(cluster, &survivor(&name))?;
+    harm(&world.cluster, node, &name)
+}
+
+/// The same, and no daemon of the node ends of it.
+fn stays_in_its_pod(
+    orlop: &Orlop,
+    harm: impl FnOnce(&Cluster, &mut Node, &str) -> Result<()>,
+) -> Result<()> {
+    on_a_node(orlop, |cluster, node, name| {
+        let from = node.machine.console().len();
+        harm(cluster, node, name)?;
+        let failed = node.machine.console()[from..].iter().find(|line| line.contains("FAILED"));
+        ensure!(failed.is_none(), "{failed:?}");
+        Ok(())
+    })
+}
+
+pub(crate) fn killed_daemons_come_back(orlop: &Orlop) -> Result<()> {
+    on_a_node(orlop, killed_daemons)
+}
+
+fn killed_daemons(cluster: &Cluster, node: &mut Node, name: &str) -> Result<()> {
+    let pod = runs(cluster, &survivor(name))?;
     let before = cluster.get(&["pod", &pod])?;
 
     // Daemons alone take no pod with them.
     for daemon in ["containerd", "kubelet"] {
         let from = node.machine.console().len();
-        kill(cluster, &name, &[daemon])?;
+        kill(cluster, name, &[daemon])?;
         let failed = node.machine.wait_for_line(from, &[daemon, "FAILED"], LIMIT)?;
         node.machine.wait_for_line(failed, &[daemon, "ready"], LIMIT)?;
         cluster.exec(&pod, &["true"]).with_context(|| format!("after {daemon} was killed"))?;
@@ -57,7 +82,7 @@ pub(crate) fn killed_daemons_come_back(orlop: &Orlop) -> Result<()> {
     let shim = "containerd-shim-runc-v2";
     let mut last = before;
     for programs in [&[shim][..], &["containerd", "kubelet", shim]] {
-        kill(cluster, &name, programs)?;
+        kill(cluster, name, programs)?;
         let old = container(&last).map(|(_, id)| id.to_owned());
         last = cluster.watch(&["pod", &pod], LIMIT, "the pod comes back", |pod| {
             let status = &pod["status"]["containerStatuses"][0];
@@ -70,74 +95,55 @@ pub(crate) fn killed_daemons_come_back(orlop: &Orlop) -> Result<()> {
 }
 
 pub(crate) fn a_fork_bomb_stays_in_its_pod(orlop: &Orlop) -> Result<()> {
-    let world = world(orlop)?;
-    let cluster = &world.cluster;
-    let mut guard = battered(orlop, &world)?;
-    let node = guard.node()?;
-    let name = node.name().to_owned();
-    let from = node.machine.console().len();
-    // The shell says when the kernel has refused a fork to it.
-    let text = "bomb() { bomb | bomb & }; bomb; exec tail -f /dev/null";
-    let bomb = runs(cluster, &script("bomb", &name, text))?;
-    cluster.log_line(&bomb, "can't fork", LIMIT)?;
-    // Meanwhile others start and are reached.
-    let other = runs(cluster, &script("beside", &name, "tail -f /dev/null"))?;
-    cluster.exec(&other, &["true"])?;
-    ensure_ready(cluster, node)?;
-    for pod in [bomb, other] {
-        removed(cluster, &pod)?;
-    }
-    nothing_failed(node, from)
+    stays_in_its_pod(orlop, |cluster, node, name| {
+        // The shell says when the kernel has refused a fork to it.
+        let text = "bomb() { bomb | bomb & }; bomb; exec tail -f /dev/null";
+        let bomb = runs(cluster, &script("bomb", name, text))?;
+        cluster.log_line(&bomb, "can't fork", LIMIT)?;
+        // Meanwhile others start and are reached.
+        let other = runs(cluster, &script("beside", name, "tail -f /dev/null"))?;
+        cluster.exec(&other, &["true"])?;
+        ensure_ready(cluster, node)?;
+        for pod in [bomb, other] {
+            removed(cluster, &pod)?;
+        }
+        Ok(())
+    })
 }
 
 pub(crate) fn a_memory_hog_stays_in_its_pod(orlop: &Orlop) -> Result<()> {
-    let world = world(orlop)?;
-    let cluster = &world.cluster;
-    let mut guard = battered(orlop, &world)?;
-    let node = guard.node()?;
-    let name = node.name().to_owned();
-    let from = node.machine.console().len();
-    // No limit of its own: only the node's protects the daemons.
-    let container = json!({ "command": ["tail", "/dev/zero"] });
-    cluster.apply(&pod("hog", &name, container, json!({})).to_string())?;
-    let last = cluster
-        .watch(&["pod", "hog"], LIMIT, "hog ends", |pod| pod["status"]["phase"] == "Failed")?;
-    let status = &last["status"];
-    let killed = status["containerStatuses"][0]["state"]["terminated"]["reason"] == "OOMKilled";
-    ensure!(killed || status["reason"] == "Evicted", "{status:#}");
-    removed(cluster, "hog")?;
-    node.ready(cluster)?;
-    nothing_failed(node, from)
+    stays_in_its_pod(orlop, |cluster, node, name| {
+        // No limit of its own: only the node's protects the daemons.
+        let container = json!({ "command": ["tail", "/dev/zero"] });
+        cluster.apply(&pod("hog", name, container, json!({})).to_string())?;
+        let last = cluster
+            .watch(&["pod", "hog"], LIMIT, "hog ends", |pod| pod["status"]["phase"] == "Failed")?;
+        let status = &last["status"];
+        let killed = status["containerStatuses"][0]["state"]["terminated"]["reason"] == "OOMKilled";
+        ensure!(killed || status["reason"] == "Evicted", "{status:#}");
+        removed(cluster, "hog")?;
+        node.ready(cluster)?;
+        Ok(())
+    })
 }
 
 pub(crate) fn a_pod_that_fills_the_disk_is_evicted(orlop: &Orlop) -> Result<()> {
-    let world = world(orlop)?;
-    let cluster = &world.cluster;
-    let mut guard = battered(orlop, &world)?;
-    let node = guard.node()?;
-    let name = node.name().to_owned();
-    let from = node.machine.console().len();
-    let fill = script("fill", &name, "dd if=/dev/zero of=/fill bs=1M; tail -f /dev/null");
-    cluster.apply(&fill.to_string())?;
-    cluster.watch(&["pod", "fill"], LIMIT, "fill is evicted", |pod| {
-        pod["status"]["reason"] == "Evicted"
-    })?;
-    let node_name = format!("node/{name}");
-    cluster.wait(&[&node_name, "--for=condition=DiskPressure=True"], LIMIT)?;
-    removed(cluster, "fill")?;
-    // The pressure goes with the pod.
-    cluster.wait(&[&node_name, "--for=condition=DiskPressure=False"], LIMIT)?;
-    node.ready(cluster)?;
-    let after = runs(cluster, &script("after", &name, "tail -f /dev/null"))?;
-    removed(cluster, &after)?;
-    nothing_failed(node, from)
-}
-
-/// No daemon has ended since that line of the console.
-fn nothing_failed(node: &mut Node, from: usize) -> Result<()> {
-    let failed = node.machine.console()[from..].iter().find(|line| line.contains("FAILED"));
-    ensure!(failed.is_none(), "{failed:?}");
-    Ok(())
+    stays_in_its_pod(orlop, |cluster, node, name| {
+        let fill = script("fill", name, "dd if=/dev/zero of=/fill bs=1M; tail -f /dev/null");
+        cluster.apply(&fill.to_string())?;
+        cluster.watch(&["pod", "fill"], LIMIT, "fill is evicted", |pod| {
+            pod["status"]["reason"] == "Evicted"
+        })?;
+        let node_name = format!("node/{name}");
+        cluster.wait(&[&node_name, "--for=condition=DiskPressure=True"], LIMIT)?;
+        removed(cluster, "fill")?;
+        // The pressure goes with the pod.
+        cluster.wait(&[&node_name, "--for=condition=DiskPressure=False"], LIMIT)?;
+        node.ready(cluster)?;
+        let after = runs(cluster, &script("after", name, "tail -f /dev/null"))?;
+        removed(cluster, &after)?;
+        Ok(())
+    })
 }
 
 pub(crate) fn a_failing_unit_is_shown(orlop: &Orlop) -> Result<()> {
