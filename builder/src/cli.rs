@@ -28,7 +28,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Begin a project: a recipe of your own that extends the base
+    /// Begin a project: a recipe of your own that extends one of ours
     Init(commands::init::Args),
     /// Check a recipe without network
     Check(commands::check::Args),

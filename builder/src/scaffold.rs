@@ -12,12 +12,12 @@ use crate::recipe;
 use crate::recipe::model::Name;
 
 /// The recipe that a project extends, below a checkout of this repository.
-const BASE: &str = "recipes/base.toml";
+const BASE: &str = "recipes/node.toml";
 
 /// Makes a project at `directory`, which must not exist or be empty, and returns its files. The
 /// project appears whole or not at all.
 ///
-/// It extends `base`; without it, the first `recipes/base.toml` found beside or above one of the
+/// It extends `base`; without it, the first `recipes/node.toml` found beside or above one of the
 /// paths in `search` (see [`search_paths`]).
 ///
 /// # Errors
@@ -202,7 +202,9 @@ A node image, built by `orlop` from `recipe.toml`.
 | `orlop lock` | pins every package in `orlop.lock`; commit that file |
 | `orlop fetch` | brings what the lock names into the store; the last step that needs a network |
 | `orlop build` | builds the image into `orlop-out/` |
-| `orlop run` | boots it in QEMU |
+| `orlop run` | boots it in QEMU, with a pod to show |
+| `orlop run --cluster` | boots it as a node of a cluster that is made for it |
+| `orlop config example` | prints a node config, which says what a node joins; `orlop run --config` gives it to one |
 | `orlop recipe show` | prints the recipe with all that it inherits |
 
 What is below `overlay/` is laid over the image's root.

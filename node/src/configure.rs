@@ -25,6 +25,9 @@ pub const CONFIG_URL: &str = "/run/orlop/config-url";
 /// Seconds since 1970 before which the image did not exist, as text.
 const TIME_FLOOR: &str = "/usr/lib/orlop/time-floor";
 
+/// The unit of kubelet, in images that have it.
+const KUBELET: &str = "/usr/lib/orlop/units/kubelet.toml";
+
 /// The screen has room for some lines; the log has them all.
 const MOST_PROBLEMS: usize = 16;
 
@@ -68,7 +71,7 @@ pub fn found(
 ) -> Result<(), Failure> {
     let decision = source::decide(places::all(root, read_volume));
     let last_good = LastGood::load(root).map_err(|error| error.to_string());
-    let plan = Plan::new(decision, last_good);
+    let plan = Plan::new(decision, last_good, root.path(KUBELET).exists());
     let noted = match &plan.address {
         Some(address) => root.write(CONFIG_URL, address.whole().as_bytes(), SECRET, Keep::ThisBoot),
         None => root.remove(CONFIG_URL),

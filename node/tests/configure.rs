@@ -136,11 +136,15 @@ fn a_bad_config_is_told_line_by_line_and_the_copy_is_used_instead() {
 #[test]
 fn without_any_config_the_node_says_what_it_lacks_and_goes_on() {
     let node = Node::new();
+    node.configure();
+    assert_eq!(node.system().problems, [""; 0]);
+
+    let node = node.with("usr/lib/orlop/units/kubelet.toml", "");
     let run = node.configure();
     let system = node.system();
     assert_eq!((system.source.as_str(), system.hostname), ("none", None));
     let [lacking] = &system.problems[..] else { panic!("{:?}", system.problems) };
-    assert!(lacking.starts_with("no node config: containerd runs, kubelet does not"), "{lacking}");
+    assert!(lacking.starts_with("no node config, so kubelet does not run: "), "{lacking}");
     assert!(run.said.ends_with(&format!("{lacking}\n")), "{}", run.said);
     assert_eq!(node.read(COPY), None);
 }

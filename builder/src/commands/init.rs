@@ -12,7 +12,7 @@ use crate::scaffold;
 pub struct Args {
     /// The directory of the project; it must not exist or be empty
     directory: PathBuf,
-    /// The recipe to extend [default: `recipes/base.toml` of the checkout that orlop comes from]
+    /// The recipe to extend [default: `recipes/node.toml` of the checkout that orlop comes from]
     #[arg(long, value_name = "RECIPE")]
     base: Option<PathBuf>,
 }

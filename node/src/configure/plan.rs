@@ -6,10 +6,9 @@ use formats::node_config::{self, NodeConfig};
 use crate::source::last_good::{self, LastGood};
 use crate::source::{Candidate, Decision, Found, Origin};
 
-/// What a node without any config is told.
-const LACKING: &str = "no node config: containerd runs, kubelet does not; give one by fw_cfg \
-    `opt/org.orlop/node.toml`, by the file `node.toml` on a volume labelled ORLOP, or by its \
-    address as `orlop.config=URL`";
+/// What a node with kubelet is told if it has no config.
+const LACKING: &str = "no node config, so kubelet does not run: give one by fw_cfg, by its address \
+    in SMBIOS or `orlop.config=URL`, or as `node.toml` on a volume labelled ORLOP";
 
 /// The source of a node that has no config.
 const NO_SOURCE: &str = "none";
@@ -32,10 +31,18 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan of a plain run. `last_good` is what [`LastGood::load`] gave.
-    pub(super) fn new(decision: Decision, last_good: Result<Option<LastGood>, String>) -> Self {
+    /// Makes the plan of a plain run. `last_good` is what [`LastGood::load`] gave. An image without
+    /// kubelet does all that it is for by the defaults too.
+    pub(super) fn new(
+        decision: Decision,
+        last_good: Result<Option<LastGood>, String>,
+        has_kubelet: bool,
+    ) -> Self {
         let mut problems = Vec::new();
         let Some(candidate) = decision.chosen else {
+            if !has_kubelet && matches!(last_good, Ok(None)) {
+                return Self::empty(problems).noted(decision.reason);
+            }
             let plan = Self::from_copy(last_good, problems, LACKING);
             return plan.noted(decision.reason);
         };
@@ -179,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_good_config_is_used_and_kept() {
-        let plan = Plan::new(decision(Found::Text(GOOD.to_owned())), copy("volume y"));
+        let plan = Plan::new(decision(Found::Text(GOOD.to_owned())), copy("volume y"), true);
         assert_eq!(hostname(&plan).as_deref(), Some("new"));
         assert_eq!(plan.keep, Some(LastGood::of(Origin::new("fw_cfg x"), GOOD)));
         assert_eq!((plan.source.as_str(), plan.address), ("fw_cfg x", None));
@@ -188,7 +195,7 @@ mod tests {
 
     #[test]
     fn of_a_bad_config_all_mistakes_are_told_and_the_copy_is_used_and_stays() {
-        let plan = Plan::new(decision(Found::Text(BAD.to_owned())), copy("volume y"));
+        let plan = Plan::new(decision(Found::Text(BAD.to_owned())), copy("volume y"), true);
         assert_eq!(hostname(&plan).as_deref(), Some("old"));
         assert_eq!((plan.keep, plan.source.as_str()), (None, "the last good copy, of volume y"));
         let [first, second, used] = &plan.problems[..] else { panic!("{:?}", plan.problems) };
@@ -203,7 +210,7 @@ mod tests {
             (Found::Text("= 1".to_owned()), "fw_cfg x:1:1: "),
             (Found::Unusable("it is torn".to_owned()), "fw_cfg x: it is torn"),
         ] {
-            let plan = Plan::new(decision(found), Ok(None));
+            let plan = Plan::new(decision(found), Ok(None), true);
             assert_eq!((&plan.config, plan.source.as_str()), (&NodeConfig::default(), "none"));
             assert!(plan.problems[0].starts_with(told), "{:?}", plan.problems);
             let last = plan.problems.last().unwrap();
@@ -214,25 +221,28 @@ mod tests {
     #[test]
     fn a_node_that_no_place_has_a_config_for_uses_the_copy_or_says_what_it_lacks() {
         let nothing = || Decision { chosen: None, reason: "because".to_owned() };
-        let plan = Plan::new(nothing(), copy("volume y"));
+        let plan = Plan::new(nothing(), copy("volume y"), true);
         assert_eq!(hostname(&plan).as_deref(), Some("old"));
         assert_eq!(plan.notes, ["because", "used is the last good copy, of volume y"]);
         assert_eq!((plan.problems, plan.keep), (vec![], None));
 
-        let plan = Plan::new(nothing(), Ok(None));
+        let plan = Plan::new(nothing(), Ok(None), true);
         assert_eq!((plan.problems, plan.source.as_str()), (vec![LACKING.to_owned()], "none"));
+
+        let plan = Plan::new(nothing(), Ok(None), false);
+        assert_eq!((plan.notes, plan.problems), (vec!["because".to_owned()], vec![]));
     }
 
     #[test]
     fn a_copy_that_is_no_longer_good_is_told_with_its_own_lines() {
         let bad = LastGood::of(Origin::new("volume y"), BAD);
         let nothing = || Decision { chosen: None, reason: String::new() };
-        let plan = Plan::new(nothing(), Ok(Some(bad)));
+        let plan = Plan::new(nothing(), Ok(Some(bad)), true);
         // The first line says where it came from.
         assert!(plan.problems[0].starts_with("/var/lib/orlop/node.toml:3:1: "));
         assert_eq!(plan.problems.last().unwrap(), LACKING);
 
-        let plan = Plan::new(nothing(), Err("Input/output error".to_owned()));
+        let plan = Plan::new(nothing(), Err("Input/output error".to_owned()), true);
         let told = "the last good copy, `/var/lib/orlop/node.toml`: Input/output error";
         assert_eq!(plan.problems, [told, LACKING]);
     }
@@ -240,7 +250,7 @@ mod tests {
     #[test]
     fn while_a_config_is_awaited_only_a_copy_from_the_same_address_is_used() {
         let address = "https://u:p@h.example/n";
-        let awaiting = |copy| Plan::new(decision(Found::Address(address.to_owned())), copy);
+        let awaiting = |copy| Plan::new(decision(Found::Address(address.to_owned())), copy, true);
         let plan = awaiting(copy(address));
         assert_eq!(hostname(&plan).as_deref(), Some("old"));
         assert_eq!(plan.source, "the last good copy, of https://h.example/n");
