@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod disk;
 pub mod dns;
 pub mod harness;
+mod listener;
 pub mod machine;
 pub mod monitor;
 pub mod node;

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
+
+use crate::listener::Listener;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -21,11 +22,7 @@ pub struct Content {
 
 /// Serves until it is dropped.
 #[derive(Debug)]
-pub struct Registry {
-    address: SocketAddr,
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Registry(Listener);
 
 impl Registry {
     /// Listens on a free port.
@@ -33,38 +30,18 @@ impl Registry {
     /// # Errors
     /// There is none.
     pub fn serve(content: Content) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
-        let over = Arc::new(AtomicBool::new(false));
-        let (ends, content) = (Arc::clone(&over), Arc::new(content));
-        let thread = thread::spawn(move || {
-            for client in listener.incoming() {
-                if ends.load(Ordering::SeqCst) {
-                    return;
-                }
-                let content = Arc::clone(&content);
-                if let Ok(client) = client {
-                    // A client that goes away has what it wanted.
-                    thread::spawn(move || drop(serve(&client, &content)));
-                }
-            }
+        let content = Arc::new(content);
+        let listener = Listener::new(move |client| {
+            let content = Arc::clone(&content);
+            // A client that goes away has what it wanted.
+            thread::spawn(move || drop(serve(&client, &content)));
         });
-        Ok(Self { address, over, thread: Some(thread) })
+        Ok(Self(listener?))
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.address));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        self.0.port()
     }
 }
 
@@ -133,6 +110,8 @@ fn answer<'a>(content: &'a Content, target: &str) -> Option<Answer<'a>> {
 mod tests {
     use std::io::Read as _;
 
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -145,7 +124,7 @@ mod tests {
         };
         let registry = Registry::serve(content).unwrap();
         let ask = |request: &str| {
-            let mut client = TcpStream::connect(registry.address).unwrap();
+            let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, registry.port())).unwrap();
             write!(client, "{request} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
             client.shutdown(std::net::Shutdown::Write).unwrap();
             let mut text = String::new();

@@ -2,22 +2,22 @@
 //! away for as long as a test wants, and nothing else is.
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
+
+use crate::listener::Listener;
 
 /// Accepts connections and, while it is on, passes them on.
 #[derive(Debug)]
 pub struct Relay {
-    address: SocketAddr,
+    listener: Listener,
     shared: Arc<Mutex<Shared>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     on: bool,
-    over: bool,
     connections: Vec<TcpStream>,
 }
 
@@ -27,37 +27,21 @@ impl Relay {
     /// # Errors
     /// There is no port.
     pub fn new(target: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let ours = Arc::clone(&shared);
-        let thread = thread::spawn(move || {
-            for client in listener.incoming() {
-                let mut shared = lock(&ours);
-                if shared.over {
-                    return;
-                }
-                let Ok(client) = client else { continue };
-                if !shared.on {
-                    continue;
-                }
+        let listener = Listener::new(move |client| {
+            let mut shared = lock(&ours);
+            if shared.on {
                 // What fails here looks to the client as if the target were away, which it is.
-                let Ok(server) = TcpStream::connect(target) else { continue };
-                let pair = (|| Ok::<_, io::Error>((client.try_clone()?, server.try_clone()?)))();
-                let Ok((client_too, server_too)) = pair else { continue };
-                shared.connections.extend(client.try_clone());
-                shared.connections.extend(server.try_clone());
-                drop(shared);
-                thread::spawn(move || pass(client, server));
-                thread::spawn(move || pass(server_too, client_too));
+                drop(connect(client, target, &mut shared.connections));
             }
         });
-        Ok(Self { address, shared, thread: Some(thread) })
+        Ok(Self { listener: listener?, shared })
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.listener.port()
     }
 
     /// From now on connections are passed on.
@@ -78,13 +62,21 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.off();
-        lock(&self.shared).over = true;
-        // Wakes the thread that accepts.
-        drop(TcpStream::connect(self.address));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
     }
+}
+
+/// Both ways, each in a thread; `connections` can end them.
+fn connect(
+    client: TcpStream,
+    target: SocketAddr,
+    connections: &mut Vec<TcpStream>,
+) -> io::Result<()> {
+    let server = TcpStream::connect(target)?;
+    let (client_too, server_too) = (client.try_clone()?, server.try_clone()?);
+    connections.extend([client.try_clone()?, server.try_clone()?]);
+    thread::spawn(move || pass(client, server));
+    thread::spawn(move || pass(server_too, client_too));
+    Ok(())
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream) {
@@ -99,6 +91,7 @@ fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
 

@@ -1,10 +1,11 @@
 //! A web server on the loopback address with one page, which is away until a test gives it one.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::listener::Listener;
 
 /// How long a client may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -12,15 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Answers every request with its page; without one it hangs up.
 #[derive(Debug)]
 pub struct Web {
-    address: SocketAddr,
-    shared: Arc<Mutex<Shared>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    page: Option<String>,
-    over: bool,
+    listener: Listener,
+    page: Arc<Mutex<Option<String>>>,
 }
 
 impl Web {
@@ -29,47 +23,24 @@ impl Web {
     /// # Errors
     /// There is none.
     pub fn away() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Mutex::new(Shared::default()));
-        let ours = Arc::clone(&shared);
-        let thread = thread::spawn(move || {
-            for client in listener.incoming() {
-                let page = {
-                    let shared = lock(&ours);
-                    if shared.over {
-                        return;
-                    }
-                    shared.page.clone()
-                };
-                // A client that goes away has itself to blame.
-                if let (Ok(client), Some(page)) = (client, page) {
-                    drop(answer(&client, &page));
-                }
-            }
+        let page = Arc::new(Mutex::new(None));
+        let ours = Arc::clone(&page);
+        let listener = Listener::new(move |client| {
+            let page: Option<String> = lock(&ours).clone();
+            // A client that goes away has itself to blame.
+            drop(page.map(|page| answer(&client, &page)));
         });
-        Ok(Self { address, shared, thread: Some(thread) })
+        Ok(Self { listener: listener?, page })
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.listener.port()
     }
 
     /// From now on this is its page.
     pub fn serve(&self, page: &str) {
-        lock(&self.shared).page = Some(page.to_owned());
-    }
-}
-
-impl Drop for Web {
-    fn drop(&mut self) {
-        lock(&self.shared).over = true;
-        // The thread waits for a client.
-        drop(TcpStream::connect(self.address));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        *lock(&self.page) = Some(page.to_owned());
     }
 }
 
@@ -81,13 +52,14 @@ fn answer(mut client: &TcpStream, page: &str) -> io::Result<()> {
     write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}")
 }
 
-fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(page: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {
+    page.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
+    use std::net::Ipv4Addr;
 
     use super::*;
 
