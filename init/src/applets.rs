@@ -1,8 +1,9 @@
 //! `mount` and `umount` as kubelet runs them, `modprobe` as the kernel does: this binary under
-//! another name. Which arguments
-//! those are is in `mount_linux.go` of `k8s.io/mount-utils`; texts and exit statuses are those of
-//! mount(8) and umount(8) as far as kubelet and people read them. There is no `fstab`, no probing
-//! of file systems, no `mount.TYPE` program.
+//! another name.
+//!
+//! Which arguments kubelet gives is in `mount_linux.go` of `k8s.io/mount-utils`; texts and exit
+//! statuses are those of mount(8) and umount(8) as far as kubelet and people read them. There is no
+//! `fstab`, no probing of file systems, no `mount.TYPE` program.
 
 mod modprobe;
 mod mount;

@@ -156,12 +156,12 @@ fn seed_store(from: &Path, to: &Path, kinds: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Copies a directory without what git and compilers keep in it.
+/// Copies a directory without what git, compilers and `orlop` keep in it.
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
-        if [".git", "target"].iter().any(|name| entry.file_name() == *name) {
+        if [".git", "target", "orlop-out"].iter().any(|name| entry.file_name() == *name) {
             continue;
         }
         let target = to.join(entry.file_name());

@@ -163,9 +163,9 @@ impl Check {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
-    use super::*;
-
     use rustix::net::{self, AddressFamily, SocketType};
+
+    use super::*;
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -179,9 +179,8 @@ mod tests {
         // A port that is taken and not listened on: nobody else can begin to.
         let held = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         net::bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("bound");
-        let held = SocketAddrV4::try_from(net::getsockname(&held).expect("an address"))
-            .map(|address| (address.to_string(), held));
-        let (closed, _held) = held.expect("an IPv4 address");
+        let closed = SocketAddrV4::try_from(net::getsockname(&held).expect("an address"));
+        let closed = closed.expect("an IPv4 address").to_string();
         for (server, want) in [
             (closed.as_str(), format!("{closed} refuses connections")),
             ("api", "`api` is no HOST:PORT".to_owned()),

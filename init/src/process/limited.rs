@@ -114,6 +114,23 @@ fn drain(reader: &mut File, output: &mut Vec<u8>) -> bool {
     }
 }
 
+/// For tests of what hangs: a busy host may have it killed before it did what it was to do. Then it
+/// gets twice the time. Returns the last limit too.
+#[cfg(test)]
+pub(crate) fn with_enough_time<T>(
+    mut limit: Duration,
+    run: impl Fn(Duration) -> T,
+    has_begun: impl Fn(&T) -> bool,
+) -> (T, Duration) {
+    loop {
+        let outcome = run(limit);
+        if has_begun(&outcome) || limit > Duration::from_secs(60) {
+            return (outcome, limit);
+        }
+        limit *= 2;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,15 +150,9 @@ mod tests {
 
     #[test]
     fn who_takes_too_long_is_killed_and_what_it_said_is_kept() {
-        // A busy host may kill it before it has said anything: then it gets more time.
-        let mut limit = Duration::from_millis(500);
-        let ended = loop {
-            let ended = shell("echo begun; exec sleep 1000", limit);
-            if !ended.output.is_empty() || limit > MINUTE {
-                break ended;
-            }
-            limit *= 2;
-        };
+        let run = |limit| shell("echo begun; exec sleep 1000", limit);
+        let said = |ended: &Ended| !ended.output.is_empty();
+        let (ended, _) = with_enough_time(Duration::from_millis(500), run, said);
         assert_eq!(ended, Ended { exit: None, output: "begun\n".to_owned() });
     }
 

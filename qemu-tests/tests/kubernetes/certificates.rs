@@ -60,11 +60,9 @@ pub(crate) fn a_serving_certificate_by_the_cluster(orlop: &Orlop) -> Result<()> 
     run(command("openssl")
         .args(["verify", "-purpose", "sslserver", "-CAfile"])
         .args([&ca, &certificate]))?;
-    let names = command("openssl")
+    let names = run(command("openssl")
         .args(["x509", "-noout", "-ext", "subjectAltName", "-in"])
-        .arg(&certificate)
-        .output()?;
-    let names = String::from_utf8_lossy(&names.stdout).into_owned();
+        .arg(&certificate))?;
     ensure!(names.contains("DNS:server-tls") && names.contains("10.0.2.15"), "{names}");
     removed(cluster, &pod)
 }
