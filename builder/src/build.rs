@@ -22,7 +22,7 @@ use crate::lock::model::Role;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::source::Caches;
-use crate::step::{Outcome, Record, Step, Steps};
+use crate::step::{Kind, Outcome, Record, Step, Steps};
 use crate::store::Store;
 
 /// What a build works with. Nothing of it but `recipe` and `lock` may shape the result.
@@ -72,7 +72,8 @@ pub fn build(request: &Request<'_>) -> Result<Built> {
     let packages = in_root.map(|package| (package.name.clone(), package.version.clone())).collect();
     let plan = boot::Plan::new(request.recipe, &parts, &tree, packages)?;
 
-    let image_step = Step::new("image", 1, plan.inputs().with("orlop", output::own_identity()));
+    let image_step =
+        Step::new(Kind::Image, "image", plan.inputs().with("orlop", output::own_identity()));
     let destination = Output::new(request.store, request.output);
     let mut warnings = parts.warnings.clone();
     warnings.extend(tree.warnings.iter().cloned());

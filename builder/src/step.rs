@@ -17,6 +17,50 @@ use crate::store::Store;
 /// The kind under which the inputs of the last run of each step are kept, for `--explain`.
 const LATEST: &str = "latest";
 
+/// Every kind of step, each with its version, which is raised whenever the code of the step would
+/// give another result for the same inputs: what older code has left in a store is not found then.
+/// `step/pins.rs` holds a digest of each version's results, so that a raise that is forgotten fails
+/// a test.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal, $version:literal;)*) => {
+        /// What a step does.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// What the store calls it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// The version of its code.
+            pub const fn version(self) -> u32 {
+                match self { $(Self::$kind => $version,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Takes a Debian package apart.
+    Unpack = "unpack", 1;
+    /// Picks kernel and modules out of what their packages hold.
+    Kernel = "kernel", 2;
+    /// Compiles Go programs.
+    Go = "go", 1;
+    /// Compiles Rust programs.
+    Cargo = "cargo", 1;
+    /// Packs a container image.
+    Oci = "oci", 1;
+    /// Checks what is in the root.
+    Allow = "allow", 1;
+    /// Writes root image, initrd, UKIs and disk.
+    Image = "image", 1;
+}
+
 /// What a step depends on: labelled facts, in the order they were added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inputs(Vec<String>);
@@ -110,7 +154,7 @@ impl<'a> Steps<'a> {
         step: &Step,
         complete: impl FnOnce(&T) -> bool,
     ) -> Option<T> {
-        let known = self.store.step(step.kind(), &step.key());
+        let known = self.store.step(step.kind.name(), &step.key());
         let result = known.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
         let result = result.filter(complete);
         let outcome = match (&result, known) {
@@ -128,7 +172,7 @@ impl<'a> Steps<'a> {
     /// [`Id::StoreWrite`].
     pub fn remember<T: Serialize>(&self, step: &Step, result: &T) -> Result<()> {
         let bytes = serde_json::to_vec(result).or_fail(Id::Bug, || "a step's result")?;
-        self.store.put_step(step.kind(), &step.key(), &bytes)?;
+        self.store.put_step(step.kind.name(), &step.key(), &bytes)?;
         self.store.put_step(LATEST, &self.latest(step), step.inputs.0.join("\n").as_bytes())
     }
 
@@ -226,26 +270,22 @@ impl<'a> Steps<'a> {
 /// A step to be done, named and with all that shapes its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
+    kind: Kind,
     name: String,
     inputs: Inputs,
 }
 
 impl Step {
-    /// `version` changes whenever the code of the step would give another result.
-    pub fn new(name: impl Into<String>, version: u32, inputs: Inputs) -> Self {
-        let mut facts = vec![format!("version {version}")];
+    /// `name` is for people, and tells the instances of one kind apart.
+    pub fn new(kind: Kind, name: impl Into<String>, inputs: Inputs) -> Self {
+        let mut facts = vec![format!("version {}", kind.version())];
         facts.extend(inputs.0);
-        Self { name: name.into(), inputs: Inputs(facts) }
+        Self { kind, name: name.into(), inputs: Inputs(facts) }
     }
 
     /// The digest of everything that shapes the result.
     pub fn key(&self) -> Sha256 {
-        Sha256::of(format!("{}\n{}", self.kind(), self.inputs.digest()))
-    }
-
-    /// The first word of the name; what follows only tells instances apart.
-    fn kind(&self) -> &str {
-        self.name.split(' ').next().unwrap_or_default()
+        Sha256::of(format!("{}\n{}", self.kind.name(), self.inputs.digest()))
     }
 }
 
@@ -254,7 +294,7 @@ mod tests {
     use super::*;
 
     fn outcome(steps: &mut Steps<'_>, inputs: Inputs, complete: bool) -> Outcome {
-        let step = Step::new("unpack runc", 1, inputs);
+        let step = Step::new(Kind::Unpack, "unpack runc", inputs);
         let result = steps.run(&step, |_: &u32| complete, || Ok(7)).unwrap();
         assert_eq!(result, 7);
         steps.records().last().unwrap().outcome.clone()
@@ -284,10 +324,23 @@ mod tests {
         let items: Vec<u32> = (0..20).collect();
         for jobs in [1, 3, 50] {
             let mut steps = Steps::new(&store, "base");
-            let step = |n: &u32| Step::new(format!("square {n}"), 1, Inputs::new().with("n", n));
+            let step =
+                |n: &u32| Step::new(Kind::Go, format!("square {n}"), Inputs::new().with("n", n));
             let squares = steps.run_all(&items, step, |_| jobs != 3, |n| Ok(n * n), jobs).unwrap();
             assert_eq!(squares, items.iter().map(|n| n * n).collect::<Vec<_>>());
         }
+    }
+
+    /// A Go program of a container image is called `oci IMAGE go NAME`.
+    #[test]
+    fn a_result_is_kept_under_the_kind_of_its_step_whatever_the_step_is_called() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let mut steps = Steps::new(&store, "base");
+        let step = |kind| Step::new(kind, "oci pause go pause", Inputs::new());
+        steps.run(&step(Kind::Go), |_: &u32| true, || Ok(1)).unwrap();
+        assert_eq!(steps.run(&step(Kind::Oci), |_: &u32| true, || Ok(2)).unwrap(), 2);
+        assert_eq!(store.step("go", &step(Kind::Go).key()).as_deref(), Some(&b"1"[..]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::compose::layers::Layers;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model::{Name, Oci};
 use crate::source::local;
-use crate::step::{Inputs, Step, Steps};
+use crate::step::{Inputs, Kind, Step, Steps};
 use crate::store::Store;
 use crate::stored::StoredBlob;
 
@@ -50,7 +50,7 @@ pub fn archive(
         )
         .with("user", &image.user)
         .with("files", Sha256::of(manifest(&tree)));
-    let step = Step::new(format!("oci {name}"), 1, inputs);
+    let step = Step::new(Kind::Oci, format!("oci {name}"), inputs);
     let complete = |blob: &StoredBlob| request.store.has(&blob.0);
     let blob = steps.run(&step, complete, || pack(request.store, name, &image, &tree))?;
     Ok((oci.at.0.clone(), Node::file(blob.0, 0o644)))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use formats::tree::{Kind, TreePath};
+use formats::tree::{self, TreePath};
 use globset::GlobMatcher;
 
 use crate::build::Request;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::lock::model::{Package, Role};
 use crate::source::deb::contents::Contents;
 use crate::source::deb::unpack;
-use crate::step::{Inputs, Step, Steps};
+use crate::step::{Inputs, Kind, Step, Steps};
 
 /// Knows what of a package is wanted.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<'a> Unpacker<'a> {
         let packages: Vec<&Package> = packages.collect();
         let complete = |contents: &Contents| {
             contents.entries.iter().all(|entry| match &entry.node.kind {
-                Kind::File(blob) => self.request.store.has(blob),
+                tree::Kind::File(blob) => self.request.store.has(blob),
                 _ => true,
             })
         };
@@ -78,7 +78,7 @@ impl<'a> Unpacker<'a> {
             Role::Kernel => inputs.with("keep", "kernel and modules"),
             Role::Tool => inputs.with("keep", "EFI programs"),
         };
-        Step::new(format!("unpack {}", package.name), 1, inputs)
+        Step::new(Kind::Unpack, format!("unpack {}", package.name), inputs)
     }
 
     fn unpack_one(&self, package: &Package) -> Result<Contents> {

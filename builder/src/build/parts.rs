@@ -16,7 +16,7 @@ use crate::recipe::model::{Cargo, Go, ImagePath, Name};
 use crate::source::cargo::{self, Toolchain};
 use crate::source::deb::contents::Contents;
 use crate::source::{go, local, url};
-use crate::step::{Inputs, Step, Steps};
+use crate::step::{self, Inputs, Step, Steps};
 use crate::stored::StoredBlob;
 
 /// A component's name and what it brings.
@@ -111,7 +111,7 @@ fn kernel(
         .with_all("module", &request.recipe.kernel.modules)
         .with_all("on-demand-module", &request.recipe.kernel.modules_on_demand)
         .with_all("initrd-module", &request.recipe.kernel.initrd_modules);
-    let step = Step::new("kernel", 2, inputs);
+    let step = Step::new(step::Kind::Kernel, "kernel", inputs);
     let complete = |part: &KernelPart| part.blobs().all(|blob| request.store.has(blob));
     if let Some(part) = steps.recall(&step, complete) {
         return Ok(part);
@@ -149,18 +149,24 @@ pub fn compile(
     for (name, go) in go {
         let component = go::Component::load(go)?;
         let inputs = Inputs::new().with("go", component.key()?);
-        let built = compiled(request, steps, &format!("{scope}go {name}"), inputs, || {
-            component.build(environment, caches, store, request.jobs)
-        })?;
+        let built =
+            compiled(request, steps, step::Kind::Go, &format!("{scope}go {name}"), inputs, || {
+                component.build(environment, caches, store, request.jobs)
+            })?;
         add(name, built, &go.programs);
     }
     for (name, cargo) in cargo {
         let component = cargo::Component::load(cargo)?;
         let toolchain = Toolchain::find(environment, &cargo.workspace)?;
         let inputs = Inputs::new().with("cargo", component.key(&toolchain)?);
-        let built = compiled(request, steps, &format!("{scope}cargo {name}"), inputs, || {
-            component.build(environment, &toolchain, caches, store, request.jobs)
-        })?;
+        let built = compiled(
+            request,
+            steps,
+            step::Kind::Cargo,
+            &format!("{scope}cargo {name}"),
+            inputs,
+            || component.build(environment, &toolchain, caches, store, request.jobs),
+        )?;
         add(name, built, &cargo.programs);
     }
     Ok(layers)
@@ -169,12 +175,13 @@ pub fn compile(
 fn compiled(
     request: &Request<'_>,
     steps: &mut Steps<'_>,
+    kind: step::Kind,
     name: &str,
     inputs: Inputs,
     build: impl FnOnce() -> Result<BTreeMap<String, Blob>>,
 ) -> Result<Programs> {
     let complete = |programs: &Programs| programs.values().all(|blob| request.store.has(&blob.0));
-    steps.run(&Step::new(name, 1, inputs), complete, || {
+    steps.run(&Step::new(kind, name, inputs), complete, || {
         let task = request.progress.task(format!("compile {name}"), None);
         let built = build()?;
         task.done(format!("{} programs", built.len()));

@@ -13,7 +13,7 @@ use crate::compose::allow::{self, Program, Rules};
 use crate::compose::layers::Layers;
 use crate::compose::system;
 use crate::error::{Context as _, Error, Id, Result};
-use crate::step::{Inputs, Step, Steps};
+use crate::step::{self, Inputs, Step, Steps};
 
 /// The tree of the root.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ fn check(
     let inputs = Inputs::new().with("checked", inputs.digest());
     let program =
         |blob: &Blob| -> Result<Program> { allow::program(&request.store.read_blob(blob)?) };
-    let step = Step::new("allow", 1, inputs);
+    let step = Step::new(step::Kind::Allow, "allow", inputs);
     steps.run(&step, |()| true, || rules.check(tree, owners, program))
 }
 

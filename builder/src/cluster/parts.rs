@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::recipe::model::{self, ImagePath};
 use crate::source::Caches;
 use crate::source::go::Component;
-use crate::step::{Inputs, Step, Steps};
+use crate::step::{Inputs, Kind, Step, Steps};
 use crate::store::Store;
 use crate::stored::StoredBlob;
 
@@ -122,12 +122,13 @@ pub fn build(
         let inputs = Inputs::new().with("go", component.key()?);
         let complete =
             |built: &BTreeMap<String, StoredBlob>| built.values().all(|blob| store.has(&blob.0));
-        let built = steps.run(&Step::new(format!("go {name}"), 1, inputs), complete, || {
-            let task = progress.task(format!("compile go {name}"), None);
-            let built = component.build(environment, caches, store, jobs)?;
-            task.done(format!("{} programs", built.len()));
-            Ok(built.into_iter().map(|(name, blob)| (name, StoredBlob(blob))).collect())
-        })?;
+        let built =
+            steps.run(&Step::new(Kind::Go, format!("go {name}"), inputs), complete, || {
+                let task = progress.task(format!("compile go {name}"), None);
+                let built = component.build(environment, caches, store, jobs)?;
+                task.done(format!("{} programs", built.len()));
+                Ok(built.into_iter().map(|(name, blob)| (name, StoredBlob(blob))).collect())
+            })?;
         let wanted = PROGRAMS.iter().filter(|(other, _)| other == name);
         for &(program, package) in wanted.flat_map(|(_, programs)| *programs) {
             let blob = built.get(package).ok_or_else(|| {
