@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod environment;
 pub mod error;
 pub mod fetch;
+pub mod go_mod;
 pub mod http;
 pub mod image;
 pub mod lock;

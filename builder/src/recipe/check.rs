@@ -1,7 +1,6 @@
 //! `orlop check`: what is wrong with a recipe that reads well, found without network and without
 //! building, all at once.
 
-mod go_mod;
 mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,12 +9,12 @@ use std::path::Path;
 
 use formats::near::near;
 use globset::Glob;
-use go_mod::GoMod;
 
 use super::Loaded;
 use super::model::{Cargo, Go, Local, Mib, Name, Recipe};
 use super::problem::{Problem, report};
 use crate::error::{Id, Result};
+use crate::go_mod::GoMod;
 
 /// What the ESP holds beside the two UKIs: boot loader, FAT tables, directories.
 const ESP_REST: Mib = Mib(8);
@@ -278,12 +277,17 @@ impl Check<'_> {
                 Some("`module` is the directory that holds `go.mod` and `go.sum`".to_owned());
             return;
         };
-        self.file(&module_keys, &go.module.join("go.sum"));
-        let go_mod = GoMod::parse(&text);
-        if go_mod.toolchain.is_none() {
-            let message = format!("`{}` does not pin the toolchain", file.display());
-            self.wrong(&module_keys, message).hint =
-                Some("add a line such as `toolchain go1.26.0`".to_owned());
+        let go_mod = match GoMod::parse(&text) {
+            Ok(go_mod) => go_mod,
+            Err(error) => {
+                let message = format!("`{}`: {error}", file.display());
+                self.wrong(&module_keys, message).hint = error.hint().map(str::to_owned);
+                return;
+            }
+        };
+        // Go writes none for a module that needs no other.
+        if !go_mod.require.is_empty() {
+            self.file(&module_keys, &go.module.join("go.sum"));
         }
         if go.programs.is_empty() {
             let message = format!("`{}` has no programs", keys.join("."));

@@ -4,8 +4,6 @@
 //! pins the compiler. `fetch` brings modules and toolchain into a cache of ours; `build` runs
 //! without network and without the host's settings and gives the same bytes in any directory.
 
-mod gomod;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
@@ -17,11 +15,10 @@ use super::caches::{self, Caches};
 use super::files::{self, Key};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
+use crate::go_mod::GoMod;
 use crate::process::Command;
 use crate::recipe::model;
 use crate::store::Store;
-
-pub use gomod::{GoMod, GoModError};
 
 /// Changes when [`Component::build`] would give other bytes for the same inputs.
 const STEP_VERSION: u32 = 1;
@@ -55,8 +52,11 @@ impl Component {
     /// [`Id::Read`]; [`Id::GoModule`] if `go.mod` is not understood or has no such programs.
     pub fn load(go: &model::Go) -> Result<Self> {
         let path = go.module.join("go.mod");
-        let gomod = GoMod::parse(&files::text(&path)?)
-            .or_fail(Id::GoModule, || format!("cannot use `{}`", path.display()))?;
+        let gomod = GoMod::parse(&files::text(&path)?).map_err(|why| {
+            let error = Error::new(Id::GoModule, format!("cannot use `{}`", path.display()));
+            let hint = why.hint();
+            hint.into_iter().fold(error.caused_by(why), Error::hint)
+        })?;
         if go.programs.is_empty() {
             let message = format!("no program of `{}` is wanted", path.display());
             return Err(Error::new(Id::GoModule, message).hint("name them in `programs`"));
