@@ -18,6 +18,8 @@ pub struct Global {
         global = true,
         value_name = "URL",
         env = "ORLOP_DEBIAN_MIRROR",
+        // It may hold a password, and help texts are pasted into reports.
+        hide_env_values = true,
         value_delimiter = ' '
     )]
     pub mirror: Vec<String>,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::http::Proxies;
+use crate::credentials::Logins;
+use crate::http::{Access, Proxies};
 
 /// Variables that Go and Cargo may see while they fetch: where to fetch from, through which proxy,
 /// and whom to trust. A build sees none of them.
@@ -42,7 +43,7 @@ impl Environment {
     /// Asks `get` for each variable that matters: `std::env::var_os` at the command line's rim,
     /// a closure in a test. A variable that is set to nothing counts as not set.
     pub fn new(get: impl Fn(&str) -> Option<OsString>) -> Self {
-        let others = ["HOME", "PATH", "XDG_CACHE_HOME", "ALL_PROXY"];
+        let others = ["HOME", "NETRC", "PATH", "XDG_CACHE_HOME", "ALL_PROXY"];
         let names = FETCH.iter().chain(CARGO).copied().chain(others);
         let variable =
             |name| get(name).filter(|value| !value.is_empty()).map(|value| (name, value));
@@ -77,6 +78,17 @@ impl Environment {
         self.only(CARGO).chain(self.only(&["HOME"]))
     }
 
+    /// The names and passwords that the user has for servers.
+    pub fn logins(&self) -> Logins {
+        let named = self.variables.get("NETRC").map(PathBuf::from);
+        Logins::of_user(self.home().as_deref(), named.as_deref())
+    }
+
+    /// How our own requests reach servers.
+    pub fn access(&self) -> Access {
+        Access { proxies: self.proxies(), logins: self.logins() }
+    }
+
     /// The proxies for our own requests: the lower-case spelling wins, as everywhere.
     pub fn proxies(&self) -> Proxies {
         let text = |names: [&str; 2]| {
@@ -89,6 +101,7 @@ impl Environment {
             http: text(["http_proxy", "HTTP_PROXY"]).or_else(|| all.clone()),
             https: text(["https_proxy", "HTTPS_PROXY"]).or(all),
             none_for: none_for.split(',').map(|host| host.trim().to_owned()).collect(),
+            by_host: BTreeMap::new(),
         }
     }
 

@@ -5,24 +5,34 @@
 //! what went wrong. Ranges follow RFC 9110, section 14.
 
 mod failure;
+mod forward;
 #[cfg(test)]
 pub(crate) mod loopback;
+mod route;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use ureq::config::ConfigBuilder;
+use ureq::http::header::{
+    AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, LOCATION, PROXY_AUTHORIZATION, RANGE,
+};
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::{Agent, Body, Proxy};
+use ureq::typestate::AgentScope;
+use ureq::{Agent, Body};
 
+use crate::credentials::{Address, Login, Logins, Scheme};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Task;
 use failure::{Attempt, Failure};
+pub use route::Proxies;
+use route::Route;
 
 /// How often a request is tried in all, if each time nothing or little comes.
 const ATTEMPTS: u32 = 5;
@@ -35,21 +45,27 @@ const CONNECT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(60);
 const REDIRECTS: u32 = 10;
 
-/// Which proxy to go through, by the address's scheme.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proxies {
-    /// The proxy's address for `http:` addresses.
-    pub http: Option<String>,
-    /// The proxy's address for `https:` addresses.
-    pub https: Option<String>,
-    /// Hosts that are reached directly: `host` (and all below it), `.domain`, `*`.
-    pub none_for: Vec<String>,
+/// How servers are reached, and what they are told of us. It shapes no byte of what comes.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Through which proxies.
+    pub proxies: Proxies,
+    /// With which names and passwords.
+    pub logins: Logins,
+}
+
+impl From<&Proxies> for Access {
+    fn from(proxies: &Proxies) -> Self {
+        Self { proxies: proxies.clone(), logins: Logins::default() }
+    }
 }
 
 /// An HTTP client. One serves all threads.
 pub struct Client {
-    plain: Agent,
-    secure: Agent,
+    access: Access,
+    roots: RootCerts,
+    // Made when first needed.
+    agents: Mutex<BTreeMap<Route, Agent>>,
     pause: Box<dyn Fn(Duration) + Send + Sync>,
 }
 
@@ -64,29 +80,22 @@ impl Client {
     ///
     /// # Errors
     /// [`Id::ProxyFailed`] if a proxy's address is not one.
-    pub fn new(proxies: &Proxies) -> Result<Self> {
-        Self::with_pause(proxies, std::thread::sleep)
+    pub fn new(access: impl Into<Access>) -> Result<Self> {
+        Self::with_pause(access, std::thread::sleep)
     }
 
     /// As [`Client::new`]; `pause` waits between two attempts.
     pub(crate) fn with_pause(
-        proxies: &Proxies,
+        access: impl Into<Access>,
         pause: impl Fn(Duration) + Send + Sync + 'static,
     ) -> Result<Self> {
+        let access = access.into();
+        access.proxies.check()?;
         // A certificate that cannot be read is skipped, as every TLS client does: if it was the
         // one that mattered, the handshake says so.
         let certificates = rustls_native_certs::load_native_certs().certs;
-        let roots: RootCerts =
-            certificates.iter().map(|der| Certificate::from_der(der).to_owned()).into();
-        let agent = |address: &Option<String>| {
-            let proxy = address.as_deref().map(|address| proxy(address, &proxies.none_for));
-            Ok::<_, Error>(agent(roots.clone(), proxy.transpose()?))
-        };
-        Ok(Self {
-            plain: agent(&proxies.http)?,
-            secure: agent(&proxies.https)?,
-            pause: Box::new(pause),
-        })
+        let roots = certificates.iter().map(|der| Certificate::from_der(der).to_owned()).into();
+        Ok(Self { access, roots, agents: Mutex::default(), pause: Box::new(pause) })
     }
 
     /// Gets a file of at most `limit` bytes into memory.
@@ -95,8 +104,10 @@ impl Client {
     /// [`Id::NotFound`] if the server has no such file, [`Id::TooLarge`], and what else can
     /// happen between two machines: see `docs/components.md`.
     pub fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>> {
+        let address = &Address::parse(url)?;
+        let url = address.as_str();
         self.retrying(|| {
-            let response = self.send(url, 0)?;
+            let response = self.send(address, 0)?;
             if response.status() != StatusCode::OK {
                 return Err(Failure::status(url, response.status()));
             }
@@ -121,8 +132,10 @@ impl Client {
     /// # Errors
     /// As [`Client::get`]; [`Id::WebPage`] if the server does not say.
     pub fn size(&self, url: &str) -> Result<u64> {
+        let address = &Address::parse(url)?;
+        let url = address.as_str();
         self.retrying(|| {
-            let response = self.send(url, 0)?;
+            let response = self.send(address, 0)?;
             if response.status() != StatusCode::OK {
                 return Err(Failure::status(url, response.status()));
             }
@@ -140,6 +153,7 @@ impl Client {
     /// As [`Client::get`]; [`Id::WrongDigest`] if the server's file has another size,
     /// [`Id::WebPage`] if it answers with a page for people, [`Id::StoreWrite`].
     pub fn download(&self, url: &str, into: &Path, size: u64, task: &Task) -> Result<()> {
+        let address = &Address::parse(url)?;
         let cannot_write = || format!("cannot write `{}`", into.display());
         let mut file = OpenOptions::new()
             .create(true)
@@ -155,7 +169,7 @@ impl Client {
             };
             let before = length(&file)?;
             let mut done = Progressed { task, counted: &mut counted };
-            self.download_once(url, &mut file, size, &mut done).map_err(|failure| {
+            self.download_once(address, &mut file, size, &mut done).map_err(|failure| {
                 let after = length(&file).unwrap_or(before);
                 failure.after(after.saturating_sub(before))
             })
@@ -164,7 +178,7 @@ impl Client {
 
     fn download_once(
         &self,
-        url: &str,
+        address: &Address,
         file: &mut File,
         size: u64,
         progressed: &mut Progressed<'_>,
@@ -181,7 +195,8 @@ impl Client {
         if have == size {
             return Ok(());
         }
-        let response = self.send(url, have)?;
+        let url = address.as_str();
+        let response = self.send(address, have)?;
         match response.status() {
             StatusCode::OK => {
                 file.set_len(0).map_err(io)?;
@@ -191,7 +206,7 @@ impl Client {
             // The server's file is not the one that the download began with.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {
                 file.set_len(0).map_err(io)?;
-                return self.download_once(url, file, size, progressed);
+                return self.download_once(address, file, size, progressed);
             }
             status => return Err(Failure::status(url, status)),
         }
@@ -229,20 +244,73 @@ impl Client {
         }
     }
 
-    fn send(&self, url: &str, from: u64) -> Attempt<Response<Body>> {
-        let agent = match url.split_once("://") {
-            Some(("http", _)) => &self.plain,
-            Some(("https", _)) => &self.secure,
-            _ => {
-                let message = format!("`{url}` is not an http or https address");
-                return Err(Failure::lasting(Error::new(Id::BadUrl, message)));
-            }
+    /// Asks for a file from byte `from` on, wherever it has moved to. A name and a password go to
+    /// the server that they are for and to no other that an answer points to.
+    fn send(&self, asked: &Address, from: u64) -> Attempt<Response<Body>> {
+        let url = asked.as_str();
+        let bad = |message: &str, cause: Error| {
+            let message = format!("the server {message} when asked for `{url}`");
+            Failure::lasting(Error::new(Id::HttpStatus, message).caused_by(cause))
         };
-        let mut request = agent.get(url);
+        let mut address = asked.clone();
+        let mut encrypted = false;
+        for _ in 0..=REDIRECTS {
+            encrypted |= address.scheme() == Scheme::Https;
+            // What began under encryption is not told without it, whoever wishes so.
+            let secret = !encrypted || address.scheme() == Scheme::Https;
+            let own = asked.login().filter(|_| address.same_server(asked)).cloned();
+            let login = own.or_else(|| self.access.logins.find(&address)).filter(|_| secret);
+            let response = self.send_once(&address, login.as_ref(), from, url)?;
+            if response.status() == StatusCode::UNAUTHORIZED {
+                let hint = self.access.logins.hint(&address, login.as_ref());
+                return Err(Failure::lasting(unauthorized(url, &hint)));
+            }
+            let place = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            match place {
+                Some(place) if response.status().is_redirection() => {
+                    address = address
+                        .join(place)
+                        .map_err(|error| bad("answered with a place that is none", error))?;
+                }
+                _ => return Ok(response),
+            }
+        }
+        let many = Error::new(Id::HttpStatus, "too many redirects");
+        Err(bad("gave no proper answer", many))
+    }
+
+    fn send_once(
+        &self,
+        address: &Address,
+        login: Option<&Login>,
+        from: u64,
+        url: &str,
+    ) -> Attempt<Response<Body>> {
+        let route = self.access.proxies.route(address).map_err(Failure::lasting)?;
+        let agent = self.agent(&route).map_err(Failure::lasting)?;
+        let proxys = route.authorization().map_err(Failure::lasting)?;
+        let mut request = agent.get(address.as_str());
+        for (name, value) in
+            [(AUTHORIZATION, login.map(Login::basic)), (PROXY_AUTHORIZATION, proxys)]
+        {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
         request.call().map_err(|error| Failure::transport(url, error))
+    }
+
+    fn agent(&self, route: &Route) -> Result<Agent> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = agents.get(route) {
+            return Ok(agent.clone());
+        }
+        let agent = route.agent(config(self.roots.clone()))?;
+        agents.insert(route.clone(), agent.clone());
+        Ok(agent)
     }
 
     fn retrying<T>(&self, mut attempt: impl FnMut() -> Attempt<T>) -> Result<T> {
@@ -284,7 +352,7 @@ impl Progressed<'_> {
     }
 }
 
-fn agent(roots: RootCerts, proxy: Option<Proxy>) -> Agent {
+fn config(roots: RootCerts) -> ConfigBuilder<AgentScope> {
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -292,37 +360,22 @@ fn agent(roots: RootCerts, proxy: Option<Proxy>) -> Agent {
         .build();
     Agent::config_builder()
         .tls_config(tls)
-        .proxy(proxy)
+        .proxy(None)
         .http_status_as_error(false)
-        .max_redirects(REDIRECTS)
+        // Each step may need another proxy and another password: we follow them ourselves.
+        .max_redirects(0)
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(SILENCE))
         .timeout_per_read(Some(SILENCE))
         .user_agent(concat!("orlop/", env!("CARGO_PKG_VERSION")))
         // A file's digest is that of its bytes: nothing on the way may compress them.
         .accept_encoding("identity")
-        .build()
-        .new_agent()
 }
 
-fn proxy(address: &str, none_for: &[String]) -> Result<Proxy> {
-    let bad = || format!("`{address}` is not the address of a proxy");
-    let parsed = Proxy::new(address).or_fail(Id::ProxyFailed, bad)?;
-    let mut builder = Proxy::builder(parsed.protocol()).host(parsed.host()).port(parsed.port());
-    if let Some(username) = parsed.username() {
-        builder = builder.username(username);
-    }
-    if let Some(password) = parsed.password() {
-        builder = builder.password(password);
-    }
-    for host in none_for.iter().filter(|host| !host.is_empty()) {
-        builder = builder.no_proxy(host);
-        // As for curl and Go, a host's name stands for all below it too.
-        if !host.starts_with(['.', '*']) {
-            builder = builder.no_proxy(&format!(".{host}"));
-        }
-    }
-    builder.build().or_fail(Id::ProxyFailed, bad)
+/// The error of a server that wants a name and a password, or other ones.
+fn unauthorized(url: &str, hint: &str) -> Error {
+    Error::new(Id::Unauthorized, format!("the server of `{url}` wants a name and a password"))
+        .hint(hint)
 }
 
 /// Whether the answer is the rest, from byte `have` on, of a file of `size` bytes.

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod compose;
+pub mod credentials;
 pub mod digest;
 pub mod doctor;
 pub mod environment;

@@ -176,7 +176,7 @@ fn fetch_blobs(lock: &Lock, store: &Store, settings: &Settings, progress: &Progr
         urls: vec![file.url.clone()],
         blob: file.blob,
     }));
-    let client = Client::new(&settings.environment.proxies())?;
+    let client = Client::new(settings.environment.access())?;
     fetch::all(&client, store, &wanted, progress, CONNECTIONS).map_err(|error| {
         if error.id() == Id::NotFound && !packages.is_empty() {
             return error.hint(

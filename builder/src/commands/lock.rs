@@ -55,7 +55,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
 /// Those of resolving; [`Id::Write`].
 pub fn make(loaded: &recipe::Loaded, settings: &Settings, progress: &Progress) -> Result<Lock> {
     let (recipe, path) = (&loaded.recipe, &lock::path(loaded));
-    let client = Client::new(&settings.environment.proxies())?;
+    let client = Client::new(settings.environment.access())?;
     let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
     let get = |url: &str, limit: u64| client.get(url, limit);
     let task = progress.task("lock", None);

@@ -149,6 +149,8 @@ ids! {
     Archive = "E0512", Fetch;
     /// An archive does not hold a file that the recipe wants of it.
     ArchiveMember = "E0513", Fetch;
+    /// A server wants a name and a password, or other ones.
+    Unauthorized = "E0514", Fetch;
     /// No Debian mirror is known.
     NoMirror = "E0520", Fetch;
     /// All mirrors failed, each in its own way.

@@ -252,7 +252,8 @@ fn a_proxy_is_used_unless_the_host_is_excepted() {
     let client = |none_for: &str| {
         let address = Some(proxy.url(""));
         let none_for = vec![none_for.to_owned()];
-        let proxies = Proxies { http: address.clone(), https: address, none_for };
+        let proxies =
+            Proxies { http: address.clone(), https: address, none_for, ..Proxies::default() };
         Client::with_pause(&proxies, |_| {}).unwrap()
     };
     let error = client("other.example").get("https://mirror.example/file", 3).unwrap_err();
@@ -262,4 +263,110 @@ fn a_proxy_is_used_unless_the_host_is_excepted() {
 
     let proxies = Proxies { http: Some("http://".to_owned()), ..Proxies::default() };
     assert_eq!(Client::new(&proxies).unwrap_err().id(), Id::ProxyFailed);
+}
+
+/// A redirect to another address.
+fn moved(place: &str) -> Answer {
+    let head = "HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n";
+    Answer::Raw(format!("{head}Location: {place}\r\n\r\n").into_bytes())
+}
+
+/// An address with a name and a password.
+fn with_login(url: &str) -> String {
+    url.replacen("http://", "http://bob:s3cret@", 1)
+}
+
+fn authorization(head: &str) -> Option<String> {
+    let lower = head.to_lowercase();
+    let start = lower.find("\r\nauthorization: ")? + "\r\nauthorization: ".len();
+    head[start..].lines().next().map(str::to_owned)
+}
+
+#[test]
+fn a_name_and_a_password_go_to_their_server_and_to_no_other() {
+    let theirs = "Basic Ym9iOnMzY3JldA==".to_owned();
+    let other = Server::start([Answer::Whole(b"abc".to_vec())]);
+    let first = Server::start([moved("/here"), moved(&other.url("there"))]);
+    assert_eq!(client().get(&with_login(&first.url("file")), 3).unwrap(), b"abc");
+    let requests = first.requests();
+    assert_eq!(authorization(&requests[0]), Some(theirs.clone()));
+    assert_eq!(authorization(&requests[1]), Some(theirs.clone()));
+    assert_eq!(authorization(&other.requests()[0]), None);
+
+    let first = Server::start([moved("/here"), moved(&other.url("there"))]);
+    let mut logins = Logins::default();
+    logins.give(&Address::parse(&with_login(&first.url(""))).unwrap());
+    let access = Access { proxies: Proxies::default(), logins };
+    let client = Client::with_pause(access, |_| {}).unwrap();
+    assert_eq!(client.get(&first.url("file"), 3).unwrap(), b"abc");
+    let sent: Vec<_> = first.requests().iter().map(|head| authorization(head)).collect();
+    assert_eq!(sent, [Some(theirs.clone()), Some(theirs)]);
+    assert_eq!(authorization(&other.requests()[1]), None);
+}
+
+#[test]
+fn no_failure_shows_a_password() {
+    let closed = |_: &Server| nobody();
+    let own = |server: &Server| server.url("file");
+    type Ask = fn(&Server) -> String;
+    let table: &[(Answer, Ask, Id)] = &[
+        (Answer::Status(401, ""), own, Id::Unauthorized),
+        (Answer::Status(403, ""), own, Id::HttpStatus),
+        (Answer::Status(404, ""), own, Id::NotFound),
+        (Answer::Status(500, ""), own, Id::HttpStatus),
+        (Answer::Whole(b"abcdef".to_vec()), own, Id::TooLarge),
+        (Answer::HangUp, own, Id::CutShort),
+        (moved("ftp://a.example/"), own, Id::HttpStatus),
+        (moved("http://eve:s3cret@a b/"), own, Id::HttpStatus),
+        (Answer::HangUp, closed, Id::NoConnection),
+        (Answer::HangUp, |server| server.url("file").replace("http:", "https:"), Id::CutShort),
+    ];
+    for (answer, ask, id) in table {
+        let server = Server::start([answer.clone()]);
+        let url = ask(&server).replacen("://", "://bob:s3cret@", 1);
+        let error = client().get(&url, 3).unwrap_err();
+        assert_eq!(error.id(), *id, "{answer:?} {}", error.chain());
+        let said = format!("{} {:?} {error:?}", error.chain(), error.hints());
+        assert!(!said.contains("s3cret") && !said.contains("bob"), "{said}");
+    }
+}
+
+#[test]
+fn a_server_that_wants_a_password_is_told_from_one_that_refuses_it() {
+    let server = Server::start([Answer::Status(401, "")]);
+    let hint = |url: &str| client().get(url, 3).unwrap_err().hints()[0].clone();
+    let want = "write the name and the password for `127.0.0.1` into `~/.netrc`";
+    assert_eq!(hint(&server.url("file")), want);
+    let want = "it refuses the name and the password from the address";
+    assert_eq!(hint(&with_login(&server.url("file"))), want);
+    assert_eq!(server.requests().len(), 2, "a refusal lasts");
+}
+
+#[test]
+fn a_proxy_is_asked_for_the_whole_address_of_an_http_server() {
+    // Proxies in front of package archives refuse to connect anybody to port 80.
+    let proxy = Server::start([Answer::Whole(b"abc".to_vec())]);
+    let proxies = Proxies { http: Some(with_login(&proxy.url(""))), ..Proxies::default() };
+    let client = Client::with_pause(&proxies, |_| {}).unwrap();
+    let url = "http://eve:other@mirror.invalid:8/debian/x?y";
+    assert_eq!(client.get(url, 3).unwrap(), b"abc");
+    let head = proxy.requests().remove(0);
+    assert!(head.starts_with("GET http://mirror.invalid:8/debian/x?y HTTP/1.1\r\n"), "{head}");
+    let lower = head.to_lowercase();
+    assert_eq!(lower.matches("\r\nhost: ").count(), 1, "{head}");
+    assert!(lower.contains("\r\nhost: mirror.invalid:8\r\n"), "{head}");
+    assert!(head.contains("Basic Ym9iOnMzY3JldA=="), "the proxy's login\n{head}");
+    assert_eq!(authorization(&head).as_deref(), Some("Basic ZXZlOm90aGVy"), "the server's login");
+}
+
+#[test]
+fn a_bad_proxy_is_named_without_its_password() {
+    for address in ["http://bob:s3cret@", "ftp://bob:s3cret@proxy.example", "http://bob:s3cret@a b"]
+    {
+        let proxies = Proxies { http: Some(address.to_owned()), ..Proxies::default() };
+        let error = Client::new(&proxies).unwrap_err();
+        assert_eq!(error.id(), Id::ProxyFailed);
+        let said = format!("{} {error:?}", error.chain());
+        assert!(!said.contains("s3cret"), "{said}");
+    }
 }

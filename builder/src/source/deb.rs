@@ -4,6 +4,7 @@
 //! file, a package for its digest in the index. So it does not matter who serves them. Nothing in
 //! this module knows how to fetch: `lock` is given a function for that.
 
+pub(crate) mod apt;
 pub mod archive;
 pub mod contents;
 pub mod index;
