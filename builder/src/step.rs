@@ -3,7 +3,7 @@
 //! The key of a step is the digest of its name, its version and all its inputs, one fact a line.
 //! The lines themselves are kept, so that `--explain` can say which of them changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use formats::digest::Sha256;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Context as _, Id, Result};
+use crate::error::{Context as _, Error, Id, Result};
 use crate::store::Store;
 
 /// The kind under which the inputs of the last run of each step are kept, for `--explain`.
@@ -50,9 +50,9 @@ kinds! {
     /// Picks kernel and modules out of what their packages hold.
     Kernel = "kernel", 2;
     /// Compiles Go programs.
-    Go = "go", 1;
+    Go = "go", 2;
     /// Compiles Rust programs.
-    Cargo = "cargo", 1;
+    Cargo = "cargo", 2;
     /// Packs a container image.
     Oci = "oci", 1;
     /// Checks what is in the root.
@@ -60,6 +60,13 @@ kinds! {
     /// Writes root image, initrd, UKIs and disk.
     Image = "image", 1;
 }
+
+/// How often a step is done whose inputs change under it. A second time is enough for an editor
+/// that saves, and for a build script that writes into its own package.
+const ATTEMPTS: usize = 2;
+
+/// How many facts an error names.
+const NAMED: usize = 5;
 
 /// What a step depends on: labelled facts, in the order they were added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,6 +93,11 @@ impl Inputs {
         values: impl IntoIterator<Item = V>,
     ) -> Self {
         values.into_iter().fold(self, |inputs, value| inputs.with(label, value))
+    }
+
+    /// The facts, each with its label before it.
+    pub fn lines(&self) -> &[String] {
+        &self.0
     }
 
     /// The digest of the facts.
@@ -194,6 +206,39 @@ impl<'a> Steps<'a> {
         Ok(result)
     }
 
+    /// Like [`Steps::run`] for a step that reads what people may change meanwhile, such as sources.
+    /// `plan` looks at them, before and again after. Only what was made from inputs that stayed as
+    /// they were is remembered; otherwise it is made once more.
+    ///
+    /// # Errors
+    /// What `plan` and `make` fail with; [`Id::SourceChanged`] if the inputs do not come to rest;
+    /// [`Id::StoreWrite`].
+    pub fn run_watched<C, T: Serialize + DeserializeOwned>(
+        &mut self,
+        plan: impl Fn() -> Result<(Step, C)>,
+        complete: impl FnOnce(&T) -> bool,
+        make: impl Fn(&C) -> Result<T>,
+    ) -> Result<T> {
+        let (mut step, mut context) = plan()?;
+        if let Some(result) = self.recall(&step, complete) {
+            return Ok(result);
+        }
+        let mut attempts = 1;
+        loop {
+            let result = make(&context)?;
+            let (now, current) = plan()?;
+            if now == step {
+                self.remember(&step, &result)?;
+                return Ok(result);
+            }
+            if attempts == ATTEMPTS {
+                return Err(changed(&step, &now));
+            }
+            attempts += 1;
+            (step, context) = (now, current);
+        }
+    }
+
     /// Like [`Steps::run`] for many instances of one step; what must be done is done by up to
     /// `jobs` threads at once. Results come in the order of `items`.
     ///
@@ -259,12 +304,35 @@ impl<'a> Steps<'a> {
         };
         let before = String::from_utf8_lossy(&before).into_owned();
         let before: Vec<_> = before.lines().collect();
-        let gone = before.iter().filter(|line| !step.inputs.0.iter().any(|now| now == *line));
-        let came = step.inputs.0.iter().filter(|line| !before.contains(&line.as_str()));
-        let lines =
-            gone.map(|line| format!("- {line}")).chain(came.map(|line| format!("+ {line}")));
-        Outcome::Changed { lines: lines.collect() }
+        let now: Vec<_> = step.inputs.0.iter().map(String::as_str).collect();
+        Outcome::Changed { lines: difference(&before, &now) }
     }
+}
+
+/// Facts that went (`-`) and came (`+`).
+fn difference(before: &[&str], now: &[&str]) -> Vec<String> {
+    let missing = |from: &[&str], lines: &[&str], sign: char| -> Vec<String> {
+        let from: BTreeSet<_> = from.iter().copied().collect();
+        let missing = lines.iter().filter(|line| !from.contains(*line));
+        missing.map(|line| format!("{sign} {line}")).collect()
+    };
+    [missing(now, before, '-'), missing(before, now, '+')].concat()
+}
+
+fn changed(before: &Step, now: &Step) -> Error {
+    fn lines(step: &Step) -> Vec<&str> {
+        step.inputs.0.iter().map(String::as_str).collect()
+    }
+    let difference = difference(&lines(before), &lines(now));
+    let mut message = format!("`{}` changed again and again while it was made", before.name);
+    for line in difference.iter().take(NAMED) {
+        message += &format!("\n  {line}");
+    }
+    if difference.len() > NAMED {
+        message += &format!("\n  and {} more", difference.len() - NAMED);
+    }
+    Error::new(Id::SourceChanged, message)
+        .hint("build again when nothing writes into the sources any more")
 }
 
 /// A step to be done, named and with all that shapes its result.
@@ -341,6 +409,56 @@ mod tests {
         steps.run(&step(Kind::Go), |_: &u32| true, || Ok(1)).unwrap();
         assert_eq!(steps.run(&step(Kind::Oci), |_: &u32| true, || Ok(2)).unwrap(), 2);
         assert_eq!(store.step("go", &step(Kind::Go).key()).as_deref(), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn what_was_made_from_sources_that_changed_meanwhile_is_not_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().join("store")).unwrap();
+        let source = directory.path().join("main.rs");
+        let plan = || {
+            let text = std::fs::read_to_string(&source).unwrap();
+            let inputs = Inputs::new().with("source", format!("main.rs {}", Sha256::of(&text)));
+            Ok((Step::new(Kind::Cargo, "cargo init", inputs), text))
+        };
+        let write = |text: &str| std::fs::write(&source, text).unwrap();
+        let run = |make: &dyn Fn(&String) -> Result<String>| {
+            Steps::new(&store, "base").run_watched(plan, |_: &String| true, make)
+        };
+
+        // Somebody saves the file while it is compiled, and goes back to the old text later.
+        write("old");
+        let program = run(&|text| {
+            if text == "old" {
+                write("new");
+            }
+            // The compiler reads the file later than the key did.
+            Ok(std::fs::read_to_string(&source).unwrap())
+        });
+        assert_eq!(program.unwrap(), "new");
+        write("old");
+        assert_eq!(run(&|text| Ok(text.clone())).unwrap(), "old");
+        write("new");
+        let remembered = run(&|_| panic!("it was made from these very sources"));
+        assert_eq!(remembered.unwrap(), "new");
+
+        // Something writes all the time.
+        write("0");
+        let error = run(&|text| {
+            write(&format!("{text}0"));
+            Ok(text.clone())
+        });
+        let error = error.unwrap_err();
+        assert_eq!(error.id(), Id::SourceChanged);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "`cargo init` changed again and again while it was made\n  \
+                 - source main.rs {}\n  + source main.rs {}",
+                Sha256::of("00"),
+                Sha256::of("000")
+            )
+        );
     }
 
     #[test]

@@ -12,11 +12,13 @@ use crate::build::packages::Unpacker;
 use crate::build::report::Dropped;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Role;
+use crate::progress::Progress;
 use crate::recipe::model::{Cargo, Go, ImagePath, Name};
 use crate::source::cargo::{self, Toolchain};
 use crate::source::deb::contents::Contents;
 use crate::source::{go, local, url};
 use crate::step::{self, Inputs, Step, Steps};
+use crate::store::Store;
 use crate::stored::StoredBlob;
 
 /// A component's name and what it brings.
@@ -124,7 +126,7 @@ fn kernel(
 }
 
 /// What compilers made: program and blob.
-type Programs = BTreeMap<String, StoredBlob>;
+pub type Programs = BTreeMap<String, StoredBlob>;
 
 /// Compiles the components of the root, or of an image, whose steps then begin with `scope`. Gives
 /// what each brings, by component.
@@ -147,43 +149,64 @@ pub fn compile(
         layers.push((name.to_string(), nodes.collect()));
     };
     for (name, go) in go {
-        let component = go::Component::load(go)?;
-        let inputs = Inputs::new().with("go", component.key()?);
-        let built =
-            compiled(request, steps, step::Kind::Go, &format!("{scope}go {name}"), inputs, || {
-                component.build(environment, caches, store, request.jobs)
-            })?;
+        let built = compiled(
+            request.store,
+            steps,
+            request.progress,
+            step::Kind::Go,
+            &format!("{scope}go {name}"),
+            || {
+                let component = go::Component::load(go)?;
+                Ok((component.inputs()?, component))
+            },
+            |component| component.build(environment, caches, store, request.jobs),
+        )?;
         add(name, built, &go.programs);
     }
     for (name, cargo) in cargo {
-        let component = cargo::Component::load(cargo)?;
-        let toolchain = Toolchain::find(environment, &cargo.workspace)?;
-        let inputs = Inputs::new().with("cargo", component.key(&toolchain)?);
         let built = compiled(
-            request,
+            request.store,
             steps,
+            request.progress,
             step::Kind::Cargo,
             &format!("{scope}cargo {name}"),
-            inputs,
-            || component.build(environment, &toolchain, caches, store, request.jobs),
+            || {
+                let component = cargo::Component::load(cargo)?;
+                let toolchain = Toolchain::find(environment, &cargo.workspace)?;
+                let inputs = component.inputs(&toolchain)?;
+                Ok((inputs, (component, toolchain)))
+            },
+            |(component, toolchain)| {
+                component.build(environment, toolchain, caches, store, request.jobs)
+            },
         )?;
         add(name, built, &cargo.programs);
     }
     Ok(layers)
 }
 
-fn compiled(
-    request: &Request<'_>,
+/// Compiles a component, or remembers what came out the last time. `plan` reads its sources: it
+/// gives everything that shapes the programs, and what `build` needs.
+///
+/// # Errors
+/// Those of `plan` and `build`; [`Id::SourceChanged`] if the sources do not come to rest.
+pub fn compiled<C>(
+    store: &Store,
     steps: &mut Steps<'_>,
+    progress: &Progress,
     kind: step::Kind,
     name: &str,
-    inputs: Inputs,
-    build: impl FnOnce() -> Result<BTreeMap<String, Blob>>,
+    plan: impl Fn() -> Result<(Inputs, C)>,
+    build: impl Fn(&C) -> Result<BTreeMap<String, Blob>>,
 ) -> Result<Programs> {
-    let complete = |programs: &Programs| programs.values().all(|blob| request.store.has(&blob.0));
-    steps.run(&Step::new(kind, name, inputs), complete, || {
-        let task = request.progress.task(format!("compile {name}"), None);
-        let built = build()?;
+    let plan = || {
+        let (inputs, component) = plan()?;
+        Ok((Step::new(kind, name, inputs), component))
+    };
+    let complete = |programs: &Programs| programs.values().all(|blob| store.has(&blob.0));
+    steps.run_watched(plan, complete, |component| {
+        let task = progress.task(format!("compile {name}"), None);
+        let built = build(component)?;
         task.done(format!("{} programs", built.len()));
         Ok(built.into_iter().map(|(name, blob)| (name, StoredBlob(blob))).collect())
     })

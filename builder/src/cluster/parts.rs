@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use formats::tree::Blob;
 
+use crate::build::parts::compiled;
 use crate::cluster::plan::{API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
@@ -16,9 +17,8 @@ use crate::progress::Progress;
 use crate::recipe::model::{self, ImagePath};
 use crate::source::Caches;
 use crate::source::go::Component;
-use crate::step::{Inputs, Kind, Step, Steps};
+use crate::step::{Kind, Steps};
 use crate::store::Store;
-use crate::stored::StoredBlob;
 
 /// The administrator's client.
 pub const KUBECTL: &str = "kubectl";
@@ -119,16 +119,18 @@ pub fn build(
     let mut steps = Steps::new(store, "cluster");
     let mut programs = BTreeMap::new();
     for (name, component) in components {
-        let inputs = Inputs::new().with("go", component.key()?);
-        let complete =
-            |built: &BTreeMap<String, StoredBlob>| built.values().all(|blob| store.has(&blob.0));
-        let built =
-            steps.run(&Step::new(Kind::Go, format!("go {name}"), inputs), complete, || {
-                let task = progress.task(format!("compile go {name}"), None);
-                let built = component.build(environment, caches, store, jobs)?;
-                task.done(format!("{} programs", built.len()));
-                Ok(built.into_iter().map(|(name, blob)| (name, StoredBlob(blob))).collect())
-            })?;
+        let built = compiled(
+            store,
+            &mut steps,
+            progress,
+            Kind::Go,
+            &format!("go {name}"),
+            || {
+                let component = component.again()?;
+                Ok((component.inputs()?, component))
+            },
+            |component| component.build(environment, caches, store, jobs),
+        )?;
         let wanted = PROGRAMS.iter().filter(|(other, _)| other == name);
         for &(program, package) in wanted.flat_map(|(_, programs)| *programs) {
             let blob = built.get(package).ok_or_else(|| {

@@ -150,8 +150,7 @@ pub fn bring_go(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
-    let inputs = Inputs::new().with("go", component.key()?);
-    once(scope, inputs.digest(), store, progress, &format!("fetch {name}"), || {
+    once(scope, component.inputs()?.digest(), store, progress, &format!("fetch {name}"), || {
         component.fetch(&settings.environment, &settings.caches)
     })
 }

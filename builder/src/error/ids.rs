@@ -203,6 +203,8 @@ ids! {
     StoreMissing = "E0704", Io;
     /// A result cannot be written to stdout.
     Stdout = "E0705", Io;
+    /// Sources change while they are compiled.
+    SourceChanged = "E0706", Io;
     // E08: verification.
     /// A blob does not have the digest or size it must have.
     WrongDigest = "E0801", Verification;

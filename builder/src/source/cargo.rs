@@ -14,18 +14,16 @@ use formats::digest::Sha256;
 use formats::tree::Blob;
 
 use super::caches::Caches;
-use super::files::{self, Key};
+use super::files;
 use crate::digest;
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::process::Command;
 use crate::recipe::model;
+use crate::step::Inputs;
 use crate::store::Store;
 
 pub use toolchain::Toolchain;
-
-/// Changes when [`Component::build`] would give other bytes for the same inputs.
-const STEP_VERSION: u32 = 1;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const LINKER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER";
@@ -81,22 +79,21 @@ impl Component {
         })
     }
 
-    /// The digest of everything that shapes the programs. Costs no more than reading the sources
-    /// of the package and of the workspace packages that it depends on.
+    /// Everything that shapes the programs. Costs no more than reading the sources of the package
+    /// and of the workspace packages that it depends on.
     ///
     /// # Errors
     /// [`Id::Read`].
-    pub fn key(&self, toolchain: &Toolchain) -> Result<Sha256> {
-        let mut key = Key::new("cargo build", STEP_VERSION);
-        key.list([TARGET, PROFILE].iter());
-        key.list(RUST_FLAGS.iter());
-        key.list(toolchain.facts.iter());
-        key.fact(&self.package);
-        key.list(self.programs.iter());
+    pub fn inputs(&self, toolchain: &Toolchain) -> Result<Inputs> {
         let sources = self.sources()?;
-        key.list(sources.keys());
-        sources.values().for_each(|digest| key.fact(digest.as_bytes()));
-        Ok(key.finish())
+        Ok(Inputs::new()
+            .with("target", TARGET)
+            .with("profile", PROFILE)
+            .with_all("flag", RUST_FLAGS)
+            .with_all("toolchain", toolchain.facts.iter().flat_map(|fact| fact.lines()))
+            .with("package", &self.package)
+            .with_all("program", &self.programs)
+            .with_all("source", sources.iter().map(|(path, digest)| format!("{path} {digest}"))))
     }
 
     /// Brings the crates into Cargo's cache, through the proxies of the environment and the
@@ -116,7 +113,7 @@ impl Component {
     ///
     /// # Errors
     /// [`Id::CargoNotFetched`] if a crate is missing that `fetch` brings; [`Id::CargoPackage`] if
-    /// a program was made from files that [`Component::key`] does not know;
+    /// a program was made from files that [`Component::inputs`] does not know;
     /// [`Id::StaticRust`], [`Id::ToolFailed`] with the compiler's own words; [`Id::StoreWrite`].
     pub fn build(
         &self,
@@ -218,7 +215,7 @@ impl Component {
             .collect()
     }
 
-    /// Whether `key` knows all files that Cargo says a program was made from.
+    /// Whether `inputs` knows all files that Cargo says a program was made from.
     fn check_sources(
         &self,
         dependencies: &str,

@@ -8,20 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 
-use formats::digest::Sha256;
 use formats::tree::Blob;
 
 use super::caches::{self, Caches};
-use super::files::{self, Key};
+use super::files;
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::go_mod::GoMod;
 use crate::process::Command;
 use crate::recipe::model;
+use crate::step::Inputs;
 use crate::store::Store;
-
-/// Changes when [`Component::build`] would give other bytes for the same inputs.
-const STEP_VERSION: u32 = 1;
 
 /// What every build is told, beside what the component says. The versions of instruction sets
 /// are the lowest: a node must start on any x86-64.
@@ -51,23 +48,36 @@ impl Component {
     /// # Errors
     /// [`Id::Read`]; [`Id::GoModule`] if `go.mod` is not understood or has no such programs.
     pub fn load(go: &model::Go) -> Result<Self> {
-        let path = go.module.join("go.mod");
+        let programs = go.programs.keys().cloned().collect();
+        Self::read(go.module.clone(), go.tags.clone(), programs, go.stamp.clone())
+    }
+
+    /// Reads the component once more: its files may have changed.
+    ///
+    /// # Errors
+    /// As [`Component::load`].
+    pub fn again(&self) -> Result<Self> {
+        let Self { directory, tags, programs, stamp, .. } = self;
+        Self::read(directory.clone(), tags.clone(), programs.clone(), stamp.clone())
+    }
+
+    fn read(
+        directory: PathBuf,
+        tags: BTreeSet<String>,
+        programs: BTreeSet<String>,
+        stamp: BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let path = directory.join("go.mod");
         let gomod = GoMod::parse(&files::text(&path)?).map_err(|why| {
             let error = Error::new(Id::GoModule, format!("cannot use `{}`", path.display()));
             let hint = why.hint();
             hint.into_iter().fold(error.caused_by(why), Error::hint)
         })?;
-        if go.programs.is_empty() {
+        if programs.is_empty() {
             let message = format!("no program of `{}` is wanted", path.display());
             return Err(Error::new(Id::GoModule, message).hint("name them in `programs`"));
         }
-        let component = Self {
-            directory: go.module.clone(),
-            gomod,
-            tags: go.tags.clone(),
-            programs: go.programs.keys().cloned().collect(),
-            stamp: go.stamp.clone(),
-        };
+        let component = Self { directory, gomod, tags, programs, stamp };
         for program in &component.programs {
             if !component.gomod.tools.contains(program) {
                 return Err(component.no_tool(program));
@@ -82,28 +92,22 @@ impl Component {
         &self.gomod
     }
 
-    /// The digest of everything that shapes the programs. Costs no more than reading the
-    /// component's directory; Go is not asked.
+    /// Everything that shapes the programs. Costs no more than reading the component's directory;
+    /// Go is not asked.
     ///
     /// # Errors
     /// [`Id::Read`].
-    pub fn key(&self) -> Result<Sha256> {
-        let mut key = Key::new("go build", STEP_VERSION);
-        key.list(FLAGS.iter());
-        key.fact(LINKER_FLAGS);
-        for (name, value) in TARGET {
-            key.fact(name);
-            key.fact(value);
-        }
+    pub fn inputs(&self) -> Result<Inputs> {
         // The toolchain stands in go.mod. A component may bring code of its own.
         let files = files::digests(&self.directory, |path| path.join("go.mod").is_file())?;
-        key.list(files.keys());
-        files.values().for_each(|digest| key.fact(digest.as_bytes()));
-        key.list(self.tags.iter());
-        key.list(self.programs.iter());
-        key.list(self.stamp.keys());
-        key.list(self.stamp.values());
-        Ok(key.finish())
+        Ok(Inputs::new()
+            .with_all("target", TARGET.iter().map(|(name, value)| format!("{name}={value}")))
+            .with_all("flag", FLAGS)
+            .with("linker-flags", LINKER_FLAGS)
+            .with_all("program", &self.programs)
+            .with_all("tag", &self.tags)
+            .with_all("stamp", self.stamp.iter().map(|(name, value)| format!("{name}={value}")))
+            .with_all("source", files.iter().map(|(path, digest)| format!("{path} {digest}"))))
     }
 
     /// Brings the toolchain and all modules into the cache, through the Go mirror and proxies of

@@ -101,11 +101,11 @@ fn the_key_knows_all_that_shapes_a_program_and_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let cargo = workspace(directory.path());
     let toolchain = toolchain();
-    let key = || Component::load(&cargo).unwrap().key(&toolchain).unwrap();
+    let key = || Component::load(&cargo).unwrap().inputs(&toolchain).unwrap().digest();
     let mut keys = vec![key()];
     let elsewhere = tempfile::tempdir().unwrap();
     let copy = Component::load(&workspace(elsewhere.path())).unwrap();
-    assert_eq!(copy.key(&toolchain).unwrap(), keys[0], "the place is no input");
+    assert_eq!(copy.inputs(&toolchain).unwrap().digest(), keys[0], "the place is no input");
     fs::write(directory.path().join("other/src/lib.rs"), "// Not a dependency.\n").unwrap();
     assert_eq!(key(), keys[0], "another package is no input");
 
@@ -115,6 +115,7 @@ fn the_key_knows_all_that_shapes_a_program_and_no_more() {
         ("program/src/data.bin", "data"),
         ("Cargo.lock", "version = 4\n"),
         (".cargo/config.toml", "[build]\n"),
+        ("program/.sqlx/query-1.json", "{}"),
         ("rust-toolchain.toml", "[toolchain]\n"),
     ] {
         let path = directory.path().join(path);
@@ -124,9 +125,23 @@ fn the_key_knows_all_that_shapes_a_program_and_no_more() {
     }
     let mut newer = toolchain.clone();
     newer.facts[0].push_str("newer");
-    keys.push(Component::load(&cargo).unwrap().key(&newer).unwrap());
+    keys.push(Component::load(&cargo).unwrap().inputs(&newer).unwrap().digest());
     let different: BTreeSet<_> = keys.iter().collect();
     assert_eq!(different.len(), keys.len());
+}
+
+#[test]
+fn a_source_that_changes_is_one_line_of_what_shapes_a_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let cargo = workspace(directory.path());
+    let toolchain = toolchain();
+    let lines = || Component::load(&cargo).unwrap().inputs(&toolchain).unwrap().lines().to_vec();
+    let before = lines();
+    fs::write(directory.path().join("library/src/lib.rs"), "pub fn other() {}\n").unwrap();
+    let now = lines();
+    let came: Vec<_> = now.iter().filter(|line| !before.contains(line)).collect();
+    assert_eq!(came, [&format!("source library/src/lib.rs {}", Sha256::of("pub fn other() {}\n"))]);
+    assert!(before.iter().any(|line| line.starts_with("toolchain rustc 1.")), "{before:?}");
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn what_go_says_is_shown() {
 fn the_key_knows_all_that_shapes_a_program() {
     let directory = tempfile::tempdir().unwrap();
     let go = component(directory.path(), "go1.26.11");
-    let key = |go: &model::Go| Component::load(go).unwrap().key().unwrap();
+    let key = |go: &model::Go| Component::load(go).unwrap().inputs().unwrap().digest();
     let mut keys = vec![key(&go)];
     assert_eq!(key(&go), keys[0]);
 
@@ -151,6 +151,8 @@ fn the_key_knows_all_that_shapes_a_program() {
     fs::write(go.module.join("cmd/hello/main.go"), "package main\nfunc main() {}\n").unwrap();
     keys.push(key(&go));
     fs::write(go.module.join("go.sum"), "a v1.0.0 h1:x\n").unwrap();
+    keys.push(key(&go));
+    fs::write(go.module.join("cmd/hello/.hidden"), "go:embed all: takes it").unwrap();
     keys.push(key(&go));
     keys.push(key(&component(directory.path(), "go1.26.10")));
     let different: BTreeSet<_> = keys.iter().collect();
