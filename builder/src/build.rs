@@ -5,6 +5,7 @@ pub mod boot;
 pub mod kernel;
 pub mod oci;
 pub mod output;
+pub mod owner;
 pub mod packages;
 pub mod parts;
 pub mod report;

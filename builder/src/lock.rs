@@ -6,40 +6,20 @@
 
 mod inputs;
 pub mod model;
+mod place;
 mod text;
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use inputs::inputs;
 pub use model::Lock;
+pub(crate) use place::NOT_A_PROFILE;
+pub use place::path;
 
 use crate::error::{Context as _, Error, Id, Result};
-use crate::recipe::{self, Loaded, Recipe};
-
-/// Where the lock of a recipe is: `orlop.lock` beside a `recipe.toml`, `NAME.lock` beside any other
-/// `NAME.toml`. A profile that asks the resolver for the same shares the lock, so its packages
-/// cannot drift; one that asks for something else has its own, `orlop.PROFILE.lock`.
-pub fn path(loaded: &Loaded) -> PathBuf {
-    let same = |plain: &Recipe| inputs(plain) == inputs(&loaded.recipe);
-    let shares = loaded.plain.as_ref().is_some_and(same);
-    named(&loaded.path, loaded.profile.as_deref().filter(|_| !shares))
-}
-
-fn named(recipe: &Path, profile: Option<&str>) -> PathBuf {
-    let mut name = if recipe.file_name().is_some_and(|name| name == recipe::FILE_NAME) {
-        "orlop".into()
-    } else {
-        recipe.file_stem().unwrap_or_default().to_os_string()
-    };
-    if let Some(profile) = profile {
-        name.push(".");
-        name.push(profile);
-    }
-    name.push(".lock");
-    recipe.with_file_name(name)
-}
+use crate::recipe::Recipe;
 
 impl Lock {
     /// Reads the lock at `path`.

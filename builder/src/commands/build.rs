@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::arguments::{BuildArgs, Global, RecipeArgs};
 use crate::build::output::vacant;
+use crate::build::owner::Owner;
 use crate::build::{self, Built, Request};
 use crate::commands::fetch::{Loaded, Locking, Scope, bring, load, require};
 use crate::commands::{print, print_json};
@@ -47,19 +48,21 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
 /// # Errors
 /// Those of locking, fetching and building, and of [`vacant`] before anything is fetched.
 pub fn build(
-    recipe: &RecipeArgs,
+    named: &RecipeArgs,
     args: &BuildArgs,
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Built> {
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
-    let Loaded { recipe, lock } = load(recipe, locking, settings, progress)?;
-    let output = args
-        .output
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("orlop-out").join(recipe.name.as_str()));
+    let Loaded { recipe, lock } = load(named, locking, settings, progress)?;
+    let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
+    let output = args.output.clone().unwrap_or_else(default);
     vacant(&output)?;
+    let owner = args.output.is_none().then(|| Owner::new(&store, &named.recipe, &output));
+    if let Some(owner) = &owner {
+        owner.check()?;
+    }
     if args.offline {
         require(&lock, &store)?;
     } else {
@@ -75,6 +78,9 @@ pub fn build(
         output: &output,
         progress,
     })?;
+    if let Some(owner) = &owner {
+        owner.remember()?;
+    }
     for warning in &built.warnings {
         progress.warn(warning);
     }

@@ -124,19 +124,6 @@ fn packages_are_written_in_order_of_their_names() {
 }
 
 #[test]
-fn the_path_follows_the_recipe_and_a_profile_of_its_own() {
-    for (recipe, profile, want) in [
-        ("recipe.toml", None, "orlop.lock"),
-        ("a/recipe.toml", Some("pxe"), "a/orlop.pxe.lock"),
-        ("recipes/base.toml", None, "recipes/base.lock"),
-        ("recipes/base.toml", Some("pxe"), "recipes/base.pxe.lock"),
-        ("recipes/v1.2.toml", None, "recipes/v1.2.lock"),
-    ] {
-        assert_eq!(named(Path::new(recipe), profile), Path::new(want));
-    }
-}
-
-#[test]
 fn a_lock_survives_the_disk() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("orlop.lock");

@@ -13,6 +13,7 @@ use super::problem::{File, Place, Problem, Sources, report};
 use super::typed;
 use super::value::{Entry, Kind, Table, Value};
 use crate::error::{Context as _, Error, Id, Result};
+use crate::lock;
 
 /// A recipe file and all it extends, parsed.
 #[derive(Debug)]
@@ -179,6 +180,12 @@ fn read_profiles(entry: Entry) -> Result<Vec<(String, Table)>, Problem> {
     let read = |(name, entry): (String, Entry)| {
         let name = Name::try_from(name)
             .map_err(|message| Problem::new(Id::RecipeProfile, message).at(&entry.key))?;
+        if lock::NOT_A_PROFILE.contains(&name.as_str()) {
+            let message = format!("a profile cannot be called `{name}`");
+            return Err(Problem::new(Id::RecipeProfile, message)
+                .at(&entry.key)
+                .hint("locks of other recipes have names that end so"));
+        }
         let Kind::Table(table) = entry.value.kind else {
             return Err(Problem::new(
                 Id::RecipeProfile,

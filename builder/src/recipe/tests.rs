@@ -416,6 +416,32 @@ fn a_list_is_not_replaced_by_accident() {
 }
 
 #[test]
+fn a_profile_cannot_have_the_name_of_an_ending_of_locks() {
+    check_error(
+        &[("r.toml", &format!("{LEAST}[profile.toml]\n"))],
+        None,
+        &expect![[r#"
+            error[E0307]: a profile cannot be called `toml`
+              r.toml:13:10
+               13 | [profile.toml]
+                  |          ^^^^
+              hint: locks of other recipes have names that end so
+        "#]],
+    );
+    check_error(
+        &[("r.toml", &format!("{LEAST}[profile.recipe]\n"))],
+        None,
+        &expect![[r#"
+            error[E0307]: a profile cannot be called `recipe`
+              r.toml:13:10
+               13 | [profile.recipe]
+                  |          ^^^^^^
+              hint: locks of other recipes have names that end so
+        "#]],
+    );
+}
+
+#[test]
 fn an_unknown_profile_names_those_there_are() {
     let text = format!("{LEAST}[profile.debug]\n[profile.pxe]\n");
     check_error(

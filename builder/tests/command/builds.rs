@@ -5,6 +5,8 @@ use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
+use expect_test::expect;
+
 use crate::project::{Project, start};
 
 /// What a build leaves in its directory.
@@ -146,6 +148,32 @@ fn a_profile_shapes_the_image_and_shares_the_lock_if_it_can() {
     assert!(line.ends_with(" console=ttyS0 orlop.debug"), "{line}");
     let shown = project.good(&["recipe", "show", "-p", "debug"]).stdout;
     assert!(shown.contains("orlop.debug"), "{shown}");
+}
+
+#[test]
+fn two_recipes_of_a_folder_share_neither_a_lock_nor_an_output() {
+    let project = Project::locked();
+    let other = String::from_utf8(project.read("recipe.toml")).unwrap();
+    project
+        .write("orlop.toml", other.replace(", \"runc\"]", "]").replace("= \"runc\"", "= \"init\""));
+    let lock = project.read("orlop.lock");
+    project.good(&["build", "--locked"]);
+    assert_eq!(project.good(&["lock", "orlop.toml"]).stdout, "orlop.toml.lock\n");
+    assert!(project.read("orlop.lock") == lock);
+    let report = project.read("orlop-out/tiny/build.json");
+    project.refused(&["build", "orlop.toml"], expect![[r#"
+        exit 2
+        error[E0212]: cannot put the images into `DIR/project/orlop-out/tiny`: those of another recipe of this name are there, `DIR/project/recipe.toml`
+          hint: give this recipe a `name` of its own, or name a directory with `--output`
+    "#]]);
+    assert!(project.read("orlop-out/tiny/build.json") == report);
+    project.good(&["build", "orlop.toml", "-o", "other"]);
+    project.good(&["build", "--locked"]);
+
+    // A recipe that was renamed is no other one.
+    fs::rename(project.path("recipe.toml"), project.path("new.toml")).unwrap();
+    fs::rename(project.path("orlop.lock"), project.path("new.lock")).unwrap();
+    project.good(&["build", "--locked", "new.toml"]);
 }
 
 #[test]
