@@ -26,7 +26,7 @@ pub struct Global {
     /// How progress is shown on stderr
     #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
     pub progress: Mode,
-    /// Print results as JSON
+    /// Print the result as one JSON object, and a failure as one on the last line of stderr
     #[arg(long, global = true)]
     pub json: bool,
 }

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::arguments::Global;
 use crate::commands;
-use crate::error::{Error, Exit, Id, Result};
+use crate::error::{Error, Exit, Failure, Id, Result};
 use crate::progress::Progress;
 use crate::settings::Settings;
 
@@ -67,21 +68,63 @@ pub fn main() -> ExitCode {
 }
 
 fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(words) {
-        Ok(cli) => cli,
+    let words: Vec<OsString> = words.into_iter().collect();
+    let asked = Asked::of(&words);
+    let outcome = match Cli::try_parse_from(words) {
+        Ok(cli) => dispatch(cli),
+        Err(error) if asked.json && error.kind() == ErrorKind::DisplayVersion => {
+            commands::print_json(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))
+        }
+        Err(error) if asked.json && error.kind() == ErrorKind::DisplayHelp => {
+            Err(Error::new(Id::NoJson, "help has no JSON").hint("leave out `--json`"))
+        }
+        Err(error) if error.use_stderr() && asked.failures_as_json => {
+            show_json(&Failure::usage(&error.to_string()));
+            return ExitCode::from(Exit::Usage as u8);
+        }
         Err(error) => {
             // clap has said all: to stdout for --help and --version, to stderr for mistakes.
             drop(error.print());
             return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
         }
     };
-    match dispatch(cli) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            show(&error);
+            if asked.failures_as_json {
+                show_json(&Failure::new(&error));
+            } else {
+                show(&error);
+            }
             ExitCode::from(error.id().exit() as u8)
         }
+    }
+}
+
+/// In which form results and failures are wanted. Read off the words themselves: it must be known
+/// of a command line that cannot be parsed, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    json: bool,
+    failures_as_json: bool,
+}
+
+impl Asked {
+    fn of(words: &[OsString]) -> Self {
+        let ours: Vec<_> = words.iter().take_while(|word| *word != "--").collect();
+        let json = ours.iter().any(|word| *word == "--json");
+        let after = ours.windows(2).any(|pair| pair[0] == "--progress" && pair[1] == "json");
+        let progress = after || ours.iter().any(|word| *word == "--progress=json");
+        Self { json, failures_as_json: json || progress }
+    }
+}
+
+/// The last line of stderr.
+fn show_json(failure: &Failure) {
+    if let Ok(line) = serde_json::to_string(failure) {
+        // There is nobody left to tell if stderr is closed.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
 
@@ -90,20 +133,22 @@ fn dispatch(cli: Cli) -> Result<()> {
     let progress = Progress::new(global.progress);
     let settings = Settings::new(global);
     match cli.command {
-        Command::Init(args) => commands::init::run(&args, &progress)?,
+        Command::Init(args) => commands::init::run(&args, global, &progress)?,
         Command::Check(args) => commands::check::run(&args, global, &progress)?,
         Command::Lock(args) => commands::lock::run(&args, global, &settings, &progress)?,
-        Command::Fetch(args) => commands::fetch::run(&args, &settings, &progress)?,
+        Command::Fetch(args) => commands::fetch::run(&args, global, &settings, &progress)?,
         Command::Build(args) => commands::build::run(&args, global, &settings, &progress)?,
         Command::Run(args) => commands::run::run(&args, global, &settings, &progress)?,
         Command::Cluster(args) => commands::cluster::run(&args, global, &settings, &progress)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
-        Command::Recipe(command) => commands::recipe::run(&command)?,
+        Command::Recipe(command) => commands::recipe::run(&command, global)?,
         Command::Config(command) => commands::config::run(&command, global)?,
-        Command::Store(command) => commands::store::run(&command, &settings, &progress)?,
+        Command::Store(command) => commands::store::run(&command, global, &settings, &progress)?,
         Command::Doctor => commands::doctor::run(global, &settings)?,
-        Command::Explain(args) => commands::explain::run(&args)?,
-        Command::Completions(args) => commands::completions::run(&args, &mut Cli::command())?,
+        Command::Explain(args) => commands::explain::run(&args, global)?,
+        Command::Completions(args) => {
+            commands::completions::run(&args, global, &mut Cli::command())?
+        }
     }
     Ok(())
 }

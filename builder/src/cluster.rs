@@ -61,8 +61,10 @@ pub struct Cluster {
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
     /// Everything below is in here.
+    #[serde(serialize_with = "crate::stored::path")]
     pub directory: PathBuf,
     /// The administrator's kubeconfig.
+    #[serde(serialize_with = "crate::stored::path")]
     pub kubeconfig: PathBuf,
     /// The API server's address for this host.
     pub server: String,
@@ -73,16 +75,21 @@ pub struct Report {
     /// A bootstrap token with which nodes join.
     pub token: String,
     /// A `kubectl` of the cluster's version.
+    #[serde(serialize_with = "crate::stored::path")]
     pub kubectl: PathBuf,
     /// All programs of the cluster's version, static. `kube-proxy`, which does not run here, is
     /// to be put into an image.
+    #[serde(serialize_with = "crate::stored::path")]
     pub bin: PathBuf,
     /// A node config that joins a guest.
+    #[serde(serialize_with = "crate::stored::path")]
     pub node_config: PathBuf,
     /// A file `ADDRESS:PORT` in here, with a port of this host in it, tells the API server how to
     /// reach a kubelet.
+    #[serde(serialize_with = "crate::stored::path")]
     pub nodes: PathBuf,
     /// A log for each process.
+    #[serde(serialize_with = "crate::stored::path")]
     pub logs: PathBuf,
     /// Ports on 127.0.0.1 by the name of the process.
     pub ports: BTreeMap<String, u16>,
@@ -159,5 +166,35 @@ impl Directory {
             // It may never have been made.
             drop(fs::remove_file(self.path().join(socket)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_cluster_is_documented() {
+        let path = |name: &str| Path::new("/c").join(name);
+        let report = Report {
+            directory: path(""),
+            kubeconfig: path("kubeconfig"),
+            server: "https://127.0.0.1:6443".into(),
+            guest_server: "https://10.0.2.2:6443".into(),
+            ca: "PEM".into(),
+            token: "abcdef.0123456789abcdef".into(),
+            kubectl: path("bin/kubectl"),
+            bin: path("bin"),
+            node_config: path("node.toml"),
+            nodes: path("nodes"),
+            logs: path("logs"),
+            ports: [("etcd".to_owned(), 2379)].into(),
+            processes: [("etcd".to_owned(), 42)].into(),
+        };
+        let mut value = serde_json::to_value(&report).unwrap();
+        value["schema"] = crate::error::SCHEMA.into();
+        let mut table = crate::documented::Table::of("`orlop cluster`");
+        table.check(&value);
+        table.complete();
     }
 }

@@ -16,8 +16,9 @@ pub mod run;
 pub mod store;
 
 use std::io::Write as _;
+use std::path::Path;
 
-use crate::error::{Context as _, Id, Result};
+use crate::error::{Context as _, Id, Result, SCHEMA};
 
 /// Writes a result to stdout.
 ///
@@ -29,10 +30,30 @@ fn print(text: impl AsRef<str>) -> Result<()> {
     written.and_then(|()| stdout.flush()).or_fail(Id::Stdout, || "cannot write to stdout")
 }
 
-/// Writes a value as JSON to stdout.
+/// Writes a value, whose fields `docs/json.md` lists, as a JSON object to stdout.
 ///
 /// # Errors
 /// [`Id::Stdout`].
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(serde_json::to_string_pretty(value).or_fail(Id::Bug, || "cannot write JSON")?)
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    #[derive(serde::Serialize)]
+    struct Versioned<'a, T> {
+        schema: u32,
+        #[serde(flatten)]
+        value: &'a T,
+    }
+    let object = Versioned { schema: SCHEMA, value };
+    print(serde_json::to_string_pretty(&object).or_fail(Id::Bug, || "cannot write JSON")?)
+}
+
+/// A path as JSON has it: as text, whatever bytes it is made of.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The result of a command that was stopped before it had one.
+///
+/// # Errors
+/// [`Id::Stdout`].
+fn print_interrupted() -> Result<()> {
+    print_json(&serde_json::json!({ "interrupted": true }))
 }

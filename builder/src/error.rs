@@ -2,12 +2,14 @@
 //! class. The message says what could not be done and to what; hints say what cures it.
 
 mod ids;
+mod report;
 mod several;
 
 use std::error::Error as StdError;
 use std::fmt;
 
 pub use ids::Id;
+pub use report::{Failure, SCHEMA};
 pub(crate) use several::{Shown, several};
 
 /// What the exit status tells a script.

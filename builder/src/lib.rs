@@ -30,3 +30,7 @@ pub mod source;
 pub mod step;
 pub mod store;
 pub mod stored;
+
+#[cfg(test)]
+#[path = "../tests/shared/documented.rs"]
+mod documented;

@@ -4,6 +4,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use crate::error::SCHEMA;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// How progress is shown.
@@ -99,7 +100,9 @@ impl Progress {
 
     fn json(&self, event: &str, name: &str, result: &str) {
         if self.mode == Mode::Json {
-            let object = serde_json::json!({ "event": event, "name": name, "result": result });
+            let object = serde_json::json!({
+                "schema": SCHEMA, "event": event, "name": name, "result": result
+            });
             drop(writeln!(std::io::stderr(), "{object}"));
         }
     }

@@ -91,6 +91,12 @@ impl Loaded {
         show::show(self)
     }
 
+    /// For each value of the merged recipe, by its keys, where it was written: `FILE:LINE`, or
+    /// `default`.
+    pub fn value_origins(&self) -> std::collections::BTreeMap<String, String> {
+        show::origins(self)
+    }
+
     /// What the merged recipe hashes to: the same in any directory, whatever the comments, the
     /// spelling and the distribution over files. Paths count as they were written.
     pub fn digest(&self) -> Sha256 {

@@ -1,9 +1,19 @@
 //! How digests and blobs are written into JSON and TOML.
 
+use std::path::Path;
+
 use formats::digest::Sha256;
 use formats::tree::Blob;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A path as JSON has it: as text, whatever bytes it is made of.
+///
+/// # Errors
+/// Those of the serializer.
+pub(crate) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
 
 /// A digest as 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

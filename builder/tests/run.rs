@@ -1,6 +1,9 @@
 //! Runs tiny guests in QEMU: a few bytes of our own where a kernel would be. They write to the
 //! console, and then power off, reset, hang, or wait for the power button.
 
+#[path = "shared/documented.rs"]
+mod documented;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -136,6 +139,28 @@ fn run(options: &Options) -> Result<Summary, Error> {
 
 fn limit(text: &str) -> Option<Timeout> {
     Some(text.parse().unwrap())
+}
+
+#[test]
+fn the_summary_is_json_as_documented() {
+    let guest = Guest::new("hello\r\n", Then::PowersOff);
+    let output = builder::process::Command::new(env!("CARGO_BIN_EXE_orlop"))
+        .args(["run", "--json", "--direct", "--accel", "tcg", "--memory", "64 MiB", "--cpus", "1"])
+        .args(["--no-network", "--serial"])
+        .arg(guest.console_path())
+        .arg(guest.0.path())
+        .run()
+        .unwrap();
+    let mut value: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    let mut table = documented::Table::of("`orlop run`");
+    table.check(&value);
+    // This guest knows nothing of boot marks.
+    assert_eq!(value["marks"], serde_json::json!([]));
+    let mark: serde_json::Value =
+        serde_json::to_value(run::Mark { name: "a".into(), ns: 1 }).unwrap();
+    value["marks"] = vec![mark].into();
+    table.check(&value);
+    table.complete();
 }
 
 #[test]

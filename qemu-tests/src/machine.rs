@@ -110,15 +110,21 @@ enum Event {
 impl Event {
     fn parse(line: String) -> Self {
         #[derive(Deserialize)]
-        struct Json {
-            event: String,
-            name: String,
-            result: String,
+        #[serde(tag = "event", rename_all = "kebab-case")]
+        enum Json {
+            Done { name: String, result: String },
+            Start,
+            Error { id: String, message: String, hints: Vec<String> },
         }
         match serde_json::from_str(&line) {
-            Ok(Json { event, name, result }) if event == "done" => Self::Done(name, result),
-            Ok(Json { event, .. }) if event == "start" => Self::Begun,
-            _ => Self::Report(line),
+            Ok(Json::Done { name, result }) => Self::Done(name, result),
+            Ok(Json::Start) => Self::Begun,
+            // As people would read it.
+            Ok(Json::Error { id, message, hints }) => {
+                let hints: String = hints.iter().map(|hint| format!("\n  hint: {hint}")).collect();
+                Self::Report(format!("error[{id}]: {message}{hints}"))
+            }
+            Err(_) => Self::Report(line),
         }
     }
 }
@@ -369,7 +375,7 @@ mod tests {
                echo '{"event":"done","name":"mark cri-answers","result":"7.125 s"}' >&2
                echo '{"event":"done","name":"qemu cpu","result":"12.50 s"}' >&2
                echo '{"event":"done","name":"qemu memory","result":"264 MiB"}' >&2
-               echo 'error[E0122]: the guest reset itself' >&2
+               echo '{"event":"error","id":"E0122","message":"it reset","hints":["wait"]}' >&2
                exit 1"#,
         )
         .run(LIMIT)
@@ -379,7 +385,7 @@ mod tests {
         assert_eq!((ended.cpu_seconds, ended.memory_mib), (Some(12.5), Some(264.0)));
         assert!(ended.console_says(&["verity", "corrupted"]));
         assert!(!ended.console_says(&["verity", "fine"]));
-        assert!(ended.reported("E0122") && !ended.reported("E0121"));
+        assert!(ended.reported("error[E0122]: it reset\n  hint: wait") && !ended.reported("E0121"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::build::output::vacant;
 use crate::build::owner::Owner;
 use crate::build::{self, Built, Request};
 use crate::commands::fetch::{Loaded, Locking, Scope, bring, load, require};
-use crate::commands::{print, print_json};
+use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::settings::{Settings, processors};
@@ -30,7 +30,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let built = build(&args.recipe, &args.build, settings, progress)?;
     if global.json {
         return print_json(&serde_json::json!({
-            "output": built.output,
+            "output": shown(&built.output),
             "report": built.report,
             "steps": built.steps,
             "warnings": built.warnings,

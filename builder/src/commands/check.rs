@@ -1,7 +1,7 @@
 //! `orlop check`: everything about a recipe that can be known without network.
 
 use crate::arguments::{Global, RecipeArgs};
-use crate::commands::{print, print_json};
+use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::lock::{self, Lock};
 use crate::progress::Progress;
@@ -32,13 +32,13 @@ pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
     } else {
         progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display()));
     }
+    let files: Vec<_> = loaded.files.iter().map(|file| shown(file)).collect();
     if global.json {
         return print_json(&serde_json::json!({
             "image": loaded.recipe.name.as_str(),
-            "files": loaded.files,
+            "files": files,
             "locked": locked,
         }));
     }
-    let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     print(format!("`{}` is in order ({})", loaded.recipe.name, files.join(", ")))
 }

@@ -7,7 +7,7 @@ use crate::arguments::Global;
 use crate::cluster::events::Stdin;
 use crate::cluster::{Events, Options, Report, Setup, parts, start};
 use crate::commands::fetch::{Scope, bring_go};
-use crate::commands::{print, print_json};
+use crate::commands::{print, print_interrupted, print_json};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::scaffold::search_paths;
@@ -37,7 +37,9 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let programs = programs(&args.options, fetching, jobs, settings, progress)?;
     let events = Events::watch(Stdin::Watched)?;
     let setup = Setup { programs: &programs, options: &args.options, now: settings.now };
-    let Some(mut cluster) = start(&setup, &events, progress)? else { return Ok(()) };
+    let Some(mut cluster) = start(&setup, &events, progress)? else {
+        return if global.json { print_interrupted() } else { Ok(()) };
+    };
     let report = cluster.report();
     if global.json {
         print_json(report)?;

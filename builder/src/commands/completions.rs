@@ -1,7 +1,8 @@
 //! `orlop completions`: a script for the user's shell.
 
+use crate::arguments::Global;
 use crate::commands::print;
-use crate::error::Result;
+use crate::error::{Error, Id, Result};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -13,8 +14,13 @@ pub struct Args {
 /// Prints the script.
 ///
 /// # Errors
-/// [`crate::error::Id::Stdout`].
-pub fn run(args: &Args, command: &mut clap::Command) -> Result<()> {
+/// [`Id::NoJson`], [`Id::Stdout`].
+pub fn run(args: &Args, global: &Global, command: &mut clap::Command) -> Result<()> {
+    if global.json {
+        return Err(
+            Error::new(Id::NoJson, "a completion script has no JSON").hint("leave out `--json`")
+        );
+    }
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "orlop", &mut script);
     print(String::from_utf8_lossy(&script))

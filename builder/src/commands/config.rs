@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::commands::{print, print_json};
-use crate::error::Result;
+use crate::error::{Context as _, Id, Result};
 use crate::node_config::{Source, report};
 
 /// What to look at.
@@ -36,10 +36,20 @@ pub fn run(command: &Command, global: &Global) -> Result<()> {
     match command {
         Command::Check { files } => check(files, global),
         Command::Show { file } => {
-            print(Source::open(file)?.load()?.config.to_toml(Secrets::Hidden))
+            show(&Source::open(file)?.load()?.config.to_toml(Secrets::Hidden), global)
         }
-        Command::Example => print(EXAMPLE),
+        Command::Example => show(EXAMPLE, global),
     }
+}
+
+/// A configuration as TOML, or the same as JSON.
+fn show(text: &str, global: &Global) -> Result<()> {
+    if !global.json {
+        return print(text);
+    }
+    let config: serde_json::Value =
+        toml::from_str(text).or_fail(Id::Bug, || "cannot read a configuration of our own")?;
+    print_json(&serde_json::json!({ "config": config }))
 }
 
 fn check(files: &[PathBuf], global: &Global) -> Result<()> {
@@ -54,7 +64,7 @@ fn check(files: &[PathBuf], global: &Global) -> Result<()> {
     if global.json {
         let verdicts: Vec<_> =
             found.iter().map(|(source, problems)| Verdict::new(source, problems)).collect();
-        print_json(&verdicts)?;
+        print_json(&serde_json::json!({ "files": verdicts }))?;
     } else {
         for (source, _) in found.iter().filter(|(_, problems)| problems.is_empty()) {
             print(format!("`{}` is in order", source.path.display()))?;

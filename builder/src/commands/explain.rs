@@ -1,6 +1,7 @@
 //! `orlop explain`: the page of an error id.
 
-use crate::commands::print;
+use crate::arguments::Global;
+use crate::commands::{print, print_json};
 use crate::error::{Error, Id, Result};
 
 /// Arguments.
@@ -14,9 +15,21 @@ pub struct Args {
 ///
 /// # Errors
 /// [`Id::UnknownId`] with the near ones.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, global: &Global) -> Result<()> {
     let title = |id: &Id| id.page().lines().next().unwrap_or_default().trim_start_matches("# ");
+    let facts = |id: &Id| {
+        serde_json::json!({
+            "id": id.code(),
+            "class": id.exit().class(),
+            "status": id.exit() as u8,
+            "title": title(id),
+        })
+    };
     let Some(wanted) = &args.id else {
+        if global.json {
+            let errors: Vec<_> = Id::ALL.iter().map(facts).collect();
+            return print_json(&serde_json::json!({ "errors": errors }));
+        }
         let list: Vec<_> = Id::ALL.iter().map(title).collect();
         return print(list.join("\n"));
     };
@@ -25,5 +38,10 @@ pub fn run(args: &Args) -> Result<()> {
         Error::new(Id::UnknownId, format!("`{wanted}` is not an error id"))
             .hint("`orlop explain` without an id lists them all")
     })?;
+    if global.json {
+        let mut facts = facts(id);
+        facts["page"] = id.page().into();
+        return print_json(&facts);
+    }
     print(id.page())
 }

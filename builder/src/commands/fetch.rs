@@ -5,8 +5,8 @@ use std::path::Path;
 
 use formats::digest::Sha256;
 
-use crate::arguments::RecipeArgs;
-use crate::commands::lock as lock_command;
+use crate::arguments::{Global, RecipeArgs};
+use crate::commands::{lock as lock_command, print_json, shown};
 use crate::error::{Error, Id, Result};
 use crate::fetch::{self, Wanted};
 use crate::http::Client;
@@ -68,11 +68,20 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Those of loading and fetching.
-pub fn run(args: &Args, settings: &Settings, progress: &Progress) -> Result<()> {
+pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock } = load(&args.recipe, locking, settings, progress)?;
-    bring(&recipe, &lock, Scope::Everything, &store, settings, progress)
+    bring(&recipe, &lock, Scope::Everything, &store, settings, progress)?;
+    if global.json {
+        return print_json(&serde_json::json!({
+            "image": recipe.name.as_str(),
+            "store": shown(store.root()),
+            "packages": lock.packages.len(),
+            "urls": lock.urls.len(),
+        }));
+    }
+    Ok(())
 }
 
 /// Reads and checks the recipe, and reads its lock; makes the lock if there is none and that is

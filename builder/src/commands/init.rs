@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::commands::print;
+use crate::arguments::Global;
+use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::scaffold;
@@ -21,11 +22,14 @@ pub struct Args {
 ///
 /// # Errors
 /// Those of [`scaffold::init`].
-pub fn run(args: &Args, progress: &Progress) -> Result<()> {
+pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
     scaffold::init(&args.directory, args.base.as_deref(), &scaffold::search_paths())?;
     let directory = args.directory.display();
     progress.note(format!(
         "made a project; next: cd {directory} && orlop lock && orlop build && orlop run"
     ));
+    if global.json {
+        return print_json(&serde_json::json!({ "directory": shown(&args.directory) }));
+    }
     print(directory.to_string())
 }

@@ -1,12 +1,14 @@
 //! `orlop lock`: decides on every version.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 
 use formats::near::near;
+use serde::Serialize;
 
 use crate::arguments::{Global, RecipeArgs};
-use crate::commands::{print, print_json};
+use crate::commands::{print, print_json, shown};
 use crate::error::{Error, Id, Result};
 use crate::http::Client;
 use crate::lock::model::UrlFile;
@@ -43,8 +45,17 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     // One that cannot be read is replaced: that is what the user asks for.
     let before = Lock::read(path).ok();
     let lock = make(&loaded, settings, progress)?;
-    for line in before.map_or(Vec::new(), |before| changes(&before, &lock)) {
-        progress.note(line);
+    let changes = before.map_or(Vec::new(), |before| changes(&before, &lock));
+    for change in &changes {
+        progress.note(change.to_string());
+    }
+    if global.json {
+        return print_json(&serde_json::json!({
+            "lock": shown(path),
+            "packages": lock.packages.len(),
+            "urls": lock.urls.len(),
+            "changes": changes,
+        }));
     }
     print(path.display().to_string())
 }
@@ -85,20 +96,37 @@ pub fn make(loaded: &recipe::Loaded, settings: &Settings, progress: &Progress) -
     Ok(lock)
 }
 
-/// What moved between two locks, one package a line.
-fn changes(before: &Lock, now: &Lock) -> Vec<String> {
+/// A package that moved between two locks: its version before and now, nothing where it is not.
+#[derive(Debug, Serialize)]
+struct Change {
+    package: String,
+    before: Option<String>,
+    now: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.package;
+        match (&self.before, &self.now) {
+            (Some(old), Some(new)) => write!(f, "{name}: {old} -> {new}"),
+            (None, Some(new)) => write!(f, "{name}: added, {new}"),
+            (Some(old), None) => write!(f, "{name}: removed, was {old}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+fn changes(before: &Lock, now: &Lock) -> Vec<Change> {
     let versions = |lock: &Lock| -> BTreeMap<String, String> {
         lock.packages.iter().map(|p| (p.name.clone(), p.version.clone())).collect()
     };
     let (before, now) = (versions(before), versions(now));
     let names: BTreeSet<_> = before.keys().chain(now.keys()).collect();
-    let line = |name: &&String| match (before.get(*name), now.get(*name)) {
-        (Some(old), Some(new)) if old != new => Some(format!("{name}: {old} -> {new}")),
-        (None, Some(new)) => Some(format!("{name}: added, {new}")),
-        (Some(old), None) => Some(format!("{name}: removed, was {old}")),
-        _ => None,
+    let change = |name: &String| {
+        let (before, now) = (before.get(name).cloned(), now.get(name).cloned());
+        (before != now).then(|| Change { package: name.clone(), before, now })
     };
-    names.iter().filter_map(line).collect()
+    names.into_iter().filter_map(change).collect()
 }
 
 fn why(path: &Path, package: &str, global: &Global) -> Result<()> {
@@ -114,7 +142,7 @@ fn why(path: &Path, package: &str, global: &Global) -> Result<()> {
         });
     }
     if global.json {
-        return print_json(&chains);
+        return print_json(&serde_json::json!({ "package": package, "chains": chains }));
     }
     let lines: Vec<_> = chains.iter().map(|chain| chain.join(" -> ")).collect();
     print(lines.join("\n"))

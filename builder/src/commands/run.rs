@@ -6,7 +6,7 @@ use crate::arguments::{BuildArgs, Global, RecipeArgs};
 use crate::cluster::{self, node};
 use crate::commands::build::build;
 use crate::commands::cluster::{Fetching, programs};
-use crate::commands::print_json;
+use crate::commands::{print_interrupted, print_json};
 use crate::error::Result;
 use crate::node_config;
 use crate::progress::Progress;
@@ -49,6 +49,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     };
     match summary {
         Some(summary) if global.json => print_json(&summary),
+        None if global.json => print_interrupted(),
         _ => Ok(()),
     }
 }

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use crate::commands::print;
+use crate::arguments::Global;
+use crate::commands::{print, print_json, shown};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Progress;
 use crate::settings::Settings;
+use serde_json::json;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -27,11 +29,18 @@ pub enum Command {
 ///
 /// # Errors
 /// [`Id::Read`], [`Id::StoreWrite`]; [`Id::WrongDigest`] if a blob is damaged.
-pub fn run(command: &Command, settings: &Settings, progress: &Progress) -> Result<()> {
+pub fn run(
+    command: &Command,
+    global: &Global,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<()> {
     let store = settings.store()?;
     match command {
+        Command::Path if global.json => print_json(&json!({ "store": shown(store.root()) })),
         Command::Path => print(store.root().display().to_string()),
         Command::Add { files } => {
+            let mut blobs = Vec::new();
             for path in files {
                 let cannot = || format!("cannot read `{}`", path.display());
                 let mut file = File::open(path).or_fail(Id::Read, cannot)?;
@@ -41,9 +50,15 @@ pub fn run(command: &Command, settings: &Settings, progress: &Progress) -> Resul
                         format!("`{}` is a directory", path.display()),
                     ));
                 }
-                print(format!("{}  {}", store.put(&mut file)?.sha256, path.display()))?;
+                let blob = store.put(&mut file)?;
+                if global.json {
+                    let (sha256, size) = (blob.sha256.to_string(), blob.size);
+                    blobs.push(json!({ "file": shown(path), "sha256": sha256, "size": size }));
+                } else {
+                    print(format!("{}  {}", blob.sha256, path.display()))?;
+                }
             }
-            Ok(())
+            if global.json { print_json(&json!({ "blobs": blobs })) } else { Ok(()) }
         }
         Command::Verify => {
             let task = progress.task("verify", None);
@@ -54,6 +69,9 @@ pub fn run(command: &Command, settings: &Settings, progress: &Progress) -> Resul
                     damaged.push(path.display().to_string());
                 }
                 count += 1;
+            }
+            if global.json {
+                print_json(&json!({ "blobs": count, "damaged": damaged }))?;
             }
             if damaged.is_empty() {
                 task.done(format!("{count} blobs are what their names say"));

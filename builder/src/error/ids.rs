@@ -62,6 +62,8 @@ ids! {
     /// A process of a cluster ended by itself.
     ClusterEnded = "E0130", CheckFailed;
     // E02: usage.
+    /// The command line is not one of those that the commands take.
+    CommandLine = "E0200", Usage;
     /// `orlop init` would overwrite something.
     InitInTheWay = "E0201", Usage;
     /// `orlop init` has found no recipe to extend.
@@ -78,6 +80,8 @@ ids! {
     ClusterInTheWay = "E0214", Usage;
     /// The image has no kubelet that could join a cluster.
     NoKubelet = "E0215", Usage;
+    /// A command has no result that could be JSON.
+    NoJson = "E0216", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;

@@ -1,6 +1,7 @@
 //! `orlop recipe show`: the merged recipe as TOML that can be read again, defaults included, each
 //! value with the line it came from.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use formats::quote;
@@ -33,6 +34,16 @@ pub(super) fn show(loaded: &Loaded) -> String {
     let mut show = Show { loaded, text: String::new() };
     show.table(&mut Vec::new(), &recipe);
     show.text
+}
+
+/// The same places, by key.
+pub(super) fn origins(loaded: &Loaded) -> BTreeMap<String, String> {
+    let json = serde_json::to_value(&loaded.recipe)
+        .expect("a recipe is tables with string keys, strings and numbers");
+    let show = Show { loaded, text: String::new() };
+    let mut origins = BTreeMap::new();
+    show.origins(&mut Vec::new(), &json, &mut origins);
+    origins
 }
 
 struct Show<'a> {
@@ -85,6 +96,24 @@ impl Show<'_> {
                 self.line("]");
             }
             value => self.line(&format!("{key} = {} # {origin}", scalar(value))),
+        }
+    }
+
+    fn origins<'k>(
+        &self,
+        keys: &mut Vec<&'k str>,
+        value: &'k Json,
+        origins: &mut BTreeMap<String, String>,
+    ) {
+        if let Json::Object(table) = value {
+            for (key, value) in table {
+                keys.push(key);
+                self.origins(keys, value, origins);
+                keys.pop();
+            }
+        } else {
+            let dotted: Vec<_> = keys.iter().map(|key| quote::key(key)).collect();
+            origins.insert(dotted.join("."), self.origin(keys));
         }
     }
 

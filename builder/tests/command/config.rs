@@ -42,7 +42,12 @@ fn a_configuration_in_order_is_said_to_be() {
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("`worker.toml` is in order\n", ""));
     let ended = project.good(&["config", "check", "worker.toml", "--json"]);
     let verdict: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(verdict, serde_json::json!([{ "file": "worker.toml", "problems": [] }]));
+    assert_eq!(
+        verdict,
+        serde_json::json!({
+            "schema": 1, "files": [{ "file": "worker.toml", "problems": [] }]
+        })
+    );
 }
 
 #[test]
@@ -127,10 +132,10 @@ fn several_files_are_all_checked() {
     });
     assert_eq!(
         verdict,
-        serde_json::json!([
+        serde_json::json!({ "schema": 1, "files": [
             { "file": "one.toml", "problems": [problem] },
             { "file": "worker.toml", "problems": [] },
-        ])
+        ] })
     );
 }
 

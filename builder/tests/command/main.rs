@@ -5,8 +5,11 @@ mod archive;
 mod builds;
 mod cluster;
 mod config;
+#[path = "../shared/documented.rs"]
+mod documented;
 mod fetching;
 mod ids;
+mod json;
 mod locking;
 mod others;
 mod project;
