@@ -2,52 +2,50 @@
 //! below is handed the parts that it may know, and no part of it shapes an output.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::credentials::Logins;
 use crate::http::{Access, Proxies};
 
-/// Variables that Go and Cargo may see while they fetch: where to fetch from, through which proxy,
-/// and whom to trust. A build sees none of them.
-const FETCH: &[&str] = &[
-    "GOAUTH",
-    "GOINSECURE",
-    "GONOPROXY",
-    "GONOSUMDB",
-    "GOPRIVATE",
-    "GOPROXY",
-    "GOSUMDB",
+/// Variables by which `cargo` finds its own files and toolchain.
+const CARGO: &[&str] = &["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+
+/// Variables that we look at ourselves.
+const OWN: &[&str] = &[
+    "ALL_PROXY",
+    "HOME",
     "HTTPS_PROXY",
     "HTTP_PROXY",
+    "NETRC",
     "NO_PROXY",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "XDG_CONFIG_HOME",
+    "PATH",
+    "XDG_CACHE_HOME",
     "all_proxy",
     "http_proxy",
     "https_proxy",
     "no_proxy",
 ];
 
-/// Variables by which `cargo` finds its own files and toolchain.
-const CARGO: &[&str] = &["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
-
-/// The environment variables that we look at, and nothing else of the environment.
-#[derive(Debug, Clone, Default)]
+/// The environment: the variables that we look at, and all of them for programs that fetch.
+#[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<&'static str, OsString>,
+    all: Vec<(OsString, OsString)>,
 }
 
 impl Environment {
-    /// Asks `get` for each variable that matters: `std::env::var_os` at the command line's rim,
-    /// a closure in a test. A variable that is set to nothing counts as not set.
-    pub fn new(get: impl Fn(&str) -> Option<OsString>) -> Self {
-        let others = ["HOME", "NETRC", "PATH", "XDG_CACHE_HOME", "ALL_PROXY"];
-        let names = FETCH.iter().chain(CARGO).copied().chain(others);
-        let variable =
-            |name| get(name).filter(|value| !value.is_empty()).map(|value| (name, value));
-        Self { variables: names.filter_map(variable).collect() }
+    /// Takes what the process was started with, or in a test a list. A variable that is set to
+    /// nothing counts as not set, where we look at it ourselves.
+    pub fn new(all: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let all = Vec::from_iter(all);
+        let known = |name: &OsString| {
+            OWN.iter().chain(CARGO).copied().find(|known| *known == name.as_os_str())
+        };
+        let set = all.iter().filter(|(_, value)| !value.is_empty());
+        let variables = set.filter_map(|(name, value)| Some((known(name)?, value.clone())));
+        Self { variables: variables.collect(), all }
     }
 
     /// Where programs are searched.
@@ -68,9 +66,11 @@ impl Environment {
         cache.or_else(|| Some(self.home()?.join(".cache"))).map(|path| path.join("orlop"))
     }
 
-    /// What a program may see that fetches: proxies, mirrors, whom to trust.
-    pub fn for_fetch(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
-        self.only(FETCH).chain(self.only(&["HOME", "ALL_PROXY"]))
+    /// What a program may see that fetches: everything, as if the user had started it. Access to
+    /// a private module or crate lies in agents, helpers and variables of any name, and what comes
+    /// is believed by its digest only. A build sees nothing of it.
+    pub fn for_fetch(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.all.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
     /// What `cargo` must see to find its own files.
@@ -110,13 +110,19 @@ impl Environment {
     }
 }
 
+/// Names only: values may be secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.all.iter().map(|(name, _)| name)).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
-        let map: BTreeMap<_, _> = variables.iter().copied().collect();
-        Environment::new(|name| map.get(name).map(OsString::from))
+        Environment::new(variables.iter().map(|(name, value)| (name.into(), value.into())))
     }
 
     #[test]
@@ -146,10 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_fetches_sees_what_it_needs_and_no_more() {
-        let environment =
-            environment(&[("GOPROXY", "off"), ("PATH", "/bin"), ("GOFLAGS", "-x"), ("HOME", "/h")]);
-        let names: Vec<_> = environment.for_fetch().map(|(name, _)| name).collect();
-        assert_eq!(names, ["GOPROXY", "HOME"]);
+    fn a_program_that_fetches_sees_what_the_user_sees_and_nothing_shows_it() {
+        let variables = [("GOPROXY", "off"), ("MY_HELPERS_TOKEN", "secret"), ("EMPTY", "")];
+        let environment = environment(&variables);
+        let seen = environment.for_fetch().map(|(n, v)| (n.to_str().unwrap(), v.to_str().unwrap()));
+        assert_eq!(seen.collect::<Vec<_>>(), variables);
+        assert_eq!(format!("{environment:?}"), r#"{"GOPROXY", "MY_HELPERS_TOKEN", "EMPTY"}"#);
     }
 }

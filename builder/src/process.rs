@@ -44,7 +44,7 @@ impl Command {
 
     /// Sets an environment variable.
     #[must_use]
-    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.0.env(key, value);
         self
     }
@@ -123,7 +123,7 @@ fn die_with_parent(command: &mut std::process::Command) {
 }
 
 fn failed(line: &str, output: &Output) -> Error {
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = without_passwords(&String::from_utf8_lossy(&output.stderr));
     let lines: Vec<_> = stderr.lines().collect();
     let tail = lines[lines.len().saturating_sub(STDERR_LINES)..].join("\n  ");
     let message = format!("`{line}` failed with {}", output.status);
@@ -132,6 +132,26 @@ fn failed(line: &str, output: &Output) -> Error {
     } else {
         Error::new(Id::ToolFailed, format!("{message}\n  {tail}"))
     }
+}
+
+/// The text with `***` for users and passwords in addresses: not every program leaves them out of
+/// its messages.
+fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let ends = |c: char| c.is_whitespace() || "/'\"`<>".contains(c);
+        let host = &part[..part.find(ends).unwrap_or(part.len())];
+        plain.push_str("://");
+        match host.rfind('@') {
+            Some(at) => {
+                plain.push_str("***");
+                plain.push_str(&part[at..]);
+            }
+            None => plain.push_str(part),
+        }
+    }
+    plain
 }
 
 /// Writes a program that can be started at once. Another process does it: a child that a test
@@ -158,6 +178,15 @@ mod tests {
             error.to_string(),
             "`sh -c 'echo sorry >&2; exit 3'` failed with exit status: 3\n  sorry"
         );
+    }
+
+    #[test]
+    fn a_failure_shows_no_password() {
+        let words = "fatal: 'https://me:pa@ss@git.example/x' and ssh://git@h/, not a@b://c";
+        let sh = Command::new("sh").env("WORDS", words).args(["-c", "echo $WORDS >&2; exit 1"]);
+        let error = sh.run().unwrap_err().to_string();
+        let shown = "\n  fatal: 'https://***@git.example/x' and ssh://***@h/, not a@b://c";
+        assert!(error.ends_with(shown), "{error}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Settings {
 impl Settings {
     /// Reads the environment and the clock.
     pub fn new(global: &Global) -> Self {
-        let environment = Environment::new(|name| std::env::var_os(name));
+        let environment = Environment::new(std::env::vars_os());
         let cache = environment.cache();
         // As everywhere in the environment, a variable that is set to nothing is not set.
         let variable = std::env::var_os("ORLOP_STORE").filter(|value| !value.is_empty());

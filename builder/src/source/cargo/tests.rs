@@ -6,7 +6,7 @@ use super::*;
 use crate::recipe::model::ImagePath;
 
 fn environment() -> Environment {
-    Environment::new(|name| std::env::var_os(name))
+    Environment::new(std::env::vars_os())
 }
 
 fn toolchain() -> Toolchain {

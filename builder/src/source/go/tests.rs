@@ -10,7 +10,7 @@ use crate::recipe::model::ImagePath;
 const PROGRAM: &str = "component.example/hello/cmd/hello";
 
 fn environment() -> Environment {
-    Environment::new(|name| std::env::var_os(name))
+    Environment::new(std::env::vars_os())
 }
 
 /// The version of the host's own Go: what a test can build with offline.
