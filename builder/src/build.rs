@@ -75,7 +75,7 @@ pub fn build(request: &Request<'_>) -> Result<Built> {
 
     let image_step =
         Step::new(Kind::Image, "image", plan.inputs().with("orlop", output::own_identity()));
-    let destination = Output::new(request.store, request.output);
+    let destination = Output::new(request.store, request.output)?;
     let mut warnings = parts.warnings.clone();
     warnings.extend(tree.warnings.iter().cloned());
     if let Some(report) = destination.holds(&image_step) {
@@ -88,7 +88,7 @@ pub fn build(request: &Request<'_>) -> Result<Built> {
     let directory = destination.begin()?;
     let report = plan.write(request.store, &directory, &task)?;
     steps.miss(&image_step)?;
-    destination.publish(directory, &image_step, &report)?;
+    warnings.extend(destination.publish(directory, &image_step, &report)?);
     task.done(report.summary());
     let output = request.output.to_owned();
     Ok(Built { output, report, steps: steps.records().to_vec(), warnings })

@@ -11,6 +11,7 @@ pub mod compose;
 pub mod credentials;
 pub mod digest;
 pub mod doctor;
+pub mod durable;
 pub mod environment;
 pub mod error;
 pub mod fetch;

@@ -18,6 +18,7 @@ pub use model::Lock;
 pub(crate) use place::NOT_A_PROFILE;
 pub use place::path;
 
+use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::Recipe;
 
@@ -40,22 +41,19 @@ impl Lock {
         }
     }
 
-    /// Writes the lock to `path`, whole or not at all.
+    /// Writes the lock to `path`, whole or not at all; where `path` is a link, to what it leads to.
     ///
     /// # Errors
     /// [`Id::Write`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        let directory = match path.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => directory,
-            _ => Path::new("."),
-        };
         let write = || {
+            let path = &durable::through_links(path)?;
             let mut file = tempfile::Builder::new()
                 .prefix(".orlop-lock-")
                 .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-                .tempfile_in(directory)?;
+                .tempfile_in(durable::parent(path))?;
             file.write_all(self.to_toml().as_bytes())?;
-            file.persist(path).map(drop).map_err(|error| error.error)
+            durable::persist(file, path, Name::Now)
         };
         write().or_fail(Id::Write, || format!("cannot write the lock `{}`", path.display()))
     }

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use formats::quote;
 
+use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe;
 use crate::recipe::model::Name;
@@ -99,7 +100,8 @@ fn create(target: &Path, files: &[(&str, String)]) -> std::io::Result<()> {
         .permissions(fs::Permissions::from_mode(0o777))
         .tempdir_in(parent)?;
     write_all(beside.path(), files)?;
-    fs::rename(beside.path(), target)?;
+    durable::contents(beside.path())?;
+    durable::rename(beside.path(), target)?;
     drop(beside.keep());
     Ok(())
 }
@@ -109,14 +111,15 @@ fn create(target: &Path, files: &[(&str, String)]) -> std::io::Result<()> {
 fn fill(target: &Path, files: &[(&str, String)]) -> std::io::Result<()> {
     let inside = tempfile::Builder::new().prefix(".orlop-init-").tempdir_in(target)?;
     write_all(inside.path(), files)?;
+    durable::contents(inside.path())?;
     let mut names: Vec<_> = files.iter().filter_map(|(path, _)| path.split('/').next()).collect();
     names.sort_by_key(|name| (*name == recipe::FILE_NAME, *name));
     names.dedup();
     for (index, name) in names.iter().enumerate() {
-        if let Err(error) = fs::rename(inside.path().join(name), target.join(name)) {
+        if let Err(error) = durable::rename(&inside.path().join(name), &target.join(name)) {
             for moved in &names[..index] {
                 // The first error is the one to report; what cannot be moved back stays.
-                drop(fs::rename(target.join(moved), inside.path().join(moved)));
+                drop(durable::rename(&target.join(moved), &inside.path().join(moved)));
             }
             return Err(error);
         }

@@ -7,7 +7,8 @@
 //! STORE/tmp/                files not yet complete; what a dead process left is swept on opening
 //! ```
 //! Every file appears whole or not at all (written in `tmp`, then renamed), so builds may share a
-//! store and may be interrupted anywhere.
+//! store and may be interrupted anywhere. After a power cut, too, a name stands for all of its
+//! content or is not there ([`durable`]).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,6 +20,7 @@ use formats::tree::Blob;
 use rustix::fs::FlockOperation;
 use tempfile::NamedTempFile;
 
+use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
 
 /// An open store.
@@ -167,7 +169,7 @@ impl Store {
         let path = self.blob_path(&blob.sha256);
         self.place(&path, || {
             fs::set_permissions(file, fs::Permissions::from_mode(0o444))?;
-            fs::rename(file, &path)
+            durable::place(file, &path, Name::Later)
         })
     }
 
@@ -184,7 +186,7 @@ impl Store {
         let mut file = self.temporary()?;
         file.write_all(result).or_fail(Id::StoreWrite, || self.cannot_write())?;
         let path = self.step_path(kind, key);
-        self.place(&path, || file.persist(&path).map(drop).map_err(|error| error.error))
+        self.place(&path, || durable::persist(file, &path, Name::Later))
     }
 
     fn step_path(&self, kind: &str, key: &Sha256) -> PathBuf {
@@ -256,7 +258,7 @@ impl BlobWriter {
         let file = self.file;
         self.store.place(&path, || {
             file.as_file().set_permissions(fs::Permissions::from_mode(0o444))?;
-            file.persist(&path).map(drop).map_err(|error| error.error)
+            durable::persist(file, &path, Name::Later)
         })?;
         Ok(blob)
     }
@@ -324,7 +326,7 @@ mod tests {
                 }
             });
             let put = |number: u32| store.put_bytes(&number.to_le_bytes()).map(drop);
-            let outcome: Result<()> = (0..2000).try_for_each(put);
+            let outcome: Result<()> = (0..300).try_for_each(put);
             done.store(true, std::sync::atomic::Ordering::Relaxed);
             outcome.unwrap();
         });
@@ -347,6 +349,25 @@ mod tests {
         Store::open(store.root()).unwrap();
         assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 1);
         living.finish().unwrap();
+    }
+
+    #[test]
+    fn what_is_put_in_is_on_the_disk_before_it_has_its_name() {
+        use crate::durable::testing::asked;
+        let (directory, store) = store();
+        let blob = Blob { sha256: Sha256::of("abc"), size: 3 };
+        let name = blob.sha256.to_string();
+        let put = asked(|| store.put_bytes(b"abc").unwrap()).1;
+        assert_eq!(put, ["sync blob".to_owned(), format!("rename blob {name}")]);
+
+        fs::remove_file(store.blob_path(&blob.sha256)).unwrap();
+        let file = directory.path().join("download");
+        fs::write(&file, "abc").unwrap();
+        let adopted = asked(|| store.adopt(&file, &blob).unwrap()).1;
+        assert_eq!(adopted, ["sync download".to_owned(), format!("rename download {name}")]);
+
+        let step = asked(|| store.put_step("unpack", &blob.sha256, b"{}").unwrap()).1;
+        assert_eq!(step, ["sync blob".to_owned(), format!("rename blob {name}")]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(crate) fn run() -> Result<()> {
             continue;
         };
         check_text(file, &text, &mut wrong);
+        check_names(file, &text, &mut wrong);
         if file.ends_with(".md") {
             check_links(file, &text, &mut wrong);
         }
@@ -88,6 +89,22 @@ fn check_text(file: &str, text: &str, wrong: &mut Vec<String>) {
 }
 
 /// `](path)` in Markdown: what is not a web address must exist.
+/// What gives a file its name without bringing its content to the disk first.
+const RENAMES: &[&str] = &["fs::rename(", ".persist(", "renameat"];
+
+fn check_names(file: &str, text: &str, wrong: &mut Vec<String>) {
+    if !file.starts_with("builder/src/") || file == "builder/src/durable.rs" {
+        return;
+    }
+    for (number, line) in text.lines().enumerate() {
+        // The `persist` of our own module is no method.
+        if RENAMES.iter().any(|call| line.contains(call)) && !line.contains("durable::") {
+            let at = number + 1;
+            wrong.push(format!("{file}:{at}: only `builder::durable` gives files their names"));
+        }
+    }
+}
+
 fn check_links(file: &str, text: &str, wrong: &mut Vec<String>) {
     let here = Path::new(file).parent().unwrap_or(Path::new(""));
     for (number, line) in text.lines().enumerate() {
@@ -155,6 +172,12 @@ mod tests {
         check_text("a.rs", "//! x\n\tx \n", &mut wrong);
         assert_eq!(wrong, ["a.rs:2: a tab", "a.rs:2: a space at the end of the line"]);
         wrong.clear();
+        check_names("builder/src/a.rs", "//!\nfile.persist(path)?;\n", &mut wrong);
+        assert_eq!(wrong, ["builder/src/a.rs:2: only `builder::durable` gives files their names"]);
+        wrong.clear();
+        check_names("builder/src/a.rs", "durable::rename(from, to)?;\n", &mut wrong);
+        check_names("builder/src/durable.rs", "fs::rename(from, to)\n", &mut wrong);
+        assert_eq!(wrong, [""; 0]);
         check_links(
             "README.md",
             "[a](no/such.md) [b](Cargo.toml) [c](https://x.example/y)",

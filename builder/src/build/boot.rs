@@ -176,7 +176,7 @@ impl<'a> Plan<'a> {
 
         save(&directory.join("manifest.txt"), self.tree.manifest.as_bytes())?;
         Ok(Report {
-            schema: 1,
+            schema: report::SCHEMA,
             image: self.recipe.name.to_string(),
             version: self.recipe.os.version.clone(),
             kernel: self.kernel.release.clone(),
@@ -194,17 +194,7 @@ impl<'a> Plan<'a> {
             uki_size: uki_a.len() as u64,
             initrd_size: initrd.len() as u64,
             disk_size: layout.disk_size(),
-            files: [
-                "cmdline",
-                "disk.raw",
-                "initrd",
-                "manifest.txt",
-                "root.img",
-                "uki.efi",
-                "vmlinuz",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            files: report::FILES.map(str::to_owned).to_vec(),
         })
     }
 

@@ -1,17 +1,24 @@
 //! The output directory: it appears whole or not at all, and a build that is already there is
 //! recognised without reading it.
 
+mod occupant;
+mod replace;
+
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use formats::digest::Sha256;
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags};
 use serde::{Deserialize, Serialize};
 
+use self::occupant::{InTheWay, Names, look};
+use self::replace::{discard, replace};
 use crate::build::report::Report;
+use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::step::Step;
 use crate::store::Store;
@@ -26,7 +33,11 @@ const STAMP: &str = "output";
 #[derive(Debug)]
 pub struct Output<'a> {
     store: &'a Store,
-    path: &'a Path,
+    /// As the user named it.
+    shown: &'a Path,
+    /// What that leads to.
+    place: PathBuf,
+    beside: Beside,
 }
 
 /// An output directory that is not yet in its place. Dropped before [`Output::publish`], it is
@@ -37,6 +48,13 @@ pub struct Directory {
     // Held until the end: tells other builds that this directory is in use.
     _lock: File,
     published: bool,
+}
+
+/// Where a build makes its directories before and after they are in its place, and their names.
+#[derive(Debug)]
+struct Beside {
+    directory: PathBuf,
+    name: String,
 }
 
 /// What a file looked like when it was published.
@@ -61,32 +79,42 @@ struct Stamp {
 /// # Errors
 /// [`Id::OutputInTheWay`].
 pub fn vacant(path: &Path) -> Result<()> {
-    let in_the_way = |what: &str| {
-        let message = format!("cannot put the images into `{}`: {what}", path.display());
-        Error::new(Id::OutputInTheWay, message)
-            .hint("name a directory that does not exist, that is empty, or that has an older build")
-    };
-    if path.file_name().is_none() {
-        return Err(in_the_way("it has no name of its own"));
+    let (place, beside) = find(path)?;
+    look(&place, &beside).map(drop).map_err(|what| in_the_way(path, what))
+}
+
+/// What `path` leads to, and where builds of it are made.
+fn find(path: &Path) -> Result<(PathBuf, Beside)> {
+    let refused = |what: &str, cause| in_the_way(path, InTheWay { what: what.to_owned(), cause });
+    let place = durable::through_links(path);
+    let place = place.map_err(|error| refused("its link leads nowhere", Some(error)))?;
+    if path.file_name().is_none() || place.file_name().is_none() {
+        return Err(refused("it has no name of its own", None));
     }
-    match fs::read_dir(path) {
-        Ok(_) if path.join(REPORT).is_file() => Ok(()),
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(in_the_way("there are files that no build made")),
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            Err(in_the_way("it is not a directory"))
-        }
-        Err(error) => Err(in_the_way("it cannot be read").caused_by(error)),
+    let beside = Beside::of(&place);
+    Ok((place, beside))
+}
+
+fn in_the_way(path: &Path, InTheWay { what, cause }: InTheWay) -> Error {
+    let message = format!("cannot put the images into `{}`: {what}", path.display());
+    let error = Error::new(Id::OutputInTheWay, message).hint(
+        "name a directory that does not exist, that is empty, or that holds an older build and \
+         nothing else",
+    );
+    match cause {
+        Some(cause) => error.caused_by(cause),
+        None => error,
     }
 }
 
 impl<'a> Output<'a> {
     /// `path` need not exist.
-    pub fn new(store: &'a Store, path: &'a Path) -> Self {
-        Self { store, path }
+    ///
+    /// # Errors
+    /// [`Id::OutputInTheWay`].
+    pub fn new(store: &'a Store, path: &'a Path) -> Result<Self> {
+        let (place, beside) = find(path)?;
+        Ok(Self { store, shown: path, place, beside })
     }
 
     /// The report of the build that is there, if it is this one and nobody touched its files.
@@ -103,15 +131,12 @@ impl<'a> Output<'a> {
     /// # Errors
     /// [`Id::OutputInTheWay`], [`Id::Write`].
     pub fn begin(&self) -> Result<Directory> {
-        let cannot = || format!("cannot make the output directory `{}`", self.path.display());
-        vacant(self.path)?;
-        let parent = self.parent();
-        fs::create_dir_all(parent).or_fail(Id::Write, cannot)?;
-        self.sweep(parent);
-        let prefix = self.partial_prefix();
+        let cannot = || format!("cannot make the output directory `{}`", self.shown.display());
+        vacant(self.shown)?;
+        fs::create_dir_all(&self.beside.directory).or_fail(Id::Write, cannot)?;
+        self.beside.sweep();
         loop {
-            let path = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
-            let path = path.or_fail(Id::Write, cannot)?.keep();
+            let path = self.beside.new_directory("partial").or_fail(Id::Write, cannot)?;
             // Another build may sweep it away until we hold the lock.
             let lock = match File::open(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -124,51 +149,43 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Puts the finished directory in its place, in one step; what was there before is removed
-    /// afterwards.
+    /// Puts the finished directory in its place, and removes the build that was there before.
+    /// Returns what the user should know: files that somebody put there meanwhile are kept.
     ///
     /// # Errors
     /// [`Id::OutputInTheWay`], [`Id::Write`]; what was there before is still there then.
-    pub fn publish(&self, mut directory: Directory, step: &Step, report: &Report) -> Result<()> {
-        let cannot = || format!("cannot put the images into `{}`", self.path.display());
+    pub fn publish(
+        &self,
+        mut directory: Directory,
+        step: &Step,
+        report: &Report,
+    ) -> Result<Option<String>> {
+        let cannot = || format!("cannot put the images into `{}`", self.shown.display());
         let text = serde_json::to_string_pretty(report).or_fail(Id::Bug, || "the report")? + "\n";
         fs::write(directory.path.join(REPORT), text).or_fail(Id::Write, cannot)?;
-        vacant(self.path)?;
-        loop {
-            let from = &directory.path;
-            match rustix::fs::renameat_with(CWD, from, CWD, self.path, RenameFlags::EXCHANGE) {
-                // What is dropped now is what was there before.
-                Ok(()) => break,
-                Err(Errno::NOENT) => {}
-                // A file system without exchange.
-                Err(Errno::INVAL | Errno::NOSYS) => {
-                    fs::remove_dir_all(self.path).or_fail(Id::Write, cannot)?;
-                }
-                Err(error) => return Err(Error::new(Id::Write, cannot()).caused_by(error)),
-            }
-            match fs::rename(from, self.path) {
-                Ok(()) => {
-                    directory.published = true;
-                    break;
-                }
-                // Another build was faster, and its directory is replaced.
-                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
-                Err(error) => return Err(Error::new(Id::Write, cannot()).caused_by(error)),
-            }
-        }
-        drop(directory);
+        durable::contents(&directory.path).or_fail(Id::Write, cannot)?;
+        vacant(self.shown)?;
+        let old = replace(&directory.path, &self.place, &self.beside).or_fail(Id::Write, cannot)?;
+        directory.published = true;
         if let (Some(key), Some(files)) = (self.stamp_key(), self.seen(report)) {
             let stamp = Stamp { build: step.key().to_string(), files, report: report.clone() };
             let bytes = serde_json::to_vec(&stamp).or_fail(Id::Bug, || "a stamp")?;
             self.store.put_step(STAMP, &key, &bytes)?;
         }
-        Ok(())
+        let Some(old) = old else { return Ok(None) };
+        let kept = discard(&old, &self.beside).or_fail(Id::Write, || {
+            format!("cannot remove the older build, now in `{}`", old.display())
+        })?;
+        Ok(kept.map(|kept| {
+            let (shown, kept) = (self.shown.display(), kept.display());
+            format!("somebody put files into `{shown}` while it was built: they are in `{kept}`")
+        }))
     }
 
     fn seen(&self, report: &Report) -> Option<Vec<Seen>> {
         let names = report.files.iter().map(String::as_str).chain([REPORT]);
         let files = names.map(|name| {
-            let meta = fs::metadata(self.path.join(name)).ok()?;
+            let meta = fs::metadata(self.place.join(name)).ok()?;
             let modified = (meta.mtime(), meta.mtime_nsec());
             Some(Seen { name: name.to_owned(), size: meta.len(), modified, inode: meta.ino() })
         });
@@ -176,32 +193,66 @@ impl<'a> Output<'a> {
     }
 
     fn stamp_key(&self) -> Option<Sha256> {
-        let path = fs::canonicalize(self.path).ok()?;
+        let path = fs::canonicalize(&self.place).ok()?;
         Some(Sha256::of(path.display().to_string()))
     }
+}
 
-    fn parent(&self) -> &Path {
-        self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+impl Beside {
+    /// Beside `place`, so that a directory can be renamed to it; in it, if something is mounted
+    /// there: what is mounted keeps its place, and nothing can be renamed into it from outside.
+    fn of(place: &Path) -> Self {
+        let directory = if is_mount_point(place) { place } else { durable::parent(place) };
+        let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { directory: directory.to_owned(), name }
     }
 
-    fn partial_prefix(&self) -> String {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        format!(".{name}.partial-")
+    fn prefix(&self, what: &str) -> String {
+        format!(".{}.{what}-", self.name)
     }
 
-    /// Removes what interrupted builds left. Best effort.
-    fn sweep(&self, parent: &Path) {
-        let prefix = self.partial_prefix();
-        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+    fn new_directory(&self, what: &str) -> io::Result<PathBuf> {
+        let directory =
+            tempfile::Builder::new().prefix(&self.prefix(what)).tempdir_in(&self.directory);
+        Ok(directory?.keep())
+    }
+
+    /// An empty directory for an older build.
+    fn old(&self) -> io::Result<PathBuf> {
+        self.new_directory("old")
+    }
+
+    /// An empty directory for what is not ours to remove, under a name that is not hidden.
+    fn kept(&self) -> io::Result<PathBuf> {
+        let prefix = format!("{}.kept-", self.name);
+        Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.directory)?.keep())
+    }
+
+    /// Whether a directory of this name is one of ours.
+    fn made(&self, name: &OsStr) -> bool {
+        let starts = |what| name.as_bytes().starts_with(self.prefix(what).as_bytes());
+        starts("partial") || starts("old")
+    }
+
+    /// Removes what interrupted builds left, as far as it is what a build writes. Best effort.
+    fn sweep(&self) {
+        let prefix = self.prefix("partial");
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            if !entry.file_name().as_bytes().starts_with(prefix.as_bytes()) {
                 continue;
             }
             let Ok(lock) = File::open(entry.path()) else { continue };
             if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                drop(fs::remove_dir_all(entry.path()));
+                drop(Names::written_by_us().remove(&entry.path()));
             }
         }
     }
+}
+
+/// Kernels before 5.8 do not say; there a mount point is found when it refuses to be renamed.
+fn is_mount_point(path: &Path) -> bool {
+    rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS)
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 impl Directory {
@@ -214,8 +265,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if !self.published {
-            // After an exchange this is what was in the place before.
-            drop(fs::remove_dir_all(&self.path));
+            drop(Names::written_by_us().remove(&self.path));
         }
     }
 }
@@ -236,3 +286,6 @@ pub fn own_identity() -> String {
         },
     )
 }
+
+#[cfg(test)]
+mod tests;

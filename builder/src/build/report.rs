@@ -2,13 +2,33 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::stored::Hex;
 
+/// The version of the report's shape. Fields may come without a new one, and readers pass over
+/// what they do not know; a field that goes or changes its meaning makes a new one.
+pub const SCHEMA: u32 = 1;
+
+/// The files beside the report, in order.
+pub const FILES: [&str; 7] =
+    ["cmdline", "disk.raw", "initrd", "manifest.txt", "root.img", "uki.efi", "vmlinuz"];
+
+/// Why what is called a report cannot be read. The text goes on after the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// It is something else.
+    #[error("is not the report of a build")]
+    NotAReport(#[source] Option<serde_json::Error>),
+    /// It has another shape than we know.
+    #[error("is of a newer `orlop`: it has schema {0}, and this one knows {SCHEMA}")]
+    Newer(u32),
+}
+
 /// The content of `build.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Report {
     /// 1.
     pub schema: u32,
@@ -40,7 +60,7 @@ pub struct Report {
 
 /// What a glob left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Dropped {
     /// Number of paths.
     pub paths: u64,
@@ -50,7 +70,7 @@ pub struct Dropped {
 
 /// The root image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Root {
     /// The dm-verity root hash.
     pub hash: Hex,
@@ -66,7 +86,7 @@ pub struct Root {
 
 /// Command line of each slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct CommandLines {
     /// Slot A, which a new disk boots.
     pub a: String,
@@ -74,7 +94,52 @@ pub struct CommandLines {
     pub b: String,
 }
 
+/// What every schema has and says which files belong to a build.
+#[derive(Deserialize)]
+struct Outline {
+    #[expect(dead_code, reason = "a report has one")]
+    image: String,
+    #[expect(dead_code, reason = "a report has one")]
+    root: Root,
+    files: Vec<String>,
+}
+
+/// The names of the files that belong to the build whose report this is.
+///
+/// # Errors
+/// See [`ReportError`].
+pub fn names(text: &[u8]) -> Result<Vec<String>, ReportError> {
+    let outline: Outline = parse(text)?;
+    let plain = |name: &String| !["", ".", ".."].contains(&name.as_str()) && !name.contains('/');
+    if outline.files.iter().all(plain) {
+        Ok(outline.files)
+    } else {
+        Err(ReportError::NotAReport(None))
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ReportError> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: u32,
+    }
+    let not_a_report = |error| ReportError::NotAReport(Some(error));
+    match serde_json::from_slice(text).map_err(not_a_report)? {
+        Head { schema: SCHEMA } => serde_json::from_slice(text).map_err(not_a_report),
+        Head { schema } if schema > SCHEMA => Err(ReportError::Newer(schema)),
+        Head { .. } => Err(ReportError::NotAReport(None)),
+    }
+}
+
 impl Report {
+    /// Reads a report.
+    ///
+    /// # Errors
+    /// See [`ReportError`].
+    pub fn parse(text: &[u8]) -> Result<Self, ReportError> {
+        parse(text)
+    }
+
     /// One line for people.
     pub fn summary(&self) -> String {
         let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);

@@ -11,6 +11,7 @@ use formats::tree::Blob;
 
 use crate::build::parts::compiled;
 use crate::cluster::plan::{API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER};
+use crate::durable::{self, Name};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Progress;
@@ -157,8 +158,7 @@ fn executable(cache: &Path, store: &Store, name: &str, blob: &Blob) -> Result<Pa
         let mut file = tempfile::NamedTempFile::new_in(&directory)?;
         io::copy(&mut source, &mut file)?;
         file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
-        file.persist(&path).map_err(|error| error.error)?;
-        Ok(())
+        durable::persist(file, &path, Name::Later)
     };
     put().or_fail(Id::Write, || format!("cannot write `{}`", path.display()))?;
     Ok(path)

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::durable::{self, Name};
 use crate::error::{Context as _, Id, Result};
 use crate::process::Command;
 use crate::run::qemu::{self, Version, accelerator, cpu_model};
@@ -99,8 +100,7 @@ fn remember(path: &Path, key: &str, verdict: &Kvm) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
     let file = tempfile::NamedTempFile::new_in(directory)?;
     fs::write(file.path(), format!("{key}\n{verdict}\n"))?;
-    file.persist(path)?;
-    Ok(())
+    durable::persist(file, path, Name::Later)
 }
 
 /// Runs the probe guest.

@@ -226,8 +226,8 @@ fn what_is_not_a_build_is_never_replaced_by_one() {
         &["build", "-o", "overlay"],
         expect![[r#"
         exit 2
-        error[E0212]: cannot put the images into `overlay`: there are files that no build made
-          hint: name a directory that does not exist, that is empty, or that has an older build
+        error[E0212]: cannot put the images into `overlay`: there are files that no build made: `etc`
+          hint: name a directory that does not exist, that is empty, or that holds an older build and nothing else
     "#]],
     );
     project.refused(
@@ -235,7 +235,7 @@ fn what_is_not_a_build_is_never_replaced_by_one() {
         expect![[r#"
         exit 2
         error[E0212]: cannot put the images into `recipe.toml`: it is not a directory
-          hint: name a directory that does not exist, that is empty, or that has an older build
+          hint: name a directory that does not exist, that is empty, or that holds an older build and nothing else
     "#]],
     );
     project.refused(
@@ -243,13 +243,48 @@ fn what_is_not_a_build_is_never_replaced_by_one() {
         expect![[r#"
         exit 2
         error[E0212]: cannot put the images into `.`: it has no name of its own
-          hint: name a directory that does not exist, that is empty, or that has an older build
+          hint: name a directory that does not exist, that is empty, or that holds an older build and nothing else
+    "#]],
+    );
+    // What other programs call so.
+    project.write("theirs/build.json", r#"{ "scripts": {}, "files": ["thesis.txt"] }"#);
+    project.write("theirs/thesis.txt", "mine");
+    project.refused(
+        &["build", "-o", "theirs"],
+        expect![[r#"
+        exit 2
+        error[E0212]: cannot put the images into `theirs`: the `build.json` that is there is not the report of a build
+          hint: name a directory that does not exist, that is empty, or that holds an older build and nothing else
     "#]],
     );
     assert_eq!(project.server.take_requests(), [""; 0]);
     assert_eq!(project.read("overlay/etc/motd"), b"hello\n");
+    assert_eq!(project.read("theirs/thesis.txt"), b"mine");
     std::fs::create_dir(project.path("empty")).unwrap();
     project.good(&["build", "-o", "empty"]);
+}
+
+#[test]
+fn what_a_user_put_beside_the_images_stays_and_a_link_to_them_too() {
+    let project = Project::locked();
+    std::fs::create_dir(project.path("images")).unwrap();
+    std::os::unix::fs::symlink("images", project.path("latest")).unwrap();
+    let built = project.good(&["build", "-o", "latest"]);
+    assert_eq!(built.stdout, "latest\n");
+    assert_eq!(std::fs::read_link(project.path("latest")).unwrap(), std::path::Path::new("images"));
+    assert!(project.path("images/disk.raw").is_file());
+
+    project.write("images/kept.qcow2", "mine");
+    project.write("overlay/etc/motd", "goodbye\n");
+    project.refused(
+        &["build", "-o", "latest"],
+        expect![[r#"
+        exit 2
+        error[E0212]: cannot put the images into `latest`: the build that is there has not made all of it: not `kept.qcow2`
+          hint: name a directory that does not exist, that is empty, or that holds an older build and nothing else
+    "#]],
+    );
+    assert_eq!(project.read("images/kept.qcow2"), b"mine");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::file::Image;
 use super::root::{RootSummary, is_erofs};
 use crate::build::output::REPORT;
 use crate::build::report::Report;
-use crate::error::{Context as _, Id, Result};
+use crate::error::{Context as _, Error, Id, Result};
 use crate::image::disk::{Slot, slot_of};
 
 /// An image.
@@ -160,8 +160,8 @@ impl BuildSummary {
         let path = directory.join(REPORT);
         let cannot_read = |path: &Path| format!("cannot read `{}`", path.display());
         let text = fs::read(&path).or_fail(Id::Read, || cannot_read(&path))?;
-        let report: Report = serde_json::from_slice(&text).or_fail(Id::DamagedImage, || {
-            format!("`{}` is not the report of a build", path.display())
+        let report = Report::parse(&text).map_err(|error| {
+            Error::new(Id::DamagedImage, format!("`{}` {error}", path.display()))
         })?;
         let file = |name: &String| -> Result<BuiltFile> {
             let path = directory.join(name);

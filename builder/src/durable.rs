@@ -1,0 +1,275 @@
+//! Files that survive a power cut: content is on the disk before there is a name for it.
+//!
+//! A rename is atomic for running programs and promises nothing beyond: after a power cut a new
+//! name may stand for an empty file, because a file system writes names and contents in the order
+//! that suits it. So this is the order, and this module the only one that gives files their names
+//! (`cargo xtask tidy` looks):
+//!
+//! ```text
+//! write -> fsync of each file -> fsync of their directory -> rename -> fsync of the name's directory
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
+
+/// When a new name must be on the disk. Its content is there before it in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// Before the call returns: somebody is told of it.
+    Now,
+    /// Whenever the file system gets to it: if the name is lost, the file is made again.
+    Later,
+}
+
+/// Gives a complete temporary file its name, in place of what has it.
+///
+/// # Errors
+/// Those of fsync(2) and rename(2); the file is gone then, and what had the name still has it.
+pub fn persist(file: NamedTempFile, to: &Path, name: Name) -> io::Result<()> {
+    sync(file.as_file(), file.path())?;
+    ask("rename", &[file.path(), to])?;
+    file.persist(to).map_err(|error| error.error)?;
+    named(to, name)
+}
+
+/// Gives a complete file another name on the same file system, in place of what has it.
+///
+/// # Errors
+/// As [`persist`]; the file has its old name then.
+pub fn place(from: &Path, to: &Path, name: Name) -> io::Result<()> {
+    sync(&File::open(from)?, from)?;
+    rename_only(from, to)?;
+    named(to, name)
+}
+
+/// Renames a directory, or a file, whose content is on the disk already ([`contents`]).
+///
+/// # Errors
+/// As [`place`].
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    rename_only(from, to)?;
+    names_of(from, to)
+}
+
+/// Exchanges two directories whose content is on the disk already ([`contents`]).
+///
+/// # Errors
+/// As [`place`]; `EINVAL` and others where the file system cannot do it.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    ask("exchange", &[one, other])?;
+    rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
+    names_of(one, other)
+}
+
+/// Brings a directory to the disk: first each file that is in it, then their names.
+///
+/// # Errors
+/// If something cannot be opened or fsync(2) fails.
+pub fn contents(directory: &Path) -> io::Result<()> {
+    let entries = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    for path in paths {
+        match fs::symlink_metadata(&path)?.file_type() {
+            kind if kind.is_dir() => contents(&path)?,
+            kind if kind.is_file() => sync(&File::open(&path)?, &path)?,
+            // Its name is all there is of it.
+            _ => {}
+        }
+    }
+    sync(&File::open(directory)?, directory)
+}
+
+fn rename_only(from: &Path, to: &Path) -> io::Result<()> {
+    ask("rename", &[from, to])?;
+    fs::rename(from, to)
+}
+
+fn named(path: &Path, name: Name) -> io::Result<()> {
+    match name {
+        Name::Now => sync_names(parent(path)),
+        Name::Later => Ok(()),
+    }
+}
+
+fn names_of(one: &Path, other: &Path) -> io::Result<()> {
+    sync_names(parent(other))?;
+    if parent(one) == parent(other) { Ok(()) } else { sync_names(parent(one)) }
+}
+
+fn sync_names(directory: &Path) -> io::Result<()> {
+    sync(&File::open(directory)?, directory)
+}
+
+/// Where the content of `path` is or would be: what a link leads to, whether or not it is there.
+///
+/// # Errors
+/// If a link cannot be read, or leads to itself.
+pub fn through_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        // Without a slash at the end, which would lead through the link.
+        path = path.components().collect();
+        match fs::read_link(&path) {
+            Ok(target) => path = parent(&path).join(target),
+            Err(error)
+                if [ErrorKind::InvalidInput, ErrorKind::NotFound].contains(&error.kind()) =>
+            {
+                return Ok(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::LOOP.into())
+}
+
+/// The directory that has the name of `path`.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn sync(file: &File, path: &Path) -> io::Result<()> {
+    ask("sync", &[path])?;
+    match file.sync_all() {
+        // Some network file systems know no fsync, of directories most of all: there is nothing
+        // more that could be done.
+        Err(error)
+            if [Errno::INVAL, Errno::OPNOTSUPP]
+                .contains(&Errno::from_io_error(&error).unwrap_or(Errno::IO)) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Where tests see what is asked of the file system, and refuse it as another one would.
+#[cfg(not(test))]
+fn ask(_deed: &str, _paths: &[&Path]) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+fn ask(deed: &str, paths: &[&Path]) -> io::Result<()> {
+    testing::ask(deed, paths)
+}
+
+/// The file system as tests see it: each test thread its own.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::RefCell;
+
+    use super::{Errno, Path, io};
+
+    type Refusal = Box<dyn Fn(&str) -> Option<Errno>>;
+
+    thread_local! {
+        static ASKED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+        static REFUSAL: RefCell<Option<Refusal>> = const { RefCell::new(None) };
+    }
+
+    /// The last parts of paths, without what is random in them.
+    fn describe(deed: &str, paths: &[&Path]) -> String {
+        let name = |path: &&Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match name.rsplit_once('-') {
+                Some((stem, tail)) if tail.len() == 6 && !tail.contains('.') => stem.to_owned(),
+                _ => name,
+            }
+        };
+        let names: Vec<_> = paths.iter().map(name).collect();
+        format!("{deed} {}", names.join(" "))
+    }
+
+    pub(super) fn ask(deed: &str, paths: &[&Path]) -> io::Result<()> {
+        let text = describe(deed, paths);
+        let refused = REFUSAL.with_borrow(|refusal| refusal.as_ref().and_then(|r| r(&text)));
+        ASKED.with_borrow_mut(|asked| asked.push(text));
+        refused.map_or(Ok(()), |errno| Err(errno.into()))
+    }
+
+    /// What this thread asked for while `work` ran, in order.
+    pub(crate) fn asked<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
+        ASKED.take();
+        let result = work();
+        (result, ASKED.take())
+    }
+
+    /// Lets `refuse` say which requests fail, and how, while `work` runs.
+    pub(crate) fn refusing<T>(
+        refuse: impl Fn(&str) -> Option<Errno> + 'static,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        REFUSAL.set(Some(Box::new(refuse)));
+        let result = work();
+        REFUSAL.set(None);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn content_is_on_the_disk_before_its_name_and_the_name_before_anybody_is_told() {
+        let directory = tempfile::Builder::new().prefix("place-").tempdir().unwrap();
+        let mut file =
+            tempfile::Builder::new().prefix("new-").tempfile_in(directory.path()).unwrap();
+        file.write_all(b"x").unwrap();
+        let to = directory.path().join("lock");
+        let ((), asked) = testing::asked(|| persist(file, &to, Name::Now).unwrap());
+        assert_eq!(asked, ["sync new", "rename new lock", "sync place"]);
+        let other = directory.path().join("blob");
+        let ((), asked) = testing::asked(|| place(&to, &other, Name::Later).unwrap());
+        assert_eq!(asked, ["sync lock", "rename lock blob"]);
+        assert_eq!(fs::read(other).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_directory_is_on_the_disk_with_all_that_is_in_it() {
+        let directory = tempfile::Builder::new().prefix("place-").tempdir().unwrap();
+        fs::create_dir(directory.path().join("b")).unwrap();
+        for name in ["a", "b/c"] {
+            fs::write(directory.path().join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", directory.path().join("link")).unwrap();
+        let ((), asked) = testing::asked(|| contents(directory.path()).unwrap());
+        assert_eq!(asked, ["sync a", "sync c", "sync b", "sync place"]);
+    }
+
+    #[test]
+    fn a_link_leads_to_where_its_content_is_or_would_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("real")).unwrap();
+        for (link, target) in [("a", "real"), ("b", "a"), ("c", "none"), ("d", "d")] {
+            std::os::unix::fs::symlink(target, path(link)).unwrap();
+        }
+        for (link, want) in [("real", "real"), ("a", "real"), ("b/", "real"), ("c", "none")] {
+            assert_eq!(through_links(&path(link)).unwrap(), path(want));
+        }
+        assert!(through_links(&path("d")).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_brought_to_the_disk_gets_no_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let to = directory.path().join("lock");
+        fs::write(&to, "before").unwrap();
+        let file = NamedTempFile::new_in(directory.path()).unwrap();
+        let full = |deed: &str| deed.starts_with("sync").then_some(Errno::NOSPC);
+        let error = testing::refusing(full, || persist(file, &to, Name::Now)).unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::NOSPC));
+        assert_eq!(fs::read(&to).unwrap(), b"before");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}
