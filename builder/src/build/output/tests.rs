@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::durable::testing::{asked, refusing};
-use crate::step::Inputs;
+use crate::step::{Inputs, Kind};
 
 /// A directory for outputs, and a store.
 struct World {
@@ -62,7 +62,7 @@ impl World {
             fs::write(directory.path().join(file), version).unwrap();
         }
         meanwhile();
-        let step = Step::new("image", 1, Inputs::new().with("version", version));
+        let step = Step::new(Kind::Image, "image", Inputs::new().with("version", version));
         output.publish(directory, &step, &report(version))
     }
 
