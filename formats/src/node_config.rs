@@ -22,7 +22,7 @@ mod url;
 
 pub use address::{Cidr, Mac, Subnet};
 pub use containerd::{Containerd, Registry, RegistryHost};
-pub use kubelet::RESERVED as RESERVED_KUBELET_KEYS;
+pub use kubelet::{RESERVED as RESERVED_KUBELET_KEYS, fields as kubelet_fields};
 pub use kubernetes::{Api, Kubernetes, ServingCertificate, StaticPodName};
 pub use label::{Effect, LabelKey, LabelValue, Taint};
 pub use name::{DomainName, Host, HostName};

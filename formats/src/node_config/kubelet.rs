@@ -1,15 +1,18 @@
 //! `[kubelet]`: a fragment of KubeletConfiguration (`kubelet.config.k8s.io/v1beta1`), merged into
 //! the one that the node makes.
 //!
-//! Values are kubelet's affair. A key is refused if the node sets it and could not work with
-//! another value, or if it is a slip of one that kubelet knows: kubelet 1.36 only warns of keys it
-//! does not know. Other keys pass, for a later kubelet may know them.
+//! A key is refused if the node sets it and could not work with another value, if its value is of
+//! a type that kubelet does not take, for then it would not start, or if it is a slip of one that
+//! kubelet knows: kubelet 1.36 only warns of keys it does not know. Other keys pass, for a later
+//! kubelet may know them.
+
+mod schema;
+mod value;
 
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::section::Section;
-use crate::near::near;
 
 /// Keys that the node sets itself, and why nobody else can. Dots lead into tables.
 pub const RESERVED: &[(&str, &str)] = &[
@@ -49,136 +52,97 @@ pub const RESERVED: &[(&str, &str)] = &[
     ("volumePluginDir", "the default is read-only on the node, so it names a directory on STATE"),
 ];
 
-/// The keys of KubeletConfiguration in Kubernetes 1.36 that are not in [`RESERVED`] as a whole.
-const KNOWN: &[&str] = &[
-    "address",
-    "allowedUnsafeSysctls",
-    "authentication",
-    "authorization",
-    "clusterDNS",
-    "clusterDomain",
-    "configMapAndSecretChangeDetectionStrategy",
-    "containerLogMaxFiles",
-    "containerLogMaxSize",
-    "containerLogMaxWorkers",
-    "containerLogMonitorInterval",
-    "contentType",
-    "cpuCFSQuota",
-    "cpuCFSQuotaPeriod",
-    "cpuManagerPolicy",
-    "cpuManagerPolicyOptions",
-    "cpuManagerReconcilePeriod",
-    "crashLoopBackOff",
-    "enableContentionProfiling",
-    "enableControllerAttachDetach",
-    "enableDebugFlagsHandler",
-    "enableDebuggingHandlers",
-    "enableProfilingHandler",
-    "enableSystemLogHandler",
-    "enableSystemLogQuery",
-    "enforceNodeAllocatable",
-    "eventBurst",
-    "eventRecordQPS",
-    "evictionHard",
-    "evictionMaxPodGracePeriod",
-    "evictionMinimumReclaim",
-    "evictionPressureTransitionPeriod",
-    "evictionSoft",
-    "evictionSoftGracePeriod",
-    "failCgroupV1",
-    "failSwapOn",
-    "featureGates",
-    "fileCheckFrequency",
-    "hairpinMode",
-    "httpCheckFrequency",
-    "imageGCHighThresholdPercent",
-    "imageGCLowThresholdPercent",
-    "imageMaximumGCAge",
-    "imageMinimumGCAge",
-    "imagePullCredentialsVerificationPolicy",
-    "iptablesDropBit",
-    "iptablesMasqueradeBit",
-    "kernelMemcgNotification",
-    "kubeAPIBurst",
-    "kubeAPIQPS",
-    "kubeReserved",
-    "localStorageCapacityIsolation",
-    "logging",
-    "makeIPTablesUtilChains",
-    "maxOpenFiles",
-    "maxParallelImagePulls",
-    "maxPods",
-    "memoryManagerPolicy",
-    "memoryReservationPolicy",
-    "memorySwap",
-    "memoryThrottlingFactor",
-    "mergeDefaultEvictionSettings",
-    "nodeLeaseDurationSeconds",
-    "nodeStatusMaxImages",
-    "nodeStatusReportFrequency",
-    "nodeStatusUpdateFrequency",
-    "oomScoreAdj",
-    "podCIDR",
-    "podPidsLimit",
-    "podsPerCore",
-    "port",
-    "preloadedImagesVerificationAllowlist",
-    "protectKernelDefaults",
-    "providerID",
-    "qosReserved",
-    "readOnlyPort",
-    "registryBurst",
-    "registryPullQPS",
-    "reservedMemory",
-    "reservedSystemCPUs",
-    "runtimeRequestTimeout",
-    "seccompDefault",
-    "serializeImagePulls",
-    "showHiddenMetricsForVersion",
-    "singleProcessOOMKill",
-    "streamingConnectionIdleTimeout",
-    "syncFrequency",
-    "systemReserved",
-    "tlsCipherSuites",
-    "tlsCurvePreferences",
-    "tlsMinVersion",
-    "topologyManagerPolicy",
-    "topologyManagerPolicyOptions",
-    "topologyManagerScope",
-    "tracing",
-    "userNamespaces",
-    "volumeStatsAggPeriod",
-];
-
 /// Reads the fragment. What it holds can be written as JSON.
 pub(super) fn read(section: &mut Section<'_, '_>) -> Table {
     let mut fragment = Table::new();
     for (name, value) in section.entries("kubelet") {
-        let key = name.value;
+        let (key, before) = (name.value, section.notes.problems.len());
         let whole = RESERVED.iter().any(|(reserved, _)| *reserved == key);
-        if !whole
-            && !KNOWN.contains(&key)
-            && let Some(meant) = near_key(key)
-        {
-            let message = format!("`{key}` is not a key that kubelet knows");
-            let problem = section.notes.note(name.span.clone(), message);
-            problem.hint = Some(format!("did you mean `{meant}`?"));
+        match schema::FIELDS.iter().find(|(field, _)| *field == key) {
+            Some((_, kind)) => value::check(section, &format!("kubelet.{key}"), value, kind),
+            None if whole => {}
+            None => {
+                if let Some(meant) = value::meant(key, known()) {
+                    let message = format!("`{key}` is not a key that kubelet knows");
+                    let problem = section.notes.note(name.span.clone(), message);
+                    problem.hint = Some(format!("did you mean `{meant}`?"));
+                }
+            }
         }
         refuse_reserved(section, key, name.span, value);
-        if let Some(value) = owned(section, value) {
+        // Of a value of another type that has been told.
+        if section.notes.problems.len() == before
+            && let Some(value) = owned(section, value)
+        {
             fragment.insert(key.to_owned(), value);
         }
     }
+    refuse_conflicts(section, &fragment);
     fragment
 }
 
-/// The key that was probably meant; `max-pods` and `max_pods` are `maxPods`.
-fn near_key(key: &str) -> Option<&'static str> {
-    let plain = |text: &str| text.replace(['-', '_'], "").to_ascii_lowercase();
+/// Every field of KubeletConfiguration, without those within tables.
+fn known() -> impl Iterator<Item = &'static str> + Clone {
     let reserved = RESERVED.iter().map(|(key, _)| *key).filter(|key| !key.contains('.'));
-    let known = || KNOWN.iter().copied().chain(reserved.clone());
-    let same = known().find(|known| plain(known) == plain(key));
-    same.or_else(|| near(key, known()).and_then(|near| known().find(|known| *known == near)))
+    schema::FIELDS.iter().map(|(field, _)| *field).chain(reserved)
+}
+
+/// Every field of KubeletConfiguration that this version knows, in Kubernetes 1.36: for a test
+/// that compares them with kubelet's own source.
+pub fn fields() -> Vec<&'static str> {
+    let not_kubelets = ["apiVersion", "kind"];
+    known().filter(|field| !not_kubelets.contains(field)).collect()
+}
+
+/// Notes fields that kubelet does not take together, as far as the fragment alone tells.
+fn refuse_conflicts(section: &mut Section<'_, '_>, fragment: &Table) {
+    let number = |key: &str| fragment.get(key).and_then(Value::as_integer);
+    let text = |key: &str| fragment.get(key).and_then(Value::as_str);
+    let mut wrong = Vec::new();
+    // 85 and 80 are kubelet's own.
+    let high = number("imageGCHighThresholdPercent").unwrap_or(85);
+    let low = number("imageGCLowThresholdPercent").unwrap_or(80);
+    if low >= high {
+        wrong.push(format!(
+            "`kubelet.imageGCLowThresholdPercent` ({low}) must be below `imageGCHighThresholdPercent` ({high})"
+        ));
+    }
+    let serial = fragment.get("serializeImagePulls").and_then(Value::as_bool).unwrap_or(true);
+    if serial && number("maxParallelImagePulls").is_some_and(|pulls| pulls > 1) {
+        wrong.push(
+            "`kubelet.maxParallelImagePulls` above 1 needs `serializeImagePulls = false`"
+                .to_owned(),
+        );
+    }
+    if text("memoryManagerPolicy") == Some("Static") && !fragment.contains_key("reservedMemory") {
+        wrong.push("`kubelet.memoryManagerPolicy` \"Static\" needs `reservedMemory`".to_owned());
+    }
+    if fragment.contains_key("preloadedImagesVerificationAllowlist")
+        && text("imagePullCredentialsVerificationPolicy") != Some("NeverVerifyAllowlistedImages")
+    {
+        wrong.push(
+            "`kubelet.preloadedImagesVerificationAllowlist` needs \
+             `imagePullCredentialsVerificationPolicy = \"NeverVerifyAllowlistedImages\"`"
+                .to_owned(),
+        );
+    }
+    let signals =
+        |key: &str| fragment.get(key).and_then(Value::as_table).cloned().unwrap_or_default();
+    let (soft, grace) = (signals("evictionSoft"), signals("evictionSoftGracePeriod"));
+    for signal in soft.keys().filter(|signal| !grace.contains_key(*signal)) {
+        wrong.push(format!(
+            "`kubelet.evictionSoft` has `{signal}`, which `evictionSoftGracePeriod` lacks"
+        ));
+    }
+    for signal in grace.keys().filter(|signal| !soft.contains_key(*signal)) {
+        wrong.push(format!(
+            "`kubelet.evictionSoftGracePeriod` has `{signal}`, which `evictionSoft` lacks"
+        ));
+    }
+    let span = section.place("kubelet").unwrap_or(section.span());
+    for message in wrong {
+        section.notes.note(span.clone(), message);
+    }
 }
 
 /// Notes each reserved key at or below `path`.

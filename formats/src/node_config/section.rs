@@ -320,7 +320,8 @@ impl<'a, 't> Section<'a, 't> {
         Some((table?, value.span()))
     }
 
-    fn mismatch(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
+    /// Notes that the value of `key` is of another type than `wanted`.
+    pub(super) fn mismatch(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
         let found = match value.get_ref() {
             DeValue::String(_) => "a string".to_owned(),
             DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),

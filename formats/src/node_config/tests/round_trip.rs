@@ -159,7 +159,7 @@ proptest! {
     #[test]
     fn what_kubelet_is_given_is_read_back(value in fragment()) {
         let mut config = NodeConfig::example().unwrap();
-        config.kubelet.insert("featureGates".to_owned(), value);
+        config.kubelet.insert("fieldOfALaterKubelet".to_owned(), value);
         prop_assert_eq!(parse(&config.to_toml(Secrets::Shown)), Ok(config));
     }
 }

@@ -192,6 +192,39 @@ empty = ' '",
 }
 
 #[test]
+fn what_kubelet_takes_passes() {
+    let text = "schema = 1
+[kubernetes]
+standalone = true
+[kubelet]
+maxPods = 0x40
+port = 0
+clusterDNS = ['10.96.0.10', '2001:db8::a']
+syncFrequency = '1m30s'
+cpuCFSQuotaPeriod = '100ms'
+volumeStatsAggPeriod = '-1s'
+systemReserved = { cpu = '1.5', memory = '1e9', ephemeral-storage = '1Gi', pid = '1000' }
+evictionHard = { 'memory.available' = '5%', 'nodefs.inodesFree' = '12.5%', 'pid.available' = '100' }
+evictionSoft = { 'memory.available' = '1Gi' }
+evictionSoftGracePeriod = { 'memory.available' = '1m' }
+featureGates = { AnyGate = true }
+logging = { verbosity = 2, flushFrequency = '5s', vmodule = [{ filePattern = 'pod*', verbosity = 4 }], options = { json = { infoBufferSize = '64Ki' } } }
+memorySwap = { swapBehavior = '' }
+memoryThrottlingFactor = 1
+enforceNodeAllocatable = ['none']
+reservedSystemCPUs = '0-1,3'
+memoryManagerPolicy = 'Static'
+reservedMemory = [{ numaNode = 0, limits = { memory = '1Gi' } }]
+serializeImagePulls = false
+maxParallelImagePulls = 5
+authentication.webhook.cacheTTL = '2m'
+authorization.webhook.cacheAuthorizedTTL = '5m'
+cloudProvider = 'external'
+tlsCurvePreferences = [4588]";
+    parse(text).unwrap();
+}
+
+#[test]
 fn kubelet_is_told_nothing_that_would_break_the_node() {
     check(
         "schema = 1
@@ -207,8 +240,8 @@ max-pods = 5
 maxPod = 5
 static-pod-path = 'x'
 somethingNew = true
-clusterDNS = [1979-05-27, 1]
-podPidsLimit = inf",
+aLaterField = [1979-05-27, 1]
+anotherOne = inf",
         expect![[r#"
             5:1: `kubelet.staticPodPath` cannot be set: write `kubernetes.static-pods`
             6:1: `kubelet.containerRuntimeEndpoint` cannot be set: the node's containerd is the only runtime
@@ -218,8 +251,77 @@ podPidsLimit = inf",
             10:1: `max-pods` is not a key that kubelet knows; did you mean `maxPods`?
             11:1: `maxPod` is not a key that kubelet knows; did you mean `maxPods`?
             12:1: `static-pod-path` is not a key that kubelet knows; did you mean `staticPodPath`?
-            14:15: kubelet cannot be given a date: write it in quotes
-            15:16: kubelet cannot be given an infinite number or none
+            14:16: kubelet cannot be given a date: write it in quotes
+            15:14: kubelet cannot be given an infinite number or none
+        "#]],
+    );
+    check(
+        "schema = 1
+[kubernetes]
+standalone = true
+[kubelet]
+maxPods = '50'
+podPidsLimit = inf
+failSwapOn = 'no'
+clusterDNS = '10.96.0.10'
+tlsCipherSuites = [5]
+syncFrequency = 60
+containerLogMonitorInterval = '1s'
+cpuCFSQuotaPeriod = '2s'
+cpuManagerPolicy = 'Static'
+systemReserved = { cpu = 1, memry = '1Gi' }
+evictionHard = { 'memory.available' = '5 %', 'nodefs.inodesFree' = '101%' }
+featureGates = { SomeGate = 'true' }
+logging = { verbosity = '2', flushFrequency = 5, vmodule = [{ filePattern = 1 }], formt = 'json' }
+memorySwap = 'LimitedSwap'
+memoryThrottlingFactor = 1.5
+enforceNodeAllocatable = ['pods', 'kube-reserved']
+reservedSystemCPUs = '3-0'
+reservedMemory = [{ numaNode = '0', limits = { memory = '1GB' } }]
+oomScoreAdj = -1001",
+        expect![[r#"
+            5:11: `kubelet.maxPods` must be a whole number from 0 to 2147483647, not "50"
+            6:16: `kubelet.podPidsLimit` must be a whole number from -1, not a fraction
+            7:14: `kubelet.failSwapOn` must be true or false, not "no"
+            8:14: `kubelet.clusterDNS` must be a list of strings, not "10.96.0.10"
+            9:20: `kubelet.tlsCipherSuites` must be a string, not 5
+            10:17: `kubelet.syncFrequency` must be a duration in quotes, such as "1m30s", not 60
+            11:31: `kubelet.containerLogMonitorInterval` must be a duration in quotes of at least "3s", not "1s"
+            12:21: `kubelet.cpuCFSQuotaPeriod` must be a duration in quotes from "1ms" to "1s", not "2s"
+            13:20: `Static` is not a value of `kubelet.cpuManagerPolicy`; did you mean `static`?
+            14:26: `kubelet.systemReserved.cpu` must be an amount in quotes, such as "500m" or "1Gi", not 1
+            14:29: `memry` is not a key of `kubelet.systemReserved`; did you mean `memory`?
+            15:39: `kubelet.evictionHard."memory.available"` must be an amount in quotes, such as "1Gi" or "10%", not "5 %"
+            15:68: `kubelet.evictionHard."nodefs.inodesFree"` must be an amount in quotes, such as "1Gi" or "10%", not "101%"
+            16:29: `kubelet.featureGates.SomeGate` must be true or false, not "true"
+            17:25: `kubelet.logging.verbosity` must be a whole number from 0 to 2147483647, not "2"
+            17:77: `kubelet.logging.vmodule.filePattern` must be a string, not 1
+            17:83: `formt` is not a key that kubelet knows; did you mean `format`?
+            18:14: `kubelet.memorySwap` must be a table, not "LimitedSwap"
+            19:26: `kubelet.memoryThrottlingFactor` must be a number above 0 and at most 1, not a fraction
+            20:35: `kube-reserved` is not a value of `kubelet.enforceNodeAllocatable`; its values are `none`, `pods`
+            21:22: `kubelet.reservedSystemCPUs` must be numbers of processors in quotes, such as "0-3,8", not "3-0"
+            22:32: `kubelet.reservedMemory.numaNode` must be a whole number from 0 to 2147483647, not "0"
+            22:57: `kubelet.reservedMemory.limits.memory` must be an amount in quotes, such as "500m" or "1Gi", not "1GB"
+            23:15: `kubelet.oomScoreAdj` must be a whole number from -1000 to 1000, not -1001
+        "#]],
+    );
+    check(
+        "schema = 1
+[kubernetes]
+standalone = true
+[kubelet]
+imageGCLowThresholdPercent = 90
+maxParallelImagePulls = 5
+memoryManagerPolicy = 'Static'
+evictionSoft = { 'memory.available' = '1Gi' }
+evictionSoftGracePeriod = { 'nodefs.available' = '1m' }",
+        expect![[r#"
+            4:1: `kubelet.imageGCLowThresholdPercent` (90) must be below `imageGCHighThresholdPercent` (85)
+            4:1: `kubelet.maxParallelImagePulls` above 1 needs `serializeImagePulls = false`
+            4:1: `kubelet.memoryManagerPolicy` "Static" needs `reservedMemory`
+            4:1: `kubelet.evictionSoft` has `memory.available`, which `evictionSoftGracePeriod` lacks
+            4:1: `kubelet.evictionSoftGracePeriod` has `nodefs.available`, which `evictionSoft` lacks
         "#]],
     );
     check(
