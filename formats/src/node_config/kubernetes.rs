@@ -21,8 +21,10 @@ pub struct Kubernetes {
     pub labels: BTreeMap<LabelKey, LabelValue>,
     /// Taints that kubelet registers the node with.
     pub taints: Vec<Taint>,
-    /// The address that the node is reached at, if kubelet is not to find it itself.
-    pub node_ip: Option<IpAddr>,
+    /// The addresses that the node is reached at, if kubelet is not to find them itself: at most
+    /// one of each family, that of the node's first family first. `0.0.0.0` and `::` stand for the
+    /// address of that family that kubelet finds.
+    pub node_ips: Vec<IpAddr>,
     /// Where the certificate comes from that kubelet shows to those who connect to it.
     pub serving_certificate: ServingCertificate,
     /// Pods that kubelet runs without being told by an API server: manifests in YAML or JSON, which
@@ -98,11 +100,11 @@ impl Kubernetes {
             let span = section.place("serving-certificate").unwrap_or(section.span());
             section.notes.note(span, "without an API server nobody signs a serving certificate");
         }
-        let node_ip = section.parsed::<NodeIp>("node-ip").map(|ip| ip.value.0);
+        let node_ips = read_node_ips(section);
         let (labels, taints) = (read_labels(section), read_taints(section));
         let static_pods = read_static_pods(section);
         let api = api?;
-        Some(Self { api, labels, taints, node_ip, serving_certificate, static_pods })
+        Some(Self { api, labels, taints, node_ips, serving_certificate, static_pods })
     }
 }
 
@@ -138,6 +140,24 @@ fn read_api(section: &mut Section<'_, '_>) -> Option<Api> {
         section.notes.note(span, message);
     }
     Some(Api::Server { server, ca: ca?, token: token? })
+}
+
+fn read_node_ips(section: &mut Section<'_, '_>) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for Placed { value: NodeIp(address), span } in section.one_or_list::<NodeIp>("node-ip") {
+        if addresses.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+            let message = format!("`{address}` is a second `kubernetes.node-ip` of its family");
+            section.notes.note(span, message);
+        } else if let Some(first) = addresses.first()
+            && (first.is_unspecified() || address.is_unspecified())
+        {
+            let message = "of two addresses in `kubernetes.node-ip` each must be the node's own";
+            section.notes.note(span, message);
+        } else {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 fn read_labels(section: &mut Section<'_, '_>) -> BTreeMap<LabelKey, LabelValue> {
@@ -188,7 +208,7 @@ fn read_static_pods(section: &mut Section<'_, '_>) -> BTreeMap<StaticPodName, St
     pods
 }
 
-/// An address that one host can have.
+/// An address that one host can have, or the one that stands for any of its family.
 #[derive(Debug, PartialEq)]
 struct NodeIp(IpAddr);
 
@@ -196,7 +216,8 @@ impl FromStr for NodeIp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.parse::<IpAddr>().ok().filter(|address| is_host(*address));
+        let good = |address: &IpAddr| is_host(*address) || address.is_unspecified();
+        let address = text.parse::<IpAddr>().ok().filter(good);
         address
             .map(Self)
             .ok_or_else(|| format!("`{text}` is not an IP address that a node can have"))

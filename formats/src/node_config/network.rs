@@ -147,7 +147,7 @@ impl Link {
             mtu: section.number("mtu", 68..65_536),
         };
         link.check_addresses(&addresses, section);
-        // Of addresses that were not understood, gateways that fit none would only follow.
+        // Of addresses that were not understood, gateways without one would only follow.
         if understood {
             link.check_gateways(&gateways, section);
         }
@@ -173,18 +173,33 @@ impl Link {
     fn check_gateways(&self, gateways: &[Placed<Gateway>], section: &mut Section<'_, '_>) {
         for (index, Placed { value: Gateway(gateway), span }) in gateways.iter().enumerate() {
             let same = |other: &Placed<Gateway>| other.value.0.is_ipv4() == gateway.is_ipv4();
-            let local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
             let message = if gateways[..index].iter().any(same) {
                 format!("`{gateway}` is a second gateway of its family")
             } else if self.addresses.iter().any(|cidr| cidr.address() == *gateway) {
                 format!("the gateway `{gateway}` is the node's own address")
-            } else if !local && !self.addresses.iter().any(|cidr| cidr.contains(*gateway)) {
-                format!("the gateway `{gateway}` is in no network of `addresses`")
+            } else if !self.may_have_address_beside(*gateway) {
+                format!("the gateway `{gateway}` is of a family of which the link has no address")
             } else {
                 continue;
             };
             section.notes.note(span.clone(), message);
         }
+    }
+}
+
+impl Link {
+    /// Whether the link has or gets an address of the gateway's family. It need not be of one
+    /// network with the gateway, which is reached on the link in any case: hosters give addresses
+    /// with a /32 and a gateway outside.
+    fn may_have_address_beside(&self, gateway: IpAddr) -> bool {
+        let written =
+            self.addresses.iter().any(|cidr| cidr.address().is_ipv4() == gateway.is_ipv4());
+        let given = match gateway {
+            IpAddr::V4(_) => self.dhcp,
+            // A link-local gateway goes with the link-local address that each link has.
+            IpAddr::V6(gateway) => self.slaac || gateway.is_unicast_link_local(),
+        };
+        written || given
     }
 }
 

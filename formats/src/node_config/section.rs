@@ -236,6 +236,29 @@ impl<'a, 't> Section<'a, 't> {
         strings
     }
 
+    /// One string, in which commas separate the items, or a list of strings.
+    pub(super) fn one_or_list<T: FromStr<Err = String> + PartialEq>(
+        &mut self,
+        key: &'static str,
+    ) -> Vec<Placed<T>> {
+        if self.table.get(key).is_none_or(|value| value.get_ref().as_str().is_none()) {
+            return self.list(key);
+        }
+        let Some(Placed { value, span }) = self.string(key) else { return Vec::new() };
+        let mut items: Vec<Placed<T>> = Vec::new();
+        for text in value.split(',') {
+            let Some(item) = self.understood(text.trim().parse::<T>(), span.clone()) else {
+                continue;
+            };
+            if items.iter().any(|earlier| earlier.value == item.value) {
+                self.repeated(key, text, span.clone());
+            } else {
+                items.push(item);
+            }
+        }
+        items
+    }
+
     fn repeated(&mut self, key: &str, item: &str, span: Range<usize>) {
         let message = format!("`{}` has `{item}` twice", self.name(key));
         self.notes.note(span, message);

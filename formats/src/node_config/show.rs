@@ -100,9 +100,10 @@ impl Kubernetes {
             }
         }
         page.list("taints", &self.taints);
-        match self.node_ip {
-            Some(address) => page.text("node-ip", &address.to_string()),
-            None => page.comment("node-ip: kubelet finds it"),
+        match self.node_ips.as_slice() {
+            [] => page.comment("node-ip: kubelet finds it"),
+            [address] => page.text("node-ip", &address.to_string()),
+            addresses => page.list("node-ip", addresses),
         }
         let serving = word(&ServingCertificate::NAMES, self.serving_certificate);
         page.text("serving-certificate", serving);

@@ -56,7 +56,8 @@ pub(super) fn plan(config: &NodeConfig, facts: &Facts, plan: &mut Plan) {
 /// Host name and addresses of the serving certificate, as far as the config has them: what DHCP
 /// says is not known yet.
 fn names(config: &NodeConfig, kubernetes: &Kubernetes) -> Vec<String> {
-    let mut addresses: Vec<IpAddr> = kubernetes.node_ip.into_iter().collect();
+    let own = |address: &&IpAddr| !address.is_unspecified();
+    let mut addresses: Vec<IpAddr> = kubernetes.node_ips.iter().filter(own).copied().collect();
     for cidr in config.network.links.values().flat_map(|link| &link.addresses) {
         if !addresses.contains(&cidr.address()) {
             addresses.push(cidr.address());
@@ -115,8 +116,9 @@ fn arguments(config: &NodeConfig, kubernetes: &Kubernetes) -> String {
     if let Some(name) = &config.hostname {
         arguments.push(format!("--hostname-override={name}"));
     }
-    if let Some(address) = kubernetes.node_ip {
-        arguments.push(format!("--node-ip={address}"));
+    if !kubernetes.node_ips.is_empty() {
+        let addresses: Vec<_> = kubernetes.node_ips.iter().map(ToString::to_string).collect();
+        arguments.push(format!("--node-ip={}", addresses.join(",")));
     }
     if matches!(kubernetes.api, Api::Server { .. }) {
         if !kubernetes.labels.is_empty() {

@@ -364,7 +364,6 @@ bridge = '192.0.0.0/16'",
             6:31: `192.0.2.10` stands twice, with two prefix lengths
             6:48: `network.links.eth0.addresses` has `192.0.2.10/24` twice
             8:7: IPv6 needs an `mtu` of 1280 at least
-            10:13: the gateway `192.0.2.1` is in no network of `addresses`
             12:14: `192.0.2.300/24` is not an address with its prefix length, such as `192.0.2.10/24`
             16:7: another link has the hardware address `52:54:00:12:34:56`
             17:16: `a name that is too long` cannot be the name of a wired link; write the kernel's name, such as `eth0`, or say which by `mac`
@@ -377,7 +376,39 @@ bridge = '192.0.0.0/16'",
 }
 
 #[test]
-fn a_gateway_is_in_reach() {
+fn gateways_outside_the_own_network_and_two_addresses_of_a_node_are_taken() {
+    for text in [
+        "[network.links.eth0]\naddresses = ['192.0.2.10/32']\ngateways = ['198.51.100.1']",
+        "[network.links.eth0]\naddresses = ['2001:db8:1:2::1/64']\ngateways = ['2001:db8:1::1']",
+        "[network.links.eth0]\ndhcp = true\ngateways = ['10.0.0.1']",
+        "[kubernetes]\nstandalone = true\nnode-ip = '192.0.2.10,2001:db8::10'",
+        "[kubernetes]\nstandalone = true\nnode-ip = ['2001:db8::10', '192.0.2.10']",
+        "[kubernetes]\nstandalone = true\nnode-ip = '::'",
+    ] {
+        let config = parse(&format!("schema = 1\n{text}")).expect(text);
+        assert_eq!(parse(&config.to_toml(Secrets::Hidden)), Ok(config), "{text}");
+    }
+    check(
+        "schema = 1
+[kubernetes]
+standalone = true
+node-ip = ['192.0.2.10', '192.0.2.11', '::', '127.0.0.1', '192.0.2.10']
+[network.links.eth0]
+addresses = ['192.0.2.10/24']
+slaac = false
+gateways = ['2001:db8::1']",
+        expect![[r#"
+            4:26: `192.0.2.11` is a second `kubernetes.node-ip` of its family
+            4:40: of two addresses in `kubernetes.node-ip` each must be the node's own
+            4:46: `127.0.0.1` is not an IP address that a node can have
+            4:59: `kubernetes.node-ip` has `192.0.2.10` twice
+            8:13: the gateway `2001:db8::1` is of a family of which the link has no address
+        "#]],
+    );
+}
+
+#[test]
+fn a_gateway_is_another_machine_and_the_only_one_of_its_family() {
     check(
         "schema = 1
 [network.links.eth0]
@@ -387,11 +418,9 @@ gateways = ['192.0.3.1', '192.0.2.1', 'fe80::1', '2001:db8::1']
 addresses = ['192.0.2.10/24']
 gateways = ['192.0.2.10', '2001:db8::1']",
         expect![[r#"
-            4:13: the gateway `192.0.3.1` is in no network of `addresses`
             4:26: `192.0.2.1` is a second gateway of its family
             4:50: `2001:db8::1` is a second gateway of its family
             7:13: the gateway `192.0.2.10` is the node's own address
-            7:27: the gateway `2001:db8::1` is in no network of `addresses`
         "#]],
     );
 }
