@@ -5,8 +5,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-/// What a node is called: lower-case letters, digits, `-` and `.`, at most 64 characters (Linux's
-/// `HOST_NAME_MAX`), each part as a DNS label (RFC 1123); also the name of its `Node` object.
+/// What a node is called: lower-case letters, digits, `-` and `.`, each part as a DNS label
+/// (RFC 1123); also the name of its `Node` object. At most 63 characters: Linux would take 64, but
+/// kubelet sets the name as the value of the label `kubernetes.io/hostname`, which holds no more,
+/// and a node with a longer one never registers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(String);
 
@@ -42,10 +44,10 @@ impl FromStr for HostName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let address = text.parse::<Ipv4Addr>().is_ok();
-        if text.len() > 64 || !is_subdomain(text) || address || text == "localhost" {
+        if text.len() > 63 || !is_subdomain(text) || address || is_everybody(text) {
             return Err(format!(
                 "`{text}` cannot be a host name: use lower-case letters, digits, `-` and `.`, at \
-                 most 64, each part with a letter or digit at both ends"
+                 most 63, each part with a letter or digit at both ends"
             ));
         }
         Ok(Self(text.to_owned()))
@@ -103,6 +105,11 @@ impl fmt::Display for Host {
     }
 }
 
+/// A name that machines have which nobody has named.
+fn is_everybody(name: &str) -> bool {
+    name.split('.').next() == Some("localhost")
+}
+
 /// Kubernetes' "DNS subdomain" (RFC 1123): labels between dots, at most 253 characters.
 pub(super) fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
@@ -142,6 +149,7 @@ mod tests {
             "a b",
             "10.0.0.1",
             "localhost",
+            "localhost.localdomain",
             &longer,
             &many,
         ] {

@@ -503,9 +503,9 @@ fn messages_stay_on_one_line() {
     check(
         "schema = 1\nhostname = \"a\\nb\\u001b[2J\"\n\"k\\n\" = 1",
         expect![[r#"
-        2:12: `a?b?[2J` cannot be a host name: use lower-case letters, digits, `-` and `.`, at most 64, each part with a letter or digit at both ends
-        3:1: `k?` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `time`, `kubernetes`, `kubelet`, `cni`, `containerd`, `update`
-    "#]],
+            2:12: `a?b?[2J` cannot be a host name: use lower-case letters, digits, `-` and `.`, at most 63, each part with a letter or digit at both ends
+            3:1: `k?` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `time`, `kubernetes`, `kubelet`, `cni`, `containerd`, `update`
+        "#]],
     );
     let text = format!("schema = 1\nhostname = '{}'", "x".repeat(100_000));
     let problems = parse(&text).unwrap_err();
