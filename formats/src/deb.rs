@@ -10,9 +10,11 @@ pub mod control;
 pub mod date;
 pub mod dependency;
 pub mod release;
+pub mod stamp;
 pub mod version;
 
 pub use control::{ControlError, Field, Paragraph, paragraphs};
 pub use dependency::{Alternative, Dependency, DependencyError, Operator, parse_dependencies};
 pub use release::{Release, ReleaseError};
+pub use stamp::{Stamp, StampError};
 pub use version::{Version, VersionError};

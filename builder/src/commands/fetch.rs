@@ -1,6 +1,7 @@
 //! `orlop fetch`: everything that the lock names, into the store. Beside `lock` the only command
 //! that uses the network, and what `build` calls when something is missing.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use formats::digest::Sha256;
@@ -103,7 +104,7 @@ pub fn load(
     let path = &lock::path(&loaded);
     let lock = match Lock::read(path) {
         Err(error) if error.id() == Id::LockMissing => match locking {
-            Locking::Make => lock_command::make(&loaded, settings, progress)?,
+            Locking::Make => lock_command::make(&loaded, BTreeMap::new(), settings, progress)?,
             Locking::Refuse(why) => return Err(error.hint(why)),
         },
         result => result?,

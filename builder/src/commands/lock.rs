@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
+use formats::deb::{Version, date};
 use formats::near::near;
 use serde::Serialize;
 
@@ -11,13 +12,14 @@ use crate::arguments::{Global, RecipeArgs};
 use crate::commands::{print, print_json, shown};
 use crate::error::{Error, Id, Result};
 use crate::http::Client;
-use crate::lock::model::UrlFile;
+use crate::lock::model::{Suite, UrlFile};
 use crate::lock::{self, Lock};
 use crate::progress::Progress;
 use crate::recipe;
 use crate::settings::Settings;
 use crate::source::deb;
 use crate::source::deb::mirror::Mirrors;
+use crate::source::deb::release::Times;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -27,6 +29,9 @@ pub struct Args {
     /// Say why a package is in the lock, instead of making one
     #[arg(long, value_name = "PACKAGE")]
     why: Option<String>,
+    /// Take release files that are older than those the lock was made of
+    #[arg(long, conflicts_with = "why")]
+    allow_older: bool,
 }
 
 /// Makes the lock, or explains one.
@@ -42,12 +47,27 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     for warning in &loaded.warnings {
         progress.warn(warning);
     }
-    // One that cannot be read is replaced: that is what the user asks for.
-    let before = Lock::read(path).ok();
-    let lock = make(&loaded, settings, progress)?;
+    let before = match Lock::read(path) {
+        Ok(before) => Some(before),
+        Err(error) if error.id() == Id::LockMissing => None,
+        // It is replaced: that is what the user asks for.
+        Err(error) => {
+            progress.warn(format!("{error}: whether anything falls back is not looked at"));
+            None
+        }
+    };
+    let locked = before.iter().flat_map(|lock| &lock.suites);
+    let dates: BTreeMap<_, _> =
+        locked.map(|suite| (suite.name.clone(), suite.date.clone())).collect();
+    let floor = if args.allow_older { BTreeMap::new() } else { dates };
+    let lock = make(&loaded, floor, settings, progress)?;
+    for line in before.iter().flat_map(|before| fallen(before, &lock)) {
+        progress.warn(line);
+    }
     let changes = before.map_or(Vec::new(), |before| changes(&before, &lock));
     for change in &changes {
-        progress.note(change.to_string());
+        let said = if change.older { Progress::warn } else { Progress::note };
+        said(progress, change.to_string());
     }
     if global.json {
         return print_json(&serde_json::json!({
@@ -60,18 +80,26 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     print(path.display().to_string())
 }
 
-/// Resolves and writes the lock.
+/// Resolves and writes the lock. `floor` has by suite the `Date` that a release file must have at
+/// least.
 ///
 /// # Errors
 /// Those of resolving; [`Id::Write`].
-pub fn make(loaded: &recipe::Loaded, settings: &Settings, progress: &Progress) -> Result<Lock> {
+pub fn make(
+    loaded: &recipe::Loaded,
+    floor: BTreeMap<String, String>,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Lock> {
     let (recipe, path) = (&loaded.recipe, &lock::path(loaded));
     let client = Client::new(settings.environment.access())?;
     let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
     let get = |url: &str, limit: u64| client.get(url, limit);
     let task = progress.task("lock", None);
+    let snapshot = recipe.debian.snapshot.map(|snapshot| snapshot.0);
+    let times = Times { now: settings.now, snapshot, locked: floor };
     let locked =
-        deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, settings.now, &get, progress)?;
+        deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, &times, &get, progress)?;
     for warning in &locked.warnings {
         progress.warn(warning);
     }
@@ -102,18 +130,31 @@ struct Change {
     package: String,
     before: Option<String>,
     now: Option<String>,
+    older: bool,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.package;
+        let moves = if self.older { " goes back" } else { "" };
         match (&self.before, &self.now) {
-            (Some(old), Some(new)) => write!(f, "{name}: {old} -> {new}"),
+            (Some(old), Some(new)) => write!(f, "{name}{moves}: {old} -> {new}"),
             (None, Some(new)) => write!(f, "{name}: added, {new}"),
             (Some(old), None) => write!(f, "{name}: removed, was {old}"),
             (None, None) => Ok(()),
         }
     }
+}
+
+/// Suites whose release file is older than before.
+fn fallen(before: &Lock, now: &Lock) -> Vec<String> {
+    let made = |suite: &Suite| date::parse(&suite.date).unwrap_or_default();
+    let line = |old: &Suite| {
+        let new = now.suites.iter().find(|new| new.name == old.name)?;
+        let line = format!("suite {} goes back: {} -> {}", old.name, old.date, new.date);
+        (made(new) < made(old)).then_some(line)
+    };
+    before.suites.iter().filter_map(line).collect()
 }
 
 fn changes(before: &Lock, now: &Lock) -> Vec<Change> {
@@ -122,9 +163,11 @@ fn changes(before: &Lock, now: &Lock) -> Vec<Change> {
     };
     let (before, now) = (versions(before), versions(now));
     let names: BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let version = |text: &Option<String>| text.as_ref()?.parse::<Version>().ok();
     let change = |name: &String| {
         let (before, now) = (before.get(name).cloned(), now.get(name).cloned());
-        (before != now).then(|| Change { package: name.clone(), before, now })
+        let older = version(&now).zip(version(&before)).is_some_and(|(now, before)| now < before);
+        (before != now).then(|| Change { package: name.clone(), before, now, older })
     };
     names.into_iter().filter_map(change).collect()
 }

@@ -240,6 +240,8 @@ ids! {
     BadArchiveData = "E0828", Verification;
     /// A `.deb` is damaged, holds what an image may not, or is another package.
     BadPackage = "E0829", Verification;
+    /// A release file is older than the one that the lock was made of.
+    ReleaseOlder = "E0830", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;

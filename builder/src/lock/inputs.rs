@@ -13,6 +13,7 @@ pub fn inputs(recipe: &Recipe) -> Vec<String> {
     lines.extend(debian.suites.iter().enumerate().map(numbered));
     lines.extend(debian.components.iter().map(|name| format!("component {name}")));
     lines.extend(debian.keys.iter().map(|key| format!("key {}", key.to_ascii_uppercase())));
+    lines.extend(debian.snapshot.map(|snapshot| format!("snapshot {}", snapshot.0)));
     lines.push(format!("kernel {}", recipe.kernel.package));
     lines.extend(debian.packages.iter().map(|name| format!("package {name}")));
     lines.extend(debian.tools.iter().map(|name| format!("tool {name}")));

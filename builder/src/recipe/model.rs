@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
+use formats::deb::Stamp;
 use formats::digest::Sha256;
 use formats::oci::Reference;
 use formats::tree::TreePath;
@@ -226,6 +227,10 @@ pub struct Debian {
     /// A keyring file that holds those keys; without it the host's Debian keyrings are searched.
     #[serde(default, with = "host_path::optional", skip_serializing_if = "Option::is_none")]
     pub keyring: Option<PathBuf>,
+    /// The time of a dated archive: release files are believed as of then, and none that was made
+    /// later. Without it, as of now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
     /// Packages of the root, by name; their `Depends` and `Pre-Depends` come along.
     #[serde(default)]
     pub packages: BTreeSet<String>,
@@ -239,6 +244,19 @@ pub struct Debian {
     /// Globs over paths that packages bring and the root does without, such as `/usr/share/doc/**`.
     #[serde(default)]
     pub drop: BTreeSet<String>,
+}
+
+/// A time of the past, as dated archives write it: `"20261128T000000Z"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Snapshot(pub Stamp);
+
+impl TryFrom<String> for Snapshot {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: formats::deb::StampError| error.to_string())
+    }
 }
 
 /// Go programs built from one `go.mod`.
@@ -453,6 +471,7 @@ macro_rules! written {
 }
 
 written! {
+    Snapshot: |snapshot| snapshot.0.to_string();
     Name: |name| name.0;
     ImagePath: |path| path.0.to_string();
     Mib: |size| size.to_string();

@@ -29,6 +29,7 @@ use crate::recipe::model::{Debian, Digest};
 use archive::Archive;
 use index::Record;
 use mirror::Mirrors;
+use release::Times;
 use resolve::Wishes;
 use signature::Keys;
 
@@ -49,7 +50,6 @@ pub struct Locked {
 }
 
 /// Finds the packages that the recipe asks for, with `kernel_package` and all that they need.
-/// `now` is in seconds since 1970: release files expire.
 ///
 /// # Errors
 /// What is wrong with the list of packages: see [`resolve::resolve`]. What is wrong with the
@@ -59,17 +59,19 @@ pub fn lock(
     debian: &Debian,
     kernel_package: &str,
     mirrors: &Mirrors,
-    now: u64,
+    times: &Times,
     get: &Get<'_>,
     progress: &Progress,
 ) -> Result<Locked> {
     let keys = Keys::load(&debian.keys, debian.keyring.as_deref(), Path::new("/"))?;
-    let reader = Reader { debian, keys, now, get };
-    let (mut suites, mut releases) = (Vec::new(), Vec::new());
+    let reader = Reader { debian, keys, times, get };
+    let (mut suites, mut releases, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut records = Vec::new();
     for name in &debian.suites {
         let task = progress.task(format!("suite {name}"), None);
-        let (suite, release, of_suite) = reader.read_suite(name, mirrors.of_suite(name))?;
+        let read = reader.read_suite(name, mirrors.of_suite(name))?;
+        let SuiteRead { suite, release, records: of_suite, warning } = read;
+        warnings.extend(warning);
         task.done(format!("{} packages, {}", of_suite.len(), suite.date));
         suites.push(suite);
         releases.push(release);
@@ -83,7 +85,8 @@ pub fn lock(
         exclude: &debian.exclude,
     };
     let resolution = resolve::resolve(&archive, &wishes)?;
-    Ok(Locked { suites, releases, packages: resolution.packages, warnings: resolution.warnings })
+    warnings.extend(resolution.warnings);
+    Ok(Locked { suites, releases, packages: resolution.packages, warnings })
 }
 
 /// Addresses at which a locked package may be, best first.
@@ -92,13 +95,19 @@ pub fn blob_urls(package: &Package, mirrors: &Mirrors) -> Vec<String> {
     bases.map(|base| format!("{base}/{}", package.path)).collect()
 }
 
-/// What is locked of a suite, its signed release file, its packages.
-type SuiteRead = (Suite, Vec<u8>, Vec<Record>);
+/// What came of a suite.
+struct SuiteRead {
+    suite: Suite,
+    // The signed file.
+    release: Vec<u8>,
+    records: Vec<Record>,
+    warning: Option<String>,
+}
 
 struct Reader<'a> {
     debian: &'a Debian,
     keys: Keys,
-    now: u64,
+    times: &'a Times,
     get: &'a Get<'a>,
 }
 
@@ -124,7 +133,7 @@ impl Reader<'_> {
             )),
             _ => error,
         })?;
-        let believed = release::believe(&file, &url, suite, &self.keys, self.now)?;
+        let believed = release::believe(&file, &url, suite, &self.keys, self.times)?;
         let mut records = Vec::new();
         for component in &self.debian.components {
             let index = index::choose(&believed.release, suite, component)?;
@@ -149,8 +158,12 @@ impl Reader<'_> {
         }
         let name = suite.to_owned();
         let date = believed.release.date;
-        let release = Digest(Sha256::of(&file));
-        Ok((Suite { name, date, signed_by: believed.signed_by, release }, file, records))
+        let warning = believed.expired_since.then(|| {
+            format!("suite `{suite}` has expired since: it is taken as of the recipe's `snapshot`")
+        });
+        let digest = Digest(Sha256::of(&file));
+        let suite = Suite { name, date, signed_by: believed.signed_by, release: digest };
+        Ok(SuiteRead { suite, release: file, records, warning })
     }
 }
 
@@ -267,6 +280,16 @@ mod tests {
             now: u64,
             change: impl FnOnce(&mut Debian),
         ) -> Result<Locked> {
+            let times = Times { now, ..Times::default() };
+            self.lock_in(mirrors, times, change)
+        }
+
+        fn lock_in(
+            &self,
+            mirrors: &[&str],
+            mut times: Times,
+            change: impl FnOnce(&mut Debian),
+        ) -> Result<Locked> {
             let directory = tempfile::tempdir().unwrap();
             let keyring = directory.path().join("keyring.gpg");
             std::fs::write(&keyring, Signer::new(1).keyring()).unwrap();
@@ -276,6 +299,7 @@ mod tests {
                 components: vec!["main".to_owned()],
                 keys: BTreeSet::from([Signer::new(1).fingerprint()]),
                 keyring: Some(keyring),
+                snapshot: None,
                 packages: set(&["containerd"]),
                 tools: set(&["systemd-boot-efi"]),
                 exclude: BTreeMap::new(),
@@ -285,7 +309,8 @@ mod tests {
             let mirrors = Mirrors::new(mirrors.iter().copied())?;
             let get = |url: &str, limit| self.get(url, limit);
             let progress = Progress::new(Mode::None);
-            lock(&debian, "linux-image-cloud-amd64", &mirrors, now, &get, &progress)
+            times.snapshot = times.snapshot.or(debian.snapshot.map(|snapshot| snapshot.0));
+            lock(&debian, "linux-image-cloud-amd64", &mirrors, &times, &get, &progress)
         }
     }
 

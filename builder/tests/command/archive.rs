@@ -150,6 +150,8 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 pub(crate) struct Archive {
     /// In the order in which the index lists them.
     pub(crate) packages: Vec<Package>,
+    /// When the release file was made.
+    pub(crate) date: &'static str,
     /// Further fields of the release file, each with its line feed.
     pub(crate) fields: &'static str,
     /// The number of the key that signs it.
@@ -189,7 +191,7 @@ impl Archive {
             Package::new("tiny-open", "1-1").depends("tiny-middle"),
             Package::new("tiny-middle", "1-1").depends("libtiny, libabsent (>= 3)"),
         ];
-        Self { packages, fields: "", signer: 1 }
+        Self { packages, date: "Sat, 01 Jan 2022 00:00:00 UTC", fields: "", signer: 1 }
     }
 
     pub(crate) fn package(&self, name: &str) -> &Package {
@@ -215,8 +217,9 @@ impl Archive {
     pub(crate) fn publish(&self) -> BTreeMap<String, Vec<u8>> {
         let index = gzip(self.index().as_bytes());
         let release = format!(
-            "Suite: stable\nCodename: trixie\nDate: Sat, 01 Jan 2022 00:00:00 UTC\n{}SHA256:\n {} {} \
+            "Suite: stable\nCodename: trixie\nDate: {}\n{}SHA256:\n {} {} \
              main/binary-amd64/Packages.gz\n",
+            self.date,
             self.fields,
             Sha256::of(&index),
             index.len()

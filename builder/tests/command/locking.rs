@@ -367,3 +367,117 @@ fn why_a_package_is_locked_is_the_way_from_the_recipe() {
         "#]],
     );
 }
+
+/// A project whose lock was made in 2025, while its mirror has a release of 2022 by now, with an
+/// older package. None of both has a `Valid-Until`, like Debian's stable release.
+fn fallen_back() -> Project {
+    let project = Project::new();
+    let newer = |archive: &mut Archive| {
+        let libtiny = archive.packages.iter().position(|one| one.path().contains("libtiny"));
+        archive.packages[libtiny.unwrap()] =
+            crate::archive::Package::new("libtiny", "2.42-1").file("usr/lib/libtiny.so.2", "newer");
+    };
+    let mut archive = Archive { date: "Wed, 01 Jan 2025 00:00:00 UTC", ..Archive::new() };
+    newer(&mut archive);
+    project.server.serve(archive.publish());
+    project.good(&["lock"]);
+    project.server.serve(Archive::new().publish());
+    project
+}
+
+#[test]
+fn a_release_file_older_than_the_one_of_the_lock_is_not_believed() {
+    let project = fallen_back();
+    let before = project.read("orlop.lock");
+    project.refused(&["lock"], expect![[r#"
+        exit 8
+        error[E0830]: the release file `MIRROR/debian/dists/trixie/InRelease` is 1096 days older than the one of the lock: it was made on Sat, 01 Jan 2022 00:00:00 UTC, that on Wed, 01 Jan 2025 00:00:00 UTC
+          hint: the mirror has fallen behind, or somebody withholds updates: use another
+          hint: to go back on purpose: `orlop lock --allow-older`
+    "#]]);
+    assert_eq!(project.read("orlop.lock"), before);
+}
+
+#[test]
+fn who_goes_back_on_purpose_is_told_what_falls() {
+    let project = fallen_back();
+    let ended = project.good(&["lock", "--allow-older", "--progress", "plain"]);
+    for line in [
+        "warning: suite trixie goes back: Wed, 01 Jan 2025 00:00:00 UTC -> Sat, 01 Jan 2022 00:00:00 UTC\n",
+        "warning: libtiny goes back: 2.42-1 -> 2.41-12\n",
+    ] {
+        assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    }
+    let again = project.good(&["lock", "--progress", "plain"]);
+    assert!(!again.stderr.contains("goes back"), "{}", again.stderr);
+}
+
+#[test]
+fn a_mirror_that_has_fallen_behind_is_passed_over_for_one_that_has_not() {
+    let project = fallen_back();
+    let fresh = crate::server::Server::start();
+    let archive = Archive { date: "Thu, 02 Jan 2025 00:00:00 UTC", ..Archive::new() };
+    fresh.serve(archive.publish());
+    let mirrors = format!("{}/debian {}/debian", project.server.url(), fresh.url());
+    let ended = project.run_with_mirror(&["lock"], &mirrors);
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    let lock = String::from_utf8(project.read("orlop.lock")).unwrap();
+    assert!(lock.contains("date = \"Thu, 02 Jan 2025 00:00:00 UTC\"\n"), "{lock}");
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_is_replaced_with_a_word_about_what_is_not_known() {
+    let project = fallen_back();
+    project.write("orlop.lock", "<<<<<<< ours\n");
+    let ended = project.good(&["lock", "--progress", "plain"]);
+    let said = "`orlop.lock` is not a lock";
+    assert!(ended.stderr.contains(said) && ended.stderr.contains("falls back"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_archive_of_the_past_is_taken_if_the_recipe_says_of_when() {
+    let project = Project::new();
+    let archive = Archive {
+        date: "Mon, 01 Jan 2024 00:00:00 UTC",
+        fields: "Valid-Until: Mon, 08 Jan 2024 00:00:00 UTC\n",
+        ..Archive::new()
+    };
+    project.server.serve(archive.publish());
+    let ended = project.run(&["lock", "--progress", "none"]);
+    assert_eq!(ended.status, Some(8));
+    let cure = "write `snapshot = \"20240101T000000Z\"` into `[debian]`";
+    assert!(ended.stderr.contains(cure), "{}", ended.stderr);
+
+    project.change("[debian]\n", "[debian]\nsnapshot = \"20240105T000000Z\"\n");
+    let ended = project.good(&["lock", "--progress", "plain"]);
+    let said =
+        "warning: suite `trixie` has expired since: it is taken as of the recipe's `snapshot`\n";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    let lock = String::from_utf8(project.read("orlop.lock")).unwrap();
+    assert!(lock.contains("    \"snapshot 20240105T000000Z\",\n"), "{lock}");
+    project.good(&["build"]);
+
+    // Neither one that had expired by then, nor one that was not yet made.
+    for (from, to, id) in [
+        ("20240105T000000Z", "20240108T000001Z", "E0825"),
+        ("20240108T000001Z", "20231230T235959Z", "E0825"),
+    ] {
+        project.change(from, to);
+        let ended = project.run(&["lock", "--progress", "none"]);
+        assert!(ended.stderr.starts_with(&format!("error[{id}]")), "{to} {}", ended.stderr);
+    }
+    project.change("20231230T235959Z", "20240230T000000Z");
+    assert_eq!(project.run(&["check"]).status, Some(3));
+}
+
+#[test]
+fn a_recipe_that_asks_for_an_earlier_day_goes_back_without_an_option() {
+    let project = fallen_back();
+    project.change("[debian]\n", "[debian]\nsnapshot = \"20240105T000000Z\"\n");
+    let ended = project.good(&["lock", "--progress", "plain"]);
+    assert!(ended.stderr.contains("warning: libtiny goes back"), "{}", ended.stderr);
+    // But for a day after the one of the lock, an older release is one too old.
+    let project = fallen_back();
+    project.change("[debian]\n", "[debian]\nsnapshot = \"20250105T000000Z\"\n");
+    assert_eq!(project.run(&["lock"]).status, Some(8));
+}

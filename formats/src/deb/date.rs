@@ -28,25 +28,61 @@ fn seconds(text: &str) -> Option<u64> {
     let weekday = DAYS.iter().position(|name| weekday.strip_suffix(',') == Some(name))?;
     let month = MONTHS.iter().position(|name| *name == month)?;
     let day = number(day, 1..=2)?;
-    let year = number(year, 4..=4).filter(|year| *year >= 1970)?;
+    let year = number(year, 4..=4)?;
     let mut parts = time.split(':').map(|part| number(part, 1..=2));
     let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
     // A leap second is written as second 60.
     if parts.next().is_some() || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    if day == 0 || day > lengths[month] {
-        return None;
-    }
-    let before = year - 1;
-    let years = (year - 1970) * 365 + (before / 4 - before / 100 + before / 400) - 477;
-    let days = years + lengths[..month].iter().sum::<u64>() + day - 1;
+    let days = days(year, month as u64 + 1, day)?;
     if u64::try_from(weekday) != Ok(days % 7) {
         return None;
     }
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+fn is_leap(year: u64) -> bool {
+    (year % 4 == 0 && year % 100 != 0) || year % 400 == 0
+}
+
+fn lengths(year: u64) -> [u64; 12] {
+    [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+}
+
+/// Days from 1970-01-01 to the first of January.
+fn days_before(year: u64) -> u64 {
+    let before = year - 1;
+    (year - 1970) * 365 + (before / 4 - before / 100 + before / 400) - 477
+}
+
+/// Days since 1970-01-01, if there is such a day, `month` counted from 1.
+pub(super) fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    let month = usize::try_from(month).ok()?.checked_sub(1)?;
+    let length = *lengths(year).get(month)?;
+    if !(1970..10_000).contains(&year) || day == 0 || day > length {
+        return None;
+    }
+    Some(days_before(year) + lengths(year)[..month].iter().sum::<u64>() + day - 1)
+}
+
+/// Year, month and day, the last two counted from 1, so many days after 1970-01-01.
+pub(super) fn calendar(days: u64) -> (u64, u64, u64) {
+    // No year has more than 366 days, so the guess is never too late.
+    let mut year = 1970 + days / 366;
+    while days_before(year + 1) <= days {
+        year += 1;
+    }
+    let mut day = days - days_before(year);
+    let mut month = 1;
+    for length in lengths(year) {
+        if day < length {
+            break;
+        }
+        day -= length;
+        month += 1;
+    }
+    (year, month, day + 1)
 }
 
 fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<u64> {
