@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: recipe, lock, store, tree, root image, UKI, disk. See `ARCHITECTURE.md`.
 
+pub mod archive;
 pub mod arguments;
 pub mod build;
 pub mod cli;

@@ -53,6 +53,8 @@ kinds! {
     Go = "go", 2;
     /// Compiles Rust programs.
     Cargo = "cargo", 2;
+    /// Takes a file from the web apart.
+    Url = "url", 1;
     /// Packs a container image.
     Oci = "oci", 1;
     /// Checks what is in the root.

@@ -4,6 +4,10 @@
 //! Every entry is a header of one block, then the content padded to whole blocks; two empty blocks
 //! end the archive. The root itself has no entry: it belongs to whoever unpacks. What the form
 //! cannot hold (long names, large numbers, extended attributes) is an error, not an extension.
+//!
+//! [`read`] reads what other programs wrote, in every form that is in use.
+
+pub mod read;
 
 use crate::segment::{Segment, gather};
 use crate::tree::{Blob, Kind, Node, Tree, TreePath};

@@ -28,6 +28,7 @@ const LICENCES: &[&str] = &[
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
+    "bzip2-1.0.6",
 ];
 
 pub(crate) fn run() -> Result<()> {

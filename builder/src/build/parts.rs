@@ -13,9 +13,9 @@ use crate::build::report::Dropped;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Role;
 use crate::progress::Progress;
-use crate::recipe::model::{Cargo, Go, ImagePath, Name};
+use crate::recipe::model::{Cargo, Go, ImagePath, Name, Url};
 use crate::source::cargo::{self, Toolchain};
-use crate::source::deb::contents::Contents;
+use crate::source::deb::contents::{Contents, Entry};
 use crate::source::{go, local, url};
 use crate::step::{self, Inputs, Step, Steps};
 use crate::store::Store;
@@ -66,8 +66,7 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
         let file = request.lock.urls.iter().find(|file| file.component == name.as_str());
         let file = file
             .ok_or_else(|| Error::new(Id::Bug, format!("the lock does not know `url.{name}`")))?;
-        let nodes = url::nodes(request.store, component, &file.blob)?;
-        layers.push((name.to_string(), nodes));
+        layers.push((name.to_string(), unpacked(request, steps, name, component, &file.blob)?));
     }
     for (name, component) in &request.recipe.local {
         layers.push((name.to_string(), local::nodes(request.store, component)?));
@@ -95,6 +94,32 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let warnings = idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing"));
     let warnings = warnings.collect();
     Ok(Parts { layers, programs, kernel, stub, loader, dropped, warnings })
+}
+
+/// What a file from the web brings. Its archive is read only if that is not remembered.
+fn unpacked(
+    request: &Request<'_>,
+    steps: &mut Steps<'_>,
+    name: &Name,
+    component: &Url,
+    blob: &Blob,
+) -> Result<Vec<(TreePath, Node)>> {
+    let inputs = Inputs::new()
+        .with("file", blob.sha256)
+        .with_all("unpack", component.unpack.iter().map(|(from, to)| format!("{from:?} {}", to.0)))
+        .with_all("mode", component.mode.map(|mode| format!("{:04o}", mode.0)));
+    let complete = |entries: &Vec<Entry>| {
+        entries.iter().all(|entry| match &entry.node.kind {
+            Kind::File(blob) => request.store.has(blob),
+            _ => true,
+        })
+    };
+    let step = Step::new(step::Kind::Url, format!("url {name}"), inputs);
+    let entries = steps.run(&step, complete, || {
+        let nodes = url::nodes(request.store, component, blob)?;
+        Ok(nodes.into_iter().map(|(path, node)| Entry { path, node }).collect())
+    })?;
+    Ok(entries.into_iter().map(|entry| (entry.path, entry.node)).collect())
 }
 
 fn nodes(contents: Contents) -> impl Iterator<Item = (TreePath, Node)> {

@@ -348,8 +348,6 @@ impl Check<'_> {
                 self.wrong(&["url", name, "url"], message);
             }
             let keys = ["url", name, "unpack"];
-            let archive = [".tar", ".tar.gz", ".tgz", ".tar.xz"];
-            let is_archive = archive.iter().any(|suffix| url.url.ends_with(suffix));
             let members = url.unpack.keys().filter(|member| *member != ".").count();
             if url.unpack.is_empty() {
                 self.wrong(&keys, format!("`url.{name}` puts nothing into the image"));
@@ -357,13 +355,6 @@ impl Check<'_> {
                 let message = format!("`url.{name}` takes the file and members of it");
                 self.wrong_key(&["url", name, "unpack", "."], message).hint =
                     Some("use two components".to_owned());
-            } else if members > 0 && !is_archive {
-                let message = format!("`{}` is not an archive that can be unpacked", url.url);
-                self.wrong(&keys, message).hint = Some(
-                    "archives end in `.tar`, `.tar.gz`, `.tgz` or `.tar.xz`; `\".\"` is the file \
-                     itself"
-                        .to_owned(),
-                );
             }
         }
     }

@@ -298,12 +298,13 @@ pub struct Url {
     pub url: String,
     /// What it hashes to.
     pub sha256: Digest,
-    /// Where it goes: members of the archive (`.tar`, `.tar.gz`, `.tar.xz`) by path, or `"."`
-    /// for the file itself.
+    /// Where it goes: members and directories of the archive by path, or `"."` for the file
+    /// itself.
     pub unpack: BTreeMap<String, ImagePath>,
-    /// The mode of all these files.
-    #[serde(default)]
-    pub mode: FileMode,
+    /// The mode of all these files; if not said, 0644, or 0755 for what the archive lets its
+    /// owner execute in a directory that is taken whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FileMode>,
 }
 
 /// A sha256 in a recipe.

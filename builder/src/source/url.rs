@@ -1,18 +1,16 @@
-//! Files from the web: an archive's members, or the file as it is.
+//! Files from the web: members and directories of an archive, or the file as it is.
 //!
-//! Archives are tar, plain or compressed with gzip or xz; which one, their first bytes tell. What
-//! an archive says of owners, modes and times is not taken over.
+//! What an archive says of owners and times is not taken over; of modes, only which files of a
+//! directory may be executed.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read, Seek as _};
+use std::io::{Read, Write as _};
 
-use flate2::read::MultiGzDecoder;
 use formats::tree::{Blob, Node, TreePath};
-use lzma_rust2::XzReader;
-use tar::EntryType;
 
+use crate::archive::{self, Archive, Entry};
 use crate::error::{Context as _, Error, Id, Result};
-use crate::recipe::model::{self, ImagePath};
+use crate::recipe::model::{self, FileMode, ImagePath};
 use crate::store::Store;
 
 /// How many similar members an error names.
@@ -25,102 +23,135 @@ const NEAR: usize = 3;
 /// [`Id::StoreMissing`] if the file was not fetched; [`Id::Archive`] if it is not an archive or
 /// is broken; [`Id::ArchiveMember`] if it does not hold what the recipe wants of it.
 pub fn nodes(store: &Store, url: &model::Url, blob: &Blob) -> Result<Vec<(TreePath, Node)>> {
-    let mut found = BTreeMap::new();
-    let mut wanted = BTreeMap::new();
+    if let Some(ImagePath(at)) = url.unpack.get(FILE_ITSELF) {
+        return Ok(vec![(at.clone(), Node::file(*blob, url.mode.unwrap_or_default().0))]);
+    }
+    let file = store.open_blob(blob)?;
+    let archive = Archive::open(&file, &url.url)?;
+    let mut wanted = Wanted { url, archive: &archive, nodes: BTreeMap::new() };
     for (member, ImagePath(at)) in &url.unpack {
-        if member == "." {
-            found.insert(at.clone(), Node::file(*blob, url.mode.0));
-        } else {
-            wanted.insert(normal(member), at);
+        wanted.take(member, at)?;
+    }
+    let wanted = wanted.nodes;
+    let files = wanted.values().filter_map(|want| match want {
+        Want::File { member, .. } => Some(*member),
+        Want::Node(_) => None,
+    });
+    let mut contents = BTreeMap::new();
+    archive.read(&files.collect(), |member, content| {
+        contents.insert(member, put(store, url, content)?);
+        Ok(())
+    })?;
+    let nodes = wanted.into_iter().map(|(at, want)| match want {
+        Want::Node(node) => Ok((at, node)),
+        Want::File { member, mode } => {
+            let blob = contents.get(&member).copied();
+            let blob = blob.ok_or_else(|| Error::new(Id::Bug, "a member was not read"))?;
+            Ok((at, Node::file(blob, mode)))
+        }
+    });
+    nodes.collect()
+}
+
+/// What stands in `unpack` for the file itself.
+pub const FILE_ITSELF: &str = ".";
+
+/// What is to be put at a path.
+enum Want {
+    Node(Node),
+    File { member: usize, mode: u16 },
+}
+
+/// What is to be taken out of an archive, by image path.
+struct Wanted<'a> {
+    url: &'a model::Url,
+    archive: &'a Archive<'a>,
+    nodes: BTreeMap<TreePath, Want>,
+}
+
+impl Wanted<'_> {
+    /// Takes one line of `unpack`: a member, or a directory with all below it.
+    fn take(&mut self, member: &str, at: &TreePath) -> Result<()> {
+        let entries = self.archive.entries();
+        let path = archive::normal(member).ok_or_else(|| self.missing(member))?;
+        match entries.get(&path) {
+            Some(Entry::Directory) => {}
+            None if path.is_empty() => {}
+            Some(entry) => return self.put(&path, entry, at.clone(), false),
+            None => return Err(self.missing(&path)),
+        }
+        self.put(&path, &Entry::Directory, at.clone(), true)?;
+        let below = if path.is_empty() { path } else { format!("{path}/") };
+        for (path, entry) in entries.range(below.clone()..) {
+            let Some(inner) = path.strip_prefix(&below) else { break };
+            let at = at.join(inner).or_fail(Id::ArchiveMember, || {
+                format!("`{path}` in `{}` cannot have this name in an image", self.url.url)
+            })?;
+            self.put(path, entry, at, true)?;
+        }
+        Ok(())
+    }
+
+    /// Puts an entry at a path; `whole` if it comes with a whole directory, where one mode would
+    /// not fit all.
+    fn put(&mut self, path: &str, entry: &Entry, at: TreePath, whole: bool) -> Result<()> {
+        let url = &self.url.url;
+        let want = match entry {
+            Entry::Directory => Want::Node(Node::directory(0o755)),
+            Entry::Symlink(target) => Want::Node(Node::symlink(target)),
+            Entry::File { member, executable } => {
+                let usual = FileMode(if whole && *executable { 0o755 } else { 0o644 });
+                Want::File { member: *member, mode: self.url.mode.unwrap_or(usual).0 }
+            }
+            Entry::Other(what) => {
+                let message = format!("`{path}` in `{url}` is {what}");
+                return Err(Error::new(Id::ArchiveMember, message)
+                    .hint("files, directories and links can be unpacked"));
+            }
+        };
+        let is_directory = *entry == Entry::Directory;
+        match self.nodes.insert(at.clone(), want) {
+            Some(Want::Node(before)) if is_directory && before == Node::directory(0o755) => Ok(()),
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("two members of `{url}` would be `{at}`");
+                Err(Error::new(Id::ArchiveMember, message).hint("unpack one of them elsewhere"))
+            }
         }
     }
-    if !wanted.is_empty() {
-        unpack(store, url, blob, wanted, &mut found)?;
-    }
-    Ok(found.into_iter().collect())
-}
 
-fn unpack(
-    store: &Store,
-    url: &model::Url,
-    blob: &Blob,
-    mut wanted: BTreeMap<String, &TreePath>,
-    found: &mut BTreeMap<TreePath, Node>,
-) -> Result<()> {
-    let broken = || format!("cannot unpack `{}`", url.url);
-    let mut archive = tar::Archive::new(reader(store, url, blob)?);
-    let mut others = Vec::new();
-    for entry in archive.entries().or_fail(Id::Archive, broken)? {
-        let mut entry = entry.or_fail(Id::Archive, broken)?;
-        let name = normal(&String::from_utf8_lossy(&entry.path_bytes()));
-        let Some(at) = wanted.remove(&name) else {
-            others.push(name);
-            continue;
+    fn missing(&self, member: &str) -> Error {
+        let message = format!("there is no `{member}` in `{}`", self.url.url);
+        let error = Error::new(Id::ArchiveMember, message);
+        let entries = self.archive.entries();
+        let near = near(member, entries.keys().cloned().collect());
+        let near: Vec<_> = near.iter().map(|name| format!("`{name}`")).collect();
+        let error = match near.as_slice() {
+            [] => error.hint("it holds no files"),
+            near => error.hint(format!("it holds {}", near.join(", "))),
         };
-        let link = |entry: &tar::Entry<'_, _>| {
-            let target = entry.link_name_bytes().unwrap_or_default();
-            String::from_utf8_lossy(&target).into_owned()
-        };
-        let node = match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let mut writer = store.writer()?;
-                std::io::copy(&mut entry, &mut writer).or_fail(Id::Archive, broken)?;
-                Node::file(writer.finish()?, url.mode.0)
-            }
-            EntryType::Symlink => Node::symlink(link(&entry)),
-            kind => {
-                let (what, hint) = match kind {
-                    EntryType::Directory => {
-                        ("a directory", "name the files in it one by one".to_owned())
-                    }
-                    EntryType::Link => {
-                        ("a hard link", format!("unpack `{}` instead", link(&entry)))
-                    }
-                    _ => ("no file", "only files and symbolic links can be unpacked".to_owned()),
-                };
-                let message = format!("`{name}` in `{}` is {what}", url.url);
-                return Err(Error::new(Id::ArchiveMember, message).hint(hint));
-            }
-        };
-        found.insert(at.clone(), node);
-        if wanted.is_empty() {
-            return Ok(());
+        if member.contains(['*', '?']) {
+            return error.hint("patterns are not understood: a directory stands for all below it");
         }
-    }
-    let Some((missing, _)) = wanted.pop_first() else { return Ok(()) };
-    let message = format!("there is no `{missing}` in `{}`", url.url);
-    let error = Error::new(Id::ArchiveMember, message);
-    let near: Vec<_> = near(&missing, others).iter().map(|name| format!("`{name}`")).collect();
-    Err(match near.as_slice() {
-        [] => error.hint("it holds no files"),
-        near => error.hint(format!("it holds {}", near.join(", "))),
-    })
-}
-
-fn reader(store: &Store, url: &model::Url, blob: &Blob) -> Result<Box<dyn Read>> {
-    let cannot = || format!("cannot read blob `{}`", blob.sha256);
-    let mut file = store.open_blob(blob)?;
-    let mut start = Vec::new();
-    (&mut file).take(512).read_to_end(&mut start).or_fail(Id::Read, cannot)?;
-    file.rewind().or_fail(Id::Read, cannot)?;
-    let file = BufReader::new(file);
-    // Gzip: RFC 1952, section 2.3.1. Xz: its file format, section 2.1.1.1. Tar: POSIX ustar.
-    if start.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(MultiGzDecoder::new(file)))
-    } else if start.starts_with(b"\xfd7zXZ\0") {
-        Ok(Box::new(XzReader::new(file, true)))
-    } else if start.get(257..262) == Some(b"ustar") {
-        Ok(Box::new(file))
-    } else {
-        let message = format!("`{}` is not a tar archive, plain or with gzip or xz", url.url);
-        Err(Error::new(Id::Archive, message).hint("`\".\"` in `unpack` stands for the file itself"))
+        error
     }
 }
 
-/// A member's path as people write it: without `./` before and `/` after.
-fn normal(member: &str) -> String {
-    let member = member.strip_prefix("./").unwrap_or(member);
-    member.trim_start_matches('/').trim_end_matches('/').to_owned()
+/// Takes a member's content into the store. An error in reading it is the archive's.
+fn put(store: &Store, url: &model::Url, content: &mut dyn Read) -> Result<Blob> {
+    let mut writer = store.writer()?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = content.read(&mut buffer);
+        let read = read.or_fail(Id::Archive, || format!("cannot unpack `{}`", url.url))?;
+        if read == 0 {
+            return writer.finish();
+        }
+        let written = writer.write_all(&buffer[..read]);
+        written.or_fail(Id::StoreWrite, || {
+            format!("cannot write to the store `{}`", store.root().display())
+        })?;
+    }
 }
 
 /// The members that a person most likely meant: of the same name first, then of similar paths.
@@ -139,15 +170,15 @@ fn near(missing: &str, mut members: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::model::{Digest, FileMode};
-    use std::io::Write as _;
+    use crate::recipe::model::Digest;
+    use tar::EntryType;
 
     fn tar() -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         let mut add = |name: &str, kind: EntryType, link: &str, content: &[u8]| {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(kind);
-            header.set_mode(0o4777);
+            header.set_mode(if name.ends_with(".sig") { 0o4666 } else { 0o4777 });
             header.set_uid(1000);
             header.set_size(content.len() as u64);
             if !link.is_empty() {
@@ -181,6 +212,14 @@ mod tests {
     }
 
     fn unpacked(file: &[u8], unpack: &[(&str, &str)]) -> Result<Vec<(TreePath, Node)>> {
+        unpacked_with(file, unpack, Some(FileMode(0o755)))
+    }
+
+    fn unpacked_with(
+        file: &[u8],
+        unpack: &[(&str, &str)],
+        mode: Option<FileMode>,
+    ) -> Result<Vec<(TreePath, Node)>> {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path().join("store")).unwrap();
         let blob = store.put_bytes(file).unwrap();
@@ -193,7 +232,7 @@ mod tests {
                     ((*from).to_owned(), ImagePath::try_from((*to).to_owned()).unwrap())
                 })
                 .collect(),
-            mode: FileMode(0o755),
+            mode,
         };
         let nodes = nodes(&store, &url, &blob)?;
         for (_, node) in &nodes {
@@ -238,20 +277,68 @@ mod tests {
         let error = unpacked(&tar(), &[("bin/runc", "/usr/bin/runc")]).unwrap_err();
         assert_eq!(error.id(), Id::ArchiveMember);
         assert_eq!(error.to_string(), "there is no `bin/runc` in `https://mirror.example/pkg`");
-        assert_eq!(error.hints(), ["it holds `pkg/bin/runc`, `pkg/bin`, `pkg/bin/hard`"]);
+        assert_eq!(error.hints(), ["it holds `pkg/bin/runc`, `pkg/bin`, `pkg/long`"]);
+        let error = unpacked(&tar(), &[("pkg/bin/*", "/usr/bin")]).unwrap_err();
+        assert_eq!(
+            error.hints()[1],
+            "patterns are not understood: a directory stands for all below it"
+        );
     }
 
     #[test]
-    fn what_is_no_file_is_not_unpacked() {
-        for (member, what, hint) in [
-            ("pkg/bin", "a directory", "name the files in it one by one"),
-            ("pkg/bin/hard", "a hard link", "unpack `pkg/bin/runc` instead"),
-        ] {
-            let error = unpacked(&tar(), &[(member, "/usr/x")]).unwrap_err();
+    fn a_hard_link_is_the_file_that_it_names() {
+        let found = unpacked(&tar(), &[("././pkg//bin/hard", "/usr/bin/hard")]).unwrap();
+        assert_eq!(found, [file("usr/bin/hard", b"program")]);
+    }
+
+    #[test]
+    fn a_directory_comes_with_all_below_it() {
+        let node = |at: &str, node: Node| (TreePath::new(at).unwrap(), node);
+        let bin = |signature: u16| {
+            let (path, sig) = file("opt/x/runc.sig", b"signature");
+            [
+                node("opt/x", Node::directory(0o755)),
+                node("opt/x/alias", Node::symlink("runc")),
+                file("opt/x/hard", b"program"),
+                file("opt/x/runc", b"program"),
+                (path, Node { mode: signature, ..sig }),
+            ]
+        };
+        for member in ["pkg/bin", "pkg/bin/", "./pkg/bin", ".//pkg/./bin//"] {
+            let found = unpacked_with(&tar(), &[(member, "/opt/x")], None).unwrap();
+            assert_eq!(found, bin(0o644), "{member}");
+            let found = unpacked(&tar(), &[(member, "/opt/x")]).unwrap();
+            assert_eq!(found, bin(0o755), "a mode that is given holds for all");
+        }
+        let all = unpacked_with(&tar(), &[("./", "/opt/y")], None).unwrap();
+        let paths: Vec<_> = all.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths[..4], ["opt/y", "opt/y/pkg", "opt/y/pkg/bin", "opt/y/pkg/bin/alias"]);
+        assert_eq!(all.len(), 7 + 40 + 1);
+    }
+
+    #[test]
+    fn directories_may_share_a_place_and_files_may_not() {
+        let wants = [("pkg/bin", "/opt/x"), ("pkg/bin/runc", "/opt/x/other")];
+        assert_eq!(unpacked(&tar(), &wants).unwrap().len(), 6);
+        let wants = [("pkg/bin", "/opt/x"), ("pkg/bin/runc.sig", "/opt/x/runc")];
+        let error = unpacked(&tar(), &wants).unwrap_err();
+        assert_eq!(error.id(), Id::ArchiveMember);
+        let text = "two members of `https://mirror.example/pkg` would be `/opt/x/runc`";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn what_no_image_can_hold_is_not_unpacked() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::Fifo);
+        header.set_size(0);
+        builder.append_data(&mut header, "pkg/pipe", &b""[..]).unwrap();
+        let archive = builder.into_inner().unwrap();
+        for member in ["pkg/pipe", "pkg"] {
+            let error = unpacked(&archive, &[(member, "/usr/x")]).unwrap_err();
             assert_eq!(error.id(), Id::ArchiveMember);
-            let text = format!("`{member}` in `https://mirror.example/pkg` is {what}");
-            assert_eq!(error.to_string(), text);
-            assert_eq!(error.hints(), [hint]);
+            assert_eq!(error.to_string(), "`pkg/pipe` in `https://mirror.example/pkg` is a pipe");
         }
     }
 

@@ -13,7 +13,15 @@ use super::Check;
 struct Line {
     /// The key of the path or of the program.
     keys: Vec<String>,
-    directory: bool,
+    what: What,
+}
+
+/// What a line puts there, as far as it can be known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    File,
+    Directory,
+    Either,
 }
 
 pub(super) fn check(check: &mut Check<'_>, recipe: &Recipe) {
@@ -37,7 +45,7 @@ fn check_lines(check: &mut Check<'_>, rules: &TreeRules, lines: Vec<(&ImagePath,
                 Some("name the path without the link".to_owned());
         }
         match taken.get(&path.0) {
-            Some(first) if first.directory && line.directory => {}
+            Some(first) if first.may_share_with(&line) => {}
             Some(first) if !rules.replace.contains(path) => {
                 let message = format!("`{}` is given twice, by `{}` too", path.0, first.name());
                 wrong(check, &keys, path, message).hint =
@@ -51,7 +59,7 @@ fn check_lines(check: &mut Check<'_>, rules: &TreeRules, lines: Vec<(&ImagePath,
     for (path, line) in &taken {
         let above = std::iter::successors(path.parent(), TreePath::parent);
         let mut files = above.filter_map(|above| Some((above.clone(), taken.get(&above)?)));
-        if let Some((above, by)) = files.find(|(_, by)| !by.directory && !by.is_link()) {
+        if let Some((above, by)) = files.find(|(_, by)| by.what == What::File && !by.is_link()) {
             let keys: Vec<_> = line.keys.iter().map(String::as_str).collect();
             let message = format!("`{path}` cannot be: `{}` puts a file at `{above}`", by.name());
             wrong(check, &keys, &ImagePath(path.clone()), message);
@@ -61,7 +69,14 @@ fn check_lines(check: &mut Check<'_>, rules: &TreeRules, lines: Vec<(&ImagePath,
 
 impl Line {
     fn new(directory: bool, keys: &[&str]) -> Self {
-        Self { keys: keys.iter().map(|key| (*key).to_owned()).collect(), directory }
+        let what = if directory { What::Directory } else { What::File };
+        Self { keys: keys.iter().map(|key| (*key).to_owned()).collect(), what }
+    }
+
+    /// Several lines may fill one directory, if at least one of them says that it is one.
+    fn may_share_with(&self, other: &Self) -> bool {
+        let known = self.what == What::Directory || other.what == What::Directory;
+        known && self.what != What::File && other.what != What::File
     }
 
     fn name(&self) -> String {
@@ -101,7 +116,14 @@ fn lines(recipe: &Recipe) -> Vec<(&ImagePath, Line)> {
     components(&mut lines, &[], &recipe.go, &recipe.cargo, &recipe.local);
     for (name, url) in &recipe.url {
         for (member, path) in &url.unpack {
-            lines.push((path, Line::new(false, &["url", name.as_str(), "unpack", member])));
+            // Which members are directories, the archive alone knows.
+            let what = match member.as_str() {
+                "." => What::File,
+                member if member.ends_with('/') => What::Directory,
+                _ => What::Either,
+            };
+            let keys = ["url", name.as_str(), "unpack", member].map(str::to_owned);
+            lines.push((path, Line { keys: keys.to_vec(), what }));
         }
     }
     for (name, image) in &recipe.oci {

@@ -151,7 +151,7 @@ fn each_mistake_is_found_where_it_was_made() {
         ("workspace = \"rust\"", "workspace = \"go\"", "`go/Cargo.lock` is not there"),
         ("two = ", "# ", "`cargo.two` has no programs"),
         ("https://mirror.example", "ftp://mirror.example", "must begin with `https://`"),
-        ("three.tar.gz", "three.zip", "is not an archive that can be unpacked"),
+        ("\"bin/three\" =", "\"bin/four\" = \"/usr/bin/three\"\n\"bin/three\" =", "given twice"),
         ("\"bin/three\" =", "#", "`url.three` puts nothing into the image"),
         ("\"bin/three\"", "\".\" = \"/a\"\nb", "`url.three` takes the file and members of it"),
         ("path = \"overlay\"", "path = \"none\"", "`none` does not exist"),
