@@ -1,6 +1,7 @@
 //! The build: lock and store in, images out. Nothing here can reach the network, and nothing but
 //! the recipe, the lock and the blobs they name shapes a byte of what comes out.
 
+pub mod artifact;
 pub mod boot;
 pub mod kernel;
 pub mod oci;
@@ -73,6 +74,7 @@ pub fn build(request: &Request<'_>) -> Result<Built> {
     let packages = in_root.map(|package| (package.name.clone(), package.version.clone())).collect();
     let plan = boot::Plan::new(request.recipe, &parts, &tree, packages)?;
 
+    let initrd = plan.initrd(&mut steps, request.store)?;
     let image_step =
         Step::new(Kind::Image, "image", plan.inputs().with("orlop", output::own_identity()));
     let destination = Output::new(request.store, request.output)?;
@@ -86,7 +88,7 @@ pub fn build(request: &Request<'_>) -> Result<Built> {
 
     let task = request.progress.task("image", Some(plan.bytes_to_write()));
     let directory = destination.begin()?;
-    let report = plan.write(request.store, &directory, &task)?;
+    let report = plan.write(request.store, &initrd, &directory, &task)?;
     steps.miss(&image_step)?;
     warnings.extend(destination.publish(directory, &image_step, &report)?);
     task.done(report.summary());

@@ -1,9 +1,10 @@
 //! Images as files: the disk with its partitions, and a look into what was made.
 
 pub mod disk;
+pub mod efi;
 pub mod inspect;
 pub mod ours;
-mod sparse;
+pub(crate) mod sparse;
 pub mod state;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::disk::{Inputs, Layout, Role, Slot, write};
+    use super::efi::{Made, Padded, Ready, Unsigned};
     use crate::process::Command;
     use crate::recipe::model::{Disk, Mib};
 
@@ -25,8 +27,8 @@ mod tests {
         pub(super) directory: TempDir,
         pub(super) root: PathBuf,
         pub(super) layout: Layout,
-        ukis: [Vec<u8>; 2],
-        loader: Vec<u8>,
+        ukis: [Ready; 2],
+        loader: Ready,
     }
 
     impl Sample {
@@ -39,8 +41,11 @@ mod tests {
             file.write_all_at(&[2; 4096], 2_900_000).unwrap();
             let disk = Disk { esp: Mib(36), root: Mib(8), state: Mib(16), uki: Mib(2) };
             let layout = Layout::plan(&disk, 3_000_000, Uuid::from_u128(7), &[]).unwrap();
-            let ukis = [uki(Slot::A, 70_000), uki(Slot::B, 70_000)];
-            Self { directory, root, layout, ukis, loader: vec![3; 124_416] }
+            let ukis = [Slot::A, Slot::B].map(|slot| {
+                let padded = Made::new(slot, uki(slot, 70_000)).pad(layout.uki(), &Unsigned);
+                padded.unwrap().sign(&Unsigned).unwrap()
+            });
+            Self { directory, root, layout, ukis, loader: loader(124_416) }
         }
 
         pub(super) fn inputs(&self) -> Inputs<'_> {
@@ -70,6 +75,11 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             path
         }
+    }
+
+    /// A boot loader of so many bytes.
+    pub(super) fn loader(size: usize) -> Ready {
+        Padded::loader(vec![3; size]).sign(&Unsigned).unwrap()
     }
 
     /// A UKI whose kernel is so many bytes of nothing.

@@ -59,8 +59,10 @@ kinds! {
     Oci = "oci", 1;
     /// Checks what is in the root.
     Allow = "allow", 1;
-    /// Writes root image, initrd, UKIs and disk.
-    Image = "image", 1;
+    /// Packs the initrd.
+    Initrd = "initrd", 1;
+    /// Writes root image, UKIs and disk.
+    Image = "image", 2;
 }
 
 /// How often a step is done whose inputs change under it. A second time is enough for an editor

@@ -102,6 +102,7 @@ fn fsck_vfat(orlop: &Orlop) -> Result<()> {
     let args = ["-i".as_ref(), esp.as_os_str(), "::EFI/Linux/2a.efi".as_ref(), copy.as_os_str()];
     judge("mcopy", "mtools", args)?;
     let (on_disk, mut padded) = (fs::read(&copy)?, fs::read(orlop.image("uki.efi"))?);
+    ensure!(on_disk == fs::read(orlop.image("uki-a.efi"))?, "2a.efi on the ESP is not uki-a.efi");
     pad_to(&mut padded, on_disk.len() as u64)?;
     ensure!(on_disk == padded, "2a.efi on the ESP is not uki.efi with zeros behind it");
     Ok(())

@@ -2,30 +2,32 @@
 //! everything that does not depend on the root hash; [`Plan::write`] streams.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
 
 use flate2::{Compression, GzBuilder};
 use formats::cpio;
+use formats::digest::Sha256;
 use formats::erofs;
 use formats::tree::{Blob, Node, Tree, TreePath};
 use formats::uki;
 use uuid::Uuid;
 
+use crate::build::artifact::{self, Kind, Planned};
 use crate::build::kernel::KernelPart;
-use crate::build::output::Directory;
+use crate::build::output::{self, Directory};
 use crate::build::parts::Parts;
 use crate::build::report::{self, CommandLines, Dropped, Report};
 use crate::build::root::{self, EPOCH, RootImage, SinkError};
 use crate::build::tree::Composed;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::image::disk::{self, Layout, Slot};
+use crate::image::efi::{Made, Padded, Unsigned};
 use crate::progress::Task;
 use crate::recipe::Recipe;
-use crate::step::Inputs;
+use crate::step::{self, Inputs, Step, Steps};
 use crate::store::Store;
-use crate::stored::Hex;
+use crate::stored::{Hex, StoredBlob};
 
 /// Where PID 1 is in the root; the same file is `/init` of the initrd.
 pub const INIT: &str = "usr/lib/orlop/init";
@@ -134,35 +136,85 @@ impl<'a> Plan<'a> {
         self.erofs.image_size()
     }
 
+    /// The files to make. The root's size is not known before its hash tree is.
+    fn artifacts(&self, layout: &Layout) -> Vec<Planned> {
+        let uki = layout.uki().bytes();
+        let size = |kind| match kind {
+            Kind::Kernel => Some(self.kernel.vmlinuz.0.size),
+            Kind::UkiA | Kind::UkiB => Some(uki),
+            Kind::Disk => Some(layout.disk_size()),
+            Kind::Manifest => Some(self.tree.manifest.len() as u64),
+            Kind::Root | Kind::Initrd | Kind::CommandLine | Kind::Uki => None,
+        };
+        Kind::ALL.map(|kind| Planned { kind, size: size(kind) }).to_vec()
+    }
+
+    /// Packs the initrd, unless the store has it: to compress it costs a tenth of all images.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn initrd(&self, steps: &mut Steps<'_>, store: &Store) -> Result<Blob> {
+        let modules = &self.kernel.initrd_modules;
+        let inputs = Inputs::new()
+            .with("init", self.init.sha256)
+            .with("os-release", Sha256::of(&self.tree.os_release))
+            .with_all(
+                "module",
+                modules.iter().map(|(path, blob)| format!("{} {path}", blob.0.sha256)),
+            )
+            .with("orlop", output::own_identity());
+        let step = Step::new(step::Kind::Initrd, "initrd", inputs);
+        let complete = |blob: &StoredBlob| store.has(&blob.0);
+        let pack = || store.put_bytes(&self.pack_initrd(store)?).map(StoredBlob);
+        Ok(steps.run(&step, complete, pack)?.0)
+    }
+
     /// Writes all images into `directory`.
     ///
     /// # Errors
     /// [`Id::Write`], those of the store, and a root or UKI that does not fit its place.
-    pub fn write(&self, store: &Store, directory: &Directory, task: &Task) -> Result<Report> {
-        let directory = directory.path();
-        let root_path = directory.join("root.img");
+    pub fn write(
+        &self,
+        store: &Store,
+        initrd: &Blob,
+        directory: &Directory,
+        task: &Task,
+    ) -> Result<Report> {
         // A root that cannot fit is told before it is written; the hash tree adds less than 1 %.
         let weights: Vec<_> =
             self.tree.weights.iter().map(|(owner, bytes)| (owner.clone(), *bytes)).collect();
         let planned = self.erofs.image_size()
             + formats::verity::tree_size(self.erofs.image_size() / formats::verity::BLOCK);
         let layout = Layout::plan(&self.recipe.disk, planned, self.disk_seed, &weights)?;
+        let planned = self.artifacts(&layout);
+        let mut files = artifact::Writer::new(directory.path(), &planned);
+
+        let root_path = files.path(Kind::Root);
         let root = root::write(&self.erofs, *self.volume.as_bytes(), store, &root_path, task)?;
-
-        let initrd = self.initrd(store)?;
-        save(&directory.join("initrd"), &initrd)?;
+        files.record(Kind::Root, root.size, Some(root.sha256))?;
+        let initrd = store.read_blob(initrd)?;
+        files.save(Kind::Initrd, &initrd)?;
         let vmlinuz = store.read_blob(&self.kernel.vmlinuz.0)?;
-        save(&directory.join("vmlinuz"), &vmlinuz)?;
+        files.save(Kind::Kernel, &vmlinuz)?;
 
+        let signer = Unsigned;
         let stub = store.read_blob(&self.stub)?;
-        let loader = store.read_blob(&self.loader)?;
         let line = |slot: Slot| self.command_line(&layout, slot, &root);
-        let uki = |slot: Slot| self.uki(&stub, &vmlinuz, &initrd, &line(slot));
-        let (uki_a, uki_b) = (uki(Slot::A)?, uki(Slot::B)?);
-        save(&directory.join("uki.efi"), &uki_a)?;
-        save(&directory.join("cmdline"), line(Slot::A).as_bytes())?;
+        let make = |slot| {
+            let bytes = self.uki(&stub, &vmlinuz, &initrd, &line(slot))?;
+            Ok::<_, Error>(Made::new(slot, bytes))
+        };
+        let seal = |made: Made| made.pad(layout.uki(), &signer)?.sign(&signer);
+        files.save(Kind::CommandLine, line(Slot::A).as_bytes())?;
+        let made = make(Slot::A)?;
+        files.save(Kind::Uki, made.bytes())?;
+        let uki_size = made.bytes().len() as u64;
+        let (uki_a, uki_b) = (seal(made)?, seal(make(Slot::B)?)?);
+        files.save(Kind::UkiA, uki_a.bytes())?;
+        files.save(Kind::UkiB, uki_b.bytes())?;
 
-        let disk_path = directory.join("disk.raw");
+        let loader = Padded::loader(store.read_blob(&self.loader)?).sign(&signer)?;
+        let disk_path = files.path(Kind::Disk);
         let cannot = || format!("cannot write `{}`", disk_path.display());
         let disk_file = File::create_new(&disk_path).or_fail(Id::Write, cannot)?;
         let inputs = disk::Inputs {
@@ -173,8 +225,9 @@ impl<'a> Plan<'a> {
             epoch: EPOCH,
         };
         disk::write(&layout, &inputs, &disk_file)?;
+        files.record(Kind::Disk, layout.disk_size(), None)?;
+        files.save(Kind::Manifest, self.tree.manifest.as_bytes())?;
 
-        save(&directory.join("manifest.txt"), self.tree.manifest.as_bytes())?;
         Ok(Report {
             schema: report::SCHEMA,
             image: self.recipe.name.to_string(),
@@ -191,10 +244,10 @@ impl<'a> Plan<'a> {
             components: self.tree.weights.clone(),
             dropped: self.dropped.clone(),
             packages: self.packages.iter().cloned().collect(),
-            uki_size: uki_a.len() as u64,
+            uki_size,
             initrd_size: initrd.len() as u64,
             disk_size: layout.disk_size(),
-            files: report::FILES.map(str::to_owned).to_vec(),
+            artifacts: files.finish()?,
         })
     }
 
@@ -215,7 +268,7 @@ impl<'a> Plan<'a> {
     }
 
     /// `init` and the modules that it takes to reach the root; never the root itself.
-    fn initrd(&self, store: &Store) -> Result<Vec<u8>> {
+    fn pack_initrd(&self, store: &Store) -> Result<Vec<u8>> {
         let bug = || "the initrd's tree";
         let mut tree = Tree::new();
         let mut add = |path: &str, node: Node| -> Result<()> {
@@ -275,8 +328,4 @@ impl<'a> Plan<'a> {
 /// What EROFS can hold of the name, which is ASCII.
 fn volume_name(image: &str) -> String {
     image.chars().take(15).collect()
-}
-
-fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).or_fail(Id::Write, || format!("cannot write `{}`", path.display()))
 }

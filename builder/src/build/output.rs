@@ -183,7 +183,7 @@ impl<'a> Output<'a> {
     }
 
     fn seen(&self, report: &Report) -> Option<Vec<Seen>> {
-        let names = report.files.iter().map(String::as_str).chain([REPORT]);
+        let names = report.artifacts.iter().map(|artifact| artifact.name.as_str()).chain([REPORT]);
         let files = names.map(|name| {
             let meta = fs::metadata(self.place.join(name)).ok()?;
             let modified = (meta.mtime(), meta.mtime_nsec());

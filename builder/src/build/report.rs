@@ -5,15 +5,12 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::build::artifact::Artifact;
 use crate::stored::Hex;
 
 /// The version of the report's shape. Fields may come without a new one, and readers pass over
 /// what they do not know; a field that goes or changes its meaning makes a new one.
-pub const SCHEMA: u32 = 1;
-
-/// The files beside the report, in order.
-pub const FILES: [&str; 7] =
-    ["cmdline", "disk.raw", "initrd", "manifest.txt", "root.img", "uki.efi", "vmlinuz"];
+pub const SCHEMA: u32 = 2;
 
 /// Why what is called a report cannot be read. The text goes on after the file's name.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +21,16 @@ pub enum ReportError {
     /// It has another shape than we know.
     #[error("is of a newer `orlop`: it has schema {0}, and this one knows {SCHEMA}")]
     Newer(u32),
+    /// It has the shape that reports once had.
+    #[error("is of an older `orlop`, with schema {0}: build again")]
+    Older(u32),
 }
 
 /// The content of `build.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
-    /// 1.
+    /// [`SCHEMA`].
     pub schema: u32,
     /// The recipe's name.
     pub image: String,
@@ -54,8 +54,8 @@ pub struct Report {
     pub initrd_size: u64,
     /// Size in bytes of the disk.
     pub disk_size: u64,
-    /// Names of the files beside this one.
-    pub files: Vec<String>,
+    /// The files beside this one, by name.
+    pub artifacts: Vec<Artifact>,
 }
 
 /// What a glob left out.
@@ -94,41 +94,54 @@ pub struct CommandLines {
     pub b: String,
 }
 
-/// What every schema has and says which files belong to a build.
+/// What says in any schema that this is a report, and which files belong to the build.
 #[derive(Deserialize)]
 struct Outline {
     #[expect(dead_code, reason = "a report has one")]
     image: String,
     #[expect(dead_code, reason = "a report has one")]
     root: Root,
-    files: Vec<String>,
+    /// Of schema 1.
+    files: Option<Vec<String>>,
+    /// From schema 2 on.
+    artifacts: Option<Vec<Named>>,
 }
 
-/// The names of the files that belong to the build whose report this is.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// The names of the files that belong to the build whose report this is, an older one included.
 ///
 /// # Errors
 /// See [`ReportError`].
 pub fn names(text: &[u8]) -> Result<Vec<String>, ReportError> {
-    let outline: Outline = parse(text)?;
+    let names = match (schema(text)?, parse(text)?) {
+        (1, Outline { files: Some(files), .. }) => files,
+        (2.., Outline { artifacts: Some(artifacts), .. }) => {
+            artifacts.into_iter().map(|artifact| artifact.name).collect()
+        }
+        _ => return Err(ReportError::NotAReport(None)),
+    };
+    // One that leads elsewhere is none of ours.
     let plain = |name: &String| !["", ".", ".."].contains(&name.as_str()) && !name.contains('/');
-    if outline.files.iter().all(plain) {
-        Ok(outline.files)
-    } else {
-        Err(ReportError::NotAReport(None))
-    }
+    if names.iter().all(plain) { Ok(names) } else { Err(ReportError::NotAReport(None)) }
 }
 
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ReportError> {
+fn schema(text: &[u8]) -> Result<u32, ReportError> {
     #[derive(Deserialize)]
     struct Head {
         schema: u32,
     }
-    let not_a_report = |error| ReportError::NotAReport(Some(error));
-    match serde_json::from_slice(text).map_err(not_a_report)? {
-        Head { schema: SCHEMA } => serde_json::from_slice(text).map_err(not_a_report),
+    match parse(text)? {
         Head { schema } if schema > SCHEMA => Err(ReportError::Newer(schema)),
-        Head { .. } => Err(ReportError::NotAReport(None)),
+        Head { schema } => Ok(schema),
     }
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ReportError> {
+    serde_json::from_slice(text).map_err(|error| ReportError::NotAReport(Some(error)))
 }
 
 impl Report {
@@ -137,7 +150,10 @@ impl Report {
     /// # Errors
     /// See [`ReportError`].
     pub fn parse(text: &[u8]) -> Result<Self, ReportError> {
-        parse(text)
+        match schema(text)? {
+            SCHEMA => parse(text),
+            older => Err(ReportError::Older(older)),
+        }
     }
 
     /// One line for people.
@@ -150,5 +166,60 @@ impl Report {
             mib(self.uki_size),
             self.kernel
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(schema: u32, files: &str) -> String {
+        format!(
+            r#"{{ "schema": {schema}, "image": "tiny", "version": "1", "kernel": "6.0",
+                 "root": {{ "hash": "{:064x}", "salt": "", "data-size": 1, "size": 1, "paths": 1,
+                            "new": 1 }},
+                 "command-lines": {{ "a": "", "b": "", "c": "" }}, "components": {{}},
+                 "dropped": {{ "/a": {{ "paths": 1, "bytes": 2, "links": 3 }} }},
+                 "packages": {{}}, "uki-size": 1, "initrd-size": 1, "disk-size": 1,
+                 "later": {{}}, {files} }}"#,
+            0
+        )
+    }
+
+    const ARTIFACTS: &str =
+        r#""artifacts": [{ "kind": "initrd", "name": "initrd", "size": 1, "mode": 1 }]"#;
+
+    #[test]
+    fn what_a_later_program_adds_is_passed_over() {
+        let report = Report::parse(text(2, ARTIFACTS).as_bytes()).unwrap();
+        assert_eq!((report.version.as_str(), report.artifacts.len()), ("1", 1));
+        assert_eq!(names(text(2, ARTIFACTS).as_bytes()).unwrap(), ["initrd"]);
+    }
+
+    #[test]
+    fn a_report_of_another_schema_is_refused_in_words() {
+        let error = Report::parse(text(3, ARTIFACTS).as_bytes()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "is of a newer `orlop`: it has schema 3, and this one knows 2"
+        );
+        let old = text(1, r#""files": ["initrd", "disk.raw"]"#);
+        let error = Report::parse(old.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "is of an older `orlop`, with schema 1: build again");
+        // But what belongs to an older build is known: the next one replaces it.
+        assert_eq!(names(old.as_bytes()).unwrap(), ["initrd", "disk.raw"]);
+    }
+
+    #[test]
+    fn a_report_without_a_list_of_files_or_with_paths_in_it_owns_nothing() {
+        for files in [
+            r#""files": ["initrd"]"#,
+            r#""artifacts": [{ "name": "../initrd" }]"#,
+            r#""artifacts": [{ "name": "" }]"#,
+            r#""artifacts": ["initrd"]"#,
+        ] {
+            let error = names(text(2, files).as_bytes()).unwrap_err();
+            assert!(matches!(error, ReportError::NotAReport(_)), "{files}");
+        }
     }
 }

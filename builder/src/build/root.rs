@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
-use formats::digest::Sha256;
+use formats::digest::{Hasher, Sha256};
 use formats::erofs;
 use formats::segment::Segment;
 use formats::verity::TreeHasher;
@@ -28,6 +28,8 @@ pub struct RootImage {
     pub data_size: u64,
     /// Bytes of EROFS and hash tree.
     pub size: u64,
+    /// Of the whole file.
+    pub sha256: Sha256,
 }
 
 /// Writes `plan` and the hash tree over it to `path`.
@@ -46,6 +48,7 @@ pub fn write(
     let mut sink = Hashed {
         file: BufWriter::with_capacity(CHUNK, file),
         hasher: TreeHasher::new(&salt),
+        whole: Hasher::new(),
         size: 0,
     };
     let shown = |bytes: &[u8]| {
@@ -56,7 +59,7 @@ pub fn write(
         SinkError::Sink(error) => Error::new(Id::Write, cannot()).caused_by(error),
         SinkError::Store(error) => error,
     })?;
-    let Hashed { mut file, hasher, size: data_size } = sink;
+    let Hashed { mut file, hasher, mut whole, size: data_size } = sink;
     let verity = hasher.finish().map_err(|error| Error::new(Id::Bug, error.to_string()))?;
     let finish = |file: &mut BufWriter<File>| {
         file.write_all(&verity.tree)?;
@@ -64,7 +67,8 @@ pub fn write(
     };
     finish(&mut file).or_fail(Id::Write, cannot)?;
     let size = data_size + verity.tree.len() as u64;
-    Ok(RootImage { hash: verity.root_hash, data_size, size })
+    whole.update(&verity.tree);
+    Ok(RootImage { hash: verity.root_hash, data_size, size, sha256: whole.finish() })
 }
 
 /// Why a stream of segments broke off.
@@ -123,12 +127,14 @@ pub fn segments(
 struct Hashed {
     file: BufWriter<File>,
     hasher: TreeHasher,
+    whole: Hasher,
     size: u64,
 }
 
 impl Hashed {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.hasher.update(bytes);
+        self.whole.update(bytes);
         self.size += bytes.len() as u64;
         self.file.write_all(bytes)
     }

@@ -3,17 +3,16 @@
 
 mod layout;
 
-use std::borrow::Cow;
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use formats::fat::{Alias, Content, Piece, Plan};
-use formats::uki::{self, Uki, UkiError};
+use formats::uki::Uki;
 
-pub(super) use layout::mib;
 pub use layout::{Layout, Partition, Role, Slot};
+pub(super) use layout::{mib, roomy};
 
+use super::efi::Ready;
 use super::sparse;
 use super::state::State;
 use crate::error::{Context as _, Error, Id, Result};
@@ -59,12 +58,12 @@ const LOADER_CONF: &str = "timeout 0\n";
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
     /// systemd-boot.
-    pub loader: &'a [u8],
-    /// The UKI of slot A: its command line names [`Layout::root_partition`] of A. At most as
-    /// large as `[disk] uki`; padded if it is smaller.
-    pub uki_a: &'a [u8],
+    pub loader: &'a Ready,
+    /// The UKI of slot A: its command line names [`Layout::root_partition`] of A. As large as
+    /// `[disk] uki` says.
+    pub uki_a: &'a Ready,
     /// The UKI of slot B.
-    pub uki_b: &'a [u8],
+    pub uki_b: &'a Ready,
     /// The root image with its dm-verity tree: the same for both slots.
     pub root: &'a Path,
     /// The time of all files, in seconds since 1970.
@@ -74,11 +73,14 @@ pub struct Inputs<'a> {
 /// Writes the whole disk into `file`, whatever was in it before. What is zero stays a hole.
 ///
 /// # Errors
-/// [`Id::RootTooLarge`], [`Id::UkiTooLarge`], [`Id::EspTooSmall`]: checked before the first byte.
-/// [`Id::Read`] and [`Id::Write`].
+/// [`Id::RootTooLarge`], [`Id::EspTooSmall`]: checked before the first byte. [`Id::Read`] and
+/// [`Id::Write`].
 pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
-    let ukis = [padded(layout, Slot::A, inputs.uki_a)?, padded(layout, Slot::B, inputs.uki_b)?];
-    let esp = esp_plan(layout, inputs, [ukis[0].len() as u64, ukis[1].len() as u64])?;
+    let ukis = [inputs.uki_a, inputs.uki_b];
+    if ukis.iter().any(|uki| uki.size() != layout.uki().bytes()) {
+        return Err(Error::new(Id::Bug, format!("a UKI was not padded to {}", layout.uki())));
+    }
+    let esp = esp_plan(layout, inputs, ukis.map(Ready::size))?;
     let cannot_read = || format!("cannot read `{}`", inputs.root.display());
     let root = File::open(inputs.root).or_fail(Id::Read, cannot_read)?;
     let root_size = root.metadata().or_fail(Id::Read, cannot_read)?.len();
@@ -88,7 +90,8 @@ pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
     // Emptied first: what is not written reads as zeros.
     file.set_len(0).or_fail(Id::Write, cannot_write)?;
     file.set_len(layout.disk_size()).or_fail(Id::Write, cannot_write)?;
-    let put = |bytes: &[u8], at: u64| file.write_all_at(bytes, at).or_fail(Id::Write, cannot_write);
+    let put =
+        |bytes: &[u8], at: u64| sparse::write(file, bytes, at).or_fail(Id::Write, cannot_write);
 
     let table = layout.table()?.encode();
     put(&table.head, 0)?;
@@ -97,7 +100,7 @@ pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
     for segment in esp.segments() {
         match segment.piece {
             Piece::Bytes(bytes) => put(&bytes, start + segment.offset)?,
-            Piece::External(id) => put(&ukis[id], start + segment.offset)?,
+            Piece::External(id) => put(ukis[id].bytes(), start + segment.offset)?,
             Piece::Zeros => {}
         }
     }
@@ -118,38 +121,6 @@ pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
     .write(file, partition.start())
 }
 
-/// The UKI at the one size that all have.
-fn padded<'a>(layout: &Layout, slot: Slot, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>> {
-    let size = layout.uki().bytes();
-    if bytes.len() as u64 == size {
-        return Ok(Cow::Borrowed(bytes));
-    }
-    let mut image = bytes.to_vec();
-    uki::pad_to(&mut image, size).map_err(|error| match error {
-        UkiError::LargerThanTarget { .. } => {
-            let (has, wanted) = (mib(bytes.len() as u64), layout.uki());
-            Error::new(
-                Id::UkiTooLarge,
-                format!("the UKI of slot {slot} has {has} and may have {wanted}"),
-            )
-            .hint(format!(
-                "raise `uki` in `[disk]`, for example to \"{}\", and `esp` to hold two of them",
-                layout::roomy(bytes.len() as u64)
-            ))
-        }
-        UkiError::Signed => Error::new(
-            Id::UkiTooLarge,
-            format!(
-                "the UKI of slot {slot} is signed and was not padded to {} before",
-                layout.uki()
-            ),
-        )
-        .hint("pad, then sign: the padding must be part of what is signed"),
-        error => Error::new(Id::Bug, format!("cannot pad the UKI of slot {slot}")).caused_by(error),
-    })?;
-    Ok(Cow::Owned(image))
-}
-
 /// Where everything goes on the EFI system partition; the UKIs are external 0 and 1.
 fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result<Plan> {
     let file = |path: &str, content: &[u8]| formats::fat::File {
@@ -157,8 +128,10 @@ fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result
         alias: None,
         content: Content::Bytes(content.to_vec()),
     };
-    let mut files =
-        vec![file(esp::LOADER, inputs.loader), file(esp::LOADER_CONF, LOADER_CONF.as_bytes())];
+    let mut files = vec![
+        file(esp::LOADER, inputs.loader.bytes()),
+        file(esp::LOADER_CONF, LOADER_CONF.as_bytes()),
+    ];
     for (id, (slot, size)) in [Slot::A, Slot::B].into_iter().zip(uki_sizes).enumerate() {
         files.push(formats::fat::File {
             path: format!("{}/{}", esp::ENTRIES, esp::entry(slot)),
@@ -258,30 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn a_uki_beyond_its_size_names_the_key_to_raise() {
+    fn what_is_padded_to_another_size_is_our_own_mistake() {
         let sample = Sample::new();
-        let uki = tests::uki(Slot::B, 3 << 20);
-        let inputs = Inputs { uki_b: &uki, ..sample.inputs() };
+        let loader = tests::loader(4096);
+        let inputs = Inputs { uki_b: &loader, ..sample.inputs() };
         let file = tempfile::tempfile().unwrap();
-        let error = write(&sample.layout, &inputs, &file).unwrap_err();
-        assert_eq!(error.id(), Id::UkiTooLarge);
-        assert_eq!(error.to_string(), "the UKI of slot B has 3.1 MiB and may have 2 MiB");
-        assert_eq!(
-            error.hints(),
-            ["raise `uki` in `[disk]`, for example to \"8 MiB\", and `esp` to hold two of them"]
-        );
+        assert_eq!(write(&sample.layout, &inputs, &file).unwrap_err().id(), Id::Bug);
         assert_eq!(file.metadata().unwrap().len(), 0, "nothing was written");
-    }
-
-    #[test]
-    fn a_signed_uki_is_not_padded_behind_its_signature() {
-        let sample = Sample::new();
-        let mut uki = tests::uki(Slot::A, 4096);
-        uki[0xE8..0xF0].copy_from_slice(&[1; 8]);
-        let inputs = Inputs { uki_a: &uki, ..sample.inputs() };
-        let error = write(&sample.layout, &inputs, &tempfile::tempfile().unwrap()).unwrap_err();
-        assert_eq!(error.id(), Id::UkiTooLarge);
-        assert!(error.to_string().contains("signed"), "{error}");
     }
 
     #[test]
@@ -298,7 +254,7 @@ mod tests {
     #[test]
     fn a_loader_that_fills_the_esp_is_refused() {
         let sample = Sample::new();
-        let loader = vec![1; 40 << 20];
+        let loader = tests::loader(40 << 20);
         let inputs = Inputs { loader: &loader, ..sample.inputs() };
         let error = write(&sample.layout, &inputs, &tempfile::tempfile().unwrap()).unwrap_err();
         assert_eq!(error.id(), Id::EspTooSmall);

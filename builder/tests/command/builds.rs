@@ -10,13 +10,15 @@ use expect_test::expect;
 use crate::project::{Project, start};
 
 /// What a build leaves in its directory.
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "build.json",
     "cmdline",
     "disk.raw",
     "initrd",
     "manifest.txt",
     "root.img",
+    "uki-a.efi",
+    "uki-b.efi",
     "uki.efi",
     "vmlinuz",
 ];
@@ -48,7 +50,7 @@ fn from_a_recipe_to_images_and_nothing_is_done_twice() {
     for line in again.stdout.lines().filter(|line| *line != "orlop-out/tiny") {
         assert!(line.ends_with(" remembered"), "{line}");
     }
-    assert_eq!(again.stdout.lines().count(), 8);
+    assert_eq!(again.stdout.lines().count(), 9);
     assert_eq!(again.stderr, "");
     assert!(project.read("orlop-out/tiny/disk.raw") == disk);
     assert_eq!(project.server.take_requests(), [""; 0], "a build with a full store is silent");
@@ -105,6 +107,35 @@ fn results_are_json_on_request() {
     let events: Vec<serde_json::Value> =
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events.last().unwrap()["event"], "done");
+}
+
+#[test]
+fn the_report_has_every_file_with_its_size_and_digest_and_both_ukis_are_those_of_the_disk() {
+    let project = Project::locked();
+    project.good(&["build"]);
+    let report = project.read("orlop-out/tiny/build.json");
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let artifacts = report["artifacts"].as_array().unwrap();
+    let names: Vec<_> = artifacts.iter().map(|file| file["name"].as_str().unwrap()).collect();
+    assert_eq!(names, FILES[1..]);
+    for file in artifacts {
+        let name = file["name"].as_str().unwrap();
+        let bytes = project.read(&format!("orlop-out/tiny/{name}"));
+        assert_eq!(file["size"], bytes.len(), "{name}");
+        let digest = formats::digest::Sha256::of(&bytes).to_string();
+        let want = (name != "disk.raw").then_some(digest.as_str());
+        assert_eq!(file["sha256"].as_str(), want, "{name}");
+    }
+    let disk = project.read("orlop-out/tiny/disk.raw");
+    let [one, two] = ["uki-a.efi", "uki-b.efi"].map(|name| {
+        let uki = project.read(&format!("orlop-out/tiny/{name}"));
+        assert_eq!(uki.len(), 2 << 20);
+        let starts = (0..disk.len()).step_by(512).filter(|at| disk[*at..].starts_with(&uki));
+        starts.collect::<Vec<_>>()
+    });
+    assert_eq!((one.len(), two.len()), (1, 1), "each is on the disk once, byte for byte");
+    let made = project.read("orlop-out/tiny/uki.efi");
+    assert!(made.len() < 2 << 20);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::{Beside, REPORT};
+use crate::build::artifact::Kind;
 use crate::build::report;
 
 /// The names of the files that belong to a build, its report with them.
@@ -27,7 +28,9 @@ pub(super) struct InTheWay {
 impl Names {
     /// Of the files that this `orlop` may write into an output directory.
     pub(super) fn written_by_us() -> Self {
-        Self(report::FILES.iter().copied().chain([REPORT]).map(str::to_owned).collect())
+        Self(
+            Kind::ALL.map(Kind::file_name).into_iter().chain([REPORT]).map(str::to_owned).collect(),
+        )
     }
 
     /// In an order in which the report, if it is taken away last and put there first, names

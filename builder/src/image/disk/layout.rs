@@ -307,7 +307,7 @@ pub(in crate::image) fn mib(bytes: u64) -> String {
 
 /// A size to propose for what has `bytes`: the next multiple of 8 MiB, and a tenth to spare above
 /// 64 MiB.
-pub(super) fn roomy(bytes: u64) -> Mib {
+pub(in crate::image) fn roomy(bytes: u64) -> Mib {
     let whole = bytes.div_ceil(1 << 20);
     let spare = if whole > 64 { whole / 10 } else { 0 };
     Mib(u32::try_from((whole + spare).next_multiple_of(8)).unwrap_or(u32::MAX))

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::file::Image;
 use super::root::{RootSummary, is_erofs};
+use crate::build::artifact::Artifact;
 use crate::build::output::REPORT;
 use crate::build::report::Report;
 use crate::error::{Context as _, Error, Id, Result};
@@ -163,16 +164,16 @@ impl BuildSummary {
         let report = Report::parse(&text).map_err(|error| {
             Error::new(Id::DamagedImage, format!("`{}` {error}", path.display()))
         })?;
-        let file = |name: &String| -> Result<BuiltFile> {
-            let path = directory.join(name);
+        let file = |artifact: &Artifact| -> Result<BuiltFile> {
+            let path = directory.join(&artifact.name);
             let size = match fs::metadata(&path) {
                 Ok(metadata) => Some(metadata.len()),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
                 Err(error) => return Err(error).or_fail(Id::Read, || cannot_read(&path)),
             };
-            Ok(BuiltFile { name: name.clone(), size })
+            Ok(BuiltFile { name: artifact.name.clone(), size })
         };
-        let files = report.files.iter().map(file).collect::<Result<_>>()?;
+        let files = report.artifacts.iter().map(file).collect::<Result<_>>()?;
         Ok(Self { report, files })
     }
 }

@@ -149,7 +149,7 @@ fn a_slot_whose_superblock_is_damaged_is_told_and_no_error() {
 
 /// The report of a build, small and with every kind of line.
 const REPORT_TEXT: &str = r#"{
-  "schema": 1,
+  "schema": 2,
   "image": "base",
   "version": "0.1.0",
   "kernel": "6.12.117+deb13-cloud-amd64",
@@ -173,7 +173,10 @@ const REPORT_TEXT: &str = r#"{
   "uki-size": 13014016,
   "initrd-size": 1182917,
   "disk-size": 1815085056,
-  "files": ["cmdline", "root.img"]
+  "artifacts": [
+    { "kind": "command-line", "name": "cmdline", "size": 12 },
+    { "kind": "root", "name": "root.img", "size": 3145728 }
+  ]
 }"#;
 
 #[test]
@@ -220,6 +223,11 @@ fn a_build_is_shown_with_what_is_in_it_and_what_was_left_out() {
         (Some("build"), Some("base"))
     );
     assert_eq!(json["files"][0], serde_json::json!({ "name": "cmdline", "size": null }));
+
+    let newer = REPORT_TEXT.replacen("\"schema\": 2", "\"schema\": 3, \"later\": 1", 1);
+    fs::write(directory.path().join(REPORT), newer).unwrap();
+    let error = inspect(directory.path()).unwrap_err();
+    assert!(error.to_string().ends_with("it has schema 3, and this one knows 2"), "{error}");
 
     fs::write(directory.path().join(REPORT), "{}").unwrap();
     let error = inspect(directory.path()).unwrap_err();

@@ -1,0 +1,229 @@
+//! EFI programs on their way to the disk. What firmware will check must be padded before it is
+//! signed, and is not touched afterwards, so each stage is a type and the disk takes the last:
+//!
+//! ```text
+//! Made --pad--> Padded --sign--> Ready --> the disk
+//! ```
+//!
+//! The boot loader has no size to keep: it comes as it is and is signed too. [`Unsigned`] is the
+//! only [`Signer`] so far.
+
+use std::fmt;
+
+use formats::uki::{self, UkiError};
+
+use super::disk::{Slot, mib, roomy};
+use crate::error::{Error, Id, Result};
+use crate::recipe::model::Mib;
+
+/// Which program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// The boot loader.
+    Loader,
+    /// The UKI of a slot.
+    Uki(Slot),
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loader => f.write_str("the boot loader"),
+            Self::Uki(slot) => write!(f, "the UKI of slot {slot}"),
+        }
+    }
+}
+
+/// Puts a signature into a program.
+pub trait Signer: fmt::Debug {
+    /// The bytes that a signature adds: the same for every program, and a multiple of 512, to
+    /// which the parts of a program are aligned.
+    fn room(&self) -> u64;
+
+    /// The signed program.
+    ///
+    /// # Errors
+    /// Those of the signer.
+    fn sign(&self, program: Program, bytes: Vec<u8>) -> Result<Vec<u8>>;
+}
+
+/// Leaves a program as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsigned;
+
+impl Signer for Unsigned {
+    fn room(&self) -> u64 {
+        0
+    }
+
+    fn sign(&self, _: Program, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        Ok(bytes)
+    }
+}
+
+/// A UKI as it was made of its parts.
+#[derive(Debug, Clone)]
+pub struct Made {
+    slot: Slot,
+    bytes: Vec<u8>,
+}
+
+/// A program that nothing is added to but a signature.
+#[derive(Debug, Clone)]
+pub struct Padded {
+    program: Program,
+    bytes: Vec<u8>,
+}
+
+/// A program as it will be on the disk, byte for byte.
+#[derive(Debug, Clone)]
+pub struct Ready(Vec<u8>);
+
+impl Made {
+    /// The UKI of `slot`.
+    pub fn new(slot: Slot, bytes: Vec<u8>) -> Self {
+        Self { slot, bytes }
+    }
+
+    /// The file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Pads it, so that with the signature of `signer` it has `size`, the one that all UKIs have.
+    ///
+    /// # Errors
+    /// [`Id::UkiTooLarge`].
+    pub fn pad(self, size: Mib, signer: &dyn Signer) -> Result<Padded> {
+        let Self { slot, mut bytes } = self;
+        let program = Program::Uki(slot);
+        let has = bytes.len() as u64;
+        let room = size.bytes().saturating_sub(signer.room());
+        uki::pad_to(&mut bytes, room).map_err(|error| match error {
+            UkiError::LargerThanTarget { .. } => {
+                let needs = has + signer.room();
+                let message = format!("{program} has {} and may have {size}", mib(needs));
+                Error::new(Id::UkiTooLarge, message).hint(format!(
+                    "raise `uki` in `[disk]`, for example to \"{}\", and `esp` to hold two of them",
+                    roomy(needs)
+                ))
+            }
+            UkiError::Signed => Error::new(
+                Id::UkiTooLarge,
+                format!("{program} is signed and was not padded to {size} before"),
+            )
+            .hint("pad, then sign: the padding must be part of what is signed"),
+            error => Error::new(Id::Bug, format!("cannot pad {program}")).caused_by(error),
+        })?;
+        Ok(Padded { program, bytes })
+    }
+}
+
+impl Padded {
+    /// The boot loader.
+    pub fn loader(bytes: Vec<u8>) -> Self {
+        Self { program: Program::Loader, bytes }
+    }
+
+    /// Signs it.
+    ///
+    /// # Errors
+    /// Those of `signer`; [`Id::Bug`] if the signature has another size than was said.
+    pub fn sign(self, signer: &dyn Signer) -> Result<Ready> {
+        let Self { program, bytes } = self;
+        let wanted = bytes.len() as u64 + signer.room();
+        let signed = signer.sign(program, bytes)?;
+        if signed.len() as u64 == wanted {
+            return Ok(Ready(signed));
+        }
+        let message = format!("{program} has {} bytes when signed, not {wanted}", signed.len());
+        Err(Error::new(Id::Bug, message))
+    }
+}
+
+impl Ready {
+    /// The file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// How many bytes it has.
+    pub(super) fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use formats::uki::Uki;
+
+    use super::*;
+    use crate::image::tests::uki;
+
+    /// Adds bytes that stand for a signature.
+    #[derive(Debug)]
+    struct Appends {
+        says: u64,
+        adds: usize,
+    }
+
+    impl Signer for Appends {
+        fn room(&self) -> u64 {
+            self.says
+        }
+
+        fn sign(&self, program: Program, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+            assert!(
+                program == Program::Loader || Uki::parse(&bytes).unwrap().section(".pad").is_some()
+            );
+            bytes.resize(bytes.len() + self.adds, 0xAB);
+            Ok(bytes)
+        }
+    }
+
+    #[test]
+    fn a_signature_comes_after_the_padding_and_the_whole_has_the_one_size() {
+        let made = || Made::new(Slot::A, uki(Slot::A, 70_000));
+        let size = Mib(2);
+        let signer = Appends { says: 1536, adds: 1536 };
+        let ready = made().pad(size, &signer).unwrap().sign(&signer).unwrap();
+        assert_eq!(ready.size(), size.bytes());
+        assert!(ready.bytes().ends_with(&[0xAB; 1536]));
+        let plain = made().pad(size, &Unsigned).unwrap().sign(&Unsigned).unwrap();
+        assert_eq!(plain.size(), size.bytes());
+        assert!(plain.bytes().starts_with(b"MZ") && plain.bytes().ends_with(&[0; 1536]));
+
+        let loader = Padded::loader(vec![1; 1000]).sign(&signer).unwrap();
+        assert_eq!(loader.bytes()[1000..], [0xAB; 1536]);
+    }
+
+    #[test]
+    fn a_signature_of_another_size_than_was_planned_does_not_get_onto_a_disk() {
+        let signer = Appends { says: 1024, adds: 1536 };
+        let padded = Made::new(Slot::B, uki(Slot::B, 4096)).pad(Mib(2), &signer).unwrap();
+        let error = padded.sign(&signer).unwrap_err();
+        assert_eq!(error.id(), Id::Bug);
+        assert!(error.to_string().starts_with("the UKI of slot B has 2097664 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_uki_beyond_its_size_names_the_key_to_raise() {
+        let made = Made::new(Slot::B, uki(Slot::B, 3 << 20));
+        let error = made.pad(Mib(2), &Unsigned).unwrap_err();
+        assert_eq!(error.id(), Id::UkiTooLarge);
+        assert_eq!(error.to_string(), "the UKI of slot B has 3.1 MiB and may have 2 MiB");
+        assert_eq!(
+            error.hints(),
+            ["raise `uki` in `[disk]`, for example to \"8 MiB\", and `esp` to hold two of them"]
+        );
+    }
+
+    #[test]
+    fn a_signed_uki_is_not_padded_behind_its_signature() {
+        let mut bytes = uki(Slot::A, 4096);
+        bytes[0xE8..0xF0].copy_from_slice(&[1; 8]);
+        let error = Made::new(Slot::A, bytes).pad(Mib(2), &Unsigned).unwrap_err();
+        assert_eq!(error.id(), Id::UkiTooLarge);
+        assert!(error.to_string().contains("signed"), "{error}");
+    }
+}
