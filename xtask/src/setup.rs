@@ -1,12 +1,14 @@
-//! Installs what the host lacks. `orlop doctor` knows what that is; we only ask apt for it.
+//! Installs what the host lacks. `orlop doctor` knows what that is; we only ask apt for it. Only
+//! `setup` and `quickstart` do so, and `test` on a machine of CI, whose packages are nobody's.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::command::{output, program};
+use crate::command::{line, output, program};
 use crate::image;
 
 /// Arguments.
@@ -36,7 +38,7 @@ struct Doctor {
     rows: Vec<Row>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Row {
     name: String,
     state: String,
@@ -44,58 +46,186 @@ struct Row {
     package: Option<String>,
 }
 
-/// Installs everything, the judges of the tests included.
-pub(crate) fn run_all() -> Result<()> {
-    install(&image::orlop()?, &[Purpose::Build, Purpose::Run, Purpose::Test], false)
-}
+/// What tests need: all of it, the judges included.
+const ALL: &[Purpose] = &[Purpose::Build, Purpose::Run, Purpose::Test];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    install(&image::orlop()?, &[Purpose::Build, Purpose::Run, Purpose::Test], args.dry_run)
+    install(&image::orlop()?, ALL, args.dry_run)
 }
 
-/// Installs what is missing for these purposes.
-pub(crate) fn install(orlop: &Path, purposes: &[Purpose], dry_run: bool) -> Result<()> {
+/// For `test`: where packages may not be installed unasked, what is missing is an error.
+pub(crate) fn for_tests(ci: Option<&OsStr>) -> Result<()> {
+    let orlop = image::orlop()?;
+    if is_ci(ci) {
+        return install(&orlop, ALL, false);
+    }
+    match complaint(&missing(&orlop, ALL)?) {
+        None => Ok(()),
+        Some(complaint) => bail!(complaint),
+    }
+}
+
+/// As everywhere in the environment, a variable that is set to nothing is not set.
+fn is_ci(variable: Option<&OsStr>) -> bool {
+    variable.is_some_and(|value| !value.is_empty())
+}
+
+/// What `test` says of a host that lacks these.
+fn complaint(missing: &[Row]) -> Option<String> {
+    if missing.is_empty() {
+        return None;
+    }
+    let rows: Vec<_> = missing.iter().map(|row| format!("\n  {}", row.told())).collect();
+    Some(format!(
+        "this host lacks what the tests need:{}\n`cargo xtask setup` installs it, and `--dry-run` \
+         says what that would be; `cargo xtask test --fast` leaves out whole images and QEMU",
+        rows.concat()
+    ))
+}
+
+impl Row {
+    fn told(&self) -> String {
+        let package = self.package.as_deref().unwrap_or("none that we know");
+        format!("{:<24} for {:?}, package {package}", self.name, self.purpose)
+    }
+}
+
+/// What this host lacks for these purposes.
+fn missing(orlop: &Path, purposes: &[Purpose]) -> Result<Vec<Row>> {
     // doctor's exit status says that something is missing, which is why we ask.
     let text =
         output(program("sh").args(["-c", "\"$0\" doctor --json || test $? = 6"]).arg(orlop))?;
     let doctor: Doctor =
         serde_json::from_str(&text).context("cannot read `orlop doctor --json`")?;
-    let wanted = |row: &&Row| row.state != "ok" && purposes.contains(&row.purpose);
-    let missing: Vec<_> = doctor.rows.iter().filter(wanted).collect();
+    let wanted = |row: &Row| row.state != "ok" && purposes.contains(&row.purpose);
+    Ok(doctor.rows.into_iter().filter(wanted).collect())
+}
+
+/// Says what is missing for these purposes and how it will be installed, and does so.
+pub(crate) fn install(orlop: &Path, purposes: &[Purpose], dry_run: bool) -> Result<()> {
+    let missing = missing(orlop, purposes)?;
     if missing.is_empty() {
         eprintln!("this host has all that is needed");
         return Ok(());
     }
     for row in &missing {
-        let package = row.package.as_deref().unwrap_or("none that we know");
-        eprintln!("missing: {:<24} for {:?}, package {package}", row.name, row.purpose);
+        eprintln!("missing: {}", row.told());
     }
     let packages: BTreeSet<_> = missing.iter().filter_map(|row| row.package.as_deref()).collect();
-    let packages: Vec<_> = packages.into_iter().collect();
     if packages.is_empty() {
         bail!("no package brings what is missing");
     }
+    let has = |name: &str| -> Result<bool> {
+        let found = output(program("sh").args(["-c", "command -v \"$0\" || true", name]))?;
+        Ok(!found.trim().is_empty())
+    };
+    let who = match rustix::process::geteuid().is_root() {
+        true => Who::Root,
+        false if has("sudo")? => Who::Sudo,
+        false => Who::Nobody,
+    };
+    let apt = if has("apt-get")? { Apt::There } else { Apt::NotThere };
+    let commands = plan(who, apt, &packages)?;
+    eprintln!("the packages come with:");
+    for words in &commands {
+        eprintln!("  {}", words.join(" "));
+    }
     if dry_run {
-        println!("{}", packages.join(" "));
+        println!("{}", packages.into_iter().collect::<Vec<_>>().join(" "));
         return Ok(());
     }
-    let root = rustix::process::geteuid().is_root();
-    let apt = |arguments: &[&str]| {
-        let mut command = if root {
-            program("apt-get")
-        } else {
-            let mut sudo = program("sudo");
-            sudo.arg("apt-get");
-            sudo
-        };
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
-        command
-    };
-    if output(program("sh").args(["-c", "command -v apt-get || true"]))?.trim().is_empty() {
-        bail!("this host has no apt-get: install by hand what provides {}", packages.join(", "));
+    for words in &commands {
+        let mut command = program(&words[0]);
+        command.args(&words[1..]);
+        crate::command::run(&mut command)
+            .with_context(|| format!("cannot install the packages with `{}`", line(&command)))?;
     }
-    crate::command::run(&mut apt(&["update", "-qq"]))?;
-    let mut install = apt(&["install", "-y", "-qq", "--no-install-recommends"]);
-    install.args(&packages);
-    crate::command::run(&mut install)
+    Ok(())
+}
+
+/// As whom we can install packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Root,
+    Sudo,
+    Nobody,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Apt {
+    There,
+    NotThere,
+}
+
+/// The commands that install these packages, word by word. The variable that keeps packages from
+/// asking questions is set by `env` behind `sudo`, which lets none of ours through.
+fn plan(who: Who, apt: Apt, packages: &BTreeSet<&str>) -> Result<Vec<Vec<String>>> {
+    let names = packages.iter().copied().collect::<Vec<_>>();
+    if apt == Apt::NotThere {
+        bail!("this host has no `apt-get`: install by hand what provides {}", names.join(", "));
+    }
+    let before: &[&str] = match who {
+        Who::Root => &[],
+        Who::Sudo => &["sudo"],
+        Who::Nobody => bail!(
+            "packages are installed by root, and there is no `sudo`: as root, run `apt-get install \
+             {}`",
+            names.join(" ")
+        ),
+    };
+    let command = |arguments: &[&str]| {
+        let words = [before, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments];
+        words.concat().iter().map(|&word| word.to_owned()).collect::<Vec<_>>()
+    };
+    let install = ["install", "-y", "-qq", "--no-install-recommends"];
+    Ok(vec![command(&["update", "-qq"]), command(&[&install[..], &names].concat())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(who: Who, apt: Apt) -> Result<Vec<String>> {
+        let planned = plan(who, apt, &["gdisk", "mtools"].into())?;
+        Ok(planned.iter().map(|words| words.join(" ")).collect())
+    }
+
+    #[test]
+    fn packages_are_installed_without_a_question_whoever_installs_them() {
+        let quiet = "env DEBIAN_FRONTEND=noninteractive apt-get";
+        for (who, sudo) in [(Who::Root, ""), (Who::Sudo, "sudo ")] {
+            assert_eq!(
+                lines(who, Apt::There).unwrap(),
+                [
+                    format!("{sudo}{quiet} update -qq"),
+                    format!("{sudo}{quiet} install -y -qq --no-install-recommends gdisk mtools"),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn who_cannot_install_packages_is_told_which() {
+        let text = |who, apt| lines(who, apt).unwrap_err().to_string();
+        assert!(text(Who::Nobody, Apt::There).ends_with("run `apt-get install gdisk mtools`"));
+        assert!(text(Who::Root, Apt::NotThere).ends_with("what provides gdisk, mtools"));
+    }
+
+    #[test]
+    fn a_test_run_on_ones_own_machine_names_what_is_missing_and_installs_nothing() {
+        assert_eq!(complaint(&[]), None);
+        let row = Row {
+            name: "sgdisk".into(),
+            state: "missing".into(),
+            purpose: Purpose::Test,
+            package: Some("gdisk".into()),
+        };
+        let complaint = complaint(&[row]).unwrap();
+        for words in ["sgdisk", "package gdisk", "`cargo xtask setup`", "--fast"] {
+            assert!(complaint.contains(words), "{complaint}");
+        }
+        for (value, want) in [(None, false), (Some(""), false), (Some("true"), true)] {
+            assert_eq!(is_ci(value.map(OsStr::new)), want);
+        }
+    }
 }

@@ -4,13 +4,32 @@
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use crate::command::{cargo, cargo_test, line, run, workspace};
+use crate::command::{cargo, cargo_test, line, output, run, workspace};
 use crate::{bench, image, setup, tidy};
 
 /// The manifest of the workspace beside ours, which is built without the standard library.
 const PAUSE: &str = "pause/Cargo.toml";
+
+/// The tests that need images.
+const NODES: [&str; 15] = [
+    "--package",
+    "qemu-tests",
+    "--lib",
+    "--test",
+    "image",
+    "--test",
+    "robust",
+    "--test",
+    "node",
+    "--test",
+    "config",
+    "--test",
+    "cluster",
+    "--test",
+    "kubernetes",
+];
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -34,11 +53,13 @@ struct Tally {
 
 pub(crate) fn run_tests(args: &Args) -> Result<bool> {
     let mut tally = Tally::default();
+    // Asked first: whoever lacks something should not wait for it.
+    let nodes = !args.fast && named_in_nodes(args.pattern.as_deref())?;
+    if nodes {
+        setup::for_tests(std::env::var_os("CI").as_deref())?;
+    }
     if args.pattern.is_none() {
         tally.part("formatting, lints and house rules", check);
-    }
-    if !args.fast {
-        setup::run_all()?;
     }
     let with_pattern = |mut command: Command| {
         if let Some(pattern) = &args.pattern {
@@ -52,7 +73,7 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
     let mut pause = cargo_test();
     pause.args(["--manifest-path", PAUSE]);
     tally.count("the program of a pod's sandbox", with_pattern(pause))?;
-    if !args.fast {
+    if nodes {
         let orlop = image::orlop()?;
         match image::build(&orlop, "base")
             .and_then(|base| Ok((base, image::build(&orlop, "node")?)))
@@ -60,9 +81,9 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
             Ok((base, node)) => {
                 let mut nodes = cargo_test();
                 nodes
-                    .args(["--package", "qemu-tests", "--no-fail-fast"])
-                    .args(["--lib", "--test", "image", "--test", "robust", "--test", "node"])
-                    .args(["--test", "config", "--test", "cluster", "--test", "kubernetes", "--"])
+                    .args(NODES)
+                    .arg("--no-fail-fast")
+                    .arg("--")
                     .env("ORLOP", &orlop)
                     .env("ORLOP_IMAGE", &base)
                     .env("ORLOP_NODE_IMAGE", &node);
@@ -77,11 +98,29 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
             Err(error) => tally.part("build the images", || Err(error)),
         }
     }
+    if let Some(complaint) = tally.nothing_ran(args.pattern.as_deref()) {
+        bail!(complaint);
+    }
     for broken in &tally.broken {
         eprintln!("failed: {broken}");
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
+}
+
+/// Whether there is a test of whole images or nodes whose name holds this text: for others, no
+/// image need be built.
+fn named_in_nodes(pattern: Option<&str>) -> Result<bool> {
+    let Some(pattern) = pattern else { return Ok(true) };
+    let mut list = cargo_test();
+    list.arg("--quiet").args(NODES).args(["--", "--list", pattern]);
+    eprintln!("$ {}", line(&list));
+    Ok(output(&mut list)?.lines().any(is_a_listed_test))
+}
+
+/// `NAME: test`, as test programs list theirs.
+fn is_a_listed_test(line: &str) -> bool {
+    line.ends_with(": test")
 }
 
 pub(crate) fn run_command(args: &Args) -> ExitCode {
@@ -116,6 +155,13 @@ pub(crate) fn check() -> Result<()> {
 }
 
 impl Tally {
+    /// What to say if no test has a name as was asked for: a word that is misspelt must not look
+    /// like tests that pass.
+    fn nothing_ran(&self, pattern: Option<&str>) -> Option<String> {
+        let pattern = pattern.filter(|_| self.passed + self.failed == 0)?;
+        Some(format!("no test has a name that holds `{pattern}`"))
+    }
+
     /// A part that is one test.
     fn part(&mut self, name: &str, part: impl FnOnce() -> Result<()>) {
         let begin = Instant::now();
@@ -179,6 +225,20 @@ fn closing_line(text: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_that_fits_no_test_is_a_failure_with_words() {
+        let none = Tally::default();
+        let said = none.nothing_ran(Some("grwos"));
+        assert_eq!(said.as_deref(), Some("no test has a name that holds `grwos`"));
+        assert_eq!(none.nothing_ran(None), None);
+        for tally in [Tally { passed: 1, ..none }, Tally { failed: 1, ..Tally::default() }] {
+            assert_eq!(tally.nothing_ran(Some("grows")), None);
+        }
+        assert!(
+            is_a_listed_test("state_grows: test") && !is_a_listed_test("0 tests, 0 benchmarks")
+        );
+    }
 
     #[test]
     fn the_closing_line_of_a_test_run_is_understood() {
