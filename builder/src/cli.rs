@@ -54,6 +54,8 @@ enum Command {
     /// Look after the store
     #[command(subcommand)]
     Store(commands::store::Command),
+    /// Remove what was not used for a while from the store and the caches, and no lock needs
+    Clean(commands::clean::Args),
     /// Say what this host has and what it lacks
     Doctor,
     /// Explain an error id, such as E0301
@@ -144,6 +146,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Recipe(command) => commands::recipe::run(&command, global)?,
         Command::Config(command) => commands::config::run(&command, global)?,
         Command::Store(command) => commands::store::run(&command, global, &settings, &progress)?,
+        Command::Clean(args) => commands::clean::run(&args, global, &settings, &progress)?,
         Command::Doctor => commands::doctor::run(global, &settings)?,
         Command::Explain(args) => commands::explain::run(&args, global)?,
         Command::Completions(args) => {

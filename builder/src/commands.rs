@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod check;
+pub mod clean;
 pub mod cluster;
 pub mod completions;
 pub mod config;

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod arguments;
 pub mod build;
+pub mod clean;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
@@ -19,6 +20,7 @@ pub mod fetch;
 pub mod go_mod;
 pub mod http;
 pub mod image;
+pub mod in_use;
 pub mod lock;
 pub mod node_config;
 pub mod process;

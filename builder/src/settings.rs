@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::arguments::Global;
 use crate::environment::Environment;
-use crate::error::{Error, Id, Result};
+use crate::error::{Context as _, Error, Id, Result};
+use crate::in_use::InUse;
 use crate::source::Caches;
 use crate::store::Store;
 
@@ -67,7 +68,29 @@ impl Settings {
     /// # Errors
     /// [`Id::NoCache`], [`Id::StoreWrite`].
     pub fn store(&self) -> Result<Store> {
-        Store::open(self.store_path()?)
+        let path = self.store_path()?;
+        let store = Store::open(path)?;
+        Ok(store.using([path, &self.caches.root].into_iter().filter_map(InUse::shared)))
+    }
+
+    /// Opens the store for clearing up, while nobody uses it or the caches.
+    ///
+    /// # Errors
+    /// [`Id::NoCache`], [`Id::StoreWrite`], [`Id::StoreBusy`].
+    pub fn store_alone(&self) -> Result<Store> {
+        let path = self.store_path()?;
+        let store = Store::open(path)?;
+        let mut ours = Vec::new();
+        for directory in [path, &self.caches.root] {
+            let cannot = || format!("cannot make a file in `{}`", directory.display());
+            let alone = InUse::alone(directory).or_fail(Id::StoreWrite, cannot)?;
+            ours.push(alone.ok_or_else(|| {
+                let what = format!("another `orlop` is using `{}`", directory.display());
+                Error::new(Id::StoreBusy, what)
+                    .hint("wait for its end; `--dry-run` shows what would go meanwhile")
+            })?);
+        }
+        Ok(store.using(ours))
     }
 }
 

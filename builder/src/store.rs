@@ -10,10 +10,14 @@
 //! store and may be interrupted anywhere. After a power cut, too, a name stands for all of its
 //! content or is not there ([`durable`]).
 
+mod roots;
+
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use formats::digest::{Hasher, Sha256};
 use formats::tree::Blob;
@@ -22,11 +26,18 @@ use tempfile::NamedTempFile;
 
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
+use crate::in_use::InUse;
+
+pub use roots::{ROOTS, Root};
 
 /// An open store.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    // Kind and key of each result that was found or put in.
+    used: Arc<Mutex<BTreeSet<(String, Sha256)>>>,
+    // Nobody clears up while we live.
+    in_use: Arc<Vec<InUse>>,
 }
 
 impl Store {
@@ -35,7 +46,7 @@ impl Store {
     /// # Errors
     /// [`Id::StoreWrite`] if the directories cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
-        let store = Self { root: root.into() };
+        let store = Self { root: root.into(), used: Arc::default(), in_use: Arc::default() };
         for directory in ["blobs", "steps", "partial", "tmp"] {
             let path = store.root.join(directory);
             fs::create_dir_all(&path).or_fail(Id::StoreWrite, || {
@@ -44,6 +55,13 @@ impl Store {
         }
         store.sweep();
         Ok(store)
+    }
+
+    /// The same store, of which these directories are in use for as long as it lives.
+    #[must_use]
+    pub fn using(mut self, directories: impl IntoIterator<Item = InUse>) -> Self {
+        self.in_use = Arc::new(directories.into_iter().collect());
+        self
     }
 
     /// Where the store is.
@@ -175,7 +193,21 @@ impl Store {
 
     /// The result that a step of this kind with this key left, if any.
     pub fn step(&self, kind: &str, key: &Sha256) -> Option<Vec<u8>> {
-        fs::read(self.step_path(kind, key)).ok()
+        let path = self.step_path(kind, key);
+        let result = fs::read(&path).ok()?;
+        touch(&path);
+        self.note_use(kind, key);
+        Some(result)
+    }
+
+    fn note_use(&self, kind: &str, key: &Sha256) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert((kind.to_owned(), *key));
+    }
+
+    /// Kind and key of each result that was found or put in since the store was opened.
+    fn used(&self) -> BTreeSet<(String, Sha256)> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Keeps the result of the step of this kind with this key.
@@ -183,6 +215,7 @@ impl Store {
     /// # Errors
     /// [`Id::StoreWrite`].
     pub fn put_step(&self, kind: &str, key: &Sha256, result: &[u8]) -> Result<()> {
+        self.note_use(kind, key);
         let mut file = self.temporary()?;
         file.write_all(result).or_fail(Id::StoreWrite, || self.cannot_write())?;
         let path = self.step_path(kind, key);
@@ -232,6 +265,19 @@ impl Store {
 
     fn cannot_write(&self) -> String {
         format!("cannot write to the store `{}`", self.root.display())
+    }
+}
+
+/// Notes that a file was used, at most once an hour. Best effort: it may be somebody else's.
+fn touch(path: &Path) {
+    const HOUR: i64 = 3600;
+    let Ok(metadata) = fs::metadata(path) else { return };
+    let now = i64::try_from(crate::settings::now()).unwrap_or(i64::MAX);
+    if now.saturating_sub(metadata.mtime()) > HOUR {
+        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+        let (at, flags) = (rustix::fs::CWD, rustix::fs::AtFlags::empty());
+        let _ = rustix::fs::utimensat(at, path, &times, flags);
     }
 }
 

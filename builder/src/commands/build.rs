@@ -55,7 +55,7 @@ pub fn build(
 ) -> Result<Built> {
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
-    let Loaded { recipe, lock } = load(named, locking, settings, progress)?;
+    let Loaded { recipe, lock, lock_path } = load(named, locking, settings, progress)?;
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
     let output = args.output.clone().unwrap_or_else(default);
     vacant(&output)?;
@@ -78,6 +78,7 @@ pub fn build(
         output: &output,
         progress,
     })?;
+    store.remember_root(&lock_path)?;
     if let Some(owner) = &owner {
         owner.remember()?;
     }

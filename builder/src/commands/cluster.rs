@@ -32,6 +32,8 @@ pub struct Args {
 /// # Errors
 /// Those of building and starting; [`crate::error::Id::ClusterEnded`].
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
+    // Its programs run out of the caches.
+    let _in_use = settings.store()?;
     let fetching = if args.offline { Fetching::Forbidden } else { Fetching::Allowed };
     let jobs = args.jobs.unwrap_or_else(processors);
     let programs = programs(&args.options, fetching, jobs, settings, progress)?;

@@ -2,7 +2,7 @@
 //! that uses the network, and what `build` calls when something is missing.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use formats::digest::Sha256;
 
@@ -63,6 +63,8 @@ pub struct Loaded {
     pub recipe: Recipe,
     /// Its lock.
     pub lock: Lock,
+    /// Where that is.
+    pub lock_path: PathBuf,
 }
 
 /// Fetches everything, compilers' modules included.
@@ -72,8 +74,9 @@ pub struct Loaded {
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
-    let Loaded { recipe, lock } = load(&args.recipe, locking, settings, progress)?;
+    let Loaded { recipe, lock, lock_path } = load(&args.recipe, locking, settings, progress)?;
     bring(&recipe, &lock, Scope::Everything, &store, settings, progress)?;
+    store.remember_root(&lock_path)?;
     if global.json {
         return print_json(&serde_json::json!({
             "image": recipe.name.as_str(),
@@ -110,7 +113,8 @@ pub fn load(
         result => result?,
     };
     lock.check_fresh(&loaded.recipe, path)?;
-    Ok(Loaded { recipe: loaded.recipe, lock })
+    let lock_path = path.clone();
+    Ok(Loaded { recipe: loaded.recipe, lock, lock_path })
 }
 
 /// How much to fetch.

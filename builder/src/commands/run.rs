@@ -61,6 +61,8 @@ fn with_cluster(
     progress: &Progress,
 ) -> Result<Option<run::Summary>> {
     node::check(options)?;
+    // The cluster's programs run out of the caches.
+    let _in_use = settings.store()?;
     let mut options = options.clone();
     if options.disk.is_none() {
         // Pods pull images; what is not written takes no room on the host.

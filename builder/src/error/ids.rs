@@ -209,6 +209,8 @@ ids! {
     Stdout = "E0705", Io;
     /// Sources change while they are compiled.
     SourceChanged = "E0706", Io;
+    /// Somebody uses what was to be cleared up.
+    StoreBusy = "E0707", Io;
     // E08: verification.
     /// A blob does not have the digest or size it must have.
     WrongDigest = "E0801", Verification;

@@ -10,6 +10,8 @@ use crate::error::{Context as _, Id, Result};
 /// Directories for other programs' caches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caches {
+    /// The directory of all of them.
+    pub root: PathBuf,
     /// Go's modules, toolchains and checksum database: its `GOPATH`.
     pub go_mod: PathBuf,
     /// Go's compiled packages.
@@ -24,6 +26,7 @@ impl Caches {
     /// All of them below one directory.
     pub fn below(directory: &Path) -> Self {
         Self {
+            root: directory.to_owned(),
             go_mod: directory.join("go"),
             go_build: directory.join("go-build"),
             cargo_target: directory.join("cargo-target"),

@@ -3,6 +3,7 @@
 
 mod archive;
 mod builds;
+mod clean;
 mod cluster;
 mod config;
 #[path = "../shared/documented.rs"]

@@ -1,0 +1,219 @@
+//! `orlop clean`: what it removes, and what it must not.
+
+use std::fs::{self, File, FileTimes};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use expect_test::expect;
+use serde_json::Value;
+
+use crate::project::{Project, start};
+
+/// Makes everything at and below a path look as if it was last used a month ago.
+fn age(path: &Path) {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            age(&entry.unwrap().path());
+        }
+    }
+    if !metadata.is_symlink() {
+        // `in-use` apart, nobody reads the clock here but to go back.
+        #[expect(clippy::disallowed_methods, reason = "to say what is a month ago")]
+        let then = SystemTime::now() - Duration::from_secs(30 * 86_400);
+        File::open(path).unwrap().set_times(FileTimes::new().set_modified(then)).unwrap();
+    }
+}
+
+fn clean(project: &Project, words: &[&str]) -> Value {
+    let ended = project.good(&[&["clean", "--json"], words].concat());
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+fn row<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let rows = report["categories"].as_array().unwrap();
+    rows.iter().find(|row| row["name"] == name).unwrap()
+}
+
+fn blobs(project: &Project) -> usize {
+    let directories = fs::read_dir(project.store().join("blobs")).unwrap();
+    directories.map(|entry| fs::read_dir(entry.unwrap().path()).unwrap().count()).sum()
+}
+
+/// A cache of the project's user.
+fn cache(project: &Project, name: &str) -> std::path::PathBuf {
+    let path = project.store().with_file_name(".cache/orlop").join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn what_is_young_stays_and_a_dry_run_removes_nothing() {
+    let project = Project::locked();
+    project.good(&["build"]);
+    let before = blobs(&project);
+    let report = clean(&project, &[]);
+    assert_eq!((&report["removed-bytes"], &report["dry-run"]), (&0.into(), &false.into()));
+    age(&project.store());
+    let report = clean(&project, &["--dry-run"]);
+    assert!(report["removed-bytes"].as_u64() > Some(0), "{report}");
+    assert_eq!(blobs(&project), before);
+    let freed = report["removed-bytes"].clone();
+    assert_eq!(clean(&project, &[])["removed-bytes"], freed, "a dry run tells what will be");
+    assert!(blobs(&project) < before);
+}
+
+#[test]
+fn a_build_without_network_works_after_all_that_no_lock_needs_has_gone() {
+    let project = Project::locked();
+    project.good(&["build"]);
+    let disk = project.read("orlop-out/tiny/disk.raw");
+    fs::remove_dir_all(project.path("orlop-out")).unwrap();
+    project.write("elsewhere/x", "");
+    age(&project.store());
+    // From a directory without a lock: the store knows which it was used with.
+    let command = project.command(&["clean", "--json", "--older-than", "0d"]);
+    let ended = project.end(start(command.directory(&project.path("elsewhere"))));
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report["locks"], serde_json::json!(["DIR/project/orlop.lock"]));
+    let (needed, removed) = (&row(&report, "blobs")["needed"], &row(&report, "blobs")["removed"]);
+    // Five packages and the release file.
+    assert_eq!(needed["items"], 6, "{report}");
+    assert!(removed["items"].as_u64() > Some(0), "{report}");
+    project.server.take_requests();
+    project.good(&["build", "--offline"]);
+    assert!(project.read("orlop-out/tiny/disk.raw") == disk);
+    assert_eq!(project.server.take_requests(), [""; 0]);
+}
+
+#[test]
+fn what_a_lock_that_is_gone_needed_goes() {
+    let project = Project::locked();
+    project.good(&["fetch"]);
+    fs::rename(project.path("orlop.lock"), project.path("kept.lock")).unwrap();
+    project.write("elsewhere/x", "");
+    let run = |words: &[&str]| -> Value {
+        let words = [&["clean", "--json", "--older-than", "0d", "-n"], words].concat();
+        let command = project.command(&words).directory(&project.path("elsewhere"));
+        serde_json::from_str(&project.end(start(command)).stdout).unwrap()
+    };
+    assert_eq!(row(&run(&[]), "blobs")["removed"]["items"], 6);
+    let kept = run(&["--keep", "../kept.lock"]);
+    assert_eq!(row(&kept, "blobs")["removed"]["items"], 0, "{kept}");
+    assert_eq!(row(&kept, "blobs")["needed"]["items"], 6, "{kept}");
+    // A lock of the directory itself counts without having been used.
+    let here = clean(&project, &["--older-than", "0d", "--dry-run"]);
+    assert_eq!(row(&here, "blobs")["needed"]["items"], 6, "{here}");
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_stops_it_before_anything_goes() {
+    let project = Project::locked();
+    project.good(&["fetch"]);
+    let before = blobs(&project);
+    let lock = String::from_utf8(project.read("orlop.lock")).unwrap();
+    project.write("orlop.lock", lock.replace("schema = 1", "<<<<<<< ours\nschema = 1"));
+    // Somebody else's lock is none of ours.
+    project.write("Cargo.lock", "# This file is automatically @generated by Cargo.\nversion = 4\n");
+    project.refused(
+        &["clean", "--older-than", "0d"],
+        expect![[r#"
+        exit 4
+        error[E0403]: `./orlop.lock` is not a lock: key with no value, expected `=`
+          ./orlop.lock:2:9
+           2 | <<<<<<< ours
+             |         ^
+          hint: `orlop lock` makes it anew
+          hint: nothing was removed: it is not known what it needs
+    "#]],
+    );
+    project.refused(
+        &["clean", "--keep", "none.lock"],
+        expect![[r#"
+        exit 4
+        error[E0402]: there is no lock `none.lock`
+          hint: `orlop lock` makes it
+          hint: nothing was removed: it is not known what it needs
+    "#]],
+    );
+    assert_eq!(blobs(&project), before);
+}
+
+#[test]
+fn nothing_is_removed_under_a_running_build() {
+    use builder::in_use::InUse;
+    let project = Project::locked();
+    project.good(&["fetch"]);
+    for directory in [project.store(), cache(&project, "")] {
+        let user = InUse::shared(&directory).unwrap();
+        let ended = project.run(&["clean", "--older-than", "0d", "--json"]);
+        let error: Value = serde_json::from_str(ended.stderr.lines().last().unwrap()).unwrap();
+        assert_eq!((&error["id"], ended.status), (&"E0707".into(), Some(7)));
+        project.good(&["clean", "--older-than", "0d", "--dry-run"]);
+        drop(user);
+        project.good(&["clean"]);
+    }
+}
+
+#[test]
+fn a_fetch_under_way_holds_the_store() {
+    let project = Project::locked();
+    let runc = project.archive.package("runc");
+    let (deb, path) = (runc.deb(), runc.path());
+    let (release, end) = std::sync::mpsc::channel();
+    project.server.answer(&path, crate::server::Answer::StallOnce(deb.clone(), 10, end));
+    let child = start(project.command(&["fetch"]));
+    let name = formats::digest::Sha256::of(&deb).to_string();
+    let partial = project.store().join("partial").join(name);
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !partial.exists() {
+        assert!(std::time::Instant::now() < deadline, "the download did not begin");
+        std::thread::yield_now();
+    }
+    assert_eq!(project.run(&["clean"]).status, Some(7));
+    drop(release);
+    let ended = project.end(child);
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    project.good(&["clean"]);
+}
+
+/// As Go leaves it: directories that cannot be written.
+#[test]
+fn each_cache_loses_what_is_old() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let project = Project::locked();
+    project.good(&["fetch"]);
+    let file = |name: &str| {
+        let path = cache(&project, name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, vec![1; 5000]).unwrap();
+        path
+    };
+    let module = file("go/pkg/mod/m.example/m@v1.0.0/m.go");
+    let old = [file("go-build/ab/old"), file("cargo-target/1111/x"), file("programs/etcd-1")];
+    old.iter().for_each(|path| age(path));
+    age(&cache(&project, "go"));
+    age(&cache(&project, "cargo-target"));
+    let young = [file("go-build/ab/young"), file("cargo-target/2222/x"), file("programs/etcd-2")];
+    fs::set_permissions(module.parent().unwrap(), fs::Permissions::from_mode(0o555)).unwrap();
+    let only = clean(&project, &["--only", "programs"]);
+    assert_eq!(row(&only, "programs")["removed"]["items"], 1, "{only}");
+    assert!(old[0].exists() && module.exists() && !old[2].exists());
+    clean(&project, &[]);
+    for path in old.iter().chain([&module, &cache(&project, "go")]) {
+        assert!(!path.exists(), "{path:?}");
+    }
+    for path in young {
+        assert!(path.exists(), "{path:?}");
+    }
+    let text = project.good(&["clean", "--older-than", "0d", "--only", "go-build"]).stdout;
+    assert!(text.contains("go-build") && text.ends_with(" stay\n"), "{text}");
+}
+
+#[test]
+fn a_wrong_age_or_category_is_a_wrong_command_line() {
+    let project = Project::new();
+    for words in [&["clean", "--older-than", "soon"][..], &["clean", "--only", "store"]] {
+        assert_eq!(project.run(words).status, Some(2), "{words:?}");
+    }
+}
