@@ -182,9 +182,12 @@ pub fn compile(
             &format!("{scope}go {name}"),
             || {
                 let component = go::Component::load(go)?;
-                Ok((component.inputs()?, component))
+                let toolchain = component.toolchain(store)?;
+                Ok((component.inputs(&toolchain)?, (component, toolchain)))
             },
-            |component| component.build(environment, caches, store, request.jobs),
+            |(component, toolchain)| {
+                component.build(toolchain, environment, caches, store, request.jobs)
+            },
         )?;
         add(name, built, &go.programs);
     }

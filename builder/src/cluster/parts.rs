@@ -128,9 +128,10 @@ pub fn build(
             &format!("go {name}"),
             || {
                 let component = component.again()?;
-                Ok((component.inputs()?, component))
+                let toolchain = component.toolchain(store)?;
+                Ok((component.inputs(&toolchain)?, (component, toolchain)))
             },
-            |component| component.build(environment, caches, store, jobs),
+            |(component, toolchain)| component.build(toolchain, environment, caches, store, jobs),
         )?;
         let wanted = PROGRAMS.iter().filter(|(other, _)| other == name);
         for &(program, package) in wanted.flat_map(|(_, programs)| *programs) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::arguments::Global;
 use crate::cluster::events::Stdin;
 use crate::cluster::{Events, Options, Report, Setup, parts, start};
-use crate::commands::fetch::{Scope, bring_go};
+use crate::commands::fetch::bring_go;
 use crate::commands::{print, print_interrupted, print_json};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -75,7 +75,7 @@ pub(super) fn programs(
     let store = settings.store()?;
     if fetching == Fetching::Allowed {
         for (name, component) in &components {
-            bring_go(name, component, Scope::Missing, &store, settings, progress)?;
+            bring_go(name, component, &store, settings, progress)?;
         }
     }
     let (environment, caches) = (&settings.environment, &settings.caches);

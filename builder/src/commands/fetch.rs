@@ -138,9 +138,17 @@ pub fn bring(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
-    fetch_blobs(lock, store, settings, progress)?;
+    let mut components = Vec::new();
     for (name, go) in recipe.all_go() {
-        bring_go(name.as_str(), &go::Component::load(go)?, scope, store, settings, progress)?;
+        let component = go::Component::load(go)?;
+        if !component.is_fetched(store)? {
+            settings.caches.check_go()?;
+            components.push((name, component));
+        }
+    }
+    fetch_blobs(lock, store, settings, progress)?;
+    for (name, component) in components {
+        bring_go(name.as_str(), &component, store, settings, progress)?;
     }
     for (name, cargo) in recipe.all_cargo() {
         let lock_file = std::fs::read(cargo.workspace.join("Cargo.lock")).unwrap_or_default();
@@ -152,21 +160,24 @@ pub fn bring(
     Ok(())
 }
 
-/// Brings what one Go component needs into Go's caches.
+/// Brings what one Go component needs into the store. If all is there, nobody is asked.
 ///
 /// # Errors
 /// Those of [`go::Component::fetch`].
 pub fn bring_go(
     name: &str,
     component: &go::Component,
-    scope: Scope,
     store: &Store,
     settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
-    once(scope, component.inputs()?.digest(), store, progress, &format!("fetch {name}"), || {
-        component.fetch(&settings.environment, &settings.caches)
-    })
+    if component.is_fetched(store)? {
+        return Ok(());
+    }
+    let task = progress.task(format!("fetch {name}"), None);
+    component.fetch(&settings.environment, &settings.caches, store)?;
+    task.done("complete");
+    Ok(())
 }
 
 fn fetch_blobs(lock: &Lock, store: &Store, settings: &Settings, progress: &Progress) -> Result<()> {

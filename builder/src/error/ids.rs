@@ -180,6 +180,8 @@ ids! {
     CargoNotFetched = "E0613", Environment;
     /// The Rust toolchain cannot build static programs on this host.
     StaticRust = "E0614", Environment;
+    /// A Go program cannot do without C.
+    GoNeedsC = "E0615", Environment;
     /// There is no UEFI firmware for QEMU on this host.
     FirmwareMissing = "E0620", Environment;
     /// KVM was asked for and does not work here.

@@ -1,20 +1,23 @@
 //! Where compilers keep what they can make again. Nothing in these directories shapes an output:
-//! they may be removed at any time.
+//! they may be removed at any time, and cost time but never the network, for what `fetch` brought
+//! is in the store.
 
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::error::{Context as _, Id, Result};
+use crate::error::{Error, Id, Result};
 
 /// Directories for other programs' caches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caches {
     /// The directory of all of them.
     pub root: PathBuf,
-    /// Go's modules, toolchains and checksum database: its `GOPATH`.
+    /// Go's modules, toolchains and checksum database: its `GOPATH`. Unpacked from the store, so
+    /// all of it may go at once; parts of it may not, for Go knows what it has unpacked.
     pub go_mod: PathBuf,
-    /// Go's compiled packages.
+    /// Go's compiled packages (its `GOCACHE`, of which it throws away itself what was not used for
+    /// five days), and `out-*` while a build runs.
     pub go_build: PathBuf,
     /// Cargo's target directory.
     pub cargo_target: PathBuf,
@@ -33,11 +36,35 @@ impl Caches {
             programs: directory.join("programs"),
         }
     }
+
+    /// Go's module cache.
+    pub(super) fn go_modules(&self) -> PathBuf {
+        self.go_mod.join("pkg/mod")
+    }
+
+    /// The files of Go's module cache that came from a proxy, laid out as there.
+    pub(super) fn go_download(&self) -> PathBuf {
+        self.go_modules().join("cache/download")
+    }
+
+    /// Checks that Go can use its caches, before much is fetched for it in vain.
+    ///
+    /// # Errors
+    /// [`Id::Write`].
+    pub fn check_go(&self) -> Result<()> {
+        [&self.go_mod, &self.go_build].into_iter().try_for_each(|cache| scratch(cache).map(drop))
+    }
 }
 
 /// A fresh directory in `cache`, which is made if it is not there.
 pub(super) fn scratch(cache: &Path) -> Result<TempDir> {
     std::fs::create_dir_all(cache)
         .and_then(|()| tempfile::Builder::new().prefix("out-").tempdir_in(cache))
-        .or_fail(Id::Write, || format!("cannot write to the cache `{}`", cache.display()))
+        .map_err(|error| cannot_write(cache).caused_by(error))
+}
+
+/// A cache in which nothing can be made, and what helps a user without a home.
+pub(super) fn cannot_write(cache: &Path) -> Error {
+    Error::new(Id::Write, format!("cannot write to the cache `{}`", cache.display()))
+        .hint("`XDG_CACHE_HOME` names another directory for caches")
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use formats::digest::Sha256;
 use formats::tree::Blob;
 
-use super::caches::Caches;
+use super::caches::{self, Caches};
 use super::files;
 use crate::digest;
 use crate::environment::Environment;
@@ -184,7 +184,7 @@ impl Component {
         let path = caches.cargo_target.join(&name[..16]);
         std::fs::create_dir_all(&path)
             .and_then(|()| path.canonicalize())
-            .or_fail(Id::Write, || format!("cannot write to the cache `{}`", path.display()))
+            .map_err(|error| caches::cannot_write(&path).caused_by(error))
     }
 
     /// Directories of this host and what stands for them in a program (panics name their file).

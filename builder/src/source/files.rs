@@ -40,6 +40,26 @@ pub(super) fn digests(
     Ok(found)
 }
 
+/// Whether a symbolic link below `directory` leads to a directory: what [`digests`] has not seen.
+///
+/// # Errors
+/// [`Id::Read`], also for a name that is not UTF-8.
+pub(super) fn has_link_to_directory(directory: &Path) -> Result<bool> {
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for (name, path) in entries(&directory)? {
+            let meta = fs::symlink_metadata(&path).or_fail(Id::Read, || cannot_read(&path))?;
+            if meta.is_symlink() && path.is_dir() {
+                return Ok(true);
+            }
+            if meta.is_dir() && name != ".git" {
+                waiting.push(path);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// The entries of a directory with their names, sorted by them.
 ///
 /// # Errors

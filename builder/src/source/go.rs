@@ -1,24 +1,28 @@
 //! Go programs, built from a component's `go.mod`.
 //!
-//! The `tool` lines of `go.mod` name the programs, `go.sum` is their lock, the `toolchain` line
-//! pins the compiler. `fetch` brings modules and toolchain into a cache of ours; `build` runs
-//! without network and without the host's settings and gives the same bytes in any directory.
+//! The `tool` lines of `go.mod` name the programs, `go.sum` is their lock, the `toolchain` or `go`
+//! line pins the compiler. `fetch` brings modules and toolchain into the store; `build` runs without
+//! network, without the host's Go and settings, and gives the same bytes in any directory.
+
+mod build;
+mod explain;
+mod fetch;
+mod modules;
+mod sum;
+mod tool;
+mod toolchain;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::PathBuf;
 
-use formats::tree::Blob;
-
-use super::caches::{self, Caches};
 use super::files;
-use crate::environment::Environment;
-use crate::error::{Context as _, Error, Id, Result};
+use crate::error::{Error, Id, Result};
 use crate::go_mod::GoMod;
-use crate::process::Command;
 use crate::recipe::model;
 use crate::step::Inputs;
 use crate::store::Store;
+
+pub use toolchain::Toolchain;
 
 /// What every build is told, beside what the component says. The versions of instruction sets
 /// are the lowest: a node must start on any x86-64.
@@ -87,6 +91,14 @@ impl Component {
         Ok(component)
     }
 
+    /// The toolchain that it names.
+    ///
+    /// # Errors
+    /// [`Id::GoNotFetched`].
+    pub fn toolchain(&self, store: &Store) -> Result<Toolchain> {
+        Toolchain::find(&self.gomod.toolchain, store)
+    }
+
     /// What its `go.mod` says.
     pub fn gomod(&self) -> &GoMod {
         &self.gomod
@@ -97,10 +109,11 @@ impl Component {
     ///
     /// # Errors
     /// [`Id::Read`].
-    pub fn inputs(&self) -> Result<Inputs> {
-        // The toolchain stands in go.mod. A component may bring code of its own.
+    pub fn inputs(&self, toolchain: &Toolchain) -> Result<Inputs> {
+        // A component may bring code of its own.
         let files = files::digests(&self.directory, |path| path.join("go.mod").is_file())?;
         Ok(Inputs::new()
+            .with("toolchain", toolchain.fact())
             .with_all("target", TARGET.iter().map(|(name, value)| format!("{name}={value}")))
             .with_all("flag", FLAGS)
             .with("linker-flags", LINKER_FLAGS)
@@ -108,81 +121,6 @@ impl Component {
             .with_all("tag", &self.tags)
             .with_all("stamp", self.stamp.iter().map(|(name, value)| format!("{name}={value}")))
             .with_all("source", files.iter().map(|(path, digest)| format!("{path} {digest}"))))
-    }
-
-    /// Brings the toolchain and all modules into the cache, through the Go mirror and proxies of
-    /// the environment. What is there already is not fetched again.
-    ///
-    /// # Errors
-    /// [`Id::MissingTool`] without Go, [`Id::ToolFailed`] with Go's own words.
-    pub fn fetch(&self, environment: &Environment, caches: &Caches) -> Result<()> {
-        let command = environment
-            .for_fetch()
-            .fold(self.go(environment, caches), |command, (name, value)| command.env(name, value))
-            // Otherwise the cache could only be removed after a chmod.
-            .env("GOFLAGS", "-modcacherw");
-        command.args(["mod", "download"]).run().map(drop).map_err(|error| {
-            error.hint("`GOPROXY` names another module mirror, `GOSUMDB` another checksum database")
-        })
-    }
-
-    /// Builds the programs and takes them into the store, by import path. Compiles at most `jobs`
-    /// packages at a time, which has no influence on the bytes.
-    ///
-    /// # Errors
-    /// [`Id::GoNotFetched`] if something is missing that `fetch` brings, [`Id::MissingTool`]
-    /// without Go, [`Id::ToolFailed`] with the compiler's own words, [`Id::StoreWrite`].
-    pub fn build(
-        &self,
-        environment: &Environment,
-        caches: &Caches,
-        store: &Store,
-        jobs: usize,
-    ) -> Result<BTreeMap<String, Blob>> {
-        let mut blobs = BTreeMap::new();
-        for group in self.groups()? {
-            let output = caches::scratch(&caches.go_build)?;
-            let mut target = output.path().as_os_str().to_owned();
-            target.push("/");
-            let command = TARGET.iter().fold(self.go(environment, caches), |command, target| {
-                command.env(target.0, target.1)
-            });
-            let command = command
-                .env("GOENV", "off")
-                .env("GOPROXY", "off")
-                .env("GOWORK", "off")
-                // An empty value would let the settings of the host's Go through.
-                .env("GOFLAGS", "-mod=readonly")
-                .arg("build")
-                .args(FLAGS)
-                .args(["-p", &jobs.max(1).to_string()])
-                .args(["-ldflags", &group.linker_flags])
-                .args(["-tags", &Vec::from_iter(self.tags.iter().map(String::as_str)).join(",")])
-                .arg("-o")
-                .arg(target)
-                .args(group.programs.values());
-            command.run().map_err(|error| not_fetched(error, &self.gomod))?;
-            for (name, program) in group.programs {
-                let path = output.path().join(name);
-                let mut file = File::open(&path).or_fail(Id::Bug, || {
-                    format!("`go build` has not made `{}` of `{program}`", path.display())
-                })?;
-                blobs.insert(program.to_owned(), store.put(&mut file)?);
-            }
-        }
-        Ok(blobs)
-    }
-
-    /// `go` in the component's directory, with nothing of our environment but the path.
-    fn go(&self, environment: &Environment, caches: &Caches) -> Command {
-        Command::new("go")
-            .directory(&self.directory)
-            .env_clear()
-            .env("PATH", environment.path())
-            .env("GOTOOLCHAIN", &self.gomod.toolchain)
-            .env("GOPATH", &caches.go_mod)
-            .env("GOMODCACHE", caches.go_mod.join("pkg/mod"))
-            .env("GOCACHE", &caches.go_build)
     }
 
     /// Programs that one call of the compiler can make: of one stamp, with different names.
@@ -273,17 +211,6 @@ fn quoted(word: &str) -> Option<String> {
     }
     let quote = ['\'', '"'].into_iter().find(|quote| !word.contains(*quote))?;
     Some(format!("{quote}{word}{quote}"))
-}
-
-fn not_fetched(error: Error, gomod: &GoMod) -> Error {
-    // Go's words for a module and for a toolchain when it may not use the network.
-    let words = ["GOPROXY=off", "toolchain not available"];
-    if !words.iter().any(|words| error.to_string().contains(words)) {
-        return error;
-    }
-    let message =
-        format!("the modules of `{}` or `{}` are not fetched", gomod.module, gomod.toolchain);
-    Error::new(Id::GoNotFetched, message).caused_by(error).hint("run `orlop fetch`")
 }
 
 #[cfg(test)]

@@ -1,27 +1,26 @@
 //! Go components: the same bytes anywhere, what their keys know, and what stops a build.
 
+mod fetching;
+pub(crate) mod testing;
+
 use std::fs;
 use std::path::Path;
 
+use formats::digest::Sha256;
+use testing::{COMPILES, MadeUp, host};
+
 use super::*;
+use crate::environment::Environment;
+use crate::process::Command;
 use crate::process::write_program;
 use crate::recipe::model::ImagePath;
+use crate::source::Caches;
 
 const PROGRAM: &str = "component.example/hello/cmd/hello";
 
-fn environment() -> Environment {
-    Environment::new(std::env::vars_os())
-}
-
-/// The version of the host's own Go: what a test can build with offline.
-fn host_toolchain(directory: &Path) -> String {
-    let version = Command::new("go")
-        .directory(directory)
-        .env("GOTOOLCHAIN", "local")
-        .args(["env", "GOVERSION"])
-        .run()
-        .expect("Go 1.24 or later is needed: install golang-go");
-    String::from_utf8(version).unwrap().trim().to_owned()
+/// A toolchain under this digest, which no store has.
+fn toolchain(name: &str, sum: &str) -> Toolchain {
+    Toolchain::new(name, sum)
 }
 
 /// A component with a program of its own, so that no module has to be fetched.
@@ -68,11 +67,22 @@ fn the_same_program_comes_out_of_any_directory_and_any_number_of_jobs() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join(name);
         fs::create_dir_all(&root).unwrap();
-        let component = Component::load(&component(&root, &host_toolchain(&root))).unwrap();
+        let version = host().1;
+        let component = Component::load(&component(&root, &version)).unwrap();
+        let proxy = MadeUp::new(root.join("proxy"));
+        proxy.toolchain(&version, COMPILES);
+        let path = std::env::var_os("PATH").unwrap();
+        let environment = Environment::new([
+            ("PATH".into(), path),
+            ("GOPROXY".into(), proxy.url().into()),
+            ("GOSUMDB".into(), "off".into()),
+        ]);
         let store = Store::open(root.join("store")).unwrap();
         // Each time with an empty cache, so that nothing is taken over from the first build.
         let caches = Caches::below(&root.join("caches"));
-        let built = component.build(&environment(), &caches, &store, jobs).unwrap();
+        component.fetch(&environment, &caches, &store).unwrap();
+        let toolchain = component.toolchain(&store).unwrap();
+        let built = component.build(&toolchain, &environment, &caches, &store, jobs).unwrap();
         let blob = built[PROGRAM];
         let path = root.join("hello-program");
         let bytes = store.read_blob(&blob).unwrap();
@@ -97,48 +107,14 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 }
 
 #[test]
-fn what_is_not_fetched_is_not_built() {
-    let directory = tempfile::tempdir().unwrap();
-    let toolchain = host_toolchain(directory.path());
-    let go = component(directory.path(), &toolchain);
-    let gomod = fs::read_to_string(go.module.join("go.mod")).unwrap();
-    let store = Store::open(directory.path().join("store")).unwrap();
-    let caches = Caches::below(&directory.path().join("caches"));
-    let require = format!("{gomod}require absent.example/module v1.0.0\n");
-    let other = gomod.replace(&toolchain, "go1.999.999");
-    for text in [require, other] {
-        fs::write(go.module.join("go.mod"), text).unwrap();
-        let import = "package main\n\nimport _ \"absent.example/module\"\n\nfunc main() {}\n";
-        fs::write(go.module.join("cmd/hello/main.go"), import).unwrap();
-        let sum = "absent.example/module v1.0.0 h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\
-            absent.example/module v1.0.0/go.mod h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
-        fs::write(go.module.join("go.sum"), sum).unwrap();
-        let component = Component::load(&go).unwrap();
-        let error = component.build(&environment(), &caches, &store, 1).unwrap_err();
-        assert_eq!(error.id(), Id::GoNotFetched, "{}", error.chain());
-    }
-}
-
-#[test]
-fn what_go_says_is_shown() {
-    let directory = tempfile::tempdir().unwrap();
-    let go = component(directory.path(), &host_toolchain(directory.path()));
-    let import = "package main\n\nimport _ \"no/such/package\"\n\nfunc main() {}\n";
-    fs::write(go.module.join("cmd/hello/main.go"), import).unwrap();
-    let store = Store::open(directory.path().join("store")).unwrap();
-    let caches = Caches::below(&directory.path().join("caches"));
-    let component = Component::load(&go).unwrap();
-    let error = component.build(&environment(), &caches, &store, 2).unwrap_err();
-    assert_eq!(error.id(), Id::ToolFailed);
-    assert!(error.to_string().contains("no/such/package is not in std"), "{error}");
-}
-
-#[test]
 fn the_key_knows_all_that_shapes_a_program() {
     let directory = tempfile::tempdir().unwrap();
     let go = component(directory.path(), "go1.26.11");
-    let key = |go: &model::Go| Component::load(go).unwrap().inputs().unwrap().digest();
-    let mut keys = vec![key(&go)];
+    let made_by = |go: &model::Go, toolchain: &Toolchain| {
+        Component::load(go).unwrap().inputs(toolchain).unwrap().digest()
+    };
+    let key = |go: &model::Go| made_by(go, &toolchain("go1.26.11", "h1:one"));
+    let mut keys = vec![key(&go), made_by(&go, &toolchain("go1.26.11", "h1:other"))];
     assert_eq!(key(&go), keys[0]);
 
     let elsewhere = tempfile::tempdir().unwrap();
