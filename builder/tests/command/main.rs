@@ -9,9 +9,13 @@ mod config;
 #[path = "../shared/documented.rs"]
 mod documented;
 mod fetching;
+mod go;
 mod ids;
 mod json;
 mod locking;
+#[path = "../../src/source/go/tests/testing.rs"]
+#[expect(dead_code, reason = "the unit tests of Go components need more of it")]
+mod made_up;
 mod others;
 mod project;
 mod recipes;
@@ -20,3 +24,8 @@ mod server;
 #[path = "../../src/source/deb/testing.rs"]
 #[expect(dead_code, reason = "the unit tests of signatures need more of it")]
 mod signers;
+
+/// What the files that are shared with unit tests call it.
+mod process {
+    pub(crate) use builder::process::Command;
+}

@@ -25,20 +25,32 @@ impl World {
             toolchain: host().1,
         };
         world.proxy.toolchain(&world.toolchain, script);
-        let library = "package words\n\nfunc Hello() string { return \"hello\" }\n";
-        let gomod = format!("module {LIBRARY}\n\ngo 1.24\n");
-        let files = [("go.mod", gomod.as_str()), ("words.go", library)];
-        world.proxy.module(LIBRARY, "v1.0.0", &gomod, &files);
+        // A name with a capital letter, a version without a `go.mod`, a module in another's place.
+        for (module, version, name, has_gomod) in [
+            (LIBRARY, "v1.0.0", "words", true),
+            ("old.example/lib", "v2.0.0+incompatible", "lib", false),
+            ("kept.example/fork", "v1.2.0", "fork", true),
+        ] {
+            let gomod = format!("module {module}\n");
+            let source = format!("package {name}\n\nfunc Hello() string {{ return \"{name}\" }}\n");
+            let files = [("x.go", source.as_str()), ("go.mod", gomod.as_str())];
+            let files = if has_gomod { &files[..] } else { &files[..1] };
+            world.proxy.module(module, version, &gomod, files);
+        }
         let line = world.toolchain.trim_start_matches("go");
-        world.write(
-            "tool/go.mod",
-            &format!(
-                "module {PROGRAM}\n\ngo {line}\n\ntool {PROGRAM}\n\nrequire {LIBRARY} v1.0.0\n"
-            ),
+        let gomod = format!(
+            "module {PROGRAM}\n\ngo {line}\n\ntool {PROGRAM}\n\nrequire (\n\t\
+             gone.example/fork v1.0.0\n\t{LIBRARY} v1.0.0\n\t\
+             old.example/lib v2.0.0+incompatible\n)\n\n\
+             replace gone.example/fork => kept.example/fork v1.2.0\n"
         );
-        world.write("tool/main.go", &format!(
-            "package main\n\nimport words \"{LIBRARY}\"\n\nfunc main() {{ println(words.Hello()) }}\n"
-        ));
+        world.write("tool/go.mod", &gomod);
+        let main = format!(
+            "package main\n\nimport (\n\tfork \"gone.example/fork\"\n\twords \"{LIBRARY}\"\n\t\
+             lib \"old.example/lib\"\n)\n\n\
+             func main() {{ println(fork.Hello(), words.Hello(), lib.Hello()) }}\n"
+        );
+        world.write("tool/main.go", &main);
         // As whoever wrote the component did.
         let go = Command::new(host().0).directory(&world.path("tool")).env_clear();
         let caches = Caches::below(&world.path("author"));
@@ -118,11 +130,12 @@ impl World {
     }
 }
 
-const BUILT: &str = "library.example/Words v1.0.0\ncomponent.example/tool \n\
+const BUILT: &str = "gone.example/fork v1.0.0\nlibrary.example/Words v1.0.0\n\
+    old.example/lib v2.0.0+incompatible\ncomponent.example/tool \n\
     made by the one that was fetched\n";
 
 #[test]
-fn a_store_alone_builds_with_the_toolchain_that_was_fetched_though_the_host_has_the_same() {
+fn a_store_alone_builds_by_the_toolchain_that_was_fetched_though_the_host_has_the_same() {
     let world = World::new(RESOLVES);
     assert!(!world.component().is_fetched(&world.store()).unwrap());
     world.fetch(&[]).unwrap();
@@ -131,8 +144,7 @@ fn a_store_alone_builds_with_the_toolchain_that_was_fetched_though_the_host_has_
 
     // The store is carried to a machine without network, where nothing was ever built.
     fs::remove_dir_all(world.path("proxy")).unwrap();
-    fs::rename(world.path("store"), world.path("carried")).unwrap();
-    fs::rename(world.path("carried"), world.path("store")).unwrap();
+    fs::remove_dir_all(world.path("caches")).unwrap();
     let elsewhere = Caches::below(&world.path("odd, na%me|"));
     assert_eq!(world.build(&elsewhere, &[("GOPROXY", "off")]).unwrap(), BUILT);
     // What is there is not fetched again, and somebody's clean-up costs no more than time.
