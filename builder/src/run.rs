@@ -11,6 +11,7 @@ mod console;
 pub mod disk;
 pub mod firmware;
 mod guest;
+mod kept;
 pub mod options;
 pub mod plan;
 pub mod qemu;
@@ -102,6 +103,7 @@ pub fn run_beside(
     beside: impl FnOnce(Reporter),
 ) -> Result<Summary> {
     let image = disk::Image::open(&options.image)?;
+    kept::spare_the_image(image.path(), options)?;
     let qemu = qemu::Version::of_host()?;
     let scratch = tempfile::Builder::new()
         .prefix("orlop-run-")
@@ -164,11 +166,7 @@ fn boot(options: &Options, image: &disk::Image, scratch: &std::path::Path) -> Re
     };
     // The firmware writes its variables: into a copy, kept only where the disk is kept too.
     let vars = match &options.disk {
-        Some(disk) => {
-            let mut name = disk.as_os_str().to_owned();
-            name.push(".vars");
-            PathBuf::from(name)
-        }
+        Some(disk) => kept::variables(disk),
         None => scratch.join("vars.fd"),
     };
     if !vars.exists() {

@@ -224,6 +224,19 @@ fn the_image_is_never_written_and_a_kept_disk_appears_beside_it() {
 }
 
 #[test]
+fn the_disk_of_the_image_is_refused_as_the_disk_to_keep_and_as_the_console() {
+    let guest = Guest::new("x", Then::PowersOff);
+    let own = guest.0.path().join("disk.raw");
+    let mut options = guest.options();
+    options.disk = Some(own.clone());
+    assert_eq!(run(&options).unwrap_err().id(), Id::ImageWritten);
+    options.disk = None;
+    options.serial = Serial::File(own.clone());
+    assert_eq!(run(&options).unwrap_err().id(), Id::ImageWritten);
+    assert_eq!(fs::read(own).unwrap(), disk());
+}
+
+#[test]
 fn a_port_that_is_taken_stops_qemu_with_its_own_words() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

@@ -82,6 +82,10 @@ ids! {
     NoKubelet = "E0215", Usage;
     /// A command has no result that could be JSON.
     NoJson = "E0216", Usage;
+    /// A run would write a file of an image.
+    ImageWritten = "E0217", Usage;
+    /// A kept disk was made of another build of the image.
+    OtherBase = "E0218", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;

@@ -1,7 +1,7 @@
 //! What a path given to `orlop run` holds, and the disk that the guest gets instead of it.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,11 @@ use crate::image::ours::{self, not_ours};
 use crate::process::Command;
 use crate::recipe::model::Mib;
 use crate::run::Options;
+use crate::run::kept::{self, Base};
 use crate::run::plan::{Boot, Disk, Fate, Format, with_console};
 
+/// What every qcow2 file begins with.
+const QCOW2: [u8; 4] = *b"QFI\xfb";
 /// Where images of nodes have kubelet.
 const KUBELET: &str = "/usr/bin/kubelet";
 
@@ -44,6 +47,11 @@ impl Image {
             return Err(not_ours(&path, "a directory without `disk.raw`"));
         }
         Ok(Self { disk, directory: Some(path) })
+    }
+
+    /// The directory, or the disk alone.
+    pub(super) fn path(&self) -> &Path {
+        self.directory.as_deref().unwrap_or(&self.disk)
     }
 
     /// Whether it is the output of a build, and not a disk alone.
@@ -87,12 +95,18 @@ impl Image {
 /// Makes the guest's disk: an overlay over the image, or the one kept by an earlier run.
 ///
 /// # Errors
-/// [`Id::NotOurImage`] if image or kept disk is not ours, [`Id::DiskTooSmall`], and what `qemu-img`
+/// [`Id::NotOurImage`] if image or kept disk is not ours, [`Id::OtherBase`] if the kept disk is of
+/// another build, [`Id::DiskTooSmall`], and what `qemu-img`
 /// fails with.
 pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk> {
     if let Some(kept) = options.disk.as_deref().filter(|path| path.exists()) {
         let path = kept.canonicalize().or_fail(Id::Read, || format!("`{}`", kept.display()))?;
+        let overlay = attach(&path, kept, image)?;
         let found = Found::open(&path)?;
+        if overlay == Overlay::No && options.direct {
+            let base = Found::open(&image.disk)?.base()?;
+            base.same_root(kept, &found.base()?, &image.disk)?;
+        }
         if let Some(size) = found.other_size(options.disk_size)? {
             let resize = Command::new("qemu-img").args(["resize", "-q", "-f", found.format.name()]);
             resize.arg(&path).arg(size.to_string()).run()?;
@@ -115,6 +129,10 @@ pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk>
         Some(path) => (std::path::absolute(path).unwrap_or_else(|_| path.clone()), Fate::Kept),
         None => (scratch.join("overlay.qcow2"), Fate::ThrownAway),
     };
+    if fate == Fate::Kept {
+        // Before the disk: one without a record would be believed.
+        found.base()?.write(&path)?;
+    }
     Command::new("qemu-img")
         .args(["create", "-q", "-f", "qcow2", "-F", found.format.name(), "-b"])
         .arg(&image.disk)
@@ -124,12 +142,39 @@ pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk>
     Ok(Disk { path, format: Format::Qcow2, bytes, fate })
 }
 
+/// Whether most of a disk is in another file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overlay {
+    Yes,
+    No,
+}
+
+/// Checks that the overlay at `path`, named `kept`, was made over `image`, before anything is read
+/// through it, and tells it where the image is, should that have moved.
+fn attach(path: &Path, kept: &Path, image: &Image) -> Result<Overlay> {
+    let mut magic = [0; 4];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
+    if read.is_err() || magic != QCOW2 {
+        return Ok(Overlay::No);
+    }
+    let info = info(path)?;
+    let Some(backing) = info["full-backing-filename"].as_str() else { return Ok(Overlay::No) };
+    let found = Found::open(&image.disk)?;
+    found.base()?.check(kept, &image.disk)?;
+    if Path::new(backing) != image.disk && kept::record(kept).exists() {
+        let rebase = Command::new("qemu-img").args(["rebase", "-q", "-u", "-f", "qcow2", "-F"]);
+        rebase.arg(found.format.name()).arg("-b").arg(&image.disk).arg(path).run()?;
+    }
+    Ok(Overlay::Yes)
+}
+
 /// A disk of ours.
 struct Found<'a> {
     path: &'a Path,
     format: Format,
     /// Bytes of the disk, not of the file.
     size: u64,
+    table: Table,
 }
 
 impl<'a> Found<'a> {
@@ -140,59 +185,30 @@ impl<'a> Found<'a> {
         let mut start = Vec::new();
         let file = File::open(path).or_fail(Id::Read, cannot_read)?;
         (&file).take(64 << 10).read_to_end(&mut start).or_fail(Id::Read, cannot_read)?;
-        let mut found = Self { path, format: Format::Raw, size: 0 };
-        if start.starts_with(b"QFI\xfb") {
-            found.format = Format::Qcow2;
-            found.size = found.virtual_size()?;
-            start = found.part(0, HEAD_SECTORS)?;
+        let is_qcow2 = start.starts_with(&QCOW2);
+        let (format, size) = if is_qcow2 {
+            let info = info(path)?;
+            let size = info["virtual-size"].as_u64().ok_or_else(|| {
+                let message = format!("`qemu-img info` gives no size of `{}`", path.display());
+                Error::new(Id::ToolFailed, message)
+            })?;
+            start = part(path, Format::Qcow2, 0, HEAD_SECTORS)?;
+            (Format::Qcow2, size)
         } else {
-            found.size = file.metadata().or_fail(Id::Read, cannot_read)?.len();
-        }
-        let table = ours::table(path, &start, found.size);
-        table.or_else(|error| found.backup_table().ok_or(error))?;
-        Ok(found)
-    }
-
-    /// The table at the disk's end. A power cut while STATE grew may have torn the one at its
-    /// start, which firmware and the node repair.
-    fn backup_table(&self) -> Option<Table> {
-        let sectors = self.size / SECTOR;
-        let tail = self.part(sectors.checked_sub(TAIL_SECTORS)?, TAIL_SECTORS).ok()?;
-        ours::with_our_partitions(self.path, Table::parse_backup(&tail, sectors).ok()?).ok()
-    }
-
-    /// So many sectors of the disk.
-    fn part(&self, first: u64, sectors: u64) -> Result<Vec<u8>> {
-        let copy = tempfile::Builder::new().prefix("orlop-part-").tempfile();
-        let copy = copy.or_fail(Id::Write, || "cannot make a temporary file")?;
-        let (path, offset) = match self.format {
-            Format::Raw => (self.path, first * SECTOR),
-            Format::Qcow2 => {
-                Command::new("qemu-img")
-                    .args(["dd", "-U", "-f", "qcow2", "-O", "raw", &format!("bs={SECTOR}")])
-                    // It counts what is skipped.
-                    .args([format!("skip={first}"), format!("count={}", first + sectors)])
-                    .arg(concat("if=", self.path))
-                    .arg(concat("of=", copy.path()))
-                    .run()?;
-                (copy.path(), 0)
-            }
+            (Format::Raw, file.metadata().or_fail(Id::Read, cannot_read)?.len())
         };
-        let mut bytes = vec![0; usize::try_from(sectors * SECTOR).unwrap_or(0)];
-        File::open(path)
-            .and_then(|file| file.read_exact_at(&mut bytes, offset))
-            .or_fail(Id::Read, || format!("cannot read `{}`", self.path.display()))?;
-        Ok(bytes)
+        let table = ours::table(path, &start, size);
+        let table = table.or_else(|error| backup_table(path, format, size).ok_or(error))?;
+        Ok(Self { path, format, size, table })
     }
 
-    fn virtual_size(&self) -> Result<u64> {
-        let info = Command::new("qemu-img").args(["info", "--output=json", "-U", "-f", "qcow2"]);
-        let info: serde_json::Value =
-            serde_json::from_slice(&info.arg(self.path).run()?).unwrap_or_default();
-        info["virtual-size"].as_u64().ok_or_else(|| {
-            let path = self.path.display();
-            Error::new(Id::ToolFailed, format!("`qemu-img info` gives no size of `{path}`"))
-        })
+    /// What this disk is to an overlay over it.
+    fn base(&self) -> Result<Base> {
+        let read = |offset: u64, length: u64| {
+            part(self.path, self.format, offset / SECTOR, length / SECTOR).map_err(io::Error::other)
+        };
+        Base::of(&self.table, read)
+            .or_fail(Id::Read, || format!("cannot read `{}`", self.path.display()))
     }
 
     /// The size to give the disk in bytes, if it is not the one it has.
@@ -209,6 +225,44 @@ impl<'a> Found<'a> {
     }
 }
 
+/// The table at the disk's end. A power cut while STATE grew may have torn the one at its start,
+/// which firmware and the node repair.
+fn backup_table(path: &Path, format: Format, size: u64) -> Option<Table> {
+    let sectors = size / SECTOR;
+    let tail = part(path, format, sectors.checked_sub(TAIL_SECTORS)?, TAIL_SECTORS).ok()?;
+    ours::with_our_partitions(path, Table::parse_backup(&tail, sectors).ok()?).ok()
+}
+
+/// So many sectors of a disk.
+fn part(path: &Path, format: Format, first: u64, sectors: u64) -> Result<Vec<u8>> {
+    let copy = tempfile::Builder::new().prefix("orlop-part-").tempfile();
+    let copy = copy.or_fail(Id::Write, || "cannot make a temporary file")?;
+    let (from, offset) = match format {
+        Format::Raw => (path, first * SECTOR),
+        Format::Qcow2 => {
+            Command::new("qemu-img")
+                .args(["dd", "-U", "-f", "qcow2", "-O", "raw", &format!("bs={SECTOR}")])
+                // It counts what is skipped.
+                .args([format!("skip={first}"), format!("count={}", first + sectors)])
+                .arg(concat("if=", path))
+                .arg(concat("of=", copy.path()))
+                .run()?;
+            (copy.path(), 0)
+        }
+    };
+    let mut bytes = vec![0; usize::try_from(sectors * SECTOR).unwrap_or(0)];
+    File::open(from)
+        .and_then(|file| file.read_exact_at(&mut bytes, offset))
+        .or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
+    Ok(bytes)
+}
+
+/// What QEMU knows of a qcow2 disk.
+fn info(path: &Path) -> Result<serde_json::Value> {
+    let info = Command::new("qemu-img").args(["info", "--output=json", "-U", "-f", "qcow2"]);
+    Ok(serde_json::from_slice(&info.arg(path).run()?).unwrap_or_default())
+}
+
 fn concat(prefix: &str, path: &Path) -> std::ffi::OsString {
     let mut word = std::ffi::OsString::from(prefix);
     word.push(path);
@@ -216,206 +270,4 @@ fn concat(prefix: &str, path: &Path) -> std::ffi::OsString {
 }
 
 #[cfg(test)]
-mod tests {
-    use formats::gpt::{Guid, Partition, types};
-
-    use super::*;
-    use crate::image::disk::Role;
-
-    /// A disk of 1 MiB with these partitions, of a sector each.
-    fn gpt(names: &[&str]) -> Vec<u8> {
-        let partition = |(first_lba, name): (u64, &&str)| Partition {
-            type_guid: types::LINUX_DATA,
-            guid: Guid::from_uuid_bytes(u128::from(first_lba).to_be_bytes()),
-            name: (*name).to_owned(),
-            first_lba,
-            last_lba: first_lba,
-            attributes: 0,
-        };
-        let partitions = (HEAD_SECTORS..).zip(names).map(partition).collect();
-        let table = Table::new(Guid::from_uuid_bytes([1; 16]), 2048, partitions).unwrap().encode();
-        let mut disk = table.head;
-        disk.resize(usize::try_from(table.tail_offset).unwrap(), 0);
-        disk.extend(table.tail);
-        disk
-    }
-
-    fn ours() -> Vec<u8> {
-        gpt(&Role::ALL.map(Role::name))
-    }
-
-    struct Place(tempfile::TempDir);
-
-    impl Place {
-        fn new() -> Self {
-            let place = Self(tempfile::tempdir().unwrap());
-            fs::write(place.path("disk.raw"), ours()).unwrap();
-            place
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.0.path().join(name)
-        }
-
-        fn prepare(&self, options: &Options) -> Result<Disk> {
-            prepare(&Image::open(&options.image)?, options, self.0.path())
-        }
-
-        fn convert(&self, from: &str, to: &str) {
-            let convert = Command::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]);
-            convert.arg(self.path(from)).arg(self.path(to)).run().unwrap();
-        }
-
-        fn info(path: &Path) -> serde_json::Value {
-            let info = Command::new("qemu-img").args(["info", "--output=json"]).arg(path).run();
-            serde_json::from_slice(&info.expect("install `qemu-utils`")).unwrap()
-        }
-    }
-
-    #[test]
-    fn the_guest_gets_an_overlay_of_the_size_asked_for() {
-        let place = Place::new();
-        let mut options = Options::new(place.path("disk.raw"));
-        options.disk_size = Some(Mib(64));
-        let disk = place.prepare(&options).unwrap();
-        assert_eq!((disk.format, disk.fate), (Format::Qcow2, Fate::ThrownAway));
-        let info = Place::info(&disk.path);
-        assert_eq!(info["virtual-size"], 64 * 1024 * 1024);
-        assert_eq!(info["backing-filename"], options.image.to_str().unwrap());
-        assert_eq!(info["backing-filename-format"], "raw");
-    }
-
-    #[test]
-    fn a_kept_disk_is_made_once_continued_and_grown() {
-        let place = Place::new();
-        let mut options = Options::new(place.path("disk.raw"));
-        options.disk = Some(place.path("kept"));
-        let first = place.prepare(&options).unwrap();
-        assert_eq!((first.format, first.fate), (Format::Qcow2, Fate::Kept));
-        let bytes = fs::read(&first.path).unwrap();
-        let second = place.prepare(&options).unwrap();
-        assert_eq!((second.format, second.fate), (Format::Qcow2, Fate::Kept));
-        assert_eq!(fs::read(&second.path).unwrap(), bytes);
-        options.disk_size = Some(Mib(8));
-        place.prepare(&options).unwrap();
-        assert_eq!(Place::info(&second.path)["virtual-size"], 8 * 1024 * 1024);
-        options.disk_size = Some(Mib(4));
-        assert_eq!(place.prepare(&options).unwrap_err().id(), Id::DiskTooSmall);
-    }
-
-    #[test]
-    fn a_raw_file_can_be_the_kept_disk() {
-        let place = Place::new();
-        let mut options = Options::new(place.path("disk.raw"));
-        fs::copy(&options.image, place.path("kept.raw")).unwrap();
-        options.disk = Some(place.path("kept.raw"));
-        let disk = place.prepare(&options).unwrap();
-        assert_eq!((disk.format, disk.fate), (Format::Raw, Fate::Kept));
-    }
-
-    #[test]
-    fn a_disk_in_memory_is_the_image_itself_and_must_be_raw() {
-        let place = Place::new();
-        let mut options = Options::new(place.path("disk.raw"));
-        options.pmem = true;
-        let disk = place.prepare(&options).unwrap();
-        assert_eq!((disk.format, disk.fate, disk.bytes), (Format::Raw, Fate::ThrownAway, 1 << 20));
-        assert_eq!(disk.path, options.image.canonicalize().unwrap());
-        place.convert("disk.raw", "disk.qcow2");
-        options.image = place.path("disk.qcow2");
-        let error = place.prepare(&options).unwrap_err();
-        assert_eq!(error.id(), Id::NotOurImage);
-        assert!(error.chain().ends_with("which cannot be memory"), "{}", error.chain());
-    }
-
-    #[test]
-    fn a_disk_does_not_shrink() {
-        let place = Place::new();
-        fs::write(place.path("disk.raw"), {
-            let mut disk = ours();
-            disk.resize(3 * 1024 * 1024, 0);
-            disk
-        })
-        .unwrap();
-        let mut options = Options::new(place.path("disk.raw"));
-        options.disk_size = Some(Mib(2));
-        let error = place.prepare(&options).unwrap_err();
-        assert_eq!(error.id(), Id::DiskTooSmall);
-        assert!(error.chain().starts_with("a disk of 2 MiB is too small"), "{}", error.chain());
-        assert!(error.chain().ends_with("has 3 MiB"), "{}", error.chain());
-    }
-
-    #[test]
-    fn what_is_not_ours_is_refused_with_the_reason() {
-        let place = Place::new();
-        for (content, why) in [
-            (Vec::new(), "an empty file"),
-            (b"#!/bin/sh\n".to_vec(), "a text file"),
-            (vec![0; 65536], "nothing but zeros"),
-            (gpt(&[]), "a disk without partitions"),
-            (gpt(&["ESP", "STATE"]), "a disk with the partitions `ESP`, `STATE`"),
-        ] {
-            fs::write(place.path("other"), content).unwrap();
-            let error = place.prepare(&Options::new(place.path("other"))).unwrap_err();
-            assert_eq!(error.id(), Id::NotOurImage);
-            assert!(error.chain().ends_with(&format!("it is {why}")), "{}", error.chain());
-        }
-    }
-
-    #[test]
-    fn a_disk_whose_first_table_was_torn_is_still_ours() {
-        let place = Place::new();
-        let mut torn = ours();
-        torn[512..1024].fill(0);
-        fs::write(place.path("disk.raw"), &torn).unwrap();
-        place.convert("disk.raw", "disk.qcow2");
-        for name in ["disk.raw", "disk.qcow2"] {
-            place.prepare(&Options::new(place.path(name))).unwrap();
-        }
-        let tail = torn.len() - 1;
-        torn[tail - 511] ^= 1;
-        fs::write(place.path("disk.raw"), &torn).unwrap();
-        place.convert("disk.raw", "disk.qcow2");
-        for name in ["disk.raw", "disk.qcow2"] {
-            let error = place.prepare(&Options::new(place.path(name))).unwrap_err();
-            assert_eq!(error.id(), Id::NotOurImage);
-        }
-    }
-
-    #[test]
-    fn a_qcow2_image_is_looked_into() {
-        let place = Place::new();
-        place.convert("disk.raw", "disk.qcow2");
-        let disk = place.prepare(&Options::new(place.path("disk.qcow2"))).unwrap();
-        assert_eq!(Place::info(&disk.path)["backing-filename-format"], "qcow2");
-        fs::write(place.path("zeros"), vec![0; 65536]).unwrap();
-        place.convert("zeros", "zeros.qcow2");
-        let error = place.prepare(&Options::new(place.path("zeros.qcow2"))).unwrap_err();
-        assert_eq!(error.id(), Id::NotOurImage);
-    }
-
-    #[test]
-    fn a_directory_needs_a_disk_and_only_a_direct_boot_needs_more() {
-        let place = Place::new();
-        let image = Image::open(place.0.path()).unwrap();
-        place.prepare(&Options::new(place.0.path())).unwrap();
-        let error = image.direct_boot().unwrap_err();
-        assert_eq!(error.id(), Id::NotOurImage);
-        assert!(error.chain().ends_with("a directory without `cmdline`"), "{}", error.chain());
-
-        for (name, content) in [("cmdline", "ro console=x\n"), ("vmlinuz", ""), ("initrd", "")] {
-            fs::write(place.path(name), content).unwrap();
-        }
-        let Boot::Direct { command_line, .. } = image.direct_boot().unwrap() else {
-            panic!("not direct");
-        };
-        assert_eq!(command_line, "ro console=x");
-        let alone = Image::open(&place.path("disk.raw")).unwrap();
-        assert_eq!(alone.direct_boot().unwrap_err().id(), Id::NotOurImage);
-
-        fs::remove_file(place.path("disk.raw")).unwrap();
-        let error = Image::open(place.0.path()).unwrap_err();
-        assert_eq!(error.id(), Id::NotOurImage);
-        assert!(error.chain().ends_with("a directory without `disk.raw`"), "{}", error.chain());
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::recipe::model::Mib;
+use crate::run::kept;
 
 /// Arguments of `orlop run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -118,6 +119,18 @@ impl Options {
             qemu: Vec::new(),
             json: false,
         }
+    }
+
+    /// The files that a run writes, each with the option that asks for it.
+    pub(super) fn files_written(&self) -> Vec<(&'static str, PathBuf)> {
+        let disk = self.disk.iter().flat_map(|disk| {
+            [disk.clone(), kept::variables(disk), kept::record(disk)].map(|file| ("--disk", file))
+        });
+        let serial = match &self.serial {
+            Serial::File(file) => Some(("--serial", file.clone())),
+            Serial::Auto | Serial::Terminal => None,
+        };
+        disk.chain(serial).collect()
     }
 
     /// How long the guest may take: a wait for something that may never come has an end.

@@ -49,7 +49,19 @@ impl RootSummary {
     /// # Errors
     /// If the image cannot be read.
     pub(super) fn read(image: &Image, offset: u64, room: u64) -> io::Result<Result<Self, String>> {
-        let head = image.read(offset, room.min(MOST_BLOCK))?;
+        Self::read_with(room, |at, length| image.read(offset + at, length))
+    }
+
+    /// As [`RootSummary::read`]; `read` reads so many bytes from an offset of the place on, both
+    /// multiples of a sector if the place has whole ones.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn read_with(
+        room: u64,
+        read: impl Fn(u64, u64) -> io::Result<Vec<u8>>,
+    ) -> io::Result<Result<Self, String>> {
+        let head = read(0, room.min(MOST_BLOCK))?;
         let superblock = match Superblock::parse(&head) {
             Ok(superblock) => superblock,
             Err(error) => return Ok(Err(error.to_string())),
@@ -69,7 +81,7 @@ impl RootSummary {
             let top = if tree_size == 0 { 0 } else { data_size };
             let mut hasher = Hasher::new();
             hasher.update(superblock.uuid);
-            hasher.update(image.read(offset + top, verity::BLOCK)?);
+            hasher.update(read(top, verity::BLOCK)?);
             Some(Hex(hasher.finish()))
         } else {
             None
