@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-pub use address::{Address, Scheme, shown};
+pub use address::{Address, Scheme, Written, masked, shown};
 use files::{Entry, Rules};
 
 /// A name and a password. Its [`fmt::Debug`] tells neither.

@@ -14,6 +14,7 @@ use formats::digest::Sha256;
 use formats::tree::Blob;
 use rustix::fs::FlockOperation;
 
+use crate::credentials::{Written, shown};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::http::{self, Client};
 use crate::progress::{Progress, Task};
@@ -86,14 +87,46 @@ pub fn blob(
     name: &str,
     task: &Task,
 ) -> Result<()> {
-    if store.has(blob) {
-        return Ok(());
+    bring(client, store, urls, (blob.sha256, Some(blob.size)), name, task).map(drop)
+}
+
+/// As [`blob`] for a file whose size is not known: it is counted.
+///
+/// # Errors
+/// As [`blob`], and [`Id::TooLarge`].
+pub fn pinned(
+    client: &Client,
+    store: &Store,
+    url: &Written,
+    sha256: Sha256,
+    name: &str,
+    task: &Task,
+) -> Result<Blob> {
+    bring(client, store, &[url.secret().to_owned()], (sha256, None), name, task)
+}
+
+fn bring(
+    client: &Client,
+    store: &Store,
+    urls: &[String],
+    wanted: (Sha256, Option<u64>),
+    name: &str,
+    task: &Task,
+) -> Result<Blob> {
+    if let Some(blob) = there(store, wanted) {
+        return Ok(blob);
     }
-    let Some(partial) = Partial::lock(store, blob)? else { return Ok(()) };
+    let partial = match Partial::lock(store, wanted)? {
+        Ok(partial) => partial,
+        Err(blob) => return Ok(blob),
+    };
     let mut failures = Vec::new();
     for url in urls {
         match partial.fill(client, url, task) {
-            Ok(()) => return store.adopt(&partial.path, blob),
+            Ok(blob) => {
+                store.adopt(&partial.path, &blob)?;
+                return Ok(blob);
+            }
             // Another address would fill the same disk.
             Err(error) if error.id() == Id::StoreWrite => return Err(error),
             Err(error) => failures.push(error),
@@ -108,18 +141,29 @@ pub fn blob(
     Err(together(what, failures))
 }
 
+/// The blob that is wanted, if the store has it.
+fn there(store: &Store, (sha256, size): (Sha256, Option<u64>)) -> Option<Blob> {
+    match size {
+        Some(size) => Some(Blob { sha256, size }).filter(|blob| store.has(blob)),
+        None => store.find(&sha256),
+    }
+}
+
 /// The file that a download grows in, locked against other processes.
-struct Partial<'a> {
+struct Partial {
     path: std::path::PathBuf,
-    blob: &'a Blob,
+    wanted: (Sha256, Option<u64>),
     // Held for its lock, which ends with it.
     _lock: File,
 }
 
-impl<'a> Partial<'a> {
-    /// Waits for whoever downloads the same blob. `None` if the blob is in the store by then.
-    fn lock(store: &Store, blob: &'a Blob) -> Result<Option<Self>> {
-        let path = store.partial_path(&blob.sha256);
+impl Partial {
+    /// Waits for whoever downloads the same blob. Gives the blob if it is in the store by then.
+    fn lock(
+        store: &Store,
+        wanted: (Sha256, Option<u64>),
+    ) -> Result<std::result::Result<Self, Blob>> {
+        let path = store.partial_path(&wanted.0);
         let cannot = || format!("cannot write `{}`", path.display());
         loop {
             let mut options = OpenOptions::new();
@@ -132,36 +176,38 @@ impl<'a> Partial<'a> {
             // we hold then is not what a download would grow in.
             let current = fs::metadata(&path)
                 .is_ok_and(|meta| (meta.dev(), meta.ino()) == (held.dev(), held.ino()));
-            let done = store.has(blob);
-            if current && !done {
-                return Ok(Some(Self { path, blob, _lock: file }));
-            }
-            if current {
-                remove(&path)?;
-            }
-            if done {
-                return Ok(None);
+            match there(store, wanted) {
+                None if current => return Ok(Ok(Self { path, wanted, _lock: file })),
+                None => {}
+                Some(blob) => {
+                    if current {
+                        remove(&path)?;
+                    }
+                    return Ok(Err(blob));
+                }
             }
         }
     }
 
     /// Downloads from one address and checks what came.
-    fn fill(&self, client: &Client, url: &str, task: &Task) -> Result<()> {
-        let resumed = fs::metadata(&self.path).is_ok_and(|meta| meta.len() > 0);
-        client.download(url, &self.path, self.blob.size, task)?;
+    fn fill(&self, client: &Client, url: &str, task: &Task) -> Result<Blob> {
+        let length = || fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        let (wanted, size) = self.wanted;
+        let resumed = length() > 0;
+        client.download(url, &self.path, size, task)?;
         let (sha256, page) = digest(&self.path)?;
-        if sha256 == self.blob.sha256 {
-            return Ok(());
+        if sha256 == wanted {
+            return Ok(Blob { sha256, size: length() });
         }
         self.empty()?;
         if resumed {
             // The beginning may have come from a server, or a disk, that is to blame instead.
             return self.fill(client, url, task);
         }
+        let url = shown(url);
         if page {
-            return Err(http::web_page(url));
+            return Err(http::web_page(&url));
         }
-        let wanted = self.blob.sha256;
         let message = format!("`{url}` has sha256 `{sha256}`, and `{wanted}` was asked for");
         Err(Error::new(Id::WrongDigest, message).hint(http::OTHER_FILE))
     }

@@ -19,9 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::config::ConfigBuilder;
-use ureq::http::header::{
-    AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, LOCATION, PROXY_AUTHORIZATION, RANGE,
-};
+use ureq::http::header::{AUTHORIZATION, CONTENT_RANGE, LOCATION, PROXY_AUTHORIZATION, RANGE};
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::typestate::AgentScope;
@@ -44,6 +42,10 @@ const WORTH_IT: u64 = 1024 * 1024;
 const CONNECT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(60);
 const REDIRECTS: u32 = 10;
+/// A file of a length that nobody says has no more bytes.
+const MAX_UNKNOWN: u64 = 16 << 30;
+/// It takes so many bytes to know a web page.
+const PAGE_START: u64 = 4096;
 
 /// How servers are reached, and what they are told of us. It shapes no byte of what comes.
 #[derive(Debug, Clone, Default)]
@@ -105,54 +107,36 @@ impl Client {
     /// happen between two machines: see `docs/components.md`.
     pub fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>> {
         let address = &Address::parse(url)?;
-        let url = address.as_str();
+        let url = &address.to_string();
         self.retrying(|| {
             let response = self.send(address, 0)?;
             if response.status() != StatusCode::OK {
                 return Err(Failure::status(url, response.status()));
             }
-            let too_large =
-                || Error::new(Id::TooLarge, format!("`{url}` has more than {limit} bytes"));
             let body = response.into_body();
             if body.content_length().is_some_and(|length| length > limit) {
-                return Err(Failure::lasting(too_large()));
+                return Err(Failure::lasting(too_large(url, limit)));
             }
             let mut bytes = Vec::new();
             let read = body.into_reader().take(limit + 1).read_to_end(&mut bytes);
             read.map_err(|error| Failure::transport(url, error.into()))?;
             if bytes.len() as u64 > limit {
-                return Err(Failure::lasting(too_large()));
+                return Err(Failure::lasting(too_large(url, limit)));
             }
             Ok(bytes)
         })
     }
 
-    /// How many bytes the server says that the file has.
+    /// Downloads a file to `into`, going on where an earlier download into that file ended. What
+    /// has come stays there when the line breaks.
     ///
-    /// # Errors
-    /// As [`Client::get`]; [`Id::WebPage`] if the server does not say.
-    pub fn size(&self, url: &str) -> Result<u64> {
-        let address = &Address::parse(url)?;
-        let url = address.as_str();
-        self.retrying(|| {
-            let response = self.send(address, 0)?;
-            if response.status() != StatusCode::OK {
-                return Err(Failure::status(url, response.status()));
-            }
-            let size = response.into_body().content_length();
-            size.ok_or_else(|| Failure::lasting(web_page(url)))
-        })
-    }
-
-    /// Downloads a file of exactly `size` bytes to `into`, going on where an earlier download
-    /// into that file ended. What has come stays there when the line breaks.
-    ///
-    /// The size is checked, the content is not: that is the caller's duty.
+    /// The size is checked if it is known, the content is not: that is the caller's duty. Without
+    /// a size the file is as long as the server says, or what it sends if it does not say.
     ///
     /// # Errors
     /// As [`Client::get`]; [`Id::WrongDigest`] if the server's file has another size,
     /// [`Id::WebPage`] if it answers with a page for people, [`Id::StoreWrite`].
-    pub fn download(&self, url: &str, into: &Path, size: u64, task: &Task) -> Result<()> {
+    pub fn download(&self, url: &str, into: &Path, size: Option<u64>, task: &Task) -> Result<()> {
         let address = &Address::parse(url)?;
         let cannot_write = || format!("cannot write `{}`", into.display());
         let mut file = OpenOptions::new()
@@ -180,7 +164,7 @@ impl Client {
         &self,
         address: &Address,
         file: &mut File,
-        size: u64,
+        wanted: Option<u64>,
         progressed: &mut Progressed<'_>,
     ) -> Attempt<()> {
         let io = |error: std::io::Error| {
@@ -188,66 +172,78 @@ impl Client {
             Failure::lasting(error)
         };
         let mut have = file.metadata().map_err(io)?.len();
-        if have > size {
+        if wanted.is_some_and(|size| have > size) {
             file.set_len(0).map_err(io)?;
             have = 0;
         }
-        if have == size {
+        if wanted == Some(have) {
             return Ok(());
         }
-        let url = address.as_str();
+        let url = &address.to_string();
         let response = self.send(address, have)?;
         match response.status() {
             StatusCode::OK => {
                 file.set_len(0).map_err(io)?;
                 have = 0;
             }
-            StatusCode::PARTIAL_CONTENT if have > 0 && continues(&response, have, size) => {}
+            StatusCode::PARTIAL_CONTENT if have > 0 && continues(&response, have, wanted) => {}
             // The server's file is not the one that the download began with.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {
                 file.set_len(0).map_err(io)?;
-                return self.download_once(address, file, size, progressed);
+                return self.download_once(address, file, wanted, progressed);
             }
             status => return Err(Failure::status(url, status)),
         }
         progressed.reached(have);
-        let html = content_type(&response).starts_with("text/html");
         let body = response.into_body();
-        if let Some(offered) = body.content_length().filter(|offered| have + offered != size) {
-            return Err(Failure::lasting(wrong_size(url, html, size, &format!("{offered}"))));
-        }
-        file.seek(SeekFrom::Start(have)).map_err(io)?;
+        let offered = body.content_length().map(|length| have + length);
         let mut reader = body.into_reader();
+        if let (Some(size), Some(offered)) = (wanted, offered)
+            && size != offered
+        {
+            let mut start = Vec::new();
+            // What is there of it shows what it is; an error shows nothing.
+            let _ = reader.take(PAGE_START).read_to_end(&mut start);
+            return Err(Failure::lasting(wrong_size(url, &start, size, &offered.to_string())));
+        }
+        let end = wanted.or(offered);
+        let most = end.unwrap_or(MAX_UNKNOWN);
+        file.seek(SeekFrom::Start(have)).map_err(io)?;
         let mut buffer = vec![0; 128 * 1024];
-        while have <= size {
+        let mut start = None;
+        while have <= most {
             let read = match reader.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) => return Err(Failure::transport(url, error.into())),
             };
+            start.get_or_insert_with(|| buffer[..read].to_vec());
             have += read as u64;
-            if have <= size {
+            if have <= most {
                 file.write_all(&buffer[..read]).map_err(io)?;
                 progressed.reached(have);
             }
         }
-        match have {
-            have if have > size => {
-                file.set_len(0).map_err(io)?;
-                Err(Failure::lasting(wrong_size(url, html, size, "more")))
-            }
-            have if have < size => Err(Failure::passing(Error::new(
+        match end {
+            Some(size) if have < size => Err(Failure::passing(Error::new(
                 Id::CutShort,
                 format!("`{url}` ended after {have} of {size} bytes"),
             ))),
-            _ => Ok(()),
+            _ if have <= most => Ok(()),
+            _ => {
+                file.set_len(0).map_err(io)?;
+                Err(Failure::lasting(match end {
+                    Some(size) => wrong_size(url, &start.unwrap_or_default(), size, "more"),
+                    None => too_large(url, MAX_UNKNOWN),
+                }))
+            }
         }
     }
 
     /// Asks for a file from byte `from` on, wherever it has moved to. A name and a password go to
     /// the server that they are for and to no other that an answer points to.
     fn send(&self, asked: &Address, from: u64) -> Attempt<Response<Body>> {
-        let url = asked.as_str();
+        let url = &asked.to_string();
         let bad = |message: &str, cause: Error| {
             let message = format!("the server {message} when asked for `{url}`");
             Failure::lasting(Error::new(Id::HttpStatus, message).caused_by(cause))
@@ -330,13 +326,19 @@ impl Client {
 }
 
 /// Whether these first bytes of a file are those of a web page: what captive portals and error
-/// pages send with a cheerful status.
+/// pages send with a cheerful status. The type that a server claims is not asked: many have one for
+/// all files.
 pub fn is_web_page(start: &[u8]) -> bool {
-    let start = start.trim_ascii_start();
-    let begins = |tag: &str| {
+    let mut start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    while let Some(comment) = start.strip_prefix(b"<!--") {
+        let end = comment.windows(3).position(|end| end == b"-->");
+        start = end.map_or(&[][..], |end| comment[end + 3..].trim_ascii_start());
+    }
+    let begins = |tag: &&str| {
         start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag.as_bytes()))
     };
-    begins("<!doctype html") || begins("<html")
+    let tags = ["<!doctype html", "<html", "<head", "<body", "<title", "<meta", "<script"];
+    tags.iter().any(begins)
 }
 
 /// A task's bytes, each counted once although a download may begin anew.
@@ -378,8 +380,8 @@ fn unauthorized(url: &str, hint: &str) -> Error {
         .hint(hint)
 }
 
-/// Whether the answer is the rest, from byte `have` on, of a file of `size` bytes.
-fn continues(response: &Response<Body>, have: u64, size: u64) -> bool {
+/// Whether the answer is the rest, from byte `have` on, of a file of `size` bytes, if known.
+fn continues(response: &Response<Body>, have: u64, size: Option<u64>) -> bool {
     let header = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     let range = header.and_then(|header| header.strip_prefix("bytes "));
     let parts = range.and_then(|range| {
@@ -387,20 +389,21 @@ fn continues(response: &Response<Body>, have: u64, size: u64) -> bool {
         let (first, _) = span.split_once('-')?;
         Some((first.trim().parse::<u64>().ok()?, total.trim()))
     });
-    parts.is_some_and(|(first, total)| first == have && (total == "*" || total.parse() == Ok(size)))
-}
-
-fn content_type(response: &Response<Body>) -> String {
-    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.unwrap_or_default().to_ascii_lowercase()
+    let right = |total: &str| size.is_none_or(|size| total == "*" || total.parse() == Ok(size));
+    parts.is_some_and(|(first, total)| first == have && right(total))
 }
 
 /// What to do about a server that has another file than the one that was asked for.
 pub const OTHER_FILE: &str =
     "another mirror may have the right file (`--mirror URL`); for a `url`, check its `sha256`";
 
-fn wrong_size(url: &str, html: bool, size: u64, offered: &str) -> Error {
-    if html {
+fn too_large(url: &str, limit: u64) -> Error {
+    Error::new(Id::TooLarge, format!("`{url}` has more than {limit} bytes"))
+}
+
+/// `start` is what came, or some of it.
+fn wrong_size(url: &str, start: &[u8], size: u64, offered: &str) -> Error {
+    if is_web_page(start) {
         return web_page(url);
     }
     Error::new(Id::WrongDigest, format!("`{url}` offers {offered} bytes instead of {size}"))

@@ -112,6 +112,12 @@ impl Store {
         fs::metadata(self.blob_path(&blob.sha256)).is_ok_and(|meta| meta.len() == blob.size)
     }
 
+    /// The blob of this digest, if it is there.
+    pub fn find(&self, sha256: &Sha256) -> Option<Blob> {
+        let meta = fs::metadata(self.blob_path(sha256)).ok()?;
+        Some(Blob { sha256: *sha256, size: meta.len() })
+    }
+
     /// Opens a blob for reading.
     ///
     /// # Errors

@@ -146,7 +146,7 @@ pub fn bring(
             components.push((name, component));
         }
     }
-    fetch_blobs(lock, store, settings, progress)?;
+    fetch_blobs(recipe, lock, store, settings, progress)?;
     for (name, component) in components {
         bring_go(name.as_str(), &component, store, settings, progress)?;
     }
@@ -180,7 +180,13 @@ pub fn bring_go(
     Ok(())
 }
 
-fn fetch_blobs(lock: &Lock, store: &Store, settings: &Settings, progress: &Progress) -> Result<()> {
+fn fetch_blobs(
+    recipe: &Recipe,
+    lock: &Lock,
+    store: &Store,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<()> {
     let packages: Vec<_> = lock.packages.iter().filter(|p| !store.has(&p.blob)).collect();
     let urls: Vec<_> = lock.urls.iter().filter(|file| !store.has(&file.blob)).collect();
     if packages.is_empty() && urls.is_empty() {
@@ -197,7 +203,11 @@ fn fetch_blobs(lock: &Lock, store: &Store, settings: &Settings, progress: &Progr
     }
     wanted.extend(urls.iter().map(|file| Wanted {
         name: file.component.clone(),
-        urls: vec![file.url.clone()],
+        // The lock has the address without what may be secret in it.
+        urls: vec![match recipe.url.iter().find(|(name, _)| name.as_str() == file.component) {
+            Some((_, url)) => url.url.secret().to_owned(),
+            None => file.url.clone(),
+        }],
         blob: file.blob,
     }));
     let client = Client::new(settings.environment.access())?;

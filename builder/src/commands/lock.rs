@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::arguments::{Global, RecipeArgs};
 use crate::commands::{print, print_json, shown};
 use crate::error::{Error, Id, Result};
+use crate::fetch;
 use crate::http::Client;
 use crate::lock::model::{Suite, UrlFile};
 use crate::lock::{self, Lock};
@@ -103,13 +104,16 @@ pub fn make(
     for warning in &locked.warnings {
         progress.warn(warning);
     }
+    let store = settings.store()?;
     let mut urls = Vec::new();
     for (name, file) in &recipe.url {
-        let size = client.size(&file.url)?;
-        let blob = formats::tree::Blob { sha256: file.sha256.0, size };
-        urls.push(UrlFile { component: name.to_string(), url: file.url.clone(), blob });
+        // How long it is, the file tells; a server may not, or have a page for people instead.
+        let task = progress.task(name.as_str(), None);
+        let sha256 = file.sha256.0;
+        let blob = fetch::pinned(&client, &store, &file.url, sha256, name.as_str(), &task)?;
+        task.done(format!("{} bytes", blob.size));
+        urls.push(UrlFile { component: name.to_string(), url: file.url.to_string(), blob });
     }
-    let store = settings.store()?;
     for release in &locked.releases {
         store.put_bytes(release)?;
     }

@@ -1,8 +1,10 @@
-//! An address of the web, with the name and the password that may stand in it kept apart.
+//! An address of the web, with the name and the password that may stand in it kept apart. Nor are
+//! the values of a query shown: in an address that was signed for its bearer they are the password.
 
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Login, Source};
 use crate::error::{Error, Id, Result};
@@ -25,8 +27,9 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// An `http` or `https` address. It is shown without the name and the password.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An `http` or `https` address. It is shown without the name and the password, and without the
+/// values of its query.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     // Invariant: `scheme://host[:port]` and the rest, without user information.
     plain: String,
@@ -45,37 +48,14 @@ impl Address {
     /// # Errors
     /// [`Id::BadUrl`], in a message that shows no password.
     pub fn parse(text: &str) -> Result<Self> {
-        let read = |text: &str| {
-            let (scheme, rest) = text.split_once("://")?;
-            let scheme = match scheme.to_ascii_lowercase().as_str() {
-                "http" => Scheme::Http,
-                "https" => Scheme::Https,
-                _ => return None,
-            };
-            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(end);
-            // As curl and apt: the last one parts, so a password may hold the character.
-            let (user, place) = match authority.rsplit_once('@') {
-                Some((user, place)) => (Some(user), place),
-                None => (None, authority),
-            };
-            let (host, port) = split_port(place)?;
-            let odd = |c: char| c.is_whitespace() || c.is_control() || "\"<>\\^`{|}".contains(c);
-            if host.is_empty() || text.contains(odd) {
-                return None;
-            }
-            let login = user.filter(|user| !user.is_empty()).map(login_of);
-            let plain = format!("{scheme}://{place}{path}");
-            let path = plain.len() - path.len();
-            Some(Self { plain, scheme, host: host.to_owned(), port, path, login })
-        };
         read(text).ok_or_else(|| {
             let message = format!("`{}` is not an http or https address", shown(text));
             Error::new(Id::BadUrl, message)
         })
     }
 
-    /// The address without a name and a password: what may be written anywhere.
+    /// The address without a name and a password, as it is asked for. Its query may be a secret:
+    /// what people read is what `Display` gives.
     pub fn as_str(&self) -> &str {
         &self.plain
     }
@@ -151,8 +131,84 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.plain)
+        f.write_str(&without_values(&self.plain))
     }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self}, {:?})", self.login)
+    }
+}
+
+/// An address that somebody wrote and nobody has judged yet. Wherever it is shown or written it is
+/// without what may be a secret.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Written(String);
+
+impl Written {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Address::parse`].
+    pub fn address(&self) -> Result<Address> {
+        Address::parse(&self.0)
+    }
+
+    /// As it was written, for those who ask the server.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Written {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.0))
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Written({self})")
+    }
+}
+
+impl Serialize for Written {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+fn read(text: &str) -> Option<Address> {
+    let (scheme, rest) = text.split_once("://")?;
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        _ => return None,
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    // As curl and apt: the last one parts, so a password may hold the character.
+    let (user, place) = match authority.rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, authority),
+    };
+    let (host, port) = split_port(place)?;
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "\"<>\\^`{|}".contains(c);
+    if host.is_empty() || text.contains(odd) {
+        return None;
+    }
+    let login = user.filter(|user| !user.is_empty()).map(login_of);
+    let plain = format!("{scheme}://{place}{path}");
+    let path = plain.len() - path.len();
+    Some(Address { plain, scheme, host: host.to_owned(), port, path, login })
 }
 
 /// `host`, `host:port`, `[number]`, `[number]:port`.
@@ -175,11 +231,56 @@ fn login_of(user: &str) -> Login {
     Login::new(plain(user), plain(password), Source::Address)
 }
 
-/// What is no address, as it may be shown: without anything before its last `@`, for that may be
-/// a password, however the text was meant.
+/// An address as it may be shown, or what is none: that without anything before its last `@`, for
+/// it may be a password, however the text was meant.
 pub fn shown(text: &str) -> String {
-    let Some((before, after)) = text.rsplit_once('@') else { return text.to_owned() };
+    if let Some(address) = read(text) {
+        return address.to_string();
+    }
+    let text = &without_values(text);
+    let Some((before, after)) = text.rsplit_once('@') else { return text.clone() };
     let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
     let good = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
     if good { format!("{scheme}://...@{after}") } else { format!("...@{after}") }
+}
+
+/// The same address, each value of the query replaced by dots; a fragment, which no server sees,
+/// is left out with it.
+fn without_values(address: &str) -> String {
+    let Some((place, query)) = address.split_once('?') else { return address.to_owned() };
+    let query = query.split('#').next().unwrap_or_default();
+    let hidden = query.split('&').map(|part| match part.split_once('=') {
+        Some((name, _)) => format!("{name}=..."),
+        None => "...".to_owned(),
+    });
+    format!("{place}?{}", hidden.collect::<Vec<_>>().join("&"))
+}
+
+/// A text of many lines in which each byte of what may be secret in an address is replaced by a
+/// dot: everything else stays in its place.
+pub fn masked(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, address) = rest.split_at(at + 3);
+        masked.push_str(before);
+        let end = address.find(|c: char| c.is_whitespace() || "\"'`".contains(c));
+        let (address, after) = address.split_at(end.unwrap_or(address.len()));
+        let login = address.rfind('@').unwrap_or(0);
+        masked.extend(std::iter::repeat_n('.', login));
+        let (place, query) = match address[login..].split_once('?') {
+            Some((place, query)) => (place, Some(query)),
+            None => (&address[login..], None),
+        };
+        masked.push_str(place);
+        for c in query.iter().flat_map(|query| std::iter::once('?').chain(query.chars())) {
+            match c {
+                '?' | '&' | '=' => masked.push(c),
+                _ => masked.extend(std::iter::repeat_n('.', c.len_utf8())),
+            }
+        }
+        rest = after;
+    }
+    masked.push_str(rest);
+    masked
 }

@@ -41,7 +41,7 @@ fn an_address_is_shown_without_its_name_and_password() {
         ("http://@mirror.example/", "http://mirror.example/", None),
     ] {
         let read = address(text);
-        assert_eq!(read.to_string(), plain);
+        assert_eq!(read.as_str(), plain);
         assert!(!format!("{read:?}").contains("s3"), "{read:?}");
         assert_eq!(found(&Logins::default(), text).as_deref(), login, "{text}");
     }
@@ -65,6 +65,34 @@ fn what_is_no_address_is_shown_without_what_may_be_a_password() {
         assert!(!error.to_string().replace(scheme, "").contains("s3cret"), "{error}");
         assert!(error.to_string().contains(text.rsplit('@').next().unwrap()), "{error}");
     }
+}
+
+#[test]
+fn the_values_of_a_query_are_not_shown() {
+    for (text, plain) in [
+        ("https://a.example/b?X-Sig=s3cret&raw=true#top", "https://a.example/b?X-Sig=...&raw=..."),
+        ("https://bob:s3cret@a.example/b?s3cret", "https://a.example/b?..."),
+        ("https://a.example/b#top", "https://a.example/b#top"),
+        ("https://a.example?a=s3cret=&s3cret", "https://a.example?a=...&..."),
+    ] {
+        let read = address(text);
+        assert_eq!(read.to_string(), plain);
+        assert!(
+            read.as_str().contains("s3cret") || !plain.contains('?'),
+            "it is asked for as it is"
+        );
+        assert!(!format!("{read:?}").contains("s3cret"), "{read:?}");
+        let written = Written::from(text);
+        assert_eq!(written.to_string(), plain);
+        assert_eq!(serde_json::to_value(&written).unwrap(), plain);
+        assert!(!format!("{written:?}").contains("s3cret"));
+        let line = format!("x = {{ url = \"{text}\", sha256 = \"@?=\" }}");
+        let masked = masked(&line);
+        assert!(!masked.contains("s3cret"), "{masked}");
+        assert_eq!((masked.len(), masked.find("sha256")), (line.len(), line.find("sha256")));
+        assert!(masked.contains("a.example") && masked.ends_with("\"@?=\" }"), "{masked}");
+    }
+    assert_eq!(shown("ftp://a.example/b?s=s3cret"), "ftp://a.example/b?s=...");
 }
 
 #[test]

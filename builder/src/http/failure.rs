@@ -98,7 +98,12 @@ impl Failure {
             E::Rustls(_) | E::Tls(_) | E::Pem(_) | E::TlsRequired => {
                 Self::lasting(untrusted(url, error))
             }
-            E::BadUri(_) | E::Http(_) => Self::lasting(failure(
+            // The cause repeats the address with all that is secret in it.
+            E::BadUri(_) => {
+                let message = format!("`{url}` is not an http or https address");
+                Self::lasting(Error::new(Id::BadUrl, message))
+            }
+            E::Http(_) => Self::lasting(failure(
                 Id::BadUrl,
                 format!("`{url}` is not an http or https address"),
                 error,

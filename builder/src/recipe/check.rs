@@ -343,9 +343,12 @@ impl Check<'_> {
     fn urls(&mut self, recipe: &Recipe) {
         for (name, url) in &recipe.url {
             let name = name.as_str();
-            if !url.url.starts_with("https://") && !url.url.starts_with("http://") {
+            let written = url.url.secret();
+            if !written.starts_with("https://") && !written.starts_with("http://") {
                 let message = format!("`{}` must begin with `https://` or `http://`", url.url);
                 self.wrong(&["url", name, "url"], message);
+            } else if let Err(error) = url.url.address() {
+                self.wrong(&["url", name, "url"], error.to_string());
             }
             let keys = ["url", name, "unpack"];
             let members = url.unpack.keys().filter(|member| *member != ".").count();

@@ -14,6 +14,8 @@ use formats::oci::Reference;
 use formats::tree::TreePath;
 use serde::{Deserialize, Serialize};
 
+use crate::credentials::Written;
+
 /// A whole recipe, after `extends` and profile.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -295,7 +297,7 @@ pub struct Cargo {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Url {
     /// Where it can be had.
-    pub url: String,
+    pub url: Written,
     /// What it hashes to.
     pub sha256: Digest,
     /// Where it goes: members and directories of the archive by path, or `"."` for the file

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use formats::excerpt::{excerpt, position};
 
+use crate::credentials::masked;
 use crate::error::{Error, Id, Shown, several};
 
 /// Part of a file that was read.
@@ -53,7 +54,7 @@ impl Sources {
     fn excerpt(&self, place: &Place) -> String {
         let file = self.file(place);
         match &place.span {
-            Some(span) => excerpt(&file.path, &file.text, span.clone()),
+            Some(span) => excerpt(&file.path, &masked(&file.text), span.clone()),
             None => format!("  {}", file.path.display()),
         }
     }

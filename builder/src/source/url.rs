@@ -27,7 +27,8 @@ pub fn nodes(store: &Store, url: &model::Url, blob: &Blob) -> Result<Vec<(TreePa
         return Ok(vec![(at.clone(), Node::file(*blob, url.mode.unwrap_or_default().0))]);
     }
     let file = store.open_blob(blob)?;
-    let archive = Archive::open(&file, &url.url)?;
+    let address = url.url.to_string();
+    let archive = Archive::open(&file, &address)?;
     let mut wanted = Wanted { url, archive: &archive, nodes: BTreeMap::new() };
     for (member, ImagePath(at)) in &url.unpack {
         wanted.take(member, at)?;
@@ -224,7 +225,7 @@ mod tests {
         let store = Store::open(directory.path().join("store")).unwrap();
         let blob = store.put_bytes(file).unwrap();
         let url = model::Url {
-            url: "https://mirror.example/pkg".to_owned(),
+            url: "https://mirror.example/pkg".into(),
             sha256: Digest(blob.sha256),
             unpack: unpack
                 .iter()

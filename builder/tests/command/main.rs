@@ -24,6 +24,7 @@ mod server;
 #[path = "../../src/source/deb/testing.rs"]
 #[expect(dead_code, reason = "the unit tests of signatures need more of it")]
 mod signers;
+mod urls;
 
 /// What the files that are shared with unit tests call it.
 mod process {

@@ -108,6 +108,11 @@ impl Project {
         project
     }
 
+    /// The user's home.
+    pub(crate) fn home(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// A path of the project.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join("project").join(name)

@@ -11,6 +11,10 @@ use std::thread::JoinHandle;
 pub(crate) enum Answer {
     /// The file, or the part of it that was asked for.
     File(Vec<u8>),
+    /// The file in pieces, without a word on its length.
+    Chunked(Vec<u8>),
+    /// The file for those who send this value of `Authorization`; the others get status 401.
+    Private(&'static str, Vec<u8>),
     /// A page for people, with status 200.
     Page,
     /// So many bytes of the file, and then the connection ends. The next request gets all.
@@ -130,6 +134,22 @@ fn give(shared: &Mutex<Shared>, head: &str, stream: &mut TcpStream) -> std::io::
                 shared.answers.insert(path, Answer::Page);
                 page("200 OK")
             }
+            Some(Answer::Chunked(file)) => {
+                let reply = chunked(&file);
+                shared.answers.insert(path, Answer::Chunked(file));
+                reply
+            }
+            Some(Answer::Private(word, file)) => {
+                let known = head.lines().any(|line| {
+                    line.split_once(": ").is_some_and(|(name, value)| {
+                        name.eq_ignore_ascii_case("authorization") && value == word
+                    })
+                });
+                let reply =
+                    if known { part(&file, from, file.len()) } else { page("401 Unauthorized") };
+                shared.answers.insert(path, Answer::Private(word, file));
+                reply
+            }
             Some(Answer::File(file)) => {
                 let reply = part(&file, from, file.len());
                 shared.answers.insert(path, Answer::File(file));
@@ -164,6 +184,18 @@ fn page(status: &str) -> Vec<u8> {
          Content-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
+}
+
+fn chunked(file: &[u8]) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut reply = head.as_bytes().to_vec();
+    for piece in file.chunks(1000) {
+        reply.extend(format!("{:x}\r\n", piece.len()).bytes());
+        reply.extend(piece);
+        reply.extend(b"\r\n");
+    }
+    reply.extend(b"0\r\n\r\n");
+    reply
 }
 
 fn part(file: &[u8], from: Option<usize>, until: usize) -> Vec<u8> {
