@@ -11,6 +11,7 @@ pub mod packages;
 pub mod parts;
 pub mod report;
 pub mod root;
+pub mod rustc;
 pub mod tree;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub struct Request<'a> {
     pub caches: &'a Caches,
     /// Where compilers are found.
     pub environment: &'a Environment,
+    /// Whether a compiler that the lock does not record is an error.
+    pub locked: bool,
     /// How many things to do at once.
     pub jobs: usize,
     /// The directory that will hold the images.

@@ -31,6 +31,7 @@ pub mod scaffold;
 pub mod settings;
 pub mod signals;
 pub mod source;
+pub mod start;
 pub mod step;
 pub mod store;
 pub mod stored;

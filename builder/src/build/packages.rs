@@ -77,6 +77,8 @@ impl<'a> Unpacker<'a> {
             Role::Root => inputs.with_all("drop", &self.request.recipe.debian.drop),
             Role::Kernel => inputs.with("keep", "kernel and modules"),
             Role::Tool => inputs.with("keep", "EFI programs"),
+            // Unpacked elsewhere, as files of this host.
+            Role::Compiler => inputs,
         };
         Step::new(Kind::Unpack, format!("unpack {}", package.name), inputs)
     }
@@ -87,7 +89,7 @@ impl<'a> Unpacker<'a> {
         let wanted = |path: &TreePath| self.wants(package.role, path);
         let file = self.request.store.open_blob(&package.blob)?;
         let contents = unpack::unpack(&file, &name, self.request.store, &wanted)?;
-        contents.check(package)?;
+        contents.control.check(package)?;
         let (kept, dropped) = (contents.entries.len(), contents.dropped.len());
         task.done(format!("{kept} paths, {dropped} left out"));
         Ok(contents)
@@ -101,6 +103,7 @@ impl<'a> Unpacker<'a> {
         match role {
             Role::Kernel => below("boot/vmlinuz-") || below("usr/lib/modules/"),
             Role::Tool => below("usr/lib/systemd/boot/efi/"),
+            Role::Compiler => false,
             Role::Root => {
                 let absolute = path.to_string();
                 !self.drop.iter().any(|(_, glob)| glob.is_match(&absolute))

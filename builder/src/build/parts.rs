@@ -7,9 +7,9 @@ use formats::tree::{Blob, Kind, Node, TreePath};
 
 use crate::build::Request;
 use crate::build::kernel::KernelPart;
-use crate::build::oci;
 use crate::build::packages::Unpacker;
 use crate::build::report::Dropped;
+use crate::build::{oci, rustc};
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Role;
 use crate::progress::Progress;
@@ -49,6 +49,7 @@ pub struct Parts {
 /// Those of the sources.
 pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let unpacker = Unpacker::new(request)?;
+    let mut warnings = rustc::check(request)?;
     let mut layers = Vec::new();
     let mut dropped = BTreeMap::new();
     for (package, contents) in unpacker.unpack(steps, Role::Root)? {
@@ -91,8 +92,7 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let loader = tool("usr/lib/systemd/boot/efi/systemd-bootx64.efi")?;
 
     let idle = request.recipe.debian.drop.iter().filter(|glob| !dropped.contains_key(*glob));
-    let warnings = idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing"));
-    let warnings = warnings.collect();
+    warnings.extend(idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing")));
     Ok(Parts { layers, programs, kernel, stub, loader, dropped, warnings })
 }
 
@@ -166,6 +166,7 @@ pub fn compile(
     cargo: &BTreeMap<Name, Cargo>,
 ) -> Result<Vec<Layer>> {
     let (environment, caches, store) = (request.environment, request.caches, request.store);
+    let compilers = &request.lock.compilers;
     let mut layers = Vec::new();
     let mut add = |name: &Name, built: Programs, paths: &BTreeMap<String, ImagePath>| {
         let nodes = built.iter().filter_map(|(program, blob)| {
@@ -200,7 +201,7 @@ pub fn compile(
             &format!("{scope}cargo {name}"),
             || {
                 let component = cargo::Component::load(cargo)?;
-                let toolchain = Toolchain::find(environment, &cargo.workspace)?;
+                let toolchain = Toolchain::find(environment, &cargo.workspace, compilers)?;
                 let inputs = component.inputs(&toolchain)?;
                 Ok((inputs, (component, toolchain)))
             },

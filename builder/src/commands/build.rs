@@ -74,6 +74,7 @@ pub fn build(
         store: &store,
         caches: &settings.caches,
         environment: &settings.environment,
+        locked: matches!(locking, Locking::Refuse(_)),
         jobs: args.jobs.unwrap_or_else(processors).max(1),
         output: &output,
         progress,

@@ -107,7 +107,7 @@ pub fn load(
     let path = &lock::path(&loaded);
     let lock = match Lock::read(path) {
         Err(error) if error.id() == Id::LockMissing => match locking {
-            Locking::Make => lock_command::make(&loaded, BTreeMap::new(), settings, progress)?,
+            Locking::Make => lock_command::make(&loaded, BTreeMap::new(), &[], settings, progress)?,
             Locking::Refuse(why) => return Err(error.hint(why)),
         },
         result => result?,
@@ -187,7 +187,9 @@ fn fetch_blobs(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
-    let packages: Vec<_> = lock.packages.iter().filter(|p| !store.has(&p.blob)).collect();
+    // One that is in the root and compiles as well is fetched once.
+    let all: BTreeMap<_, _> = lock.all_packages().map(|p| (&p.name, p)).collect();
+    let packages: Vec<_> = all.into_values().filter(|p| !store.has(&p.blob)).collect();
     let urls: Vec<_> = lock.urls.iter().filter(|file| !store.has(&file.blob)).collect();
     if packages.is_empty() && urls.is_empty() {
         return Ok(());
@@ -227,7 +229,9 @@ fn fetch_blobs(
 /// # Errors
 /// [`Id::StoreMissing`] with what is not there.
 pub fn require(lock: &Lock, store: &Store) -> Result<()> {
-    let packages = lock.packages.iter().map(|package| {
+    let all: BTreeMap<_, _> = lock.all_packages().map(|p| (&p.name, p)).collect();
+    let number = all.len() + lock.urls.len();
+    let packages = all.into_values().map(|package| {
         (format!("{} {}", package.name, package.version), package.path.as_str(), &package.blob)
     });
     let files =
@@ -240,7 +244,7 @@ pub fn require(lock: &Lock, store: &Store) -> Result<()> {
         "the store `{}` lacks {} of {} files that the lock names:",
         store.root().display(),
         missing.len(),
-        lock.packages.len() + lock.urls.len()
+        number
     );
     for (name, place, blob) in &missing {
         message += &format!("\n  {name} ({place}), sha256 {}", blob.sha256);

@@ -9,14 +9,15 @@ use formats::near::near;
 use serde::Serialize;
 
 use crate::arguments::{Global, RecipeArgs};
+use crate::build::rustc;
 use crate::commands::{print, print_json, shown};
 use crate::error::{Error, Id, Result};
 use crate::fetch;
 use crate::http::Client;
-use crate::lock::model::{Suite, UrlFile};
+use crate::lock::model::{Rustc, Suite, UrlFile};
 use crate::lock::{self, Lock};
 use crate::progress::Progress;
-use crate::recipe;
+use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
 use crate::source::deb;
 use crate::source::deb::mirror::Mirrors;
@@ -61,7 +62,8 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let dates: BTreeMap<_, _> =
         locked.map(|suite| (suite.name.clone(), suite.date.clone())).collect();
     let floor = if args.allow_older { BTreeMap::new() } else { dates };
-    let lock = make(&loaded, floor, settings, progress)?;
+    let rustc = before.as_ref().map_or(&[][..], |before| &before.rustc);
+    let lock = make(&loaded, floor, rustc, settings, progress)?;
     for line in before.iter().flat_map(|before| fallen(before, &lock)) {
         progress.warn(line);
     }
@@ -82,25 +84,29 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
 }
 
 /// Resolves and writes the lock. `floor` has by suite the `Date` that a release file must have at
-/// least.
+/// least, `rustc` what the lock before recorded.
 ///
 /// # Errors
-/// Those of resolving; [`Id::Write`].
+/// Those of resolving; [`Id::MissingTool`] without the compiler that is to be recorded;
+/// [`Id::Write`].
 pub fn make(
     loaded: &recipe::Loaded,
     floor: BTreeMap<String, String>,
+    rustc: &[Rustc],
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Lock> {
     let (recipe, path) = (&loaded.recipe, &lock::path(loaded));
+    let rustc = recorded(recipe, rustc, settings, progress)?;
     let client = Client::new(settings.environment.access())?;
     let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
     let get = |url: &str, limit: u64| client.get(url, limit);
     let task = progress.task("lock", None);
     let snapshot = recipe.debian.snapshot.map(|snapshot| snapshot.0);
     let times = Times { now: settings.now, snapshot, locked: floor };
-    let locked =
-        deb::lock(&recipe.debian, &recipe.kernel.package, &mirrors, &times, &get, progress)?;
+    let (debian, kernel) = (&recipe.debian, &recipe.kernel.package);
+    let compilers = recipe.compilers().cloned().collect();
+    let locked = deb::lock(debian, kernel, &compilers, &mirrors, &times, &get, progress)?;
     for warning in &locked.warnings {
         progress.warn(warning);
     }
@@ -121,11 +127,31 @@ pub fn make(
         inputs: lock::inputs(recipe),
         suites: locked.suites,
         packages: locked.packages,
+        compilers: locked.compilers,
+        rustc,
         urls,
     };
     lock.write(path)?;
-    task.done(format!("{} packages in {}", lock.packages.len(), path.display()));
+    task.done(format!("{} packages in {}", lock.all_packages().count(), path.display()));
     Ok(lock)
+}
+
+/// The Rust compilers of this host. Where there are none, as on a machine that only looks for newer
+/// packages, those of the lock before stay.
+fn recorded(
+    recipe: &Recipe,
+    before: &[Rustc],
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Vec<Rustc>> {
+    match rustc::here(recipe, &settings.environment) {
+        Ok(here) => Ok(here.into_iter().collect()),
+        Err(error) if error.id() == Id::MissingTool && !before.is_empty() => {
+            progress.warn("`rustc` is not on this host: the lock keeps the one it had");
+            Ok(before.to_vec())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A package that moved between two locks: its version before and now, nothing where it is not.
@@ -163,7 +189,7 @@ fn fallen(before: &Lock, now: &Lock) -> Vec<String> {
 
 fn changes(before: &Lock, now: &Lock) -> Vec<Change> {
     let versions = |lock: &Lock| -> BTreeMap<String, String> {
-        lock.packages.iter().map(|p| (p.name.clone(), p.version.clone())).collect()
+        lock.all_packages().map(|p| (p.name.clone(), p.version.clone())).collect()
     };
     let (before, now) = (versions(before), versions(now));
     let names: BTreeSet<_> = before.keys().chain(now.keys()).collect();
@@ -178,11 +204,12 @@ fn changes(before: &Lock, now: &Lock) -> Vec<Change> {
 
 fn why(path: &Path, package: &str, global: &Global) -> Result<()> {
     let lock = Lock::read(path)?;
-    let chains = deb::why::why(&lock.packages, package);
+    let mut chains = deb::why::why(&lock.packages, package);
+    chains.extend(deb::why::why(&lock.compilers, package));
     if chains.is_empty() {
         let error =
             Error::new(Id::NotLocked, format!("`{package}` is not in `{}`", path.display()));
-        let names = lock.packages.iter().map(|package| package.name.as_str());
+        let names = lock.all_packages().map(|package| package.name.as_str());
         return Err(match near(package, names) {
             Some(meant) => error.hint(format!("did you mean `{meant}`?")),
             None => error.hint("nothing of the recipe needs it"),

@@ -122,6 +122,8 @@ ids! {
     LockMissing = "E0402", Lock;
     /// The lock cannot be understood.
     LockFormat = "E0403", Lock;
+    /// Another Rust compiler is here than the lock records.
+    OtherRustc = "E0404", Lock;
     /// No suite of the recipe has a package of this name.
     UnknownPackage = "E0410", Lock;
     /// A package needs something that the suites do not have.
@@ -186,6 +188,8 @@ ids! {
     StaticRust = "E0614", Environment;
     /// A Go program cannot do without C.
     GoNeedsC = "E0615", Environment;
+    /// The compilers of the lock cannot be started.
+    Compilers = "E0616", Environment;
     /// There is no UEFI firmware for QEMU on this host.
     FirmwareMissing = "E0620", Environment;
     /// KVM was asked for and does not work here.

@@ -4,7 +4,8 @@ use crate::recipe::Recipe;
 
 /// One fact a line, sorted, without repeats.
 ///
-/// Go and Cargo components are not here: `go.sum` and `Cargo.lock` are their locks. Neither are
+/// Go and Cargo components are not here: `go.sum` and `Cargo.lock` are their locks. Only whether
+/// there are Cargo components matters, because of the compilers. Neither are
 /// the reasons of `exclude` nor `drop`, which change the tree and not the packages.
 pub fn inputs(recipe: &Recipe) -> Vec<String> {
     let debian = &recipe.debian;
@@ -17,6 +18,7 @@ pub fn inputs(recipe: &Recipe) -> Vec<String> {
     lines.push(format!("kernel {}", recipe.kernel.package));
     lines.extend(debian.packages.iter().map(|name| format!("package {name}")));
     lines.extend(debian.tools.iter().map(|name| format!("tool {name}")));
+    lines.extend(recipe.compilers().map(|name| format!("compiler {name}")));
     lines.extend(debian.exclude.keys().map(|name| format!("exclude {name}")));
     let urls = recipe.url.iter();
     lines.extend(urls.map(|(name, url)| format!("url {name} {} {}", url.url, url.sha256.0)));

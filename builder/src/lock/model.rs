@@ -16,8 +16,20 @@ pub struct Lock {
     pub suites: Vec<Suite>,
     /// Debian packages, sorted by name.
     pub packages: Vec<Package>,
+    /// Debian packages that compile Cargo components, sorted by name. A package may be here and in
+    /// the root as well.
+    pub compilers: Vec<Package>,
+    /// The Rust compilers that were there, one if all Cargo components are compiled by the same.
+    pub rustc: Vec<Rustc>,
     /// Files from the web, sorted by component.
     pub urls: Vec<UrlFile>,
+}
+
+impl Lock {
+    /// All packages, for whatever they are: one that is in the root and compiles stands twice.
+    pub fn all_packages(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().chain(&self.compilers)
+    }
 }
 
 /// A suite's release file, as it was when the lock was made.
@@ -67,6 +79,23 @@ pub enum Role {
     Kernel,
     /// It is used to build the image: boot loader, stub.
     Tool,
+    /// It compiles programs of the image. Never the role of one of [`Lock::packages`].
+    #[serde(skip)]
+    Compiler,
+}
+
+/// A Rust compiler, as it calls itself: two that do so by the same words make the same programs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rustc {
+    /// Such as `rustc 1.95.0 (59807616e 2026-04-14)`.
+    pub version: String,
+    /// The commit that it was built from.
+    pub commit: String,
+    /// The host triple.
+    pub host: String,
+    /// The version of its LLVM.
+    pub llvm: String,
 }
 
 /// A file from the web.

@@ -8,7 +8,7 @@ use formats::digest::Sha256;
 use formats::tree::Blob;
 use proptest::prelude::*;
 
-use super::model::{Package, Role, Suite, UrlFile};
+use super::model::{Package, Role, Rustc, Suite, UrlFile};
 use super::*;
 use crate::recipe::Recipe;
 
@@ -36,6 +36,13 @@ fn lock() -> Lock {
             release: crate::recipe::model::Digest(Sha256::of("InRelease")),
         }],
         packages: vec![package("libc6", Role::Root), package("linux", Role::Kernel)],
+        compilers: vec![package("gcc", Role::Compiler), package("libc6", Role::Compiler)],
+        rustc: vec![Rustc {
+            version: "rustc 1.95.0 (59807616e 2026-04-14)".to_owned(),
+            commit: "59807616e1fa2540724bfbac14d7976d7e4a3860".to_owned(),
+            host: "x86_64-unknown-linux-gnu".to_owned(),
+            llvm: "22.1.2".to_owned(),
+        }],
         urls: vec![UrlFile {
             component: "tool".to_owned(),
             url: "https://mirror.example/tool".to_owned(),
@@ -106,6 +113,34 @@ fn a_lock_is_toml_that_a_person_can_read() {
         size = 1234
         role = "kernel"
         required-by = ["recipe", "runc"]
+
+        [[compiler]]
+        name = "gcc"
+        version = "1:2.41-12+deb13u4"
+        architecture = "amd64"
+        source = "glibc"
+        suite = "trixie"
+        path = "pool/main/gcc.deb"
+        sha256 = "94f0fa7f897ccce65856dc5a98bae4bf6957a346766613d79414c976d093aa4a"
+        size = 1234
+        required-by = ["recipe", "runc"]
+
+        [[compiler]]
+        name = "libc6"
+        version = "1:2.41-12+deb13u4"
+        architecture = "amd64"
+        source = "glibc"
+        suite = "trixie"
+        path = "pool/main/libc6.deb"
+        sha256 = "fb9ce3b804ed6882db53398f268a9c8e59ab103221188aee6513dfddde5b9aff"
+        size = 1234
+        required-by = ["recipe", "runc"]
+
+        [[rustc]]
+        version = "rustc 1.95.0 (59807616e 2026-04-14)"
+        commit = "59807616e1fa2540724bfbac14d7976d7e4a3860"
+        host = "x86_64-unknown-linux-gnu"
+        llvm = "22.1.2"
 
         [[url]]
         component = "tool"
@@ -198,6 +233,8 @@ fn a_stale_lock_names_the_lines_that_changed() {
 fn what_is_not_a_lock_is_shown_at_its_line() {
     let text = lock().to_toml();
     let twice = format!("{text}\n{}", &text[text.find("[[package]]").unwrap()..]);
+    let compiler = &text[text.find("[[compiler]]").unwrap()..];
+    let twice_compiler = format!("{text}\n{}", &compiler[..compiler.find("\n\n").unwrap()]);
     let mut shown = String::new();
     for text in [
         text.replace("schema = 1", "schema = 2\nnew = 1"),
@@ -207,6 +244,8 @@ fn what_is_not_a_lock_is_shown_at_its_line() {
         text.replace("sha256 = \"", "sha256 = \"z"),
         text.replace("[[url]]", "<<<<<<< HEAD\n[[url]]"),
         twice,
+        twice_compiler,
+        text.replace("22.1.2\"", "22.1.2\"\nnew = 1"),
         String::new(),
     ] {
         let error = Lock::parse(&text, Path::new("orlop.lock")).unwrap_err();
@@ -216,29 +255,37 @@ fn what_is_not_a_lock_is_shown_at_its_line() {
     expect![[r#"
         `orlop.lock` is of schema 2: this version of `orlop` knows 1
         `orlop.lock` is not a lock: unknown field `sise`, expected one of `component`, `url`, `sha256`, `size`
-          orlop.lock:42:1
-           42 | sise = 5
+          orlop.lock:70:1
+           70 | sise = 5
               | ^^^^
         `orlop.lock` is not a lock: invalid value: integer `-5`, expected u64
-          orlop.lock:42:8
-           42 | size = -5
+          orlop.lock:70:8
+           70 | size = -5
               |        ^^
         `orlop.lock` is not a lock: unknown variant `seed`, expected one of `root`, `kernel`, `tool`
           orlop.lock:35:8
            35 | role = "seed"
               |        ^^^^^^
-        `orlop.lock` is not a lock: `zfb9ce3b804ed6882db53398f268a9c8e59ab103221188aee6513dfddde5b9aff` is not a sha256: expected 64 hexadecimal digits
-          orlop.lock:21:10
-           21 | sha256 = "zfb9ce3b804ed6882db53398f268a9c8e59ab103221188aee6513dfddde5b9aff"
+        `orlop.lock` is not a lock: `z94f0fa7f897ccce65856dc5a98bae4bf6957a346766613d79414c976d093aa4a` is not a sha256: expected 64 hexadecimal digits
+          orlop.lock:45:10
+           45 | sha256 = "z94f0fa7f897ccce65856dc5a98bae4bf6957a346766613d79414c976d093aa4a"
               |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
         `orlop.lock` is not a lock: key with no value, expected `=`
-          orlop.lock:38:9
-           38 | <<<<<<< HEAD
+          orlop.lock:66:9
+           66 | <<<<<<< HEAD
               |         ^
         `orlop.lock` has package `libc6` twice
-          orlop.lock:44:1
-           44 | [[package]]
+          orlop.lock:72:1
+           72 | [[package]]
               | ^^^^^^^^^^^
+        `orlop.lock` has compiler `gcc` twice
+          orlop.lock:72:1
+           72 | [[compiler]]
+              | ^^^^^^^^^^^^
+        `orlop.lock` is not a lock: unknown field `new`, expected one of `version`, `commit`, `host`, `llvm`
+          orlop.lock:65:1
+           65 | new = 1
+              | ^^^
         `orlop.lock` is not a lock: missing field `schema`
           orlop.lock:1:1
            1 |
@@ -293,4 +340,26 @@ proptest! {
         let error = lock.check_fresh(&asked, Path::new("orlop.lock")).unwrap_err().to_string();
         prop_assert_eq!(error.lines().skip(1).collect::<BTreeSet<_>>(), ["  + package one-more"].into());
     }
+}
+
+#[test]
+fn compilers_are_asked_for_where_there_are_cargo_components_whatever_they_are_called() {
+    let compiled = |name: &str| {
+        let component = format!(
+            "[cargo.{name}]\nworkspace = '..'\npackage = 'a'\nprograms = {{ a = '/usr/bin/a' }}\n"
+        );
+        inputs(&recipe(&format!("{RECIPE}{component}")))
+    };
+    let plain = inputs(&recipe(RECIPE));
+    let more: Vec<_> = compiled("a").into_iter().filter(|line| !plain.contains(line)).collect();
+    assert_eq!(more, ["compiler gcc", "compiler libc6-dev"]);
+    assert_eq!(compiled("a"), compiled("b"), "one lock fits");
+    // Those of an image count as well, and a recipe may name others.
+    let inner = "[oci.a]\nreference = 'a.example/a:1'\nat = '/a.tar'\n[oci.a.cargo.a]\n\
+                 workspace = '..'\npackage = 'a'\nprograms = { a = '/a' }\n";
+    let named = RECIPE.replace("tools =", "compilers = ['gcc-14']\ntools =");
+    let more = inputs(&recipe(&format!("{named}{inner}")));
+    assert!(more.contains(&"compiler gcc-14".to_owned()), "{more:?}");
+    assert!(!more.contains(&"compiler gcc".to_owned()), "{more:?}");
+    assert_eq!(inputs(&recipe(&named)), plain, "without Cargo components nothing is compiled");
 }

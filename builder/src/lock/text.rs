@@ -9,7 +9,7 @@ use formats::{excerpt, quote};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::model::{Lock, Package, Role, Suite, UrlFile};
+use super::model::{Lock, Package, Role, Rustc, Suite, UrlFile};
 use crate::error::{Error, Id, Result};
 use crate::recipe::model::Digest;
 
@@ -29,6 +29,10 @@ struct Text {
     suites: Vec<Suite>,
     #[serde(default, rename = "package")]
     packages: Vec<Spanned<PackageText>>,
+    #[serde(default, rename = "compiler")]
+    compilers: Vec<Spanned<CompilerText>>,
+    #[serde(default)]
+    rustc: Vec<Rustc>,
     #[serde(default, rename = "url")]
     urls: Vec<Spanned<UrlText>>,
 }
@@ -45,6 +49,21 @@ struct PackageText {
     sha256: Digest,
     size: u64,
     role: Role,
+    required_by: BTreeSet<String>,
+}
+
+/// A package that compiles: its table says so, so it has no role.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct CompilerText {
+    name: String,
+    version: String,
+    architecture: String,
+    source: String,
+    suite: String,
+    path: String,
+    sha256: Digest,
+    size: u64,
     required_by: BTreeSet<String>,
 }
 
@@ -76,21 +95,26 @@ impl Lock {
             );
             return Err(broken(message, None));
         }
-        let Text { inputs, suites, packages, urls, .. } =
+        let Text { inputs, suites, packages, compilers, rustc, urls, .. } =
             toml::from_str(text).map_err(not_a_lock)?;
         let twice = |span, what: String| {
             let message = format!("`{}` has {what} twice", path.display());
             broken(message, Some(excerpt::excerpt(path, text, span)))
         };
-        let mut by_name = BTreeMap::new();
-        for package in packages {
-            let span = package.span();
-            let package = Package::from(package.into_inner());
-            let name = package.name.clone();
-            if by_name.insert(name.clone(), package).is_some() {
-                return Err(twice(span, format!("package `{name}`")));
+        let by_name = |packages: Vec<(std::ops::Range<usize>, Package)>, what: &str| {
+            let mut by_name = BTreeMap::new();
+            for (span, package) in packages {
+                let name = package.name.clone();
+                if by_name.insert(name.clone(), package).is_some() {
+                    return Err(twice(span, format!("{what} `{name}`")));
+                }
             }
-        }
+            Ok(by_name.into_values().collect())
+        };
+        let packages = packages.into_iter().map(|text| (text.span(), text.into_inner().into()));
+        let packages = by_name(packages.collect(), "package")?;
+        let compilers = compilers.into_iter().map(|text| (text.span(), text.into_inner().into()));
+        let compilers = by_name(compilers.collect(), "compiler")?;
         let mut by_component = BTreeMap::new();
         for url in urls {
             let span = url.span();
@@ -103,7 +127,9 @@ impl Lock {
         Ok(Self {
             inputs,
             suites,
-            packages: by_name.into_values().collect(),
+            packages,
+            compilers,
+            rustc,
             urls: by_component.into_values().collect(),
         })
     }
@@ -129,29 +155,14 @@ impl Lock {
                 ],
             );
         }
-        let mut packages: Vec<_> = self.packages.iter().collect();
-        packages.sort_by_key(|package| &package.name);
-        for package in packages {
-            table(
-                &mut text,
-                "package",
-                &[
-                    ("name", &package.name),
-                    ("version", &package.version),
-                    ("architecture", &package.architecture),
-                    ("source", &package.source),
-                    ("suite", &package.suite),
-                    ("path", &package.path),
-                ],
-            );
-            blob(&mut text, &package.blob);
-            let role = match package.role {
-                Role::Root => "root",
-                Role::Kernel => "kernel",
-                Role::Tool => "tool",
-            };
-            let required_by = quote::list(package.required_by.iter().map(String::as_str));
-            text.push_str(&format!("role = \"{role}\"\nrequired-by = {required_by}\n"));
+        for (kind, packages) in [("package", &self.packages), ("compiler", &self.compilers)] {
+            let mut packages: Vec<_> = packages.iter().collect();
+            packages.sort_by_key(|package| &package.name);
+            packages.into_iter().for_each(|package| write_package(&mut text, kind, package));
+        }
+        for Rustc { version, commit, host, llvm } in &self.rustc {
+            let values = [("version", version), ("commit", commit), ("host", host), ("llvm", llvm)];
+            table(&mut text, "rustc", &values);
         }
         let mut urls: Vec<_> = self.urls.iter().collect();
         urls.sort_by_key(|file| &file.component);
@@ -161,6 +172,27 @@ impl Lock {
         }
         text
     }
+}
+
+fn write_package(text: &mut String, kind: &str, package: &Package) {
+    let values = [
+        ("name", &package.name),
+        ("version", &package.version),
+        ("architecture", &package.architecture),
+        ("source", &package.source),
+        ("suite", &package.suite),
+        ("path", &package.path),
+    ];
+    table(text, kind, &values);
+    blob(text, &package.blob);
+    match package.role {
+        Role::Root => text.push_str("role = \"root\"\n"),
+        Role::Kernel => text.push_str("role = \"kernel\"\n"),
+        Role::Tool => text.push_str("role = \"tool\"\n"),
+        Role::Compiler => {}
+    }
+    let required_by = quote::list(package.required_by.iter().map(String::as_str));
+    text.push_str(&format!("required-by = {required_by}\n"));
 }
 
 fn table(text: &mut String, name: &str, values: &[(&str, &String)]) {
@@ -194,6 +226,22 @@ impl From<PackageText> for Package {
             path: text.path,
             blob: Blob { sha256: text.sha256.0, size: text.size },
             role: text.role,
+            required_by: text.required_by,
+        }
+    }
+}
+
+impl From<CompilerText> for Package {
+    fn from(text: CompilerText) -> Self {
+        Self {
+            name: text.name,
+            version: text.version,
+            architecture: text.architecture,
+            source: text.source,
+            suite: text.suite,
+            path: text.path,
+            blob: Blob { sha256: text.sha256.0, size: text.size },
+            role: Role::Compiler,
             required_by: text.required_by,
         }
     }

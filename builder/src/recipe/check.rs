@@ -207,6 +207,13 @@ impl Check<'_> {
                 }
             }
         }
+        for package in &debian.compilers {
+            self.package(&["debian", "compilers"], Some(package), package);
+        }
+        if debian.compilers.is_empty() && recipe.all_cargo().next().is_some() {
+            let message = "`debian.compilers` must not be empty: there are Cargo components";
+            self.wrong(&["debian", "compilers"], message.to_owned());
+        }
         for (package, reason) in &debian.exclude {
             let keys = ["debian", "exclude", package];
             self.package(&keys, None, package);

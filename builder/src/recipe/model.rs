@@ -70,6 +70,12 @@ impl Recipe {
         self.go.iter().map(|(name, go)| (format!("go.{name}"), go)).chain(images)
     }
 
+    /// The packages that compile this recipe's Cargo components: none if it has no such component.
+    pub fn compilers(&self) -> impl Iterator<Item = &String> {
+        let any = self.all_cargo().next().is_some();
+        self.debian.compilers.iter().filter(move |_| any)
+    }
+
     /// The Cargo components of the root and of the container images, likewise.
     pub fn all_cargo(&self) -> impl Iterator<Item = (String, &Cargo)> {
         let images = self.oci.iter().flat_map(|(image, oci)| {
@@ -240,6 +246,11 @@ pub struct Debian {
     /// their dependencies.
     #[serde(default)]
     pub tools: BTreeSet<String>,
+    /// Packages that compile Cargo components: a C compiler called `gcc` and a static C library;
+    /// what they need of their dependencies comes along. Nothing of them is in the root but what
+    /// the programs were linked with; without Cargo components they are not asked for.
+    #[serde(default = "compilers")]
+    pub compilers: BTreeSet<String>,
     /// Packages that are left out although something depends on them, each with the reason.
     #[serde(default)]
     pub exclude: BTreeMap<String, String>,
@@ -259,6 +270,11 @@ impl TryFrom<String> for Snapshot {
     fn try_from(text: String) -> Result<Self, String> {
         text.parse().map(Self).map_err(|error: formats::deb::StampError| error.to_string())
     }
+}
+
+/// Debian's names for the C compiler and the C library of a suite, whichever versions it has.
+fn compilers() -> BTreeSet<String> {
+    ["gcc", "libc6-dev"].map(str::to_owned).into()
 }
 
 /// Go programs built from one `go.mod`.

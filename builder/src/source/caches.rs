@@ -21,6 +21,8 @@ pub struct Caches {
     pub go_build: PathBuf,
     /// Cargo's target directory.
     pub cargo_target: PathBuf,
+    /// Compilers of locks, by the digest of their packages: unpacked, and ready to be started.
+    pub compilers: PathBuf,
     /// Programs for this host, by digest, copied out of the store, where nothing is executable.
     pub programs: PathBuf,
 }
@@ -33,6 +35,7 @@ impl Caches {
             go_mod: directory.join("go"),
             go_build: directory.join("go-build"),
             cargo_target: directory.join("cargo-target"),
+            compilers: directory.join("compilers"),
             programs: directory.join("programs"),
         }
     }

@@ -3,6 +3,8 @@
 //! `Cargo.lock` is their lock. `fetch` brings the crates into Cargo's own cache; `build` runs
 //! without network and gives the same bytes whatever directory the workspace lies in.
 
+mod baseline;
+mod compilers;
 mod toolchain;
 mod workspace;
 
@@ -10,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use formats::digest::Sha256;
+use formats::digest::{Hasher, Sha256};
 use formats::tree::Blob;
 
 use super::caches::{self, Caches};
@@ -23,7 +25,7 @@ use crate::recipe::model;
 use crate::step::Inputs;
 use crate::store::Store;
 
-pub use toolchain::Toolchain;
+pub use toolchain::{Toolchain, ask};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const LINKER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER";
@@ -31,8 +33,15 @@ const LINKER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER";
 /// The profile of `Cargo.toml` for programs that go into an image.
 const PROFILE: &str = "node";
 
-/// The node has no shared libraries of its own for these programs to find.
-const RUST_FLAGS: &[&str] = &["-Ctarget-feature=+crt-static"];
+const RUST_FLAGS: &[&str] = &[
+    // The node has no shared libraries of its own for these programs to find.
+    "-Ctarget-feature=+crt-static",
+    // The places in a program that must know where it was loaded, as a bit map instead of 24 bytes
+    // each: 57 of PID 1's 2027 kB.
+    "-Clink-arg=-Wl,-z,pack-relative-relocs",
+    // A digest of the program, which nothing looks for.
+    "-Clink-arg=-Wl,--build-id=none",
+];
 
 /// Files of a workspace that shape all its packages, some of which may be missing.
 const COMMON: &[&str] = &[
@@ -114,7 +123,7 @@ impl Component {
     /// # Errors
     /// [`Id::CargoNotFetched`] if a crate is missing that `fetch` brings; [`Id::CargoPackage`] if
     /// a program was made from files that [`Component::inputs`] does not know;
-    /// [`Id::StaticRust`], [`Id::ToolFailed`] with the compiler's own words; [`Id::StoreWrite`].
+    /// [`Id::Compilers`], [`Id::StaticRust`], [`Id::ToolFailed`] with the compiler's own words; [`Id::StoreWrite`].
     pub fn build(
         &self,
         environment: &Environment,
@@ -123,7 +132,7 @@ impl Component {
         store: &Store,
         jobs: usize,
     ) -> Result<BTreeMap<String, Blob>> {
-        let target = self.target_directory(caches)?;
+        let target = self.target_directory(toolchain, caches)?;
         let mut flags = RUST_FLAGS.join("\x1f");
         for (from, to) in self.places(environment, toolchain, &target)? {
             flags.push_str(&format!("\x1f--remap-path-prefix={from}={to}"));
@@ -135,13 +144,13 @@ impl Component {
             // Settings in the user's Cargo configuration that would shape the program.
             .env("RUSTC_WRAPPER", "")
             .env("RUSTC_WORKSPACE_WRAPPER", "")
-            .env(LINKER, "cc")
             .args(["build", "--locked", "--offline", "--profile", PROFILE, "--target", TARGET])
             .arg("--target-dir")
             .arg(&target)
             .args(["-j", &jobs.max(1).to_string(), "-p", &self.package]);
         let command =
             self.programs.iter().fold(command, |command, name| command.args(["--bin", name]));
+        let command = toolchain.equip(command, environment, store, caches)?;
         command.run().map_err(explained)?;
         let outputs = target.join(TARGET).join(PROFILE);
         let sources = self.sources()?;
@@ -178,9 +187,13 @@ impl Component {
         Ok(sources)
     }
 
-    /// Two workspaces do not share a directory: each build would throw away the other's.
-    fn target_directory(&self, caches: &Caches) -> Result<PathBuf> {
-        let name = Sha256::of(self.workspace.as_os_str().as_encoded_bytes()).to_string();
+    /// Two workspaces do not share a directory: each build would throw away the other's. Nor do two
+    /// toolchains: Cargo does not link again for another linker or C library.
+    fn target_directory(&self, toolchain: &Toolchain, caches: &Caches) -> Result<PathBuf> {
+        let mut hasher = Hasher::new();
+        hasher.update(self.workspace.as_os_str().as_encoded_bytes());
+        toolchain.facts.iter().for_each(|fact| hasher.update(format!("\0{fact}")));
+        let name = hasher.finish().to_string();
         let path = caches.cargo_target.join(&name[..16]);
         std::fs::create_dir_all(&path)
             .and_then(|()| path.canonicalize())

@@ -7,7 +7,10 @@
 pub(crate) mod apt;
 pub mod archive;
 pub mod contents;
+pub mod extract;
 pub mod index;
+#[cfg(test)]
+pub(crate) mod made;
 pub mod mirror;
 pub mod release;
 pub mod resolve;
@@ -18,6 +21,7 @@ mod testing;
 pub mod unpack;
 pub mod why;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use formats::digest::Sha256;
@@ -45,11 +49,14 @@ pub struct Locked {
     pub releases: Vec<Vec<u8>>,
     /// Sorted by name.
     pub packages: Vec<Package>,
+    /// Sorted by name.
+    pub compilers: Vec<Package>,
     /// What is worth a look and does not stop the work.
     pub warnings: Vec<String>,
 }
 
-/// Finds the packages that the recipe asks for, with `kernel_package` and all that they need.
+/// Finds the packages that the recipe asks for, with `kernel_package` and all that they need, and
+/// `compilers` with what they need.
 ///
 /// # Errors
 /// What is wrong with the list of packages: see [`resolve::resolve`]. What is wrong with the
@@ -58,6 +65,7 @@ pub struct Locked {
 pub fn lock(
     debian: &Debian,
     kernel_package: &str,
+    compilers: &BTreeSet<String>,
     mirrors: &Mirrors,
     times: &Times,
     get: &Get<'_>,
@@ -85,8 +93,11 @@ pub fn lock(
         exclude: &debian.exclude,
     };
     let resolution = resolve::resolve(&archive, &wishes)?;
+    let compilers = resolve::compilers(&archive, compilers)?;
     warnings.extend(resolution.warnings);
-    Ok(Locked { suites, releases, packages: resolution.packages, warnings })
+    warnings.extend(compilers.warnings);
+    let (packages, compilers) = (resolution.packages, compilers.packages);
+    Ok(Locked { suites, releases, packages, compilers, warnings })
 }
 
 /// Addresses at which a locked package may be, best first.
@@ -302,6 +313,7 @@ mod tests {
                 snapshot: None,
                 packages: set(&["containerd"]),
                 tools: set(&["systemd-boot-efi"]),
+                compilers: BTreeSet::new(),
                 exclude: BTreeMap::new(),
                 drop: BTreeSet::new(),
             };
@@ -310,7 +322,8 @@ mod tests {
             let get = |url: &str, limit| self.get(url, limit);
             let progress = Progress::new(Mode::None);
             times.snapshot = times.snapshot.or(debian.snapshot.map(|snapshot| snapshot.0));
-            lock(&debian, "linux-image-cloud-amd64", &mirrors, &times, &get, &progress)
+            let (kernel, compilers) = ("linux-image-cloud-amd64", BTreeSet::new());
+            lock(&debian, kernel, &compilers, &mirrors, &times, &get, &progress)
         }
     }
 

@@ -10,7 +10,7 @@ fn environment() -> Environment {
 }
 
 fn toolchain() -> Toolchain {
-    Toolchain::find(&environment(), Path::new("/")).unwrap()
+    Toolchain::of_host(&environment())
 }
 
 /// A workspace of a program and a library, both of which name their source files when they panic.

@@ -1,40 +1,101 @@
-//! What on this host turns Rust sources into static programs, beside the sources themselves: the
-//! compiler, and the static libraries of C which are linked in.
+//! What turns Rust sources into static programs, beside the sources themselves: the host's `rustc`,
+//! which the lock records, and the compilers of the lock, which compile C, link, and bring the C
+//! library that is linked in.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::caches::Caches;
+use super::compilers;
 use crate::environment::Environment;
-use crate::error::{Context as _, Error, Id, Result};
+use crate::error::{Error, Id, Result};
+use crate::lock::model::{Package, Rustc};
 use crate::process::Command;
+use crate::store::Store;
 
 /// A Rust toolchain that can link statically.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolchain {
-    /// What `rustc` says of itself, and what identifies each library: all that matters for a key.
+    /// What `rustc` says of itself, and each package of the compilers: all that matters for a key.
     pub(super) facts: Vec<String>,
+    rustc: Rustc,
+    tools: Tools,
 }
 
-/// Parts of the C library and of the compiler's own that are linked into each program.
-const LIBRARIES: [&str; 2] = ["libc.a", "libgcc_eh.a"];
+/// Whose C compiler and linker are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tools {
+    /// The lock's.
+    Locked(Vec<Package>),
+    /// The host's: tests have no archive to lock any from.
+    #[cfg(test)]
+    Host,
+}
 
 impl Toolchain {
-    /// Asks the compilers which they are. Costs three short processes, so ask once for all
-    /// components of a workspace.
+    /// Asks `rustc` which it is; what compiles and links beside it are the packages `compilers` of
+    /// the lock. Costs a short process.
     ///
     /// # Errors
-    /// [`Id::MissingTool`] without `rustc` or `cc`; [`Id::StaticRust`] without the static
-    /// libraries of C.
-    pub fn find(environment: &Environment, workspace: &Path) -> Result<Self> {
-        let rustc = text(rustc(environment, workspace).arg("-vV").run()?);
-        let mut facts = vec![rustc];
-        for library in LIBRARIES {
-            let command = clean(Command::new("cc"), environment, workspace);
-            let path = text(command.arg(format!("-print-file-name={library}")).run()?);
-            facts.push(library_fact(library, Path::new(path.trim()))?);
+    /// [`Id::MissingTool`] without `rustc`; [`Id::Compilers`] if the lock names no compilers.
+    pub fn find(
+        environment: &Environment,
+        workspace: &Path,
+        compilers: &[Package],
+    ) -> Result<Self> {
+        if compilers.is_empty() {
+            return Err(Error::new(Id::Compilers, "the lock names no compilers")
+                .hint("`orlop lock` asks for those of `debian.compilers`"));
         }
-        Ok(Self { facts })
+        let words = says(environment, workspace)?;
+        let packages = compilers.iter().map(|package| {
+            let Package { name, version, blob, .. } = package;
+            format!("{name} {version} {}", blob.sha256)
+        });
+        let own = [words.clone(), compilers::LAYOUT.to_owned()];
+        Ok(Self {
+            facts: own.into_iter().chain(packages).collect(),
+            rustc: parse(&words),
+            tools: Tools::Locked(compilers.to_vec()),
+        })
+    }
+
+    /// A toolchain that links with what this host has.
+    #[cfg(test)]
+    pub(super) fn of_host(environment: &Environment) -> Self {
+        let words = says(environment, Path::new("/")).unwrap();
+        Self { rustc: parse(&words), facts: vec![words], tools: Tools::Host }
+    }
+
+    /// The compiler that compiles Rust.
+    pub fn rustc(&self) -> &Rustc {
+        &self.rustc
+    }
+
+    /// Has a command compile and link with these tools. They are unpacked if that was never done.
+    ///
+    /// # Errors
+    /// Those of [`compilers::install`].
+    pub(super) fn equip(
+        &self,
+        command: Command,
+        environment: &Environment,
+        store: &Store,
+        caches: &Caches,
+    ) -> Result<Command> {
+        let programs = match &self.tools {
+            Tools::Locked(packages) => compilers::install(packages, store, caches)?,
+            #[cfg(test)]
+            Tools::Host => return Ok(command.env(super::LINKER, "cc")),
+        };
+        let of = |name: &str| programs.join(name);
+        // Build scripts look for these by their names, too.
+        let path = compilers::path(&programs, &environment.path())?;
+        let command = command
+            .env("PATH", path)
+            .env(super::LINKER, of("cc"))
+            .env("CC", of("cc"))
+            .env("AR", of("ar"));
+        Ok(if of("c++").exists() { command.env("CXX", of("c++")) } else { command })
     }
 
     /// The directory that holds the compiler's own files.
@@ -46,9 +107,16 @@ impl Toolchain {
     /// The commit that the compiler was built from: the standard library's sources are known
     /// under it.
     pub(super) fn commit(&self) -> &str {
-        let lines = self.facts.first().map(String::as_str).unwrap_or_default().lines();
-        lines.into_iter().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown")
+        &self.rustc.commit
     }
+}
+
+/// Asks which compiler would compile the workspace, whose `rust-toolchain.toml` may name one.
+///
+/// # Errors
+/// [`Id::MissingTool`], [`Id::Read`] if there is no such workspace.
+pub fn ask(environment: &Environment, workspace: &Path) -> Result<Rustc> {
+    Ok(parse(&says(environment, workspace)?))
 }
 
 /// A command that sees where programs and toolchains are, and nothing else.
@@ -64,17 +132,28 @@ fn rustc(environment: &Environment, workspace: &Path) -> Command {
     clean(Command::new("rustc"), environment, workspace)
 }
 
-/// Which file it is, without reading megabytes: package managers keep the times of their files.
-fn library_fact(library: &str, path: &Path) -> Result<String> {
-    // A compiler that does not find a file repeats its name.
-    if path.is_relative() {
-        let message = format!("there is no `{library}` to link a static program with");
-        return Err(Error::new(Id::StaticRust, message)
-            .hint("install `gcc` and `libc6-dev` (Debian) or `glibc-static` (Fedora)"));
+fn says(environment: &Environment, workspace: &Path) -> Result<String> {
+    // Starting a program in a directory that is not there fails as if there were no program.
+    if !workspace.is_dir() {
+        let message = format!("cannot read the workspace `{}`", workspace.display());
+        return Err(Error::new(Id::Read, message));
     }
-    let meta =
-        fs::metadata(path).or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
-    Ok(format!("{library} {} {}.{:09}", meta.size(), meta.mtime(), meta.mtime_nsec()))
+    Ok(text(rustc(environment, workspace).arg("-vV").run()?))
+}
+
+/// What `rustc -vV` prints: a line for people, then `key: value`.
+fn parse(words: &str) -> Rustc {
+    let value = |key: &str| {
+        let mut lines = words.lines().filter_map(|line| line.split_once(": "));
+        let found = lines.find(|(name, _)| *name == key).map_or("unknown", |(_, value)| value);
+        found.trim().to_owned()
+    };
+    Rustc {
+        version: words.lines().next().unwrap_or_default().trim().to_owned(),
+        commit: value("commit-hash"),
+        host: value("host"),
+        llvm: value("LLVM version"),
+    }
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -85,21 +164,40 @@ fn text(bytes: Vec<u8>) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn this_host_can_link_statically() {
-        let environment = Environment::new(std::env::vars_os());
-        let toolchain = Toolchain::find(&environment, Path::new("/")).unwrap();
-        assert!(toolchain.facts[0].starts_with("rustc "), "{:?}", toolchain.facts);
-        assert!(toolchain.commit().len() >= 7, "{}", toolchain.commit());
-        assert!(toolchain.facts[1].starts_with("libc.a "));
-        assert!(Toolchain::sysroot(&environment, Path::new("/")).unwrap().join("lib").is_dir());
+    fn environment() -> Environment {
+        Environment::new(std::env::vars_os())
     }
 
     #[test]
-    fn a_host_without_static_libraries_is_told_what_to_install() {
-        let error = library_fact("libc.a", Path::new("libc.a")).unwrap_err();
-        assert_eq!(error.id(), Id::StaticRust);
-        assert_eq!(error.to_string(), "there is no `libc.a` to link a static program with");
-        assert_eq!(error.hints().len(), 1);
+    fn the_rust_compiler_of_this_host_says_which_it_is() {
+        let toolchain = Toolchain::of_host(&environment());
+        assert!(toolchain.facts[0].starts_with("rustc "), "{:?}", toolchain.facts);
+        assert_eq!(ask(&environment(), Path::new("/")).unwrap(), *toolchain.rustc());
+        assert!(toolchain.rustc().version.starts_with("rustc "), "{:?}", toolchain.rustc());
+        assert!(toolchain.rustc().host.contains("linux"), "{:?}", toolchain.rustc());
+        let sysroot = Toolchain::sysroot(&environment(), Path::new("/")).unwrap();
+        assert!(sysroot.join("lib").is_dir());
+    }
+
+    #[test]
+    fn a_compiler_is_known_by_what_it_says() {
+        let words = "rustc 1.85.0 (4d91de4e4 2025-02-17) (built from a source tarball)\n\
+                     binary: rustc\ncommit-hash: 4d91de4e48198da2e33413efdcd9cd2cc0c46688\n\
+                     commit-date: 2025-02-17\nhost: x86_64-unknown-linux-gnu\nrelease: 1.85.0\n\
+                     LLVM version: 19.1.7\n";
+        let rustc = parse(words);
+        assert!(rustc.version.ends_with("(built from a source tarball)"), "{rustc:?}");
+        assert_eq!(rustc.commit, "4d91de4e48198da2e33413efdcd9cd2cc0c46688");
+        assert_eq!(rustc.host, "x86_64-unknown-linux-gnu");
+        assert_eq!(rustc.llvm, "19.1.7");
+        assert_eq!(parse("rustc 1.0.0\n").commit, "unknown");
+    }
+
+    #[test]
+    fn a_lock_without_compilers_and_a_workspace_that_is_not_there_are_told_apart() {
+        let error = Toolchain::find(&environment(), Path::new("/"), &[]).unwrap_err();
+        assert_eq!((error.id(), error.hints().len()), (Id::Compilers, 1));
+        let error = ask(&environment(), Path::new("/not/there")).unwrap_err();
+        assert_eq!(error.id(), Id::Read);
     }
 }

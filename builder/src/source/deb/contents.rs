@@ -56,13 +56,13 @@ pub struct Dropped {
     pub size: u64,
 }
 
-impl Contents {
+impl Control {
     /// Whether this is the package that the lock names.
     ///
     /// # Errors
     /// [`Id::BadPackage`] if it is another one.
     pub fn check(&self, package: &Package) -> Result<()> {
-        let found = [&self.control.package, &self.control.version, &self.control.architecture];
+        let found = [&self.package, &self.version, &self.architecture];
         let locked = [&package.name, &package.version, &package.architecture];
         if found == locked {
             return Ok(());
@@ -72,9 +72,7 @@ impl Contents {
             format!("the lock names package `{}`, the file is `{}`", text(locked), text(found));
         Err(Error::new(Id::BadPackage, message).hint("run `orlop lock`"))
     }
-}
 
-impl Control {
     /// Reads the text of `control`; the error is what is wrong with it.
     pub(super) fn parse(text: &str) -> std::result::Result<Self, String> {
         let paragraph: std::result::Result<Option<Paragraph<'_>>, ControlError> =
@@ -226,11 +224,11 @@ mod tests {
             role: Role::Root,
             required_by: BTreeSet::new(),
         };
-        assert!(contents().check(&package("a", "1", "all")).is_ok());
+        assert!(contents().control.check(&package("a", "1", "all")).is_ok());
         for other in
             [package("b", "1", "all"), package("a", "1-0", "all"), package("a", "1", "amd64")]
         {
-            let error = contents().check(&other).unwrap_err();
+            let error = contents().control.check(&other).unwrap_err();
             assert_eq!(error.id(), Id::BadPackage);
             assert!(error.to_string().ends_with("the file is `a 1 all`"));
         }

@@ -5,6 +5,8 @@
 //! nothing to search: no version is ever taken back. `Recommends` and `Conflicts` are not looked
 //! at; two packages with one path are found when the tree is composed.
 
+mod compilers;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use formats::deb::{Dependency, parse_dependencies};
@@ -13,6 +15,8 @@ use super::archive::Archive;
 use super::index::{ARCHITECTURE, Record};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::{Package, Role};
+
+pub use compilers::compilers;
 
 /// In `required_by`: the recipe itself.
 pub const RECIPE: &str = "recipe";
@@ -52,20 +56,12 @@ pub fn resolve(archive: &Archive, wishes: &Wishes<'_>) -> Result<Resolution> {
                 .hint(format!("`exclude` gives this reason: {reason}")));
         }
     }
-    let mut closure = Closure {
-        archive,
-        exclude: wishes.exclude,
-        chosen: BTreeMap::new(),
-        plain: VecDeque::new(),
-        open: VecDeque::new(),
-        cut: BTreeSet::new(),
-        warnings: Vec::new(),
-    };
+    let mut closure = Closure::new(archive, wishes.exclude);
     for name in wishes.packages {
         closure.choose(archive.named(name)?, RECIPE)?;
     }
     closure.settle_all()?;
-    let mut packages = closure.packages();
+    let mut packages = closure.packages(Role::Root);
     for (record, requirer) in kernel(archive, wishes.kernel)? {
         let package = packages.entry(record.name.clone());
         let package = package.or_insert_with(|| locked(record, Role::Kernel, BTreeSet::new()));
@@ -196,6 +192,18 @@ enum Settled<'a> {
 }
 
 impl<'a> Closure<'a> {
+    fn new(archive: &'a Archive, exclude: &'a BTreeMap<String, String>) -> Self {
+        Self {
+            archive,
+            exclude,
+            chosen: BTreeMap::new(),
+            plain: VecDeque::new(),
+            open: VecDeque::new(),
+            cut: BTreeSet::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     fn choose(&mut self, record: &'a Record, requirer: &'a str) -> Result<()> {
         if let Some(chosen) = self.chosen.get_mut(record.name.as_str()) {
             chosen.required_by.insert(requirer.to_owned());
@@ -269,9 +277,8 @@ impl<'a> Closure<'a> {
         way
     }
 
-    fn packages(&self) -> BTreeMap<String, Package> {
-        let package =
-            |chosen: &Chosen<'_>| locked(chosen.record, Role::Root, chosen.required_by.clone());
+    fn packages(&self, role: Role) -> BTreeMap<String, Package> {
+        let package = |chosen: &Chosen<'_>| locked(chosen.record, role, chosen.required_by.clone());
         self.chosen.iter().map(|(name, chosen)| ((*name).to_owned(), package(chosen))).collect()
     }
 }

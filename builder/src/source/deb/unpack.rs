@@ -20,7 +20,7 @@ const SMALL: u64 = 1 << 20;
 
 /// Top-level directories that are links into `usr` on every merged system: what packages still
 /// bring there belongs into `usr`.
-const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+pub(super) const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
 /// Unpacks `deb`; `name` is what errors call it. Files for which `wanted` says no are neither
 /// hashed nor stored, but listed.
@@ -211,7 +211,7 @@ impl Data<'_> {
 }
 
 /// `lib/x` is `usr/lib/x`. A link at the top, which is how the merge itself is written down, stays.
-fn merged(path: TreePath, is_symlink: bool) -> TreePath {
+pub(super) fn merged(path: TreePath, is_symlink: bool) -> TreePath {
     let (top, rest) = path.as_str().split_once('/').unwrap_or((path.as_str(), ""));
     if !MERGED.contains(&top) || (is_symlink && rest.is_empty()) {
         return path;

@@ -347,3 +347,32 @@ proptest! {
         prop_assert_eq!(run(&strs(&lines), "p0").unwrap(), first);
     }
 }
+
+#[test]
+fn compilers_are_closed_without_what_compiling_does_not_need() {
+    let lines = [
+        "gcc 4 ; depends: gcc-14, binutils",
+        "gcc-14 14 ; depends: libgcc-14-dev, libasan8 (>= 99), gcc-14-base, libc6",
+        "gcc-14-base 14",
+        "libgcc-14-dev 14 ; depends: libgomp1, nothing-of-this-name | libc6",
+        "libasan8 14",
+        "binutils 2 ; depends: libc6",
+        "libc6 2.41",
+        "libc6-dev 2.41 ; depends: libc6, rpcsvc-proto",
+    ];
+    let archive = archive(&lines);
+    let names = |wanted: &[&str]| {
+        let wanted = wanted.iter().map(|name| (*name).to_owned()).collect();
+        let resolution = compilers(&archive, &wanted).unwrap();
+        assert!(resolution.packages.iter().all(|package| package.role == Role::Compiler));
+        assert_eq!(resolution.warnings, Vec::<String>::new());
+        let names = resolution.packages.into_iter().map(|package| package.name);
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names(&[]), "");
+    assert_eq!(names(&["gcc", "libc6-dev"]), "binutils gcc gcc-14 libc6 libc6-dev libgcc-14-dev");
+    // One that is named is taken.
+    assert_eq!(names(&["gcc-14-base", "libc6-dev"]), "gcc-14-base libc6 libc6-dev");
+    let wanted = BTreeSet::from(["clang".to_owned()]);
+    assert_eq!(compilers(&archive, &wanted).unwrap_err().id(), Id::UnknownPackage);
+}

@@ -1,94 +1,22 @@
 //! Unpacking: what comes out, what is left out, and what is refused.
 
+use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::{fs, iter};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use formats::deb::ar;
 use formats::digest::Sha256;
 use proptest::prelude::*;
-use tar::{Builder, Header};
 use tempfile::TempDir;
 
 use super::super::contents::Control;
+use super::super::made::{self, Tar, gzip, header, shell};
 use super::*;
 use crate::process::Command;
 
 const CONTROL: &str = "Package: a\nVersion: 1\nArchitecture: amd64\n";
 
-/// A tar archive in the making. Paths are written as they are: also those that nobody should.
-struct Tar(Builder<Vec<u8>>);
-
-impl Tar {
-    fn new() -> Self {
-        Self(Builder::new(Vec::new()))
-    }
-
-    fn add(mut self, kind: EntryType, path: &str, mode: u32, content: &[u8]) -> Self {
-        let mut header = header(kind, path, mode);
-        header.set_size(content.len() as u64);
-        header.set_cksum();
-        self.0.append(&header, content).unwrap();
-        self
-    }
-
-    fn directory(self, path: &str, mode: u32) -> Self {
-        self.add(EntryType::Directory, path, mode, b"")
-    }
-
-    fn file(self, path: &str, mode: u32, content: &[u8]) -> Self {
-        self.add(EntryType::Regular, path, mode, content)
-    }
-
-    fn link(mut self, kind: EntryType, path: &str, target: &str) -> Self {
-        let mut header = header(kind, path, 0o777);
-        header.set_size(0);
-        header.set_link_name_literal(target).unwrap();
-        header.set_cksum();
-        self.0.append(&header, &b""[..]).unwrap();
-        self
-    }
-
-    fn finish(self) -> Vec<u8> {
-        self.0.into_inner().unwrap()
-    }
-}
-
-fn header(kind: EntryType, path: &str, mode: u32) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(42);
-    header.set_mtime(0);
-    header
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn shell(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut deb = ar::MAGIC.to_vec();
-    for (name, content) in members {
-        let size = content.len();
-        let zero = 0;
-        writeln!(deb, "{name:<16}{zero:<12}{zero:<6}{zero:<6}{:<8}{size:<10}`", 100_644).unwrap();
-        deb.extend(*content);
-        deb.extend(iter::repeat_n(b'\n', size % 2));
-    }
-    deb
-}
-
 fn deb(data: Tar) -> Vec<u8> {
-    let control = gzip(&Tar::new().file("./control", 0o644, CONTROL.as_bytes()).finish());
-    let data = gzip(&data.finish());
-    shell(&[("debian-binary", b"2.0\n"), ("control.tar.gz", &control), ("data.tar.gz", &data)])
+    made::deb(CONTROL, data)
 }
 
 /// A store with the file beside it.
