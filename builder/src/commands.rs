@@ -15,6 +15,7 @@ pub mod lock;
 pub mod recipe;
 pub mod run;
 pub mod store;
+pub mod unpack;
 
 use std::io::Write as _;
 use std::path::Path;

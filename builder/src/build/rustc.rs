@@ -60,10 +60,10 @@ mod tests {
     #[test]
     fn a_compiler_that_the_lock_does_not_record_is_named_beside_the_one_it_does() {
         let (old, new) = (rustc("rustc 1.95.0"), rustc("rustc 1.96.0"));
-        assert_eq!(others(&[old.clone()].into(), &[old.clone()]), Vec::<String>::new());
+        assert_eq!(others(&[old.clone()].into(), std::slice::from_ref(&old)), Vec::<String>::new());
         assert_eq!(others(&BTreeSet::new(), &[]), Vec::<String>::new());
         assert_eq!(
-            others(&[old.clone(), new.clone()].into(), &[old.clone()]),
+            others(&[old.clone(), new.clone()].into(), std::slice::from_ref(&old)),
             [
                 "Rust programs are compiled by `rustc 1.96.0` for `x86_64-unknown-linux-gnu`, the lock \
               records `rustc 1.95.0` for `x86_64-unknown-linux-gnu`: their bytes may differ"

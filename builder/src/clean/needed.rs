@@ -48,7 +48,7 @@ impl Needed {
     fn add(&mut self, path: &Path) -> Result<()> {
         let lock = Lock::read(path)
             .map_err(|error| error.hint("nothing was removed: it is not known what it needs"))?;
-        self.blobs.extend(lock.packages.iter().map(|package| package.blob.sha256));
+        self.blobs.extend(lock.all_packages().map(|package| package.blob.sha256));
         self.blobs.extend(lock.urls.iter().map(|file| file.blob.sha256));
         self.blobs.extend(lock.suites.iter().map(|suite| suite.release.0));
         self.locks.insert(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));

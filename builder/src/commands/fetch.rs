@@ -180,7 +180,11 @@ pub fn bring_go(
     Ok(())
 }
 
-fn fetch_blobs(
+/// Brings what the lock names into the store.
+///
+/// # Errors
+/// Those of [`fetch::all`], [`Id::NoMirror`].
+pub fn fetch_blobs(
     recipe: &Recipe,
     lock: &Lock,
     store: &Store,
@@ -188,7 +192,7 @@ fn fetch_blobs(
     progress: &Progress,
 ) -> Result<()> {
     // One that is in the root and compiles as well is fetched once.
-    let all: BTreeMap<_, _> = lock.all_packages().map(|p| (&p.name, p)).collect();
+    let all: BTreeMap<_, _> = lock.all_packages().map(|p| ((&p.name, p.blob.sha256), p)).collect();
     let packages: Vec<_> = all.into_values().filter(|p| !store.has(&p.blob)).collect();
     let urls: Vec<_> = lock.urls.iter().filter(|file| !store.has(&file.blob)).collect();
     if packages.is_empty() && urls.is_empty() {
@@ -229,7 +233,7 @@ fn fetch_blobs(
 /// # Errors
 /// [`Id::StoreMissing`] with what is not there.
 pub fn require(lock: &Lock, store: &Store) -> Result<()> {
-    let all: BTreeMap<_, _> = lock.all_packages().map(|p| (&p.name, p)).collect();
+    let all: BTreeMap<_, _> = lock.all_packages().map(|p| ((&p.name, p.blob.sha256), p)).collect();
     let number = all.len() + lock.urls.len();
     let packages = all.into_values().map(|package| {
         (format!("{} {}", package.name, package.version), package.path.as_str(), &package.blob)

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use crate::arguments::Global;
-use crate::commands::{print, print_json, shown};
+use crate::commands::{print, print_json, shown, unpack};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -23,6 +23,8 @@ pub enum Command {
     },
     /// Read every blob and compare it with its name
     Verify,
+    /// Unpack the packages of a recipe as files of this host; not an image
+    Unpack(unpack::Args),
 }
 
 /// Does it.
@@ -60,6 +62,7 @@ pub fn run(
             }
             if global.json { print_json(&json!({ "blobs": blobs })) } else { Ok(()) }
         }
+        Command::Unpack(args) => unpack::run(args, global, settings, progress),
         Command::Verify => {
             let task = progress.task("verify", None);
             let (mut count, mut damaged) = (0_u64, Vec::new());

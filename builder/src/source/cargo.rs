@@ -123,7 +123,8 @@ impl Component {
     /// # Errors
     /// [`Id::CargoNotFetched`] if a crate is missing that `fetch` brings; [`Id::CargoPackage`] if
     /// a program was made from files that [`Component::inputs`] does not know;
-    /// [`Id::Compilers`], [`Id::StaticRust`], [`Id::ToolFailed`] with the compiler's own words; [`Id::StoreWrite`].
+    /// [`Id::Compilers`], [`Id::StaticRust`], [`Id::ToolFailed`] with the compiler's own words;
+    /// [`Id::StoreWrite`].
     pub fn build(
         &self,
         environment: &Environment,

@@ -58,6 +58,8 @@ const LINES: &[(&str, Want)] = &[
     ("store add good.toml wrong.toml", Object("`orlop store add`")),
     ("store add overlay", Failure("E0701")),
     ("store verify", Object("`orlop store verify`")),
+    ("store unpack -o tree", Object("`orlop store unpack`")),
+    ("store unpack -o tree", Failure("E0212")),
     ("clean --dry-run", Object("`orlop clean`")),
     ("clean", Object("`orlop clean`")),
     ("clean --keep none.lock", Failure("E0402")),

@@ -5,6 +5,7 @@ mod archive;
 mod builds;
 mod clean;
 mod cluster;
+mod compilers;
 mod config;
 #[path = "../shared/documented.rs"]
 mod documented;
