@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod boot;
+pub mod circle;
 pub mod kernel;
 pub mod oci;
 pub mod output;

@@ -14,6 +14,7 @@ mod guest;
 mod kept;
 pub mod options;
 pub mod plan;
+pub mod ports;
 pub mod qemu;
 mod qmp;
 mod usage;
@@ -25,6 +26,7 @@ use serde::Serialize;
 
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Progress;
+use crate::run::firmware::{Firmware, Flash};
 
 pub use accel::Accel;
 pub use options::{AccelChoice, Forward, Options, Serial, Timeout, Until};
@@ -87,7 +89,8 @@ impl Reporter {
 /// The configuration is wrong ([`Id::NodeConfig`]), the host lacks something ([`Id::MissingTool`], [`Id::FirmwareMissing`], [`Id::KvmUnusable`],
 /// [`Id::QemuTooOld`]), the image is not ours ([`Id::NotOurImage`]), or the guest did not do what
 /// it should: [`Id::GuestEnded`], [`Id::GuestPanic`], [`Id::GuestReset`], [`Id::GuestTimeout`],
-/// [`Id::GuestKeptRunning`].
+/// [`Id::GuestKeptRunning`]. Ports and files to write are looked at first ([`Id::PortTaken`],
+/// [`Id::ImageWritten`]).
 pub fn run(options: &Options, progress: &Progress) -> Result<Summary> {
     run_beside(options, progress, drop)
 }
@@ -104,6 +107,7 @@ pub fn run_beside(
 ) -> Result<Summary> {
     let image = disk::Image::open(&options.image)?;
     kept::spare_the_image(image.path(), options)?;
+    ports::check(&options.forward)?;
     let qemu = qemu::Version::of_host()?;
     let scratch = tempfile::Builder::new()
         .prefix("orlop-run-")
@@ -159,10 +163,8 @@ fn boot(options: &Options, image: &disk::Image, scratch: &std::path::Path) -> Re
         return image.direct_boot();
     }
     let firmware = match (&options.uefi_code, &options.uefi_vars) {
-        (Some(code), Some(vars)) => {
-            firmware::Firmware { code: absolute(code)?, vars: absolute(vars)? }
-        }
-        _ => firmware::Firmware::find(std::path::Path::new("/"))?,
+        (Some(code), Some(vars)) => Firmware { code: absolute(code)?, vars: absolute(vars)? },
+        _ => Firmware::find(std::path::Path::new("/"))?,
     };
     // The firmware writes its variables: into a copy, kept only where the disk is kept too.
     let vars = match &options.disk {
@@ -172,7 +174,7 @@ fn boot(options: &Options, image: &disk::Image, scratch: &std::path::Path) -> Re
     if !vars.exists() {
         firmware.copy_vars(&vars)?;
     }
-    Ok(plan::Boot::Uefi { code: firmware.code, vars: absolute(&vars)? })
+    Ok(plan::Boot::Uefi { code: Flash::of(firmware.code)?, vars: Flash::of(absolute(&vars)?)? })
 }
 
 /// QEMU runs in the temporary directory, so every path it is given must be absolute.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::arguments::{BuildArgs, Global, RecipeArgs};
+use crate::build::circle;
 use crate::build::output::vacant;
 use crate::build::owner::Owner;
 use crate::build::{self, Built, Request};
@@ -59,6 +60,7 @@ pub fn build(
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
     let output = args.output.clone().unwrap_or_else(default);
     vacant(&output)?;
+    circle::check(&recipe, &output, store.root())?;
     let owner = args.output.is_none().then(|| Owner::new(&store, &named.recipe, &output));
     if let Some(owner) = &owner {
         owner.check()?;

@@ -37,6 +37,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
         // Again before QEMU starts; but a build is long to wait for a word that is misspelt.
         node_config::load(config)?;
     }
+    run::ports::check(&options.forward)?;
     if is_recipe(&options.image) {
         let recipe = RecipeArgs { recipe: options.image.clone(), profile: args.profile.clone() };
         options.image = build(&recipe, &BuildArgs::default(), settings, progress)?.output;

@@ -86,6 +86,8 @@ ids! {
     ImageWritten = "E0217", Usage;
     /// A kept disk was made of another build of the image.
     OtherBase = "E0218", Usage;
+    /// Two ports of the guest are to be had at one port of the host.
+    PortTwice = "E0219", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;
@@ -115,6 +117,8 @@ ids! {
     UnknownModule = "E0321", Recipe;
     /// The tree has no PID 1.
     NoInit = "E0322", Recipe;
+    /// A local component holds what the build writes.
+    LocalCircle = "E0324", Recipe;
     // E04: lock.
     /// The lock answers another question than the recipe asks.
     LockStale = "E0401", Lock;
@@ -200,6 +204,8 @@ ids! {
     QemuControl = "E0623", Environment;
     /// The host lacks something that building or running needs.
     HostIncomplete = "E0624", Environment;
+    /// A port of the host that shall lead to the guest cannot be had.
+    PortTaken = "E0625", Environment;
     /// The components that a cluster is built of are not found.
     NoComponents = "E0630", Environment;
     /// A cluster does not start.

@@ -142,6 +142,19 @@ pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk>
     Ok(Disk { path, format: Format::Qcow2, bytes, fate })
 }
 
+impl Format {
+    /// Of the file at `path`, by its first bytes: its name says nothing.
+    ///
+    /// # Errors
+    /// [`Id::Read`].
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        let mut start = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut start));
+        read.or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
+        Ok(if start == QCOW2 { Self::Qcow2 } else { Self::Raw })
+    }
+}
+
 /// Whether most of a disk is in another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overlay {
@@ -152,9 +165,7 @@ enum Overlay {
 /// Checks that the overlay at `path`, named `kept`, was made over `image`, before anything is read
 /// through it, and tells it where the image is, should that have moved.
 fn attach(path: &Path, kept: &Path, image: &Image) -> Result<Overlay> {
-    let mut magic = [0; 4];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
-    if read.is_err() || magic != QCOW2 {
+    if Format::of(path)? == Format::Raw {
         return Ok(Overlay::No);
     }
     let info = info(path)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use formats::node_config::FIRMWARE_NAME;
 
+use crate::run::firmware::Flash;
 use crate::run::qemu::{Version, accelerator, cpu_model, default_cpus};
 use crate::run::{Accel, Options};
 
@@ -37,9 +38,9 @@ pub enum Boot {
     /// Firmware finds the boot loader on the disk.
     Uefi {
         /// Shared and read-only.
-        code: PathBuf,
+        code: Flash,
         /// This guest's own variables.
-        vars: PathBuf,
+        vars: Flash,
     },
     /// QEMU loads it.
     Direct {
@@ -134,10 +135,11 @@ pub fn plan(options: &Options, parts: &Parts) -> Plan {
 
     match &parts.boot {
         Boot::Uefi { code, vars } => {
-            args.words(&["-drive"]);
-            args.path("if=pflash,format=raw,unit=0,readonly=on,file=", code);
-            args.words(&["-drive"]);
-            args.path("if=pflash,format=raw,unit=1,file=", vars);
+            for (flash, unit) in [(code, "unit=0,readonly=on"), (vars, "unit=1")] {
+                args.words(&["-drive"]);
+                let format = flash.format.name();
+                args.path(&format!("if=pflash,format={format},{unit},file="), &flash.path);
+            }
         }
         Boot::Direct { kernel, initrd, command_line } => {
             args.words(&["-kernel"]);
@@ -263,7 +265,10 @@ mod tests {
         Parts {
             accel: Accel::Tcg,
             qemu: Version { major: 7, minor: 2 },
-            boot: Boot::Uefi { code: "/fw/code.fd".into(), vars: "/tmp/run/vars.fd".into() },
+            boot: Boot::Uefi {
+                code: Flash { path: "/fw/code.fd".into(), format: Format::Raw },
+                vars: Flash { path: "/tmp/run/vars.fd".into(), format: Format::Raw },
+            },
             disk: Disk {
                 path: "/tmp/run/overlay.qcow2".into(),
                 format: Format::Qcow2,
@@ -375,6 +380,22 @@ mod tests {
                 -device virtio-net-pci,netdev=net,romfile=
             "#]],
         );
+    }
+
+    #[test]
+    fn firmware_in_qcow2_form_is_read_as_that() {
+        let mut parts = parts();
+        parts.boot = Boot::Uefi {
+            code: Flash { path: "/fw/code.qcow2".into(), format: Format::Qcow2 },
+            vars: Flash { path: "/tmp/vars".into(), format: Format::Raw },
+        };
+        let args = plan(&Options::new("node"), &parts).args;
+        for drive in [
+            "if=pflash,format=qcow2,unit=0,readonly=on,file=/fw/code.qcow2",
+            "if=pflash,format=raw,unit=1,file=/tmp/vars",
+        ] {
+            assert!(args.iter().any(|arg| arg == drive), "{args:?}");
+        }
     }
 
     #[test]

@@ -288,6 +288,27 @@ fn what_a_user_put_beside_the_images_stays_and_a_link_to_them_too() {
 }
 
 #[test]
+fn a_local_component_that_holds_what_the_build_writes_is_refused() {
+    let project = Project::locked();
+    project.change("path = \"overlay\"\nat = \"/\"", "path = \".\"\nat = \"/opt/me\"");
+    project.refused(
+        &["build"],
+        expect![[r#"
+        exit 3
+        error[E0324]: `local.overlay` takes `DIR/project`, which holds the output directory `orlop-out/tiny`: what a build writes would be in the next one
+          hint: move the files of the component into a directory of their own, or name another place with `--output` or `--store`
+    "#]],
+    );
+    project.change("path = \".\"\nat", "path = \"orlop-out\"\nat");
+    assert_eq!(project.run(&["build"]).status, Some(3));
+    project.change("path = \"orlop-out\"\nat", "path = \"overlay\"\nat");
+    std::os::unix::fs::symlink("overlay", project.path("link")).unwrap();
+    assert_eq!(project.run(&["build", "-o", "link/images"]).status, Some(3));
+    assert_eq!(project.run(&["build", "--store", "overlay/store"]).status, Some(3));
+    project.good(&["build"]);
+}
+
+#[test]
 fn an_output_that_cannot_be_made_is_named() {
     let project = Project::locked();
     project.refused(&["build", "-o", "/proc/orlop/images"], expect![[r#"
