@@ -13,6 +13,7 @@ pub mod excerpt;
 pub mod fat;
 pub mod gpt;
 mod le;
+pub mod manifest;
 pub mod near;
 pub mod node_config;
 pub mod oci;

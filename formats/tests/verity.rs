@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use formats::digest::Sha256;
-use formats::verity::{TreeHasher, Verity, tree_size};
+use formats::verity::{Verity, tree_size};
 use judge::Judge;
 use tempfile::TempDir;
 
@@ -30,9 +30,7 @@ struct Device {
 impl Device {
     fn new(data_blocks: usize, salt: &'static [u8]) -> Self {
         let mut bytes = data(data_blocks);
-        let mut hasher = TreeHasher::new(salt);
-        bytes.chunks(100_000).for_each(|piece| hasher.update(piece));
-        let Verity { root_hash, tree, data_blocks: counted } = hasher.finish().unwrap();
+        let Verity { root_hash, tree, data_blocks: counted } = Verity::of(salt, &bytes).unwrap();
         assert_eq!(counted, data_blocks as u64);
         assert_eq!(tree.len() as u64, tree_size(counted));
         bytes.extend(tree);
