@@ -78,12 +78,18 @@ pub fn build(request: &Request<'_>) -> Result<Built> {
     let packages = in_root.map(|package| (package.name.clone(), package.version.clone())).collect();
     let plan = boot::Plan::new(request.recipe, &parts, &tree, packages)?;
 
-    let initrd = plan.initrd(&mut steps, request.store)?;
+    let initrd = plan.initrd(&mut steps, request.store).map_err(|error| tree.blame(error))?;
     let image_step =
         Step::new(Kind::Image, "image", plan.inputs().with("orlop", output::own_identity()));
     let destination = Output::new(request.store, request.output)?;
     let mut warnings = parts.warnings.clone();
     warnings.extend(tree.warnings.iter().cloned());
+    if request.store.is_read_only() {
+        warnings.push(format!(
+            "the store `{}` cannot be written: what is done now is not remembered",
+            request.store.root().display()
+        ));
+    }
     if let Some(report) = destination.holds(&image_step) {
         steps.record("image", Outcome::Hit);
         let output = request.output.to_owned();
@@ -92,7 +98,8 @@ pub fn build(request: &Request<'_>) -> Result<Built> {
 
     let task = request.progress.task("image", Some(plan.bytes_to_write()));
     let directory = destination.begin()?;
-    let report = plan.write(request.store, &initrd, &directory, &task)?;
+    let report =
+        plan.write(request.store, &initrd, &directory, &task).map_err(|error| tree.blame(error))?;
     steps.miss(&image_step)?;
     warnings.extend(destination.publish(directory, &image_step, &report)?);
     task.done(report.summary());

@@ -3,4 +3,5 @@
 pub mod allow;
 pub mod layers;
 pub mod modules;
+pub mod program;
 pub mod system;

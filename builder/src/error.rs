@@ -68,6 +68,25 @@ impl Error {
         self
     }
 
+    /// The same failure inside of a larger undertaking: `what` could not be done because of it.
+    #[must_use]
+    pub fn within(self, what: impl Into<String>) -> Self {
+        let (id, hints) = (self.id, self.hints.clone());
+        Self { id, message: what.into(), hints, source: Some(Box::new(self)) }
+    }
+
+    /// The cause of this type, if there is one among all causes.
+    pub fn chained<T: StdError + 'static>(&self) -> Option<&T> {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// Which kind of failure.
     pub fn id(&self) -> Id {
         self.id
@@ -122,6 +141,12 @@ mod tests {
     fn the_chain_says_every_cause_once() {
         let inner = std::io::Error::other("no space left on device");
         let error = Err::<(), _>(inner).or_fail(Id::StoreWrite, || "cannot write blob `ab`");
-        assert_eq!(error.unwrap_err().chain(), "cannot write blob `ab`: no space left on device");
+        let error = error.unwrap_err().hint("make room");
+        assert_eq!(error.chain(), "cannot write blob `ab`: no space left on device");
+        let outer = error.within("cannot build");
+        assert_eq!(outer.chain(), "cannot build: cannot write blob `ab`: no space left on device");
+        assert_eq!((outer.id(), outer.hints()), (Id::StoreWrite, &["make room".to_owned()][..]));
+        assert!(outer.chained::<std::io::Error>().is_some());
+        assert!(outer.chained::<std::fmt::Error>().is_none());
     }
 }

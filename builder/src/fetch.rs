@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Mutex;
@@ -166,9 +167,17 @@ impl Partial {
         let path = store.partial_path(&wanted.0);
         let cannot = || format!("cannot write `{}`", path.display());
         loop {
-            let mut options = OpenOptions::new();
-            options.create(true).truncate(false).write(true);
-            let file = options.open(&path).or_fail(Id::StoreWrite, cannot)?;
+            let opened = store.open_partial(&wanted.0);
+            // Somebody else's, and not for us to write: as soon as nobody is at it, we begin anew.
+            let foreign =
+                matches!(&opened, Err(error) if error.kind() == ErrorKind::PermissionDenied);
+            let opened = if foreign { File::open(&path) } else { opened };
+            let file = opened.or_fail(Id::StoreWrite, cannot).map_err(|error| {
+                if !foreign {
+                    return error;
+                }
+                error.hint("somebody else began it and lets nobody read it: remove the file")
+            })?;
             rustix::fs::flock(&file, FlockOperation::LockExclusive)
                 .or_fail(Id::StoreWrite, cannot)?;
             let held = file.metadata().or_fail(Id::StoreWrite, cannot)?;
@@ -177,13 +186,16 @@ impl Partial {
             let current = fs::metadata(&path)
                 .is_ok_and(|meta| (meta.dev(), meta.ino()) == (held.dev(), held.ino()));
             match there(store, wanted) {
-                None if current => return Ok(Ok(Self { path, wanted, _lock: file })),
-                None => {}
-                Some(blob) => {
+                None if current && !foreign => {
+                    return Ok(Ok(Self { path, wanted, _lock: file }));
+                }
+                found => {
                     if current {
                         remove(&path)?;
                     }
-                    return Ok(Err(blob));
+                    if let Some(blob) = found {
+                        return Ok(Err(blob));
+                    }
                 }
             }
         }

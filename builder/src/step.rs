@@ -58,7 +58,7 @@ kinds! {
     /// Packs a container image.
     Oci = "oci", 1;
     /// Checks what is in the root.
-    Allow = "allow", 1;
+    Allow = "allow", 2;
     /// Packs the initrd.
     Initrd = "initrd", 1;
     /// Writes root image, UKIs and disk.

@@ -3,17 +3,22 @@
 //! ```text
 //! STORE/blobs/ab/ab12...    content, read-only, named by its sha256
 //! STORE/steps/KIND/ab12...  result of a step, named by the digest of all its inputs
+//! STORE/derived/PURPOSE     digests of blobs and something beside them
 //! STORE/partial/ab12...     a download under way, resumed by the next fetch
 //! STORE/tmp/                files not yet complete; what a dead process left is swept on opening
 //! ```
 //! Every file appears whole or not at all (written in `tmp`, then renamed), so builds may share a
 //! store and may be interrupted anywhere. After a power cut, too, a name stands for all of its
-//! content or is not there ([`durable`]).
+//! content or is not there ([`durable`]). So may people share it: what one of them makes is for all
+//! who may use the directory.
 
+mod derived;
+mod read;
 mod roots;
+mod sharing;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,24 +26,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use formats::digest::{Hasher, Sha256};
 use formats::tree::Blob;
-use rustix::fs::FlockOperation;
+use rustix::fs::{Access, FlockOperation};
 use tempfile::NamedTempFile;
 
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::in_use::InUse;
+use sharing::Sharing;
 
+pub use derived::{Purpose, Question};
+pub use read::{Damaged, StreamError};
 pub use roots::{ROOTS, Root};
 
 /// An open store.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    sharing: Sharing,
+    read_only: bool,
     // Kind and key of each result that was found or put in.
     used: Arc<Mutex<BTreeSet<(String, Sha256)>>>,
     // Nobody clears up while we live.
     in_use: Arc<Vec<InUse>>,
 }
+
+/// Blobs are never written again.
+const BLOB_MODE: u32 = 0o444;
+/// Results are replaced as a whole; who may see the directory may read them.
+const RESULT_MODE: u32 = 0o644;
 
 impl Store {
     /// Opens the store at `root`, making it if it is not there.
@@ -46,13 +61,20 @@ impl Store {
     /// # Errors
     /// [`Id::StoreWrite`] if the directories cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
-        let store = Self { root: root.into(), used: Arc::default(), in_use: Arc::default() };
-        for directory in ["blobs", "steps", "partial", "tmp"] {
-            let path = store.root.join(directory);
-            fs::create_dir_all(&path).or_fail(Id::StoreWrite, || {
-                format!("cannot make the store at `{}`", store.root.display())
-            })?;
-        }
+        let root = root.into();
+        let make = || {
+            fs::create_dir_all(&root)?;
+            let sharing = Sharing::of(&root)?;
+            for directory in ["blobs", "steps", "partial", "tmp"] {
+                sharing.directory(&root.join(directory))?;
+            }
+            Ok::<_, io::Error>(sharing)
+        };
+        let sharing = make()
+            .or_fail(Id::StoreWrite, || format!("cannot make the store at `{}`", root.display()))?;
+        let read_only = rustix::fs::access(root.join("tmp"), Access::WRITE_OK).is_err();
+        let (used, in_use) = (Arc::default(), Arc::default());
+        let store = Self { root, sharing, read_only, used, in_use };
         store.sweep();
         Ok(store)
     }
@@ -67,6 +89,12 @@ impl Store {
     /// Where the store is.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether nothing can be put into it, as into a cache of CI that is mounted read-only. What
+    /// is in it can be used; results of steps are not remembered.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Every blob: its file and its name, in order.
@@ -100,57 +128,36 @@ impl Store {
         self.root.join("partial").join(sha256.to_string())
     }
 
+    /// Opens, or begins, the file of [`Store::partial_path`]: also one that somebody else began.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn open_partial(&self, sha256: &Sha256) -> io::Result<File> {
+        let path = self.partial_path(sha256);
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(path)?;
+        // Refused for a file of somebody else, who has done it.
+        drop(self.sharing.partial(&file));
+        Ok(file)
+    }
+
     /// Where the blob's file is or would be.
     pub fn blob_path(&self, sha256: &Sha256) -> PathBuf {
         let name = sha256.to_string();
         self.root.join("blobs").join(&name[..2]).join(name)
     }
 
-    /// Whether the blob is there with this size. (Its digest was checked when it was put in;
-    /// `orlop store verify` checks it again.)
+    /// Whether the blob is there with this size. Its digest is compared by whoever reads it.
     pub fn has(&self, blob: &Blob) -> bool {
         fs::metadata(self.blob_path(&blob.sha256)).is_ok_and(|meta| meta.len() == blob.size)
     }
 
-    /// The blob of this digest, if it is there.
+    /// The blob of this digest, if it is there. Nobody has said its size, so it is read.
     pub fn find(&self, sha256: &Sha256) -> Option<Blob> {
-        let meta = fs::metadata(self.blob_path(sha256)).ok()?;
-        Some(Blob { sha256: *sha256, size: meta.len() })
-    }
-
-    /// Opens a blob for reading.
-    ///
-    /// # Errors
-    /// [`Id::StoreMissing`] if it is not there.
-    pub fn open_blob(&self, blob: &Blob) -> Result<File> {
-        let path = self.blob_path(&blob.sha256);
-        let file = File::open(&path).map_err(|error| {
-            let message =
-                format!("blob `{}` is not in the store `{}`", blob.sha256, self.root.display());
-            let missing = Error::new(Id::StoreMissing, message).hint("`orlop fetch` brings it");
-            if error.kind() == io::ErrorKind::NotFound { missing } else { missing.caused_by(error) }
-        })?;
-        let size = file.metadata().or_fail(Id::Read, || format!("`{}`", path.display()))?.len();
-        if size == blob.size {
-            return Ok(file);
-        }
-        Err(Error::new(
-            Id::WrongDigest,
-            format!("`{}` has {size} bytes and should have {}", path.display(), blob.size),
-        )
-        .hint("remove it and run `orlop fetch`"))
-    }
-
-    /// Reads a whole blob: for small ones.
-    ///
-    /// # Errors
-    /// As [`Store::open_blob`], and [`Id::Read`].
-    pub fn read_blob(&self, blob: &Blob) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open_blob(blob)?
-            .read_to_end(&mut bytes)
-            .or_fail(Id::Read, || format!("cannot read blob `{}`", blob.sha256))?;
-        Ok(bytes)
+        let path = self.blob_path(sha256);
+        let size = fs::metadata(&path).ok()?.len();
+        let found = crate::digest::of_file(&path, |_| ()).ok()?;
+        (found == *sha256).then_some(Blob { sha256: *sha256, size })
     }
 
     /// Takes all of `content` into the store.
@@ -190,11 +197,17 @@ impl Store {
     /// # Errors
     /// [`Id::StoreWrite`].
     pub fn adopt(&self, file: &Path, blob: &Blob) -> Result<()> {
+        let cannot = || self.cannot_write();
         let path = self.blob_path(&blob.sha256);
-        self.place(&path, || {
-            fs::set_permissions(file, fs::Permissions::from_mode(0o444))?;
-            durable::place(file, &path, Name::Later)
-        })
+        match fs::set_permissions(file, fs::Permissions::from_mode(BLOB_MODE)) {
+            Ok(()) => self.place(&path, || durable::place(file, &path, Name::Later)),
+            // Somebody else began it: the blob is a file of ours.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.put(&mut File::open(file).or_fail(Id::StoreWrite, cannot)?)?;
+                fs::remove_file(file).or_fail(Id::StoreWrite, cannot)
+            }
+            Err(error) => Err(Error::new(Id::StoreWrite, cannot()).caused_by(error)),
+        }
     }
 
     /// The result that a step of this kind with this key left, if any.
@@ -216,16 +229,27 @@ impl Store {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps the result of the step of this kind with this key.
+    /// Keeps the result of the step of this kind with this key, unless the store is read-only:
+    /// to remember saves time and nothing else.
     ///
     /// # Errors
     /// [`Id::StoreWrite`].
     pub fn put_step(&self, kind: &str, key: &Sha256, result: &[u8]) -> Result<()> {
         self.note_use(kind, key);
+        if self.read_only {
+            return Ok(());
+        }
         let mut file = self.temporary()?;
         file.write_all(result).or_fail(Id::StoreWrite, || self.cannot_write())?;
-        let path = self.step_path(kind, key);
-        self.place(&path, || durable::persist(file, &path, Name::Later))
+        self.put_result(file, &self.step_path(kind, key))
+    }
+
+    /// Gives a complete file the name of a result.
+    fn put_result(&self, file: NamedTempFile, path: &Path) -> Result<()> {
+        self.place(path, || {
+            file.as_file().set_permissions(fs::Permissions::from_mode(RESULT_MODE))?;
+            durable::persist(file, path, Name::Later)
+        })
     }
 
     fn step_path(&self, kind: &str, key: &Sha256) -> PathBuf {
@@ -235,7 +259,7 @@ impl Store {
     fn place(&self, path: &Path, rename: impl FnOnce() -> io::Result<()>) -> Result<()> {
         let make_and_rename = || {
             if let Some(directory) = path.parent() {
-                fs::create_dir_all(directory)?;
+                self.sharing.directory(directory)?;
             }
             rename()
         };
@@ -245,8 +269,11 @@ impl Store {
     fn temporary(&self) -> Result<NamedTempFile> {
         let create = || {
             loop {
-                let file =
-                    tempfile::Builder::new().prefix("blob-").tempfile_in(self.root.join("tmp"))?;
+                // Another user's next command may have to sweep it.
+                let file = tempfile::Builder::new()
+                    .prefix("blob-")
+                    .permissions(fs::Permissions::from_mode(RESULT_MODE))
+                    .tempfile_in(self.root.join("tmp"))?;
                 // The lock tells `sweep` that somebody is still writing. A sweep in another
                 // process may have been faster: it removes the file before it lets go of it.
                 rustix::fs::flock(file.as_file(), FlockOperation::LockShared)?;
@@ -309,7 +336,7 @@ impl BlobWriter {
         let path = self.store.blob_path(&blob.sha256);
         let file = self.file;
         self.store.place(&path, || {
-            file.as_file().set_permissions(fs::Permissions::from_mode(0o444))?;
+            file.as_file().set_permissions(fs::Permissions::from_mode(BLOB_MODE))?;
             durable::persist(file, &path, Name::Later)
         })?;
         Ok(blob)
@@ -346,25 +373,6 @@ mod tests {
         assert_eq!(blob, Blob { sha256: Sha256::of("abc"), size: 3 });
         assert_eq!(store.read_blob(&blob).unwrap(), b"abc");
         assert_eq!(store.put(&mut &b"abc"[..]).unwrap(), blob);
-    }
-
-    #[test]
-    fn a_missing_blob_is_named() {
-        let (_directory, store) = store();
-        let blob = Blob { sha256: Sha256::of("abc"), size: 3 };
-        assert!(!store.has(&blob));
-        assert_eq!(store.open_blob(&blob).unwrap_err().id(), Id::StoreMissing);
-    }
-
-    #[test]
-    fn a_blob_of_another_size_is_not_believed() {
-        let (_directory, store) = store();
-        let blob = store.put_bytes(b"abc").unwrap();
-        let path = store.blob_path(&blob.sha256);
-        fs::remove_file(&path).unwrap();
-        fs::write(&path, b"ab").unwrap();
-        assert!(!store.has(&blob));
-        assert_eq!(store.open_blob(&blob).unwrap_err().id(), Id::WrongDigest);
     }
 
     #[test]
@@ -429,5 +437,55 @@ mod tests {
         assert_eq!(store.step("unpack", &key), None);
         store.put_step("unpack", &key, b"{}").unwrap();
         assert_eq!(store.step("unpack", &key), Some(b"{}".to_vec()));
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    /// A store in a directory of this mode, as a team makes one.
+    fn shared(mode: u32) -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("store");
+        fs::create_dir(&root).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(mode)).unwrap();
+        let store = Store::open(root).unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn what_one_user_makes_is_for_all_who_may_use_the_directory() {
+        for (root, directory, partial) in [
+            (0o2775, 0o2775, 0o664),
+            (0o3777, 0o2777, 0o666),
+            (0o755, 0o755, 0o644),
+            (0o700, 0o700, 0o644),
+        ] {
+            let (_directory, store) = shared(root);
+            let blob = store.put_bytes(b"abc").unwrap();
+            let key = Sha256::of("inputs");
+            store.put_step("unpack", &key, b"{}").unwrap();
+            store.open_partial(&key).unwrap();
+            let blob = store.blob_path(&blob.sha256);
+            let result = store.step_path("unpack", &key);
+            let modes = [blob.parent(), result.parent(), Some(&store.root.join("tmp"))]
+                .map(|path| mode(path.unwrap()));
+            assert_eq!(modes, [directory; 3], "{root:o}");
+            assert_eq!((mode(&blob), mode(&result)), (0o444, 0o644), "{root:o}");
+            assert_eq!(mode(&store.partial_path(&key)), partial, "{root:o}");
+        }
+    }
+
+    /// Nothing can be mounted here, and whoever runs the tests may be root.
+    #[test]
+    fn a_store_that_cannot_be_written_gives_what_it_has_and_remembers_nothing() {
+        let (_directory, store) = store();
+        let blob = store.put_bytes(b"abc").unwrap();
+        let key = Sha256::of("inputs");
+        store.put_step("unpack", &key, b"{}").unwrap();
+        let store = Store { read_only: true, ..store };
+        store.put_step("unpack", &key, b"[]").unwrap();
+        assert_eq!(store.step("unpack", &key), Some(b"{}".to_vec()));
+        assert_eq!(store.put_bytes(b"abc").unwrap(), blob);
     }
 }

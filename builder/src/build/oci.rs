@@ -2,6 +2,7 @@
 //! an archive in the store.
 
 use formats::digest::Sha256;
+use formats::manifest;
 use formats::oci::{Archive, Image};
 use formats::segment::Segment;
 use formats::tar;
@@ -10,7 +11,6 @@ use formats::tree::{Blob, Node, Tree, TreePath};
 use crate::build::Request;
 use crate::build::parts;
 use crate::build::root::{self, EPOCH, SinkError};
-use crate::build::tree::manifest;
 use crate::compose::layers::Layers;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model::{Name, Oci};
@@ -32,10 +32,10 @@ pub fn archive(
     let scope = format!("oci {name} ");
     let mut layers = Layers::default();
     for (owner, nodes) in parts::compile(request, steps, &scope, &oci.go, &oci.cargo)? {
-        layers.add(&owner, nodes)?;
+        layers.add(&owner, nodes);
     }
     for (owner, component) in &oci.local {
-        layers.add(owner.as_str(), local::nodes(request.store, component)?)?;
+        layers.add(owner.as_str(), local::nodes(request.store, component)?);
     }
     let (tree, ..) = layers.finish()?;
 
@@ -49,7 +49,7 @@ pub fn archive(
             image.environment.iter().map(|(name, value)| format!("{name}={value}")),
         )
         .with("user", &image.user)
-        .with("files", Sha256::of(manifest(&tree)));
+        .with("files", Sha256::of(manifest::text(&tree)));
     let step = Step::new(Kind::Oci, format!("oci {name}"), inputs);
     let complete = |blob: &StoredBlob| request.store.has(&blob.0);
     let blob = steps.run(&step, complete, || pack(request.store, name, &image, &tree))?;

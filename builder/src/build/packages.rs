@@ -87,7 +87,8 @@ impl<'a> Unpacker<'a> {
         let name = format!("{} {}", package.name, package.version);
         let task = self.request.progress.task(format!("unpack {name}"), None);
         let wanted = |path: &TreePath| self.wants(package.role, path);
-        let file = self.request.store.open_blob(&package.blob)?;
+        let file = self.request.store.open_blob(&package.blob);
+        let file = file.map_err(|error| error.within(format!("cannot unpack `{name}`")))?;
         let contents = unpack::unpack(&file, &name, self.request.store, &wanted)?;
         contents.control.check(package)?;
         let (kept, dropped) = (contents.entries.len(), contents.dropped.len());

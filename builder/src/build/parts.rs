@@ -27,8 +27,10 @@ pub type Layer = (String, Vec<(TreePath, Node)>);
 /// Everything an image is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// Components in the order they are laid: name and what it brings.
-    pub layers: Vec<Layer>,
+    /// Packages and the kernel, in the order they are laid.
+    pub packages: Vec<Layer>,
+    /// Everything else that the recipe names, which is laid over them.
+    pub components: Vec<Layer>,
     /// Paths of programs that Go and Cargo components give.
     pub programs: BTreeSet<TreePath>,
     /// `vmlinuz` and modules.
@@ -50,30 +52,31 @@ pub struct Parts {
 pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let unpacker = Unpacker::new(request)?;
     let mut warnings = rustc::check(request)?;
-    let mut layers = Vec::new();
+    let mut packages = Vec::new();
     let mut dropped = BTreeMap::new();
     for (package, contents) in unpacker.unpack(steps, Role::Root)? {
         unpacker.count_dropped(&contents, &mut dropped);
-        layers.push((package.name.clone(), nodes(contents).collect()));
+        packages.push((package.name.clone(), nodes(contents).collect()));
     }
     let kernel = kernel(request, steps, &unpacker)?;
-    layers.push(("kernel".to_owned(), kernel.nodes()?));
+    packages.push(("kernel".to_owned(), kernel.nodes()?));
 
     let built = compile(request, steps, "", &request.recipe.go, &request.recipe.cargo)?;
     let programs = built.iter().flat_map(|(_, nodes)| nodes).map(|(path, _)| path.clone());
     let programs = programs.collect();
-    layers.extend(built);
+    let mut components = built;
     for (name, component) in &request.recipe.url {
         let file = request.lock.urls.iter().find(|file| file.component == name.as_str());
         let file = file
             .ok_or_else(|| Error::new(Id::Bug, format!("the lock does not know `url.{name}`")))?;
-        layers.push((name.to_string(), unpacked(request, steps, name, component, &file.blob)?));
+        let nodes = unpacked(request, steps, name, component, &file.blob)?;
+        components.push((name.to_string(), nodes));
     }
     for (name, component) in &request.recipe.local {
-        layers.push((name.to_string(), local::nodes(request.store, component)?));
+        components.push((name.to_string(), local::nodes(request.store, component)?));
     }
     for (name, image) in &request.recipe.oci {
-        layers.push((name.to_string(), vec![oci::archive(request, steps, name, image)?]));
+        components.push((name.to_string(), vec![oci::archive(request, steps, name, image)?]));
     }
 
     let tools = unpacker.unpack(steps, Role::Tool)?;
@@ -93,7 +96,7 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
 
     let idle = request.recipe.debian.drop.iter().filter(|glob| !dropped.contains_key(*glob));
     warnings.extend(idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing")));
-    Ok(Parts { layers, programs, kernel, stub, loader, dropped, warnings })
+    Ok(Parts { packages, components, programs, kernel, stub, loader, dropped, warnings })
 }
 
 /// What a file from the web brings. Its archive is read only if that is not remembered.

@@ -1,17 +1,21 @@
-//! The root image: EROFS and its hash tree in one file, written once, in order.
+//! The root image: EROFS and its hash tree in one file, each byte written once. What is held does
+//! not grow with the image.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use formats::digest::{Hasher, Sha256};
 use formats::erofs;
 use formats::segment::Segment;
-use formats::verity::TreeHasher;
+use formats::verity::{BLOCK, HashBlock, TreeHasher, tree_size};
 
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Task;
 use crate::store::Store;
+
+pub use crate::store::StreamError as SinkError;
 
 /// All times in all images: the epoch itself. What is in an image has no age of its own.
 pub const EPOCH: u64 = 0;
@@ -44,12 +48,15 @@ pub fn write(
     task: &Task,
 ) -> Result<RootImage> {
     let cannot = || format!("cannot write `{}`", path.display());
-    let file = File::create(path).or_fail(Id::Write, cannot)?;
+    let mut options = File::options();
+    let file = options.create(true).truncate(true).read(true).write(true).open(path);
+    let file = file.or_fail(Id::Write, cannot)?;
+    let data_size = plan.image_size();
     let mut sink = Hashed {
-        file: BufWriter::with_capacity(CHUNK, file),
-        hasher: TreeHasher::new(&salt),
+        tree: Place { file: &file, start: data_size },
+        data: BufWriter::with_capacity(CHUNK, &file),
+        hasher: TreeHasher::new(&salt, data_size / BLOCK),
         whole: Hasher::new(),
-        size: 0,
     };
     let shown = |bytes: &[u8]| {
         task.advance(bytes.len() as u64);
@@ -59,25 +66,14 @@ pub fn write(
         SinkError::Sink(error) => Error::new(Id::Write, cannot()).caused_by(error),
         SinkError::Store(error) => error,
     })?;
-    let Hashed { mut file, hasher, mut whole, size: data_size } = sink;
-    let verity = hasher.finish().map_err(|error| Error::new(Id::Bug, error.to_string()))?;
-    let finish = |file: &mut BufWriter<File>| {
-        file.write_all(&verity.tree)?;
-        file.flush()
-    };
-    finish(&mut file).or_fail(Id::Write, cannot)?;
-    let size = data_size + verity.tree.len() as u64;
-    whole.update(&verity.tree);
-    Ok(RootImage { hash: verity.root_hash, data_size, size, sha256: whole.finish() })
-}
-
-/// Why a stream of segments broke off.
-#[derive(Debug)]
-pub enum SinkError {
-    /// The sink failed.
-    Sink(std::io::Error),
-    /// A blob could not be read.
-    Store(Error),
+    let Hashed { tree, mut data, hasher, mut whole } = sink;
+    let (hash, rest) = hasher.finish().map_err(|error| Error::new(Id::Bug, error.to_string()))?;
+    data.flush().and_then(|()| tree.write(&rest)).or_fail(Id::Write, cannot)?;
+    drop(data);
+    let tree_size = tree_size(data_size / BLOCK);
+    tree.read(tree_size, |piece| whole.update(piece)).or_fail(Id::Read, cannot)?;
+    let size = data_size + tree_size;
+    Ok(RootImage { hash, data_size, size, sha256: whole.finish() })
 }
 
 /// Streams segments, blobs from the store included, into `sink`.
@@ -90,29 +86,11 @@ pub fn segments(
     mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
 ) -> Result<(), SinkError> {
     let zeros = [0; 4096];
-    let mut buffer = vec![0; CHUNK];
     for segment in segments {
         match segment {
-            Segment::Bytes(bytes) => {
-                sink(&bytes).map_err(SinkError::Sink)?;
-            }
-            Segment::Blob { blob, padding } => {
-                let mut file = store.open_blob(&blob).map_err(SinkError::Store)?;
-                let mut left = blob.size;
-                while left > 0 {
-                    let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    let read = file.read(&mut buffer[..wanted]);
-                    let read =
-                        read.or_fail(Id::Read, || format!("cannot read blob `{}`", blob.sha256));
-                    let read = read.map_err(SinkError::Store)?;
-                    if read == 0 {
-                        let message = format!("blob `{}` is shorter than it was", blob.sha256);
-                        return Err(SinkError::Store(Error::new(Id::WrongDigest, message)));
-                    }
-                    sink(&buffer[..read]).map_err(SinkError::Sink)?;
-                    left -= read as u64;
-                }
-                let mut padding = padding;
+            Segment::Bytes(bytes) => sink(&bytes).map_err(SinkError::Sink)?,
+            Segment::Blob { blob, mut padding } => {
+                store.stream(&blob, &mut sink)?;
                 while padding > 0 {
                     let piece = zeros.len().min(usize::try_from(padding).unwrap_or(usize::MAX));
                     sink(&zeros[..piece]).map_err(SinkError::Sink)?;
@@ -124,18 +102,42 @@ pub fn segments(
     Ok(())
 }
 
-struct Hashed {
-    file: BufWriter<File>,
-    hasher: TreeHasher,
-    whole: Hasher,
-    size: u64,
+/// Where the hash tree goes while the data in front of it is still being written.
+struct Place<'a> {
+    file: &'a File,
+    start: u64,
 }
 
-impl Hashed {
+impl Place<'_> {
+    fn write(&self, blocks: &[HashBlock]) -> std::io::Result<()> {
+        let put =
+            |block: &HashBlock| self.file.write_all_at(&block.bytes, self.start + block.offset);
+        blocks.iter().try_for_each(put)
+    }
+
+    /// Gives back what was written, in order: so small that nobody has to keep it until then.
+    fn read(&self, size: u64, mut shown: impl FnMut(&[u8])) -> std::io::Result<()> {
+        let mut block = [0; 4096];
+        for offset in (0..size).step_by(block.len()) {
+            self.file.read_exact_at(&mut block, self.start + offset)?;
+            shown(&block);
+        }
+        Ok(())
+    }
+}
+
+struct Hashed<'a> {
+    data: BufWriter<&'a File>,
+    tree: Place<'a>,
+    hasher: TreeHasher,
+    whole: Hasher,
+}
+
+impl Hashed<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.hasher.update(bytes);
         self.whole.update(bytes);
-        self.size += bytes.len() as u64;
-        self.file.write_all(bytes)
+        self.tree.write(&self.hasher.take_complete())?;
+        self.data.write_all(bytes)
     }
 }

@@ -2,30 +2,34 @@
 //! data, then the allow-list.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use formats::digest::Sha256;
+use formats::manifest;
 use formats::tree::{Blob, Kind, Node, Tree, TreePath};
 
 use crate::build::Request;
-use crate::build::parts::Parts;
-use crate::compose::allow::{self, Program, Rules};
+use crate::build::parts::{Layer, Parts};
+use crate::compose::allow::Rules;
 use crate::compose::layers::Layers;
+use crate::compose::program::Program;
 use crate::compose::system;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::step::{self, Inputs, Step, Steps};
+use crate::store::Damaged;
 
 /// The tree of the root.
 #[derive(Debug)]
 pub struct Composed {
     /// The tree.
     pub tree: Tree,
-    /// The tree as text, see [`manifest`].
+    /// The tree as text.
     pub manifest: String,
     /// Digest of the manifest: two trees with one digest make one image.
     pub digest: Sha256,
     /// Digest of which component each path is from: one tree can be put together in two ways.
     pub owners: Sha256,
+    /// Which component each path is from.
+    pub from: BTreeMap<TreePath, String>,
     /// Bytes of file content by component.
     pub weights: BTreeMap<String, u64>,
     /// Content of `/usr/lib/os-release`.
@@ -44,13 +48,15 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
     let mut layers = Layers::new(replace);
     // Links and directories first: what packages bring below `/bin` has been moved to `/usr/bin`.
     let links = recipe.tree.symlinks.iter();
-    layers.add("recipe", links.map(|(path, target)| (path.0.clone(), Node::symlink(target))))?;
+    layers.add("recipe", links.map(|(path, target)| (path.0.clone(), Node::symlink(target))));
     let directories = recipe.tree.directories.iter();
-    layers.add("recipe", directories.map(|path| (path.0.clone(), Node::directory(0o755))))?;
-    for (owner, nodes) in &parts.layers {
-        layers.add(owner, nodes.iter().cloned())?;
-    }
+    layers.add("recipe", directories.map(|path| (path.0.clone(), Node::directory(0o755))));
+    let lay = |parts: &[Layer], layers: &mut Layers| {
+        parts.iter().for_each(|(owner, nodes)| layers.add(owner, nodes.iter().cloned()));
+    };
+    lay(&parts.packages, &mut layers);
 
+    // Before what the user brings, which may replace it.
     let os_release = system::os_release(&recipe.os, &recipe.name);
     let (passwd, group) = system::accounts(&recipe.users);
     let file = |path: &str, text: &str| -> Result<(TreePath, Node)> {
@@ -63,26 +69,31 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
         file("etc/passwd", &passwd)?,
         file("etc/group", &group)?,
     ];
-    layers.add("system", made)?;
+    layers.add("system", made);
     if let Some(floor) = system::time_floor(&request.lock.suites) {
-        layers.add("system", [file("usr/lib/orlop/time-floor", &floor)?])?;
+        layers.add("system", [file("usr/lib/orlop/time-floor", &floor)?]);
     }
+    lay(&parts.components, &mut layers);
+    let bundle = recipe.tree.ca_bundle.as_ref();
+    let bundle_is_made = bundle.is_some_and(|bundle| layers.leaves(&bundle.at.0, "ca-bundle"));
 
     let (mut tree, mut owners, mut warnings) = layers.finish()?;
-    if let Some(bundle) = &recipe.tree.ca_bundle {
+    if let Some(bundle) = bundle {
         let from = &bundle.from.0;
         let blob = ca_bundle(request, &tree, from)?;
-        if blob.size == 0 {
-            warnings.push(format!("no certificates are below {from}: the CA bundle is empty"));
-        }
         tree.remove(from);
         owners.retain(|path, _| tree.get(path).is_some());
-        owners.insert(bundle.at.0.clone(), "ca-bundle".to_owned());
-        tree.insert(bundle.at.0.clone(), Node::file(blob, 0o644))
-            .or_fail(Id::TreeConflict, || "cannot place the CA bundle")?;
+        if bundle_is_made {
+            if blob.size == 0 {
+                warnings.push(format!("no certificates are below {from}: the CA bundle is empty"));
+            }
+            owners.insert(bundle.at.0.clone(), "ca-bundle".to_owned());
+            tree.insert(bundle.at.0.clone(), Node::file(blob, 0o644))
+                .or_fail(Id::TreeConflict, || "cannot place the CA bundle")?;
+        }
     }
 
-    let manifest = manifest(&tree);
+    let manifest = manifest::text(&tree);
     let digest = Sha256::of(&manifest);
     let owned = Inputs::new()
         .with_all("owner", owners.iter().map(|(path, owner)| format!("{path} {owner}")))
@@ -94,34 +105,31 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
             *weights.entry(owner.clone()).or_default() += blob.size;
         }
     }
-    Ok(Composed { tree, manifest, digest, owners: owned, weights, os_release, warnings })
+    Ok(Composed {
+        tree,
+        manifest,
+        digest,
+        owners: owned,
+        from: owners,
+        weights,
+        os_release,
+        warnings,
+    })
 }
 
-/// The tree as text, one path a line: what two builds are compared by.
-pub fn manifest(tree: &Tree) -> String {
-    let mut text = String::new();
-    for (path, node) in tree.iter() {
-        let (kind, what) = match &node.kind {
-            Kind::Directory => ("d", String::new()),
-            Kind::File(blob) => ("f", format!(" {} {}", blob.sha256, blob.size)),
-            Kind::Symlink(target) => ("l", format!(" {}", target.escape_default())),
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "{kind} {:04o} {} {} {}{what}",
-            node.mode,
-            node.uid,
-            node.gid,
-            path.to_string().escape_default()
-        );
-        for (name, value) in &node.xattrs {
-            let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-            let _ = write!(text, " {}={value}", name.escape_default());
+impl Composed {
+    /// Says what a damaged blob would have been in the image.
+    pub fn blame(&self, error: Error) -> Error {
+        let damaged = error.chained::<Damaged>().map(|damaged| damaged.blob);
+        let holds = |node: &Node| matches!(&node.kind, Kind::File(blob) if Some(*blob) == damaged);
+        match self.tree.iter().find(|(_, node)| holds(node)) {
+            Some((path, _)) => {
+                let from = self.from.get(path).map_or("nobody", String::as_str);
+                error.within(format!("cannot put {path}, from {from}, into an image"))
+            }
+            None => error,
         }
-        text.push('\n');
     }
-    text
 }
 
 fn ca_bundle(request: &Request<'_>, tree: &Tree, from: &TreePath) -> Result<Blob> {
@@ -156,35 +164,14 @@ fn check(
         )
         .with_all("program", &parts.programs);
     let inputs = Inputs::new().with("checked", inputs.digest());
-    let program =
-        |blob: &Blob| -> Result<Program> { allow::program(&request.store.read_blob(blob)?) };
+    let program = |blob: &Blob| -> Result<Program> {
+        let cannot = || format!("cannot read blob `{}`", blob.sha256);
+        Program::of(request.store.open_blob(blob)?).or_fail(Id::Read, cannot)
+    };
     let step = Step::new(step::Kind::Allow, "allow", inputs);
     steps.run(&step, |()| true, || rules.check(tree, owners, program))
 }
 
 fn path_of(text: &str) -> Result<TreePath> {
     TreePath::new(text).map_err(|error| Error::new(Id::Bug, error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_manifest_line_says_all_that_shapes_the_image() {
-        let mut tree = Tree::new();
-        let blob = Blob { sha256: Sha256::of("abc"), size: 3 };
-        let mut node = Node::file(blob, 0o4755);
-        (node.uid, node.gid) = (1, 2);
-        node.xattrs.insert("user.a".into(), vec![0, 255]);
-        tree.insert(TreePath::new("a b\n").unwrap(), node).unwrap();
-        tree.insert(TreePath::new("bin").unwrap(), Node::symlink("usr/bin")).unwrap();
-        assert_eq!(
-            manifest(&tree),
-            "d 0755 0 0 /\n\
-             f 4755 1 2 /a b\\n ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad 3 \
-             user.a=00ff\n\
-             l 0777 0 0 /bin usr/bin\n"
-        );
-    }
 }

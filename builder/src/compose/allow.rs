@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use formats::tree::{Blob, Kind, Tree, TreePath};
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::error::{Context as _, Error, Id, Result};
+use crate::compose::program::Program;
+use crate::error::{Error, Id, Result};
 
 /// Names that are never in a node image, whatever the recipe allows: file name and what it is.
 const NEVER: &[(&str, &str)] = &[
@@ -48,22 +49,14 @@ const NEVER: &[(&str, &str)] = &[
 /// Where the dynamic linker of Debian looks without a cache, `x86_64`.
 const LIBRARY_PATHS: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64"];
 
-/// What the first bytes of a file say it is.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Program {
-    /// Neither ELF nor script.
-    Data,
-    /// `#!` and the interpreter.
-    Script(String),
-    /// ELF: the dynamic linker if there is one, and the libraries that it asks for.
-    Elf {
-        /// `PT_INTERP`.
-        linker: Option<String>,
-        /// `DT_NEEDED`, in order.
-        needed: Vec<String>,
-    },
-}
+/// Attributes of a file that give whoever runs it what he does not have.
+const CAPABILITY: &str = "security.capability";
+/// The only attributes that a file of the root may have: nothing but programs looks at them.
+/// What else there is (labels, signatures, access lists, what overlayfs notes of its layers)
+/// is looked at by the kernel, and no image of ours has a use for it.
+const ATTRIBUTES: &str = "user.";
+/// What overlayfs notes of its layers when it is mounted by a user.
+const OVERLAY: &str = "user.overlay.";
 
 /// What a recipe allows.
 #[derive(Debug)]
@@ -104,6 +97,15 @@ impl Rules {
             if node.mode & 0o6000 != 0 && node.kind != Kind::Directory {
                 complain("is set-user-id or set-group-id".to_owned());
             }
+            for name in node.xattrs.keys() {
+                if name == CAPABILITY {
+                    complain(format!(
+                        "has file capabilities (`{name}`), which are as good as set-user-id"
+                    ));
+                } else if !name.starts_with(ATTRIBUTES) || name.starts_with(OVERLAY) {
+                    complain(format!("has the extended attribute `{name}`"));
+                }
+            }
             let never = never(path.name()).filter(|_| node.kind != Kind::Directory);
             if let Some(what) = never {
                 complain(format!("is {what}"));
@@ -117,7 +119,10 @@ impl Rules {
             if !executable && !path.name().contains(".so") {
                 continue;
             }
-            match program(blob)? {
+            let content = program(blob);
+            match content
+                .map_err(|error| error.within(format!("cannot check {path}, from {owner}")))?
+            {
                 Program::Script(interpreter) => {
                     complain(format!("is a script for `{interpreter}`"));
                 }
@@ -131,6 +136,7 @@ impl Rules {
                         complain(format!("needs `{library}`, which is not in the tree"));
                     }
                 }
+                Program::Damaged(how) => complain(format!("is a damaged ELF file ({how})")),
                 Program::Data => {}
             }
         }
@@ -167,47 +173,6 @@ pub fn glob(pattern: &str) -> Result<GlobMatcher> {
         Error::new(Id::BadGlob, format!("`{pattern}` is not a glob: {}", error.kind()))
     };
     Ok(glob.map_err(bad)?.compile_matcher())
-}
-
-/// What the content is.
-///
-/// # Errors
-/// [`Id::NotAllowed`] if it begins as an ELF file and is damaged.
-pub fn program(content: &[u8]) -> Result<Program> {
-    if let Some(script) = content.strip_prefix(b"#!") {
-        let line = script.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = String::from_utf8_lossy(line);
-        return Ok(Program::Script(line.trim().to_owned()));
-    }
-    if !content.starts_with(b"\x7fELF") {
-        return Ok(Program::Data);
-    }
-    elf(content).or_fail(Id::NotAllowed, || "cannot read an ELF file of the root")
-}
-
-fn elf(content: &[u8]) -> object::read::Result<Program> {
-    use object::elf::{DT_NEEDED, PT_INTERP};
-    use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
-
-    let header = object::elf::FileHeader64::<object::Endianness>::parse(content)?;
-    let endian = header.endian()?;
-    let mut linker = None;
-    for segment in header.program_headers(endian, content)? {
-        if segment.p_type(endian) == PT_INTERP {
-            let path = segment.data(endian, content).unwrap_or_default();
-            linker = Some(String::from_utf8_lossy(path).trim_end_matches('\0').to_owned());
-        }
-    }
-    let sections = header.sections(endian, content)?;
-    let mut needed = Vec::new();
-    if let Some((entries, strings)) = sections.dynamic(endian, content)? {
-        let strings = sections.strings(endian, content, strings)?;
-        for entry in entries.iter().filter(|entry| entry.tag32(endian) == Some(DT_NEEDED)) {
-            let name = entry.string(endian, strings)?;
-            needed.push(String::from_utf8_lossy(name).into_owned());
-        }
-    }
-    Ok(Program::Elf { linker, needed })
 }
 
 /// Follows one step of symbolic links in the directories, which is all that usrmerge needs.
@@ -256,6 +221,61 @@ mod tests {
     }
 
     #[test]
+    fn attributes_that_the_kernel_looks_at_are_refused_whatever_has_them() {
+        for (name, want) in [
+            ("user.note", None),
+            (
+                "security.capability",
+                Some(
+                    "has file capabilities (`security.capability`), which are as good as set-user-id",
+                ),
+            ),
+            ("security.selinux", Some("has the extended attribute `security.selinux`")),
+            ("security.ima", Some("has the extended attribute `security.ima`")),
+            (
+                "trusted.overlay.redirect",
+                Some("has the extended attribute `trusted.overlay.redirect`"),
+            ),
+            ("user.overlay.opaque", Some("has the extended attribute `user.overlay.opaque`")),
+            (
+                "system.posix_acl_access",
+                Some("has the extended attribute `system.posix_acl_access`"),
+            ),
+        ] {
+            let blob = Blob { sha256: Sha256::of("x"), size: 1 };
+            for mut node in [Node::file(blob, 0o644), Node::directory(0o755), Node::symlink("x")] {
+                node.xattrs.insert(name.to_owned(), vec![1]);
+                let mut tree = Tree::new();
+                tree.insert(path("etc/x"), node).unwrap();
+                let owners = BTreeMap::from([(path("etc/x"), "runc".to_owned())]);
+                let rules = Rules::new(&BTreeMap::new(), BTreeSet::new()).unwrap();
+                let outcome = rules.check(&tree, &owners, |_| Ok(Program::Data));
+                let text = outcome.err().map(|error| error.to_string());
+                let want = want
+                    .map(|want| format!("the root may not hold this:\n  /etc/x {want}, from runc"));
+                assert_eq!(text, want);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_with_its_path_and_component() {
+        let mut tree = Tree::new();
+        let blob = Blob { sha256: Sha256::of("x"), size: 1 };
+        tree.insert(path("usr/bin/runc"), Node::file(blob, 0o755)).unwrap();
+        let owners = BTreeMap::from([(path("usr/bin/runc"), "runc".to_owned())]);
+        let rules = Rules::new(&BTreeMap::new(), [path("usr/bin/runc")].into()).unwrap();
+        let failing =
+            |_: &Blob| Err(Error::new(Id::WrongDigest, "cannot use what the store holds"));
+        let error = rules.check(&tree, &owners, failing).unwrap_err();
+        assert_eq!(error.id(), Id::WrongDigest);
+        assert_eq!(
+            error.chain(),
+            "cannot check /usr/bin/runc, from runc: cannot use what the store holds"
+        );
+    }
+
+    #[test]
     fn named_components_pass() {
         check(&[("usr/bin/runc", 0o755), ("usr/lib/orlop/init", 0o755)], Program::Data).unwrap();
         let elf = Program::Elf { linker: Some("/lib64/ld".into()), needed: vec!["ld".into()] };
@@ -295,6 +315,12 @@ mod tests {
             (
                 "usr/bin/x",
                 0o755,
+                Program::Damaged("cut off".into()),
+                "/usr/bin/x is a damaged ELF file (cut off), from runc",
+            ),
+            (
+                "usr/bin/x",
+                0o755,
                 elf,
                 "/usr/bin/x needs `/lib/ld`, which is not in the tree, from runc\n  \
                  /usr/bin/x needs `libz.so.1`, which is not in the tree, from runc",
@@ -304,19 +330,6 @@ mod tests {
             assert_eq!(error.id(), Id::NotAllowed);
             assert_eq!(error.to_string(), format!("the root may not hold this:\n  {message}"));
         }
-    }
-
-    #[test]
-    fn the_first_bytes_tell_programs_apart() {
-        assert_eq!(program(b"text").unwrap(), Program::Data);
-        assert_eq!(program(b"#! /bin/sh -e\nx").unwrap(), Program::Script("/bin/sh -e".into()));
-        assert_eq!(program(b"\x7fELF").unwrap_err().id(), Id::NotAllowed);
-        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let Program::Elf { linker, needed } = program(&own).unwrap() else {
-            panic!("ELF expected")
-        };
-        assert!(linker.unwrap().contains("ld-linux"));
-        assert!(needed.iter().any(|library| library.starts_with("libc.so")));
     }
 
     #[test]

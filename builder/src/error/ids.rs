@@ -49,6 +49,8 @@ ids! {
     EspTooSmall = "E0112", CheckFailed;
     /// `STATE` is too small for a file system with a journal.
     StateTooSmall = "E0113", CheckFailed;
+    /// The EFI system partition is larger than its file system can be.
+    EspTooLarge = "E0114", CheckFailed;
     /// The guest ended before it had done what was waited for.
     GuestEnded = "E0120", CheckFailed;
     /// The guest's kernel panicked.
@@ -117,6 +119,8 @@ ids! {
     UnknownModule = "E0321", Recipe;
     /// The tree has no PID 1.
     NoInit = "E0322", Recipe;
+    /// A mode or an owner is said for files that are not there.
+    NoSuchFiles = "E0323", Recipe;
     /// A local component holds what the build writes.
     LocalCircle = "E0324", Recipe;
     // E04: lock.

@@ -9,6 +9,7 @@ use std::path::Path;
 use formats::fat::{Alias, Content, Piece, Plan};
 use formats::uki::Uki;
 
+pub(crate) use layout::ESP_MOST;
 pub use layout::{Layout, Partition, Role, Slot};
 pub(super) use layout::{mib, roomy};
 

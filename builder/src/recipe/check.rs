@@ -2,6 +2,7 @@
 //! building, all at once.
 
 mod places;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,16 +12,11 @@ use formats::near::near;
 use globset::Glob;
 
 use super::Loaded;
-use super::model::{Cargo, Go, Local, Mib, Name, Recipe};
+use super::model::{Cargo, Go, Local, Name, Recipe};
 use super::problem::{Problem, report};
 use crate::error::{Id, Result};
 use crate::go_mod::GoMod;
 
-/// What the ESP holds beside the two UKIs: boot loader, FAT tables, directories.
-const ESP_REST: Mib = Mib(8);
-/// FAT32 has at least 65,525 clusters; the smallest are of 512 bytes (Microsoft, "FAT32 File
-/// System Specification" 1.03).
-const ESP_LEAST: Mib = Mib(34);
 /// `COMMAND_LINE_SIZE` of Linux on x86, less what the builder adds (`orlop.*`, a root hash).
 const COMMAND_LINE_MOST: usize = 2048 - 512;
 /// Parameters that the builder gives, or that would undo what it gives.
@@ -51,7 +47,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     check.images(recipe);
     check.users(recipe);
     check.tree(recipe);
-    check.disk(recipe);
+    sizes::check(&mut check, recipe);
     places::check(&mut check, recipe);
     if check.problems.is_empty() {
         return Ok(());
@@ -403,24 +399,6 @@ impl Check<'_> {
                     format!("`{path}` must have a target of 1 to 4095 bytes"),
                 );
             }
-        }
-    }
-
-    fn disk(&mut self, recipe: &Recipe) {
-        let disk = &recipe.disk;
-        let need = u64::from(disk.uki.0) * 2 + u64::from(ESP_REST.0);
-        if u64::from(disk.esp.0) < need {
-            let message = format!(
-                "the ESP of {} cannot hold two UKIs of {} and the boot loader",
-                disk.esp, disk.uki
-            );
-            self.wrong(&["disk", "esp"], message).hint =
-                Some(format!("it takes at least {need} MiB"));
-        }
-        if disk.esp < ESP_LEAST {
-            let message = format!("the ESP of {} is too small for FAT32", disk.esp);
-            self.wrong(&["disk", "esp"], message).hint =
-                Some(format!("it takes at least {ESP_LEAST}"));
         }
     }
 

@@ -368,6 +368,62 @@ pub struct Local {
     pub path: PathBuf,
     /// Where it goes.
     pub at: ImagePath,
+    /// Other modes than these, by [`Pattern`].
+    #[serde(default)]
+    pub modes: BTreeMap<Pattern, FileMode>,
+    /// Other owners than root, by [`Pattern`].
+    #[serde(default)]
+    pub owners: BTreeMap<Pattern, Owner>,
+}
+
+/// Which paths of a `local` component are meant: a glob over paths in it, without a leading `/`.
+/// With a `/` at the end it means directories, without one everything else; `.` is the file, or
+/// the directory, that the component itself is. Of several that fit, the longest counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern(pub String);
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() || text.starts_with('/') || text.starts_with("./") {
+            return Err(format!("`{text}` must be a path in the component, such as `etc/*.key`"));
+        }
+        match globset::Glob::new(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => Err(format!("`{text}` is not a glob: {}", error.kind())),
+        }
+    }
+}
+
+/// User and group, by number: `"65534:65534"`, or `"65534"` for a group of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl TryFrom<String> for Owner {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (user, group) = text.split_once(':').unwrap_or((&text, &text));
+        // (uid_t) -1 means "do not change" to chown(2).
+        let id = |word: &str| {
+            let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+            word.parse().ok().filter(|id| digits && *id != u32::MAX)
+        };
+        match (id(user), id(group)) {
+            (Some(uid), Some(gid)) => Ok(Self { uid, gid }),
+            _ => Err(format!(
+                "`{text}` is not an owner: write numbers, for example \"65534\" or \"0:1000\""
+            )),
+        }
+    }
 }
 
 /// A container image that lies in the root as an archive, for the node to import. It is a small
@@ -496,6 +552,8 @@ written! {
     Mib: |size| size.to_string();
     Digest: |digest| digest.0.to_string();
     FileMode: |mode| format!("{:04o}", mode.0);
+    Pattern: |pattern| pattern.0;
+    Owner: |owner| format!("{}:{}", owner.uid, owner.gid);
     ImageReference: |reference| reference.0.to_string();
 }
 

@@ -26,8 +26,9 @@ pub fn nodes(store: &Store, url: &model::Url, blob: &Blob) -> Result<Vec<(TreePa
     if let Some(ImagePath(at)) = url.unpack.get(FILE_ITSELF) {
         return Ok(vec![(at.clone(), Node::file(*blob, url.mode.unwrap_or_default().0))]);
     }
-    let file = store.open_blob(blob)?;
     let address = url.url.to_string();
+    let file = store.open_blob(blob);
+    let file = file.map_err(|error| error.within(format!("cannot unpack `{address}`")))?;
     let archive = Archive::open(&file, &address)?;
     let mut wanted = Wanted { url, archive: &archive, nodes: BTreeMap::new() };
     for (member, ImagePath(at)) in &url.unpack {

@@ -18,6 +18,7 @@ mod locking;
 #[expect(dead_code, reason = "the unit tests of Go components need more of it")]
 mod made_up;
 mod others;
+mod overlays;
 mod project;
 mod recipes;
 mod roots;
@@ -25,6 +26,7 @@ mod server;
 #[path = "../../src/source/deb/testing.rs"]
 #[expect(dead_code, reason = "the unit tests of signatures need more of it")]
 mod signers;
+mod stores;
 mod urls;
 
 /// What the files that are shared with unit tests call it.

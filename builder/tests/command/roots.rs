@@ -158,10 +158,13 @@ fn a_state_that_is_too_small_says_what_it_takes() {
     refused(
         |project| project.change("state = \"16 MiB\"", "state = \"1 MiB\""),
         expect![[r#"
-        exit 1
-        error[E0113]: `STATE` has 1 MiB and needs 16 MiB
-          hint: raise `state` in `[disk]`, for example to "64 MiB"
-    "#]],
+            exit 3
+            error[E0308]: the `STATE` of 1 MiB is too small for a file system
+              recipe.toml:50:9
+               50 | state = "1 MiB"
+                  |         ^^^^^^^
+              hint: it takes at least 16 MiB
+        "#]],
     );
 }
 

@@ -16,6 +16,8 @@ const ALIGNMENT: Mib = Mib(1);
 const META: Mib = Mib(1);
 /// The boot loader and the directories on the ESP, when only sizes are known.
 const LOADER_ROOM: u64 = 1 << 20;
+/// FAT32 with clusters of one sector has 2^28 of them.
+pub(crate) const ESP_MOST: Mib = Mib(1 << 17);
 /// How many of the heaviest parts an error names.
 const HEAVIEST: usize = 5;
 
@@ -257,6 +259,13 @@ impl Layout {
         fat::Plan::new(&options, files).map_err(|error| {
             // Two UKIs, the loader, and the allocation tables, which take 1.6 %.
             let needed = (2 * self.uki.bytes() + 2 * LOADER_ROOM) / 63 * 64;
+            if matches!(error, FatError::Size(_)) && esp.size > ESP_MOST {
+                let message = format!("the ESP has {} and can have {ESP_MOST}", esp.size);
+                return Error::new(Id::EspTooLarge, message).hint(format!(
+                    "lower `esp` in `[disk]`, for example to \"{}\"",
+                    roomy(needed)
+                ));
+            }
             let needed = match error {
                 FatError::Full { needed: files, available } => {
                     needed.max(esp.size.bytes() + files.saturating_sub(available))
@@ -375,6 +384,16 @@ mod tests {
             let esp = Mib::try_from(hint).unwrap();
             assert!(Layout::plan(&Disk { esp, ..disk }, 0, SEED, &[]).is_ok(), "{esp} for {uki}");
         }
+    }
+
+    #[test]
+    fn an_esp_beyond_what_fat32_can_hold_is_told_to_be_too_large() {
+        let plan = |esp| Layout::plan(&Disk { esp, ..Disk::default() }, 0, SEED, &[]);
+        assert!(plan(ESP_MOST).is_ok());
+        let error = plan(Mib(200 * 1024)).unwrap_err();
+        assert_eq!(error.id(), Id::EspTooLarge);
+        assert_eq!(error.to_string(), "the ESP has 204800 MiB and can have 131072 MiB");
+        assert_eq!(error.hints(), ["lower `esp` in `[disk]`, for example to \"96 MiB\""]);
     }
 
     #[test]

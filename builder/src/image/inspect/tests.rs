@@ -10,7 +10,7 @@ use formats::erofs;
 use formats::gpt;
 use formats::segment::Segment;
 use formats::tree::{Blob, Node, Tree, TreePath};
-use formats::verity::TreeHasher;
+use formats::verity::Verity;
 
 use super::*;
 use crate::image::disk::Slot;
@@ -33,9 +33,7 @@ fn root_image() -> (Vec<u8>, Sha256) {
         }
         image.resize(end, 0);
     }
-    let mut hasher = TreeHasher::new(&uuid);
-    hasher.update(&image);
-    let verity = hasher.finish().unwrap();
+    let verity = Verity::of(&uuid, &image).unwrap();
     image.extend(verity.tree);
     (image, verity.root_hash)
 }

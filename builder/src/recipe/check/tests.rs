@@ -162,6 +162,40 @@ fn each_mistake_is_found_where_it_was_made() {
         ("\"/usr/sbin/runc\" = \"runc\"", "\"/a\" = ''", "`/a` must name the component"),
         ("= \"usr/bin\"", "= ''", "`/bin` must have a target"),
         ("\"88 MiB\"", "\"87 MiB\"", "cannot hold two UKIs of 40 MiB and the boot loader"),
+        ("\"88 MiB\"", "\"200 GiB\"", "the ESP of 204800 MiB is too large for FAT32"),
+        ("\"40 MiB\"", "\"100 GiB\"", "no ESP can hold two UKIs of 102400 MiB"),
+        ("uki = ", "state = \"15 MiB\"\nuki = ", "the `STATE` of 15 MiB is too small"),
+        ("uki = ", "state = \"17000 GiB\"\nuki = ", "is too large for its file system"),
+        ("uki = ", "root = \"17000 GiB\"\nuki = ", "`disk.root` of 17408000 MiB is too large"),
+        ("\"/usr/bin/two\"", "\"/\"", "`/` is a directory, and always there"),
+        ("at = \"/etc/file\"", "at = \"/\"", "`/` is a directory, and always there"),
+        ("at = \"/etc/file\"", "at = \"/etc/passwd\"", "`/etc/passwd` is given twice, by `users`"),
+        (
+            "at = \"/\"\n[local.file]",
+            "at = \"/bin\"\n[local.file]",
+            "`/bin/file` lies behind the link",
+        ),
+        (
+            "at = \"/etc/file\"",
+            "at = \"/file/x\"",
+            "`/file/x` cannot be: `local.overlay.path` puts a",
+        ),
+        ("at = \"/etc/file\"", "at = \"/e\"\nmodes = { x = \"0600\" }", "`x` fits nothing in"),
+        (
+            "at = \"/etc/file\"",
+            "at = \"/file\"\nmodes = { '.' = \"0600\" }",
+            "`/file` is given twice, by",
+        ),
+        (
+            "[tree.symlinks]",
+            "[tree.ca-bundle]\nfrom = \"/\"\nat = \"/file\"\n[tree.symlinks]",
+            "`tree.ca-bundle.from` goes",
+        ),
+        (
+            "[tree.symlinks]",
+            "[tree.ca-bundle]\nfrom = \"/c\"\nat = \"/file\"\n[tree.symlinks]",
+            "`/file` is given twice, by `local.overlay.path` too",
+        ),
         ("\"88 MiB\"\nuki = \"40 MiB\"", "\"32 MiB\"\nuki = \"1 MiB\"", "too small for FAT32"),
         ("/usr/bin/two", "/usr/bin/one", "`/usr/bin/one` is given twice, by `go.one.programs."),
         ("/usr/bin/two", "/bin/two", "`/bin/two` lies behind the link `/bin` to `usr/bin`"),
@@ -206,6 +240,48 @@ fn each_mistake_is_found_where_it_was_made() {
 fn a_path_listed_in_replace_may_be_given_twice() {
     let to = "directories = [\"/usr/bin/one\"]\nreplace = [\"/usr/bin/one\"]";
     assert_eq!(failure("directories = [\"/proc\", \"/usr/bin\"]", to), "");
+}
+
+#[test]
+fn what_two_lines_give_alike_is_given_once() {
+    // The file itself, and the link of an overlay beside that of the tree.
+    assert_eq!(failure("at = \"/etc/file\"", "at = \"/file\""), "");
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("usr/bin", directory.path().join("bin")).unwrap();
+    let overlay = |target: &str| {
+        let path = directory.path().display();
+        let to = format!(
+            "[local.link]\npath = \"{path}\"\nat = \"/\"\n[tree.symlinks]\n\"/bin\" = \"{target}\""
+        );
+        failure("[tree.symlinks]\n\"/bin\" = \"usr/bin\"", &to)
+    };
+    assert_eq!(overlay("usr/bin"), "");
+    assert!(overlay("/usr/bin").contains("`/bin` is given twice, by `tree.symlinks./bin` too"));
+}
+
+#[test]
+fn an_overlay_of_many_files_behind_a_link_is_one_problem() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("bin/below")).unwrap();
+    for name in ["bin/a", "bin/b", "bin/below/c"] {
+        fs::write(directory.path().join(name), "").unwrap();
+    }
+    let path = directory.path().display();
+    let to = format!("[local.many]\npath = \"{path}\"\nat = \"/\"\n[users.root]");
+    let text = failure("[users.root]", &to);
+    assert!(text.starts_with("`/bin/a` (and 2 more) lies behind the link `/bin`"), "{text}");
+    assert!(text.ends_with("hint: name the path without the link"), "{text}");
+}
+
+#[test]
+fn an_overlay_that_no_slot_can_hold_is_told_before_anything_is_unpacked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = fs::File::create(directory.path().join("large")).unwrap();
+    file.set_len(769 << 20).unwrap();
+    let path = directory.path().display();
+    let to = format!("[local.large]\npath = \"{path}\"\nat = \"/\"\n[users.root]");
+    let text = failure("[users.root]", &to);
+    assert!(text.contains("` has 769 MiB of files, and a slot has 768 MiB"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use formats::erofs;
 use formats::gpt::{Guid, Partition, types};
-use formats::verity::TreeHasher;
+use formats::verity::Verity;
 
 use super::*;
 use crate::image::disk::Role;
@@ -98,9 +98,8 @@ fn with_root(salt: u8) -> Vec<u8> {
         let formats::segment::Segment::Bytes(bytes) = segment else { panic!("no files") };
         root.extend_from_slice(&bytes);
     }
-    let mut hasher = TreeHasher::new(&[salt; 16]);
-    hasher.update(&root);
-    root.extend(hasher.finish().unwrap().tree);
+    let tree = Verity::of(&[salt; 16], &root).unwrap().tree;
+    root.extend(tree);
     let partition = |first_lba: u64, sectors: u64, name: &str| Partition {
         type_guid: types::LINUX_DATA,
         guid: Guid::from_uuid_bytes(u128::from(first_lba).to_be_bytes()),

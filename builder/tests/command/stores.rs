@@ -1,0 +1,88 @@
+//! A store that is not what it should be.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use formats::digest::Sha256;
+
+use crate::project::Project;
+
+/// All blobs of a store.
+fn blobs(store: &Path) -> Vec<PathBuf> {
+    let list = |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let mut blobs: Vec<_> = list(&store.join("blobs")).flat_map(|path| list(&path)).collect();
+    blobs.sort();
+    blobs
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Whatever is read is hashed: packages, programs, modules, certificates, the stub, the loader.
+#[test]
+fn a_damaged_blob_ends_a_build_and_reaches_no_image() {
+    let project = Project::locked();
+    project.good(&["build", "-o", "whole"]);
+    let files = ["root.img", "disk.raw", "uki.efi", "initrd", "manifest.txt"];
+    let whole = files.map(|name| Sha256::of(project.read(&format!("whole/{name}"))));
+    let mut refused = 0;
+    for forgetful in [false, true] {
+        for path in blobs(&project.store()) {
+            let content = fs::read(&path).unwrap();
+            let mut damaged = content.clone();
+            let Some(last) = damaged.last_mut() else { continue };
+            *last ^= 1;
+            write(&path, &damaged);
+            if forgetful {
+                fs::remove_dir_all(project.store().join("steps")).unwrap();
+            }
+            let ended = project.run(&["build", "--offline", "-o", "out", "--progress", "none"]);
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if ended.status == Some(0) {
+                let built = files.map(|name| Sha256::of(project.read(&format!("out/{name}"))));
+                assert_eq!(built, whole, "{name}");
+                fs::remove_dir_all(project.path("out")).unwrap();
+            } else {
+                refused += 1;
+                assert_eq!(ended.status, Some(8), "{name}: {}", ended.stderr);
+                assert!(ended.stderr.contains("is damaged: it has become"), "{}", ended.stderr);
+                assert!(
+                    ended.stderr.contains("hint: remove `DIR/store/blobs/"),
+                    "{}",
+                    ended.stderr
+                );
+                assert!(!project.path("out").exists());
+            }
+            write(&path, &content);
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
+
+#[test]
+fn a_damaged_file_of_the_root_is_told_by_its_path_and_component() {
+    let project = Project::locked();
+    project.good(&["build"]);
+    project.write("overlay/etc/motd", "another\n");
+    for (content, path, from) in [
+        ("runs containers", "/usr/sbin/runc", "runc"),
+        ("OrlopOS", "/usr/lib/os-release", "system"),
+    ] {
+        let of_content = |path: &PathBuf| {
+            let bytes = fs::read(path).unwrap();
+            bytes.len() < 1000 && String::from_utf8_lossy(&bytes).contains(content)
+        };
+        let blob = blobs(&project.store()).into_iter().find(of_content).unwrap();
+        let whole = fs::read(&blob).unwrap();
+        write(&blob, &vec![b'x'; whole.len()]);
+        let ended = project.run(&["build", "--offline", "--progress", "none"]);
+        assert_eq!(ended.status, Some(8), "{}", ended.stderr);
+        let named = format!("{path}, from {from}");
+        assert!(ended.stderr.starts_with("error[E0801]: "), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&named), "{}", ended.stderr);
+        write(&blob, &whole);
+    }
+}
