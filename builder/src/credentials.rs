@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::source::deb::apt::{Endings, parts};
 pub use address::{Address, Scheme, Written, masked, shown};
 use files::{Entry, Rules};
 
@@ -44,6 +45,11 @@ impl Login {
     /// The value of an `Authorization` header.
     pub(crate) fn basic(&self) -> String {
         format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", self.user, self.password)))
+    }
+
+    /// Name and password, for a protocol of its own.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        (&self.user, &self.password)
     }
 
     /// Where it comes from.
@@ -96,7 +102,7 @@ impl Logins {
         let users = std::mem::take(&mut self.entries);
         let apt = root.join("etc/apt");
         self.read(&apt.join("auth.conf"), Rules::Apt);
-        for file in crate::source::deb::apt::parts(&apt.join("auth.conf.d"), "conf") {
+        for file in parts(&apt.join("auth.conf.d"), Endings::Conf) {
             self.read(&file, Rules::Apt);
         }
         self.entries.extend(users);
@@ -132,6 +138,12 @@ impl Logins {
             return Some(login.clone());
         }
         self.entries.iter().find_map(|entry| entry.login_for(address))
+    }
+
+    /// The login for a proxy that apt has.
+    pub(crate) fn of_proxy(&self, proxy: &Address) -> Option<Login> {
+        let mut entries = self.entries.iter().filter(|entry| entry.is_apts());
+        entries.find_map(|entry| entry.login_for(proxy))
     }
 
     /// What cures it that the server of `address` wants a name and a password, or refuses `sent`.

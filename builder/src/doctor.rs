@@ -119,6 +119,7 @@ pub fn tools() -> &'static [Tool] {
         program("sgdisk", "gdisk", Test, "judges partition tables", V),
         program("sfdisk", "fdisk", Test, "reads partition tables", V),
         program("gpgv", "gpgv", Test, "judges archive signatures", V),
+        program("apt-get", "apt", Test, "judges how its files are read", V),
         program("ostree", "ostree", Test, "judges commits", V),
         program("cpio", "cpio", Test, "judges initrds", V),
         program("readelf", "binutils", Test, "judges what compilers made", V),

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::credentials::Logins;
-use crate::http::{Access, Proxies};
+use crate::http::{Access, Disk, Proxies};
 
 /// Variables by which `cargo` finds its own files and toolchain.
 const CARGO: &[&str] = &["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
@@ -86,7 +86,7 @@ impl Environment {
 
     /// How our own requests reach servers.
     pub fn access(&self) -> Access {
-        Access { proxies: self.proxies(), logins: self.logins() }
+        Access { proxies: self.proxies(), logins: self.logins(), disk: Disk::Refused }
     }
 
     /// The proxies for our own requests: the lower-case spelling wins, as everywhere.

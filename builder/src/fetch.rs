@@ -32,20 +32,19 @@ pub struct Wanted {
     pub blob: Blob,
 }
 
-/// Brings all these blobs into the store, `connections` at a time. Those that are there already
+/// Brings all these blobs into the store, each through its client, `connections` at a time. Those that are there already
 /// cost no request. One that fails does not keep the others from coming.
 ///
 /// # Errors
 /// As [`blob`]; several failures are told together, under their common id or
 /// [`Id::FetchFailed`].
 pub fn all(
-    client: &Client,
     store: &Store,
-    wanted: &[Wanted],
+    wanted: &[(&Client, Wanted)],
     progress: &Progress,
     connections: usize,
 ) -> Result<()> {
-    let missing: Vec<_> = wanted.iter().filter(|wanted| !store.has(&wanted.blob)).collect();
+    let missing: Vec<_> = wanted.iter().filter(|(_, wanted)| !store.has(&wanted.blob)).collect();
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
@@ -53,7 +52,7 @@ pub fn all(
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(wanted) = missing.get(index) else { return };
+                    let Some((client, wanted)) = missing.get(index) else { return };
                     let task = progress.task(&wanted.name, Some(wanted.blob.size));
                     match blob(client, store, &wanted.urls, &wanted.blob, &wanted.name, &task) {
                         Ok(()) => task.done(mebibytes(wanted.blob.size)),

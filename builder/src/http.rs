@@ -6,6 +6,7 @@
 
 mod failure;
 mod forward;
+mod local;
 #[cfg(test)]
 pub(crate) mod loopback;
 mod route;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use ureq::{Agent, Body};
 use crate::credentials::{Address, Login, Logins, Scheme};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Task;
+use crate::source::deb::mirror::local_path;
 use failure::{Attempt, Failure};
 pub use route::Proxies;
 use route::Route;
@@ -54,11 +56,23 @@ pub struct Access {
     pub proxies: Proxies,
     /// With which names and passwords.
     pub logins: Logins,
+    /// Whether addresses may be of files on this host.
+    pub disk: Disk,
+}
+
+/// What becomes of `file:` addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Disk {
+    /// They are no addresses.
+    #[default]
+    Refused,
+    /// The files are read: mirrors may be on a disk.
+    Allowed,
 }
 
 impl From<&Proxies> for Access {
     fn from(proxies: &Proxies) -> Self {
-        Self { proxies: proxies.clone(), logins: Logins::default() }
+        Self { proxies: proxies.clone(), ..Self::default() }
     }
 }
 
@@ -106,6 +120,9 @@ impl Client {
     /// [`Id::NotFound`] if the server has no such file, [`Id::TooLarge`], and what else can
     /// happen between two machines: see `docs/components.md`.
     pub fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>> {
+        if let Some(path) = self.on_disk(url) {
+            return local::get(&path, limit);
+        }
         let address = &Address::parse(url)?;
         let url = &address.to_string();
         self.retrying(|| {
@@ -137,6 +154,9 @@ impl Client {
     /// As [`Client::get`]; [`Id::WrongDigest`] if the server's file has another size,
     /// [`Id::WebPage`] if it answers with a page for people, [`Id::StoreWrite`].
     pub fn download(&self, url: &str, into: &Path, size: Option<u64>, task: &Task) -> Result<()> {
+        if let Some(path) = self.on_disk(url) {
+            return local::copy_to(&path, into, size, task);
+        }
         let address = &Address::parse(url)?;
         let cannot_write = || format!("cannot write `{}`", into.display());
         let mut file = OpenOptions::new()
@@ -284,7 +304,7 @@ impl Client {
     ) -> Attempt<Response<Body>> {
         let route = self.access.proxies.route(address).map_err(Failure::lasting)?;
         let agent = self.agent(&route).map_err(Failure::lasting)?;
-        let proxys = route.authorization().map_err(Failure::lasting)?;
+        let proxys = route.authorization(&self.access.logins).map_err(Failure::lasting)?;
         let mut request = agent.get(address.as_str());
         for (name, value) in
             [(AUTHORIZATION, login.map(Login::basic)), (PROXY_AUTHORIZATION, proxys)]
@@ -299,12 +319,16 @@ impl Client {
         request.call().map_err(|error| Failure::transport(url, error))
     }
 
+    fn on_disk(&self, url: &str) -> Option<PathBuf> {
+        local_path(url).filter(|_| self.access.disk == Disk::Allowed)
+    }
+
     fn agent(&self, route: &Route) -> Result<Agent> {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(agent) = agents.get(route) {
             return Ok(agent.clone());
         }
-        let agent = route.agent(config(self.roots.clone()))?;
+        let agent = route.agent(config(self.roots.clone()), &self.access.logins)?;
         agents.insert(route.clone(), agent.clone());
         Ok(agent)
     }

@@ -2,7 +2,7 @@
 //! that uses the network, and what `build` calls when something is missing.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use formats::digest::Sha256;
 
@@ -15,7 +15,7 @@ use crate::lock::{self, Lock};
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
-use crate::source::deb::mirror::Mirrors;
+use crate::source::deb::reach::Reach;
 use crate::source::{cargo, deb, go};
 use crate::step::Inputs;
 use crate::store::Store;
@@ -198,26 +198,32 @@ pub fn fetch_blobs(
     if packages.is_empty() && urls.is_empty() {
         return Ok(());
     }
-    let mut wanted = Vec::new();
-    if !packages.is_empty() {
-        let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
-        wanted.extend(packages.iter().map(|package| Wanted {
-            name: format!("{} {}", package.name, package.version),
-            urls: deb::blob_urls(package, &mirrors),
-            blob: package.blob,
-        }));
-    }
-    wanted.extend(urls.iter().map(|file| Wanted {
-        name: file.component.clone(),
+    let web = Client::new(settings.environment.access())?;
+    let reach = match packages.as_slice() {
+        [] => None,
+        _ => Some(Reach::new(&recipe.debian, settings, progress)?),
+    };
+    let debs = reach.iter().flat_map(|reach| {
+        packages.iter().map(|package| {
+            let wanted = Wanted {
+                name: format!("{} {}", package.name, package.version),
+                urls: deb::blob_urls(package, &reach.mirrors),
+                blob: package.blob,
+            };
+            (&reach.client, wanted)
+        })
+    });
+    let files = urls.iter().map(|file| {
+        let (name, blob) = (file.component.clone(), file.blob);
         // The lock has the address without what may be secret in it.
-        urls: vec![match recipe.url.iter().find(|(name, _)| name.as_str() == file.component) {
+        let url = match recipe.url.iter().find(|(name, _)| name.as_str() == file.component) {
             Some((_, url)) => url.url.secret().to_owned(),
             None => file.url.clone(),
-        }],
-        blob: file.blob,
-    }));
-    let client = Client::new(settings.environment.access())?;
-    fetch::all(&client, store, &wanted, progress, CONNECTIONS).map_err(|error| {
+        };
+        (&web, Wanted { name, urls: vec![url], blob })
+    });
+    let wanted: Vec<_> = debs.chain(files).collect();
+    fetch::all(store, &wanted, progress, CONNECTIONS).map_err(|error| {
         if error.id() == Id::NotFound && !packages.is_empty() {
             return error.hint(
                 "mirrors drop old versions: `orlop lock` moves to the current ones, or name a \

@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
 use crate::source::deb;
-use crate::source::deb::mirror::Mirrors;
+use crate::source::deb::reach::Reach;
 use crate::source::deb::release::Times;
 
 /// Arguments.
@@ -99,14 +99,14 @@ pub fn make(
     let (recipe, path) = (&loaded.recipe, &lock::path(loaded));
     let rustc = recorded(recipe, rustc, settings, progress)?;
     let client = Client::new(settings.environment.access())?;
-    let mirrors = Mirrors::find(&settings.mirrors, None, Path::new("/"))?;
-    let get = |url: &str, limit: u64| client.get(url, limit);
+    let reach = Reach::new(&recipe.debian, settings, progress)?;
+    let get = |url: &str, limit: u64| reach.client.get(url, limit);
     let task = progress.task("lock", None);
     let snapshot = recipe.debian.snapshot.map(|snapshot| snapshot.0);
     let times = Times { now: settings.now, snapshot, locked: floor };
     let (debian, kernel) = (&recipe.debian, &recipe.kernel.package);
     let compilers = recipe.compilers().cloned().collect();
-    let locked = deb::lock(debian, kernel, &compilers, &mirrors, &times, &get, progress)?;
+    let locked = deb::lock(debian, kernel, &compilers, &reach.mirrors, &times, &get, progress)?;
     for warning in &locked.warnings {
         progress.warn(warning);
     }

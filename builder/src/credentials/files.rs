@@ -57,6 +57,10 @@ impl Entry {
         (fits && (self.user.is_some() || self.password.is_some())).then(login)
     }
 
+    pub(super) fn is_apts(&self) -> bool {
+        self.rules == Rules::Apt
+    }
+
     /// Whether it is for this address but for the scheme that it does not name.
     pub(super) fn wants_scheme(&self, address: &Address) -> bool {
         let machine = self.machine.as_deref().filter(|_| self.rules == Rules::Apt);

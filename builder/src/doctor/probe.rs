@@ -1,5 +1,6 @@
 //! Looks for one thing at a time. What programs print is read by pure functions.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::{Find, Purpose, Row, State, Tool};
+use formats::deb::Stamp;
+
 use crate::process::Command;
 use crate::run::accel::{self, Kvm};
 use crate::run::firmware::Firmware;
 use crate::run::qemu;
-use crate::source::deb::mirror::Mirrors;
+use crate::source::deb::mirror::{Mirrors, Search};
 
 /// Room for the packages, results and images of one node, and for one guest's disk.
 const SPACE: u64 = 5 * 1024 * 1024 * 1024;
@@ -40,7 +43,10 @@ pub(super) fn tool(tool: &Tool) -> Row {
 
 /// Where packages come from: the mirror that `orlop lock` and `fetch` ask first.
 pub(super) fn mirror(given: &[String], root: &Path) -> Row {
-    let (state, found, cure) = match Mirrors::find(given, None, root) {
+    let pinned = &BTreeSet::new();
+    // Any day will do for a look at the address.
+    let snapshot = Stamp::from_seconds(0);
+    let (state, found, cure) = match Mirrors::find(&Search { given, root, pinned, snapshot }) {
         Ok(mirrors) => {
             // Every archive has this suite; the list is never empty.
             let first = mirrors.of_suite("trixie").first().cloned().unwrap_or_default();

@@ -175,8 +175,8 @@ fn one_that_fails_does_not_keep_the_others_from_coming() {
     };
     let present = Wanted { name: "thing".to_owned(), urls: vec![server.url("a")], blob: wanted() };
     let progress = Progress::new(Mode::None);
-    let list = [absent("lost"), absent("gone"), present];
-    let error = all(&fixture.client, &fixture.store, &list, &progress, 2).unwrap_err();
+    let list = [absent("lost"), absent("gone"), present].map(|wanted| (&fixture.client, wanted));
+    let error = all(&fixture.store, &list, &progress, 2).unwrap_err();
     assert_eq!(error.id(), Id::NoConnection);
     let text = error.to_string();
     assert!(text.starts_with("cannot fetch 2 of 3 files\n  E0504: "), "{text}");

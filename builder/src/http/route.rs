@@ -10,7 +10,7 @@ use ureq::typestate::AgentScope;
 use ureq::{Agent, Proxy, ProxyProtocol};
 
 use super::forward;
-use crate::credentials::{Address, Login, Scheme, Source, shown};
+use crate::credentials::{Address, Login, Logins, Scheme, Source, shown};
 use crate::error::{Context as _, Id, Result};
 
 /// Which proxy to go through, by the address's scheme.
@@ -68,18 +68,25 @@ pub(super) enum Route {
 
 impl Route {
     /// The agent whose connections go this way.
-    pub(super) fn agent(&self, config: ConfigBuilder<AgentScope>) -> Result<Agent> {
+    pub(super) fn agent(
+        &self,
+        config: ConfigBuilder<AgentScope>,
+        logins: &Logins,
+    ) -> Result<Agent> {
         Ok(match self {
             Self::Direct => config.build().new_agent(),
             Self::Ask(text) => forward::agent(config.build(), proxy(text)?.uri().clone()),
-            Self::Tunnel(text) => config.proxy(Some(proxy(text)?)).build().new_agent(),
+            Self::Tunnel(text) => {
+                let proxy = with_login(proxy(text)?, text, logins)?;
+                config.proxy(Some(proxy)).build().new_agent()
+            }
         })
     }
 
     /// What the proxy itself wants to be told; in a tunnel that is said before.
-    pub(super) fn authorization(&self) -> Result<Option<String>> {
+    pub(super) fn authorization(&self, logins: &Logins) -> Result<Option<String>> {
         let Self::Ask(text) = self else { return Ok(None) };
-        let proxy = proxy(text)?;
+        let proxy = with_login(proxy(text)?, text, logins)?;
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let login = || {
             let (user, password) = (text(proxy.username()), text(proxy.password()));
@@ -117,6 +124,22 @@ fn in_network(host: IpAddr, network: IpAddr, bits: u32) -> bool {
     };
     let ((host, width), (network, other)) = (number(host), number(network));
     width == other && bits <= width && (bits == 0 || (host ^ network) >> (128 - bits) == 0)
+}
+
+/// The proxy with the name and the password that apt has for it, if its address has none.
+fn with_login(proxy: Proxy, text: &str, logins: &Logins) -> Result<Proxy> {
+    let named = proxy.username().or(proxy.password()).is_some();
+    let login = || logins.of_proxy(&Address::parse(text).ok()?);
+    let Some(login) = Some(()).filter(|()| !named).and_then(|()| login()) else {
+        return Ok(proxy);
+    };
+    let (user, password) = login.parts();
+    let builder = Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port());
+    builder
+        .username(user)
+        .password(password)
+        .build()
+        .or_fail(Id::ProxyFailed, || format!("`{}` is not the address of a proxy", shown(text)))
 }
 
 fn proxy(address: &str) -> Result<Proxy> {

@@ -333,7 +333,7 @@ fn a_name_and_a_password_go_to_their_server_and_to_no_other() {
     let first = Server::start([moved("/here"), moved(&other.url("there"))]);
     let mut logins = Logins::default();
     logins.give(&Address::parse(&with_login(&first.url(""))).unwrap());
-    let access = Access { proxies: Proxies::default(), logins };
+    let access = Access { logins, ..Access::default() };
     let client = Client::with_pause(access, |_| {}).unwrap();
     assert_eq!(client.get(&first.url("file"), 3).unwrap(), b"abc");
     let sent: Vec<_> = first.requests().iter().map(|head| authorization(head)).collect();

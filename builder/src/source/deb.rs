@@ -12,6 +12,7 @@ pub mod index;
 #[cfg(test)]
 pub(crate) mod made;
 pub mod mirror;
+pub mod reach;
 pub mod release;
 pub mod resolve;
 mod shell;

@@ -270,10 +270,10 @@ fn what_is_not_an_address_is_no_mirror() {
     refusal(
         &project.run(&words),
         expect![[r#"
-        exit 5
-        error[E0523]: `mirror.example/debian` is not the address of a mirror
-          hint: write for example `http://mirror.example/debian`
-    "#]],
+            exit 5
+            error[E0523]: `mirror.example/debian` is not the address of a mirror
+              hint: write for example `http://mirror.example/debian` or `file:/srv/debian`
+        "#]],
     );
 }
 
@@ -480,4 +480,47 @@ fn a_recipe_that_asks_for_an_earlier_day_goes_back_without_an_option() {
     let project = fallen_back();
     project.change("[debian]\n", "[debian]\nsnapshot = \"20250105T000000Z\"\n");
     assert_eq!(project.run(&["lock"]).status, Some(8));
+}
+
+#[test]
+fn a_mirror_on_a_disk_serves_locks_and_builds() {
+    let project = Project::new();
+    for (path, file) in project.archive.publish() {
+        project.write(&format!("mirror{path}"), file);
+    }
+    let mirror = format!("file:{}", project.path("mirror/debian").display());
+    for words in [&["lock"][..], &["build"]] {
+        let ended = project.run_with_mirror(words, &mirror);
+        assert_eq!(ended.status, Some(0), "{words:?}\n{}", ended.stderr);
+    }
+    assert_eq!(project.server.take_requests(), [""; 0]);
+    std::fs::remove_file(project.path("mirror/debian/dists/trixie/InRelease")).unwrap();
+    let ended = project.run_with_mirror(&["lock", "--progress", "none"], &mirror);
+    refusal(
+        &ended,
+        expect![[r#"
+            exit 5
+            error[E0502]: cannot read `DIR/project/mirror/debian/dists/trixie/InRelease`: No such file or directory (os error 2)
+              hint: is `trixie` a suite of Debian, and does the mirror's address end before `/dists`?
+        "#]],
+    );
+}
+
+#[test]
+fn the_password_of_a_mirror_is_in_no_file_and_no_word() {
+    let project = Project::new();
+    let mirror = project.server.url().replacen("://", "://bob:s3cret@", 1) + "/debian";
+    for words in [&["lock", "--json"][..], &["build", "--progress", "json"]] {
+        let ended = project.run_with_mirror(words, &mirror);
+        assert_eq!(ended.status, Some(0), "{words:?}\n{}", ended.stderr);
+        assert!(!ended.stderr.contains("s3cret") && !ended.stdout.contains("s3cret"));
+    }
+    let lock = String::from_utf8(project.read("orlop.lock")).unwrap();
+    assert!(!lock.contains("s3cret") && !lock.contains("bob"), "{lock}");
+    for (path, words) in [("/none", &["lock"][..]), ("/debian", &["--help"])] {
+        let mirror = mirror.replace("/debian", path);
+        let ended = project.run_with_mirror(words, &mirror);
+        let said = ended.stdout + &ended.stderr;
+        assert!(!said.contains("s3cret") && !said.contains("bob"), "{said}");
+    }
 }

@@ -1,108 +1,227 @@
 //! Where packages can be had. Any mirror will do: signatures and digests decide what is believed.
 //!
 //! Mirrors are, in this order: those that were given; else those of the host's own apt sources,
-//! if the host uses Debian (of whatever release). Formats: sources.list(5).
+//! if the host uses Debian (of whatever release).
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use formats::deb::paragraphs;
+use formats::deb::Stamp;
+use percent_encoding::percent_decode_str;
 
-use crate::error::{Context as _, Error, Id, Result};
+use super::apt;
+use super::apt::sources::{SignedBy, Source};
+use super::signature;
+use crate::credentials::{Address, shown};
+use crate::error::{Error, Id, Result};
+
+/// In a mirror's address: stands for the recipe's `snapshot`.
+const SNAPSHOT: &str = "{snapshot}";
+
+/// How many of apt's sources an error names that are passed over.
+const NAMED: usize = 4;
 
 /// Debian mirrors, in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors {
-    // Invariant: addresses without a slash at the end, none twice, `archive` not empty.
+    // Invariant: addresses without a slash at the end and without a password, none twice,
+    // `archive` not empty.
     archive: Vec<String>,
     security: Vec<String>,
+    logins: Vec<Address>,
+}
+
+/// Where to look for mirrors.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// Those that the user named.
+    pub given: &'a [String],
+    /// The root of the host, whose apt sources count if none was named.
+    pub root: &'a Path,
+    /// Fingerprints that the recipe pins.
+    pub pinned: &'a BTreeSet<String>,
+    /// The time of the recipe's dated archive.
+    pub snapshot: Option<Stamp>,
 }
 
 impl Mirrors {
-    /// Takes the mirrors that were `given` (by `--mirror`), else those in `environment` (the value
-    /// of `ORLOP_DEBIAN_MIRROR`, addresses with blanks between them), else those of the apt
-    /// sources below `root`.
+    /// Takes the mirrors that were given, else those of the apt sources.
     ///
     /// # Errors
     /// [`Id::NoMirror`] if there is none, [`Id::BadMirror`] for what is not an address,
     /// [`Id::Read`] if the apt sources are there and cannot be read.
-    pub fn find(given: &[String], environment: Option<&str>, root: &Path) -> Result<Self> {
-        let named: Vec<&str> = if given.is_empty() {
-            environment.into_iter().flat_map(str::split_whitespace).collect()
-        } else {
-            given.iter().map(String::as_str).collect()
-        };
-        if !named.is_empty() {
-            return Self::new(named);
+    pub fn find(search: &Search<'_>) -> Result<Self> {
+        if search.given.is_empty() {
+            return Self::of_apt(search);
         }
-        let sources = host_sources(root)?;
-        let mirrors = sources.iter().filter(|source| source.is_debian());
-        Self::new(mirrors.flat_map(|source| source.uris.iter().map(String::as_str)))
+        let dated = |address: &String| match search.snapshot {
+            Some(stamp) => Ok(address.replace(SNAPSHOT, &stamp.to_string())),
+            None if address.contains(SNAPSHOT) => {
+                let message = format!(
+                    "the mirror `{}` is of a certain day, and the recipe names none",
+                    shown(address)
+                );
+                Err(Error::new(Id::BadMirror, message)
+                    .hint("write for example `snapshot = \"20261128T000000Z\"` into `[debian]`"))
+            }
+            None => Ok(address.clone()),
+        };
+        let given = search.given.iter().map(dated).collect::<Result<Vec<_>>>()?;
+        Self::new(given.iter().map(String::as_str))
     }
 
-    /// Sorts addresses into those of the archive and, by their ending `-security`, those of the
+    /// Sorts addresses into those of the archive and, by a directory `*-security`, those of the
     /// security archive. Every archive implies a security archive beside it, tried after those
     /// that were named: `X/debian-security` for `X/debian`.
     ///
     /// # Errors
     /// [`Id::NoMirror`] if there is no address of an archive, [`Id::BadMirror`].
     pub fn new<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        let (mut archive, mut security) = (Vec::new(), Vec::new());
-        let push = |list: &mut Vec<String>, address: String| {
-            if !list.contains(&address) {
-                list.push(address);
-            }
-        };
+        let mut mirrors = Self { archive: Vec::new(), security: Vec::new(), logins: Vec::new() };
         for address in addresses {
-            let address = checked(address)?;
-            let list = if address.ends_with("-security") { &mut security } else { &mut archive };
-            push(list, address);
+            let place = Place::parse(address)?;
+            let of_security = place.segments().any(|segment| segment.ends_with("-security"));
+            mirrors.add(place, !of_security, of_security);
         }
-        if archive.is_empty() {
-            return Err(Error::new(Id::NoMirror, "no Debian mirror is known")
-                .hint("name one with `--mirror URL` or in `ORLOP_DEBIAN_MIRROR`"));
-        }
-        for address in &archive {
-            // A bare host has no name of a directory that could be changed.
-            let parent = match address.rsplit_once('/') {
-                Some((parent, _)) if !parent.ends_with('/') => {
-                    push(&mut security, format!("{address}-security"));
-                    parent
+        mirrors.finish(Vec::new())
+    }
+
+    fn of_apt(search: &Search<'_>) -> Result<Self> {
+        let mut mirrors = Self { archive: Vec::new(), security: Vec::new(), logins: Vec::new() };
+        let mut passed = Vec::new();
+        for (file, source) in apt::read_sources(search.root)? {
+            let suites: Vec<_> = source.suites.iter().filter_map(|suite| kind(suite)).collect();
+            if suites.is_empty() || !source.components.iter().any(|component| component == "main") {
+                continue;
+            }
+            let at = |what: String| format!("`{}:{}`: {what}", file.display(), source.line);
+            if !is_debians(&source, search) {
+                passed.push(at("neither its key nor its address is known as Debian's".to_owned()));
+                continue;
+            }
+            let of_security = suites.contains(&Kind::Security);
+            let of_archive = suites.contains(&Kind::Archive);
+            for uri in source.uris.iter().flat_map(|uri| expanded(uri, search.root)) {
+                match Place::parse(&uri) {
+                    Ok(place) => mirrors.add(place, of_archive, of_security),
+                    Err(_) => {
+                        let method = uri.split(':').next().unwrap_or_default();
+                        passed.push(at(format!("apt's method `{method}:` is not supported")));
+                    }
                 }
-                _ => address.as_str(),
-            };
-            push(&mut security, format!("{parent}/debian-security"));
+            }
         }
-        Ok(Self { archive, security })
+        mirrors.finish(passed)
+    }
+
+    fn add(&mut self, place: Place, of_archive: bool, of_security: bool) {
+        for (list, wanted) in [(&mut self.archive, of_archive), (&mut self.security, of_security)] {
+            if wanted && !list.contains(&place.text) {
+                list.push(place.text.clone());
+            }
+        }
+        self.logins.extend(place.login);
+    }
+
+    fn finish(mut self, passed: Vec<String>) -> Result<Self> {
+        if self.archive.is_empty() {
+            let error = Error::new(Id::NoMirror, "no Debian mirror is known")
+                .hint("name one with `--mirror URL` or in `ORLOP_DEBIAN_MIRROR`");
+            let passed = passed.into_iter().take(NAMED);
+            return Err(
+                passed.fold(error, |error, passed| error.hint(format!("not taken: {passed}")))
+            );
+        }
+        for address in &self.archive {
+            for beside in beside(address) {
+                if !self.security.contains(&beside) {
+                    self.security.push(beside);
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// Base addresses at which `suite` may be, best first.
     pub fn of_suite(&self, suite: &str) -> &[String] {
-        if suite.ends_with("-security") { &self.security } else { &self.archive }
-    }
-}
-
-fn checked(address: &str) -> Result<String> {
-    let trimmed = address.trim_end_matches('/');
-    let rest = trimmed.strip_prefix("http://").or_else(|| trimmed.strip_prefix("https://"));
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "?#\"<>\\".contains(c);
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(odd) => {
-            Ok(trimmed.to_owned())
+        if kind(suite) == Some(Kind::Security) || suite.ends_with("-security") {
+            &self.security
+        } else {
+            &self.archive
         }
-        _ => Err(Error::new(Id::BadMirror, format!("`{address}` is not the address of a mirror"))
-            .hint("write for example `http://mirror.example/debian`")),
+    }
+
+    /// Addresses of mirrors that were named with a name and a password.
+    pub fn logins(&self) -> &[Address] {
+        &self.logins
     }
 }
 
-/// One entry of the host's apt sources that is enabled and brings binary packages.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Source {
-    uris: Vec<String>,
-    suites: Vec<String>,
-    components: Vec<String>,
-    signed_by: String,
+/// Where the security archive is, if this is the archive: the directory `debian-security` in the
+/// place of `debian`, which an archive of dates has in the middle, or one of two usual names.
+fn beside(address: &str) -> Vec<String> {
+    let at = address
+        .rfind("/debian/")
+        .or_else(|| address.ends_with("/debian").then(|| address.len() - "/debian".len()));
+    if let Some(at) = at {
+        let (before, after) = address.split_at(at + "/debian".len());
+        return vec![format!("{before}-security{after}")];
+    }
+    match address.rsplit_once('/') {
+        Some((parent, _)) if !parent.ends_with('/') => {
+            vec![format!("{address}-security"), format!("{parent}/debian-security")]
+        }
+        // A bare host has no name of a directory that could be changed.
+        _ => vec![format!("{address}/debian-security")],
+    }
+}
+
+/// An address of a mirror.
+#[derive(Debug)]
+struct Place {
+    // Without a slash at the end and without a password: `http://...`, `https://...`, `file:/...`.
+    text: String,
+    login: Option<Address>,
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self> {
+        let bad = || {
+            let message = format!("`{}` is not the address of a mirror", shown(text));
+            Error::new(Id::BadMirror, message)
+                .hint("write for example `http://mirror.example/debian` or `file:/srv/debian`")
+        };
+        if let Some(path) = text.strip_prefix("file:").or_else(|| text.strip_prefix("copy:")) {
+            let path = path.strip_prefix("//").unwrap_or(path).trim_end_matches('/');
+            let good = path.starts_with('/') && !path.contains(char::is_control);
+            let place = || Self { text: format!("file:{path}"), login: None };
+            return good.then(place).ok_or_else(bad);
+        }
+        let address = Address::parse(text).map_err(|_| bad())?;
+        if address.as_str().contains(['?', '#']) {
+            return Err(bad());
+        }
+        let plain = address.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { text: plain, login: address.login().is_some().then_some(address) })
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &str> {
+        let path = self.text.split_once("://").map_or(self.text.as_str(), |(_, rest)| rest);
+        path.split('/').skip(1)
+    }
+}
+
+/// The file that a `file:` address means: as for apt, `%20` is a blank in it.
+pub fn local_path(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("file:")?;
+    Some(PathBuf::from(percent_decode_str(path).decode_utf8_lossy().into_owned()))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Archive,
+    Security,
 }
 
 /// Codenames of Debian's releases that a host may run. A list and not a rule, because Ubuntu and
@@ -122,300 +241,64 @@ const CODENAMES: &[&str] = &[
     "sid",
 ];
 
-impl Source {
-    /// Whether this is Debian's own archive, not that of another distribution, and not one of the
-    /// many that publish for Debian: those are signed by other keys or have other components.
-    fn is_debian(&self) -> bool {
-        let debian_suite = |suite: &String| {
-            let name = suite.split(['-', '/']).next().unwrap_or_default();
-            let rest = &suite[name.len()..];
-            let kinds =
-                ["", "-updates", "-security", "/updates", "-backports", "-proposed-updates"];
-            CODENAMES.contains(&name) && kinds.contains(&rest)
-        };
-        let debian_path = |uri: &String| {
-            let path = uri.trim_end_matches('/');
-            path.ends_with("/debian") || path.ends_with("/debian-security")
-        };
-        let signed_by_debian = self.signed_by.contains("debian-archive");
-        self.components.iter().any(|component| component == "main")
-            && self.suites.iter().any(debian_suite)
-            && (signed_by_debian
-                || (self.signed_by.is_empty() && self.uris.iter().any(debian_path)))
+/// In which archive a suite of Debian's is.
+fn kind(suite: &str) -> Option<Kind> {
+    let name = suite.split(['-', '/']).next().unwrap_or_default();
+    if !CODENAMES.contains(&name) {
+        return None;
     }
-}
-
-/// Reads `etc/apt` below `root` in apt's order; what is not there is no error.
-fn host_sources(root: &Path) -> Result<Vec<Source>> {
-    let apt = root.join("etc/apt");
-    let mut files = vec![apt.join("sources.list")];
-    let directory = apt.join("sources.list.d");
-    let listed = match fs::read_dir(&directory) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    };
-    let mut listed: Vec<_> =
-        listed.or_fail(Id::Read, || format!("cannot list `{}`", directory.display()))?;
-    listed.sort();
-    files.extend(listed);
-    let mut sources = Vec::new();
-    for file in files {
-        let parse = match file.extension().and_then(|extension| extension.to_str()) {
-            Some("list") => parse_one_line,
-            Some("sources") => parse_deb822,
-            _ => continue,
-        };
-        match fs::read_to_string(&file) {
-            Ok(text) => sources.extend(parse(&text)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error)
-                    .or_fail(Id::Read, || format!("cannot read apt's `{}`", file.display()));
-            }
+    match &suite[name.len()..] {
+        "" | "-updates" | "-proposed-updates" | "-backports" | "-backports-sloppy" => {
+            Some(Kind::Archive)
         }
+        "-security" | "/updates" => Some(Kind::Security),
+        _ => None,
     }
-    for source in &mut sources {
-        source.uris = expand_mirror_lists(&source.uris, root);
-    }
-    Ok(sources)
 }
 
-/// Debian's cloud images name a file with mirrors, one a line: `mirror+file:/etc/apt/...`. Of the
-/// other methods only the web is of use to us.
-fn expand_mirror_lists(uris: &[String], root: &Path) -> Vec<String> {
-    let expand = |uri: &String| match uri.strip_prefix("mirror+file:") {
-        Some(path) => {
-            let path = root.join(path.trim_start_matches('/'));
-            // apt itself says what is wrong with its configuration; we do without.
-            let text = fs::read_to_string(path).unwrap_or_default();
-            let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
-            text.lines().filter(|line| !line.starts_with('#')).filter_map(first).collect()
-        }
-        None => vec![uri.clone()],
+/// Whether a source with Debian's suites is Debian's own archive, and not that of one of the many
+/// that publish for Debian: it is signed by Debian's keys, or, where apt believes any key, at an
+/// address like Debian's.
+fn is_debians(source: &Source, search: &Search<'_>) -> bool {
+    let at_debians = || {
+        source.uris.iter().any(|uri| {
+            let mut segments = uri.trim_end_matches('/').split('/').skip(1);
+            segments.any(|segment| ["debian", "debian-security"].contains(&segment))
+        })
     };
-    let web = |uri: &String| checked(uri).is_ok();
-    uris.iter().flat_map(expand).filter(web).collect()
+    match &source.signed_by {
+        SignedBy::Any => at_debians(),
+        SignedBy::Inline(key) => signature::holds(key.as_bytes(), search.pinned) || at_debians(),
+        SignedBy::Named(names) => names.iter().any(|name| {
+            let fingerprint = name.trim_end_matches('!');
+            let file = || fs::read(search.root.join(name.trim_start_matches('/')));
+            name.contains("debian-archive")
+                || search.pinned.iter().any(|pin| pin.eq_ignore_ascii_case(fingerprint))
+                || (name.starts_with('/')
+                    && file().is_ok_and(|keyring| signature::holds(&keyring, search.pinned)))
+        }),
+    }
 }
 
-/// `deb [option=value ...] uri suite component ...`, one a line. A line that makes no sense is
-/// passed over: apt will have said so.
-fn parse_one_line(text: &str) -> Vec<Source> {
+/// Debian's cloud images name a file with mirrors, one a line: `mirror+file:/etc/apt/...`. Of two
+/// the one with the lower priority is better.
+fn expanded(uri: &str, root: &Path) -> Vec<String> {
+    let list = uri.strip_prefix("mirror+file:").or_else(|| uri.strip_prefix("mirror+copy:"));
+    let Some(path) = list else { return vec![uri.to_owned()] };
+    let path = root.join(path.trim_start_matches('/').trim_end_matches('/'));
+    // apt itself says what is wrong with its configuration; we do without.
+    let text = fs::read_to_string(path).unwrap_or_default();
     let line = |line: &str| {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        let rest = line.strip_prefix("deb").filter(|rest| rest.starts_with([' ', '\t', '[']))?;
-        let (options, rest) = match rest.trim_start().strip_prefix('[') {
-            Some(rest) => rest.split_once(']')?,
-            None => ("", rest),
-        };
-        let signed_by = options.split_whitespace().find_map(|word| word.strip_prefix("signed-by="));
-        let mut words = rest.split_whitespace().map(str::to_owned);
-        Some(Source {
-            uris: vec![words.next()?],
-            suites: vec![words.next()?],
-            components: words.collect(),
-            signed_by: signed_by.unwrap_or_default().to_owned(),
-        })
+        let mut words = line.split_whitespace();
+        let uri = words.next()?.to_owned();
+        let priority = words.find_map(|word| word.strip_prefix("priority:")?.parse().ok());
+        Some((priority.unwrap_or(u64::MAX), uri))
     };
-    text.lines().filter_map(line).collect()
-}
-
-/// Paragraphs of `Types`, `URIs`, `Suites`, `Components`, `Enabled`, `Signed-By`.
-fn parse_deb822(text: &str) -> Vec<Source> {
-    let source = |paragraph: formats::deb::Paragraph<'_>| {
-        let words = |name| {
-            let words = paragraph.field(name).map(|field| field.words().map(str::to_owned));
-            words.map(Iterator::collect::<Vec<_>>).unwrap_or_default()
-        };
-        let off = |value: &str| matches!(value, "no" | "false" | "without" | "off" | "disable");
-        let enabled = !paragraph.get("Enabled").is_some_and(|value| off(value.trim()));
-        let binary = words("Types").iter().any(|kind| kind == "deb");
-        (enabled && binary).then(|| Source {
-            uris: words("URIs"),
-            suites: words("Suites"),
-            components: words("Components"),
-            signed_by: words("Signed-By").join(" "),
-        })
-    };
-    paragraphs(text).map_while(std::result::Result::ok).filter_map(source).collect()
+    let mut lines: Vec<_> =
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect();
+    lines.sort_by_key(|(priority, _)| *priority);
+    lines.into_iter().map(|(_, uri)| uri).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A host whose `etc/apt` holds these files.
-    fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = root.path().join("etc/apt").join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
-
-    fn archive_of(files: &[(&str, &str)]) -> Vec<String> {
-        let mirrors = Mirrors::find(&[], None, host(files).path());
-        mirrors.map(|mirrors| mirrors.archive).unwrap_or_default()
-    }
-
-    #[test]
-    fn what_was_given_wins_over_the_environment_and_that_over_the_host() {
-        let host = host(&[("sources.list", "deb http://host.mirror.example/debian sid main\n")]);
-        let given = ["https://given.mirror.example/debian/".to_owned()];
-        let environment = " http://one.mirror.example/debian\nhttp://two.mirror.example/debian ";
-        for (given, environment, archive) in [
-            (&given[..], Some(environment), vec!["https://given.mirror.example/debian"]),
-            (
-                &[],
-                Some(environment),
-                vec!["http://one.mirror.example/debian", "http://two.mirror.example/debian"],
-            ),
-            (&[], Some("  "), vec!["http://host.mirror.example/debian"]),
-            (&[], None, vec!["http://host.mirror.example/debian"]),
-        ] {
-            assert_eq!(Mirrors::find(given, environment, host.path()).unwrap().archive, archive);
-        }
-    }
-
-    #[test]
-    fn without_any_mirror_the_error_says_how_to_name_one() {
-        let error = Mirrors::find(&[], None, host(&[]).path()).unwrap_err();
-        assert_eq!(error.id(), Id::NoMirror);
-        assert!(error.hints()[0].contains("--mirror URL"));
-    }
-
-    #[test]
-    fn what_is_not_a_web_address_is_refused() {
-        for address in [
-            "mirror.example/debian",
-            "ftp://mirror.example",
-            "http://",
-            "http:///x",
-            "http://mirror.example/a b",
-            "http://mirror.example/?a",
-            "file:/path/to/debian",
-        ] {
-            let error = Mirrors::find(&[address.to_owned()], None, Path::new("/")).unwrap_err();
-            assert_eq!(error.id(), Id::BadMirror, "{address}");
-        }
-    }
-
-    #[test]
-    fn an_archive_implies_the_security_archive_beside_it() {
-        for (addresses, security) in [
-            (vec!["http://mirror.example/debian"], vec!["http://mirror.example/debian-security"]),
-            (
-                vec!["http://mirror.example/copies/trixie/"],
-                vec![
-                    "http://mirror.example/copies/trixie-security",
-                    "http://mirror.example/copies/debian-security",
-                ],
-            ),
-            (
-                vec!["http://mirror.example/debian", "http://safe.mirror.example/debian-security"],
-                vec![
-                    "http://safe.mirror.example/debian-security",
-                    "http://mirror.example/debian-security",
-                ],
-            ),
-            (vec!["http://mirror.example"], vec!["http://mirror.example/debian-security"]),
-        ] {
-            let mirrors = Mirrors::new(addresses).unwrap();
-            assert_eq!(mirrors.of_suite("trixie-security"), security);
-            assert_eq!(mirrors.of_suite("trixie-updates").len(), 1);
-        }
-    }
-
-    #[test]
-    fn one_line_sources_are_read() {
-        let text = "\
-# deb http://commented.mirror.example/debian trixie main
-deb-src http://source.mirror.example/debian trixie main
-deb http://one.mirror.example/debian/ bookworm main contrib # a comment
-deb [ arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg ] https://two.mirror.example/d trixie main
-deb\t[arch=amd64]\thttp://one.mirror.example/debian\tbookworm-updates\tmain
-deb cdrom:[Debian]/ trixie main
-deb http://three.mirror.example/debian
-deb
-";
-        assert_eq!(
-            archive_of(&[("sources.list", text)]),
-            ["http://one.mirror.example/debian", "https://two.mirror.example/d"]
-        );
-    }
-
-    #[test]
-    fn deb822_sources_are_read() {
-        let text = "\
-# A comment.
-Types: deb deb-src
-# http://commented.mirror.example/debian
-URIs: http://one.mirror.example/debian
- http://two.mirror.example/debian
-Suites: trixie trixie-updates
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp
-
-Types: deb
-URIs: http://off.mirror.example/debian
-Suites: trixie
-Components: main
-Enabled: no
-
-Types: deb-src
-URIs: http://source.mirror.example/debian
-Suites: trixie
-Components: main
-";
-        let archive = archive_of(&[("sources.list.d/debian.sources", text)]);
-        assert_eq!(
-            archive,
-            ["http://one.mirror.example/debian", "http://two.mirror.example/debian"]
-        );
-    }
-
-    #[test]
-    fn archives_that_are_not_debians_are_passed_over() {
-        for line in [
-            "deb http://mirror.example/ubuntu noble main universe",
-            "deb http://mirror.example/debian noble main",
-            "deb http://mirror.example/linux/debian bookworm stable",
-            "deb [signed-by=/etc/apt/keyrings/other.gpg] http://mirror.example/debian trixie main",
-            "deb http://mirror.example/apt bookworm-pgdg main",
-            "deb http://mirror.example/apt bookworm main",
-            "deb file:/path/to/debian bookworm main",
-        ] {
-            assert!(archive_of(&[("sources.list", line)]).is_empty(), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_list_of_mirrors_is_followed() {
-        let sources = "\
-Types: deb
-URIs: mirror+file:///etc/apt/mirrors/debian.list
-Suites: trixie
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-";
-        let list = "# best first\nhttp://one.mirror.example/debian priority:1\n\nhttp://two.mirror.example/debian\n";
-        assert_eq!(
-            archive_of(&[("sources.list.d/a.sources", sources), ("mirrors/debian.list", list)]),
-            ["http://one.mirror.example/debian", "http://two.mirror.example/debian"]
-        );
-    }
-
-    #[test]
-    fn files_are_read_in_order_and_only_with_apts_endings() {
-        let line = |host: &str| format!("deb http://{host}.mirror.example/debian sid main\n");
-        let (a, b, c) = (line("a"), line("b"), line("c"));
-        let archive = archive_of(&[
-            ("sources.list.d/2.list", &b),
-            ("sources.list.d/1.list", &a),
-            ("sources.list.d/3.list.disabled", &c),
-        ]);
-        assert_eq!(archive, ["http://a.mirror.example/debian", "http://b.mirror.example/debian"]);
-    }
-}
+mod tests;

@@ -369,6 +369,11 @@ fn parse_keyring(bytes: &[u8]) -> Vec<SignedPublicKey> {
     text.split(ARMOR).skip(1).flat_map(block).collect()
 }
 
+/// Whether a keyring has one of these keys.
+pub(super) fn holds(keyring: &[u8], pinned: &BTreeSet<String>) -> bool {
+    !Keys::find(pinned, &[keyring.to_vec()]).certificates.is_empty()
+}
+
 /// The keyrings of apt and of package `debian-archive-keyring`, but for that of removed keys.
 fn host_keyrings(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
