@@ -46,7 +46,7 @@ macro_rules! kinds {
 
 kinds! {
     /// Takes a Debian package apart.
-    Unpack = "unpack", 1;
+    Unpack = "unpack", 2;
     /// Picks kernel and modules out of what their packages hold.
     Kernel = "kernel", 2;
     /// Compiles Go programs.

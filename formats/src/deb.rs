@@ -12,9 +12,11 @@ pub mod dependency;
 pub mod release;
 pub mod stamp;
 pub mod version;
+pub mod wish;
 
 pub use control::{ControlError, Field, Paragraph, paragraphs};
 pub use dependency::{Alternative, Dependency, DependencyError, Operator, parse_dependencies};
 pub use release::{Release, ReleaseError};
 pub use stamp::{Stamp, StampError};
 pub use version::{Version, VersionError};
+pub use wish::{Pin, Wish, WishError};

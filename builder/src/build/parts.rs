@@ -15,6 +15,7 @@ use crate::lock::model::Role;
 use crate::progress::Progress;
 use crate::recipe::model::{Cargo, Go, ImagePath, Name, Url};
 use crate::source::cargo::{self, Toolchain};
+use crate::source::deb::alternatives::Alternative;
 use crate::source::deb::contents::{Contents, Entry};
 use crate::source::{go, local, url};
 use crate::step::{self, Inputs, Step, Steps};
@@ -39,6 +40,8 @@ pub struct Parts {
     pub stub: Blob,
     /// The boot loader.
     pub loader: Blob,
+    /// By package the links that its script would make.
+    pub alternatives: Vec<(String, Vec<Alternative>)>,
     /// What each glob of `[debian] drop` left out.
     pub dropped: BTreeMap<String, Dropped>,
     /// Worth a look.
@@ -54,8 +57,10 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let mut warnings = rustc::check(request)?;
     let mut packages = Vec::new();
     let mut dropped = BTreeMap::new();
+    let mut alternatives = Vec::new();
     for (package, contents) in unpacker.unpack(steps, Role::Root)? {
         unpacker.count_dropped(&contents, &mut dropped);
+        alternatives.push((package.name.clone(), contents.alternatives.clone()));
         packages.push((package.name.clone(), nodes(contents).collect()));
     }
     let kernel = kernel(request, steps, &unpacker)?;
@@ -96,7 +101,17 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
 
     let idle = request.recipe.debian.drop.iter().filter(|glob| !dropped.contains_key(*glob));
     warnings.extend(idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing")));
-    Ok(Parts { packages, components, programs, kernel, stub, loader, dropped, warnings })
+    Ok(Parts {
+        packages,
+        components,
+        programs,
+        kernel,
+        stub,
+        loader,
+        dropped,
+        alternatives,
+        warnings,
+    })
 }
 
 /// What a file from the web brings. Its archive is read only if that is not remembered.

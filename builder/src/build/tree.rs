@@ -14,6 +14,7 @@ use crate::compose::layers::Layers;
 use crate::compose::program::Program;
 use crate::compose::system;
 use crate::error::{Context as _, Error, Id, Result};
+use crate::source::deb::alternatives;
 use crate::step::{self, Inputs, Step, Steps};
 use crate::store::Damaged;
 
@@ -78,6 +79,7 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
     let bundle_is_made = bundle.is_some_and(|bundle| layers.leaves(&bundle.at.0, "ca-bundle"));
 
     let (mut tree, mut owners, mut warnings) = layers.finish()?;
+    warnings.extend(alternatives::lacking(&parts.alternatives, &|path| tree.get(path).is_some()));
     if let Some(bundle) = bundle {
         let from = &bundle.from.0;
         let blob = ca_bundle(request, &tree, from)?;

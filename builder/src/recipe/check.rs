@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use formats::deb::wish::is_name;
+use formats::deb::{Pin, Wish, WishError};
 use formats::near::near;
 use globset::Glob;
 
@@ -106,9 +108,8 @@ impl Check<'_> {
 
     fn kernel(&mut self, recipe: &Recipe) {
         let kernel = &recipe.kernel;
-        if !is_package_name(&kernel.package) {
-            let message = format!("`{}` is not a Debian package's name", kernel.package);
-            self.wrong(&["kernel", "package"], message);
+        if let Err(error) = wish(&kernel.package) {
+            self.wrong(&["kernel", "package"], error.to_string());
         }
         let keys = ["kernel", "command-line"];
         let length: usize = kernel.command_line.iter().map(|parameter| parameter.len() + 1).sum();
@@ -195,11 +196,27 @@ impl Check<'_> {
             self.file(&["debian", "keyring"], keyring);
         }
         for (key, packages) in [("packages", &debian.packages), ("tools", &debian.tools)] {
+            let mut pins: BTreeMap<String, Wish> = BTreeMap::new();
             for package in packages {
-                self.package(&["debian", key], Some(package), package);
-                if debian.exclude.contains_key(package) {
-                    let message = format!("`{package}` is in `debian.{key}` and excluded");
-                    self.wrong_key(&["debian", "exclude", package], message);
+                let wish = match wish(package) {
+                    Ok(wish) => wish,
+                    Err(error) => {
+                        self.wrong_item(&["debian", key], package, error.to_string());
+                        continue;
+                    }
+                };
+                let name = wish.name.clone();
+                if debian.exclude.contains_key(&name) {
+                    let message = format!("`{name}` is in `debian.{key}` and excluded");
+                    self.wrong_key(&["debian", "exclude", &name], message);
+                }
+                if wish.pin == Pin::None {
+                    continue;
+                }
+                if let Some(other) = pins.insert(name, wish) {
+                    let message =
+                        format!("`{package}` and `{other}` are two versions of a package");
+                    self.wrong_item(&["debian", key], package, message);
                 }
             }
         }
@@ -212,7 +229,9 @@ impl Check<'_> {
         }
         for (package, reason) in &debian.exclude {
             let keys = ["debian", "exclude", package];
-            self.package(&keys, None, package);
+            if !is_name(package) {
+                self.wrong_key(&keys, format!("`{package}` is not a Debian package's name"));
+            }
             if reason.trim().is_empty() {
                 let message = format!("`{package}` is excluded without a reason");
                 self.wrong(&keys, message).hint =
@@ -221,14 +240,6 @@ impl Check<'_> {
         }
         for glob in &debian.drop {
             self.glob(&["debian", "drop"], Some(glob), glob);
-        }
-    }
-
-    /// Notes names that are none: `item` of a list, or else the last of `keys`.
-    fn package(&mut self, keys: &[&str], item: Option<&str>, name: &str) {
-        if !is_package_name(name) {
-            let message = format!("`{name}` is not a Debian package's name");
-            self.wrong_word(keys, item, message);
         }
     }
 
@@ -409,11 +420,10 @@ impl Check<'_> {
     }
 }
 
-/// Debian Policy 5.6.7: at least two of `a-z0-9+-.`, a letter or digit first.
-fn is_package_name(name: &str) -> bool {
-    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let good = |c: char| first(c) || "+-.".contains(c);
-    name.len() >= 2 && name.starts_with(first) && name.chars().all(good)
+/// What is asked for, of a package whose name is one.
+fn wish(text: &str) -> std::result::Result<Wish, WishError> {
+    let wish: Wish = text.parse()?;
+    if is_name(&wish.name) { Ok(wish) } else { Err(WishError::Name(text.to_owned())) }
 }
 
 #[cfg(test)]

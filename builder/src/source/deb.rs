@@ -4,6 +4,7 @@
 //! file, a package for its digest in the index. So it does not matter who serves them. Nothing in
 //! this module knows how to fetch: `lock` is given a function for that.
 
+pub mod alternatives;
 pub(crate) mod apt;
 pub mod archive;
 pub mod contents;
@@ -31,7 +32,7 @@ use crate::error::{Error, Id, Result};
 use crate::lock::model::{Package, Suite};
 use crate::progress::Progress;
 use crate::recipe::model::{Debian, Digest};
-use archive::Archive;
+use archive::{Archive, Origin};
 use index::Record;
 use mirror::Mirrors;
 use release::Times;
@@ -75,25 +76,26 @@ pub fn lock(
     let keys = Keys::load(&debian.keys, debian.keyring.as_deref(), Path::new("/"))?;
     let reader = Reader { debian, keys, times, get };
     let (mut suites, mut releases, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
-    let mut records = Vec::new();
+    let (mut records, mut origins) = (Vec::new(), Vec::new());
     for name in &debian.suites {
         let task = progress.task(format!("suite {name}"), None);
         let read = reader.read_suite(name, mirrors.of_suite(name))?;
-        let SuiteRead { suite, release, records: of_suite, warning } = read;
+        let SuiteRead { suite, origin, release, records: of_suite, warning } = read;
         warnings.extend(warning);
+        origins.push(origin);
         task.done(format!("{} packages, {}", of_suite.len(), suite.date));
         suites.push(suite);
         releases.push(release);
         records.extend(of_suite);
     }
-    let archive = Archive::new(records)?;
+    let mut archive = Archive::new(origins, records)?;
     let wishes = Wishes {
         packages: &debian.packages,
         tools: &debian.tools,
         kernel: kernel_package,
         exclude: &debian.exclude,
     };
-    let resolution = resolve::resolve(&archive, &wishes)?;
+    let resolution = resolve::resolve(&mut archive, &wishes)?;
     let compilers = resolve::compilers(&archive, compilers)?;
     warnings.extend(resolution.warnings);
     warnings.extend(compilers.warnings);
@@ -110,6 +112,7 @@ pub fn blob_urls(package: &Package, mirrors: &Mirrors) -> Vec<String> {
 /// What came of a suite.
 struct SuiteRead {
     suite: Suite,
+    origin: Origin,
     // The signed file.
     release: Vec<u8>,
     records: Vec<Record>,
@@ -168,6 +171,7 @@ impl Reader<'_> {
             };
             records.extend(index.read(&content, &url, suite)?);
         }
+        let origin = Origin::new(suite, &believed.release);
         let name = suite.to_owned();
         let date = believed.release.date;
         let warning = believed.expired_since.then(|| {
@@ -175,7 +179,7 @@ impl Reader<'_> {
         });
         let digest = Digest(Sha256::of(&file));
         let suite = Suite { name, date, signed_by: believed.signed_by, release: digest };
-        Ok(SuiteRead { suite, release: file, records, warning })
+        Ok(SuiteRead { suite, origin, release: file, records, warning })
     }
 }
 

@@ -28,11 +28,12 @@ pub(crate) struct Package {
     version: &'static str,
     fields: Vec<(&'static str, &'static str)>,
     members: BTreeMap<&'static str, Member>,
+    script: &'static str,
 }
 
 impl Package {
     pub(crate) fn new(name: &'static str, version: &'static str) -> Self {
-        Self { name, version, fields: Vec::new(), members: BTreeMap::new() }
+        Self { name, version, fields: Vec::new(), members: BTreeMap::new(), script: "" }
     }
 
     pub(crate) fn depends(mut self, on: &'static str) -> Self {
@@ -65,6 +66,12 @@ impl Package {
         self
     }
 
+    /// A script that dpkg would run after it has unpacked the package.
+    pub(crate) fn script(mut self, text: &'static str) -> Self {
+        self.script = text;
+        self
+    }
+
     /// Where the archive has it, below the mirror's address.
     pub(crate) fn path(&self) -> String {
         format!("/debian/{}", self.pool())
@@ -88,6 +95,9 @@ impl Package {
     pub(crate) fn deb(&self) -> Vec<u8> {
         let mut control = tar::Builder::new(Vec::new());
         append(&mut control, "./control", self.control().as_bytes(), 0o644);
+        if !self.script.is_empty() {
+            append(&mut control, "./postinst", self.script.as_bytes(), 0o755);
+        }
         let mut data = tar::Builder::new(Vec::new());
         let parents = self.members.keys().flat_map(|path| {
             path.match_indices('/').map(|(slash, _)| &path[..slash]).collect::<Vec<_>>()
@@ -187,6 +197,10 @@ impl Archive {
             Package::new("tiny-mount", "1-1").with_mode("usr/bin/mount", "as root", 0o4755),
             Package::new("tiny-script", "1-1").program("usr/bin/tool", "#!/bin/sh -e\n"),
             Package::new("tiny-unasked", "1-1").program("usr/bin/unasked", "what is this"),
+            Package::new("tiny-tables", "1-1").file("usr/lib/tables/tables-new", "program").script(
+                "#!/bin/sh\nupdate-alternatives --install /usr/sbin/tables tables \\\n  \
+                     /usr/lib/tables/tables-new 20\n",
+            ),
             Package::new("tiny-twin", "1-1").program("usr/sbin/runc", "runs other containers"),
             Package::new("tiny-open", "1-1").depends("tiny-middle"),
             Package::new("tiny-middle", "1-1").depends("libtiny, libabsent (>= 3)"),

@@ -295,3 +295,18 @@ fn an_interrupted_fetch_is_resumed_by_the_next_one() {
     project.good(&["build", "--offline"]);
     project.good(&["store", "verify"]);
 }
+
+#[test]
+fn links_that_only_a_script_would_make_are_named_with_the_line_that_makes_them() {
+    let project = Project::new();
+    project.ask_for("tiny-tables");
+    let line = "\"/usr/sbin/tables\" = \"/usr/lib/tables/tables-new\"";
+    let ended = project.good(&["build", "--progress", "plain"]);
+    assert!(ended.stderr.contains(&format!("`[tree.symlinks]`:\n  {line}\n")), "{}", ended.stderr);
+    // Also when nothing is unpacked again.
+    let again = project.good(&["build", "--progress", "plain"]);
+    assert!(again.stderr.contains(line), "{}", again.stderr);
+    project.change("[tree.symlinks]\n", &format!("[tree.symlinks]\n{line}\n"));
+    let cured = project.good(&["build", "--progress", "plain"]);
+    assert!(!cured.stderr.contains("would make links"), "{}", cured.stderr);
+}

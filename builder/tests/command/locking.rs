@@ -184,10 +184,10 @@ fn an_index_with_another_digest_is_not_believed() {
     refused(
         alter,
         expect![[r#"
-        exit 8
-        error[E0826]: `MIRROR/debian/dists/trixie/main/binary-amd64/Packages.gz` has 1351 bytes and sha256 `SHA256`, the release file says 1351 and `SHA256`
-          hint: the mirror may be in the middle of an update: try again, or another one
-    "#]],
+            exit 8
+            error[E0826]: `MIRROR/debian/dists/trixie/main/binary-amd64/Packages.gz` has 1442 bytes and sha256 `SHA256`, the release file says 1442 and `SHA256`
+              hint: the mirror may be in the middle of an update: try again, or another one
+        "#]],
     );
 }
 
@@ -522,5 +522,32 @@ fn the_password_of_a_mirror_is_in_no_file_and_no_word() {
         let ended = project.run_with_mirror(words, &mirror);
         let said = ended.stdout + &ended.stderr;
         assert!(!said.contains("s3cret") && !said.contains("bob"), "{said}");
+    }
+}
+
+#[test]
+fn a_version_that_is_pinned_and_not_there_is_named_with_those_that_are() {
+    refused(
+        |project| project.change("\"runc\"]", "\"runc=1.2-1\"]"),
+        expect![[r#"
+        exit 4
+        error[E0410]: no suite has package `runc` in the version of `runc=1.2-1`
+          hint: there are 1.1-1 (trixie)
+    "#]],
+    );
+    let project = Project::new();
+    project.change("\"runc\"]", "\"runc=1.1-1\", \"libtiny/stable\"]");
+    project.good(&["lock"]);
+    let lock = String::from_utf8(project.read("orlop.lock")).unwrap();
+    assert!(lock.contains("\"package runc=1.1-1\"") && lock.contains("name = \"runc\""), "{lock}");
+}
+
+#[test]
+fn what_is_no_pin_is_refused_by_check() {
+    for package in ["runc:amd64", "runc (>= 1)", "runc=1.1-1\", \"runc/trixie"] {
+        let project = Project::new();
+        project.change("\"runc\"]", &format!("\"{package}\"]"));
+        let ended = project.run(&["check", "--progress", "none"]);
+        assert_eq!(ended.status, Some(3), "{package}\n{}", ended.stderr);
     }
 }

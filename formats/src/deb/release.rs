@@ -25,6 +25,10 @@ pub struct Release {
     pub valid_until: Option<u64>,
     /// Whether indices can be had under the name of their digest.
     pub by_hash: bool,
+    /// Whether nothing of it is taken by itself: `NotAutomatic`, experimental and backports.
+    pub not_automatic: bool,
+    /// Whether what was taken of it once is kept up to date: `ButAutomaticUpgrades`, backports.
+    pub but_automatic_upgrades: bool,
     /// Such as `amd64`.
     pub architectures: Vec<String>,
     /// Such as `main`; in a security suite `updates/main`.
@@ -78,12 +82,20 @@ impl Release {
             date: date.to_owned(),
             made: date::parse(date)?,
             valid_until: paragraph.get("Valid-Until").map(date::parse).transpose()?,
-            by_hash: paragraph.get("Acquire-By-Hash") == Some("yes"),
+            by_hash: paragraph.get("Acquire-By-Hash").is_some_and(is_yes),
+            not_automatic: paragraph.get("NotAutomatic").is_some_and(is_yes),
+            but_automatic_upgrades: paragraph.get("ButAutomaticUpgrades").is_some_and(is_yes),
             architectures: words("Architectures"),
             components: words("Components"),
             files: parse_files(files)?,
         })
     }
+}
+
+/// As `StringToBool` of apt: what it does not know is no.
+fn is_yes(value: &str) -> bool {
+    let yes = ["1", "yes", "true", "with", "on", "enable"];
+    yes.iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
 fn parse_files(field: &Field<'_>) -> Result<BTreeMap<String, Blob>, ReleaseError> {
@@ -133,11 +145,25 @@ SHA256:
                 made: 1_795_040_263,
                 valid_until: Some(1_795_645_063),
                 by_hash: true,
+                not_automatic: false,
+                but_automatic_upgrades: false,
                 architectures: vec!["amd64".into(), "arm64".into()],
                 components: vec!["updates/main".into()],
                 files: BTreeMap::from([("main/binary-amd64/Packages".into(), blob)]),
             }
         );
+    }
+
+    #[test]
+    fn flags_are_read_as_apt_does() {
+        for (value, yes) in
+            [("yes", true), ("Yes", true), ("1", true), ("true", true), ("no", false), ("x", false)]
+        {
+            let flag = |name: &str| TEXT.replace("Version: 13", &format!("{name}: {value}"));
+            let release = |name: &str| Release::parse(&flag(name)).unwrap();
+            assert_eq!(release("NotAutomatic").not_automatic, yes, "{value}");
+            assert_eq!(release("ButAutomaticUpgrades").but_automatic_upgrades, yes, "{value}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What this host's apt is told: its sources, its configuration, and in which order its files
 //! count. No apt is needed for that.
 
+#[cfg(test)]
+mod choice;
 pub(crate) mod conf;
 pub(crate) mod sources;
 #[cfg(test)]

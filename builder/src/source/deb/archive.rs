@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use formats::deb::{Alternative, Version, parse_dependencies};
+use formats::deb::wish::{Pin, Wish};
+use formats::deb::{Alternative, Release, Version, parse_dependencies};
 
 use super::index::Record;
 use crate::error::{Context as _, Error, Id, Result};
@@ -10,41 +11,88 @@ use crate::error::{Context as _, Error, Id, Result};
 /// How many names an error suggests.
 const SUGGESTIONS: usize = 3;
 
-/// All packages of all suites: of each name the highest version.
+/// A suite, and what its release file says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// What the recipe calls it: [`Record::suite`].
+    pub suite: String,
+    // Other names that a pin may call it.
+    aliases: [String; 2],
+    priority: Priority,
+}
+
+/// How apt ranks the packages of a suite that nothing pins (apt_preferences(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Priority {
+    /// 1, `NotAutomatic`: experimental.
+    Never,
+    /// 100, `ButAutomaticUpgrades` too: backports.
+    Upgrades,
+    /// 500.
+    Normal,
+}
+
+impl Origin {
+    /// The origin of what is in the suite that the recipe calls `suite`.
+    pub fn new(suite: &str, release: &Release) -> Self {
+        let priority = match (release.not_automatic, release.but_automatic_upgrades) {
+            (_, true) => Priority::Upgrades,
+            (true, false) => Priority::Never,
+            (false, false) => Priority::Normal,
+        };
+        let aliases = [release.suite.clone(), release.codename.clone()];
+        Self { suite: suite.to_owned(), aliases, priority }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.suite == name || self.aliases.iter().any(|alias| alias == name)
+    }
+}
+
+/// All packages of all suites: of each name the candidate, as apt calls it, and apart from it what
+/// a pin may choose instead.
 #[derive(Debug)]
 pub struct Archive {
+    origins: Vec<Origin>,
     records: BTreeMap<String, Record>,
+    others: Vec<Record>,
     // By virtual name: who provides it, and as which version.
     providers: BTreeMap<String, BTreeMap<String, Option<Version>>>,
 }
 
 impl Archive {
-    /// Of two records with one name and version the first is taken.
+    /// Of each name the record of the highest priority counts, then the highest version, then the
+    /// first.
     ///
     /// # Errors
     /// [`Id::BadArchiveData`] if a `Provides` cannot be understood.
-    pub fn new(records: impl IntoIterator<Item = Record>) -> Result<Self> {
-        let mut highest: BTreeMap<String, Record> = BTreeMap::new();
+    pub fn new(origins: Vec<Origin>, records: impl IntoIterator<Item = Record>) -> Result<Self> {
+        let mut candidates: BTreeMap<String, Record> = BTreeMap::new();
+        let mut others = Vec::new();
+        let priority = |record: &Record| {
+            let origin = origins.iter().find(|origin| *origin.suite == *record.suite);
+            origin.map_or(Priority::Normal, |origin| origin.priority)
+        };
         for record in records {
-            match highest.get_mut(&record.name) {
-                Some(other) if other.version >= record.version => {}
-                Some(other) => *other = record,
-                None => drop(highest.insert(record.name.clone(), record)),
+            match candidates.get_mut(&record.name) {
+                Some(other) => {
+                    let better = priority(&record)
+                        .cmp(&priority(other))
+                        .then_with(|| record.version.cmp(&other.version));
+                    let lesser =
+                        if better.is_gt() { std::mem::replace(other, record) } else { record };
+                    others.push(lesser);
+                }
+                None => drop(candidates.insert(record.name.clone(), record)),
             }
         }
-        let mut providers: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
-        for record in highest.values().filter(|record| !record.provides.is_empty()) {
-            let provided = parse_dependencies(&record.provides)
-                .or_fail(Id::BadArchiveData, || {
-                    format!("cannot understand what package `{}` provides", record.name)
-                })?;
-            for alternative in provided.into_iter().flat_map(|part| part.alternatives) {
-                let version = alternative.constraint.map(|constraint| constraint.version);
-                let by_name = providers.entry(alternative.name).or_default();
-                by_name.insert(record.name.clone(), version);
-            }
+        let mut archive =
+            Self { origins, records: BTreeMap::new(), others, providers: BTreeMap::new() };
+        for record in candidates.values().filter(|record| !record.provides.is_empty()) {
+            provide(&mut archive.providers, record)?;
         }
-        Ok(Self { records: highest, providers })
+        archive.records = candidates;
+        Ok(archive)
     }
 
     /// How many packages there are.
@@ -55,6 +103,78 @@ impl Archive {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// Makes the pinned version the candidate.
+    ///
+    /// # Errors
+    /// [`Id::UnknownPackage`] with the versions that there are.
+    pub(super) fn pin(&mut self, wish: &Wish) -> Result<()> {
+        let origins = &self.origins;
+        let fits = |record: &Record| match &wish.pin {
+            Pin::None => true,
+            Pin::Version(version) => record.version == *version,
+            Pin::Suite(name) => {
+                let called = |origin: &&Origin| origin.is_called(name);
+                origins.iter().filter(called).any(|origin| *origin.suite == *record.suite)
+            }
+        };
+        self.named(&wish.name)?;
+        if self.records.get(&wish.name).is_some_and(fits) {
+            return Ok(());
+        }
+        let others = self.others.iter().enumerate();
+        let others = others.filter(|(_, record)| record.name == wish.name && fits(record));
+        // Of one version in two suites the first counts.
+        let best = others.rev().max_by(|(_, a), (_, b)| a.version.cmp(&b.version));
+        match best.map(|(index, _)| index) {
+            Some(index) => self.take(index),
+            None => Err(self.no_such(wish)),
+        }
+    }
+
+    /// Makes one of the others the candidate.
+    pub(super) fn take(&mut self, index: usize) -> Result<()> {
+        let name = self.others[index].name.clone();
+        for by_name in self.providers.values_mut() {
+            by_name.remove(&name);
+        }
+        self.providers.retain(|_, by_name| !by_name.is_empty());
+        if let Some(record) = self.records.get_mut(&name) {
+            std::mem::swap(record, &mut self.others[index]);
+            provide(&mut self.providers, record)?;
+        }
+        Ok(())
+    }
+
+    /// One of the others, of `suite`, that satisfies `wanted`.
+    pub(super) fn other(&self, wanted: &Alternative, suite: &str) -> Option<(usize, &Record)> {
+        let allows = |record: &Record| {
+            wanted.constraint.as_ref().is_none_or(|bound| bound.allows(&record.version))
+        };
+        self.others.iter().enumerate().find(|(_, record)| {
+            record.name == wanted.name && *record.suite == *suite && allows(record)
+        })
+    }
+
+    fn no_such(&self, wish: &Wish) -> Error {
+        let name = &wish.name;
+        let all = self.records.get(name).into_iter().chain(&self.others);
+        let there: Vec<_> = all
+            .filter(|record| record.name == *name)
+            .map(|record| format!("{} ({})", record.version, record.suite))
+            .collect();
+        let message = match &wish.pin {
+            Pin::Suite(suite) => format!("suite `{suite}` has no package `{name}`"),
+            _ => format!("no suite has package `{name}` in the version of `{wish}`"),
+        };
+        let error = Error::new(Id::UnknownPackage, message);
+        match &wish.pin {
+            Pin::Suite(suite) if !self.origins.iter().any(|origin| origin.is_called(suite)) => {
+                error.hint(format!("`{suite}` is none of `debian.suites`: add it there"))
+            }
+            _ => error.hint(format!("there are {}", there.join(", "))),
+        }
     }
 
     /// The package of this name.
@@ -117,4 +237,19 @@ impl Archive {
             error.hint(format!("did you mean {}?", near.join(" or ")))
         })
     }
+}
+
+/// Notes what a record provides.
+fn provide(
+    providers: &mut BTreeMap<String, BTreeMap<String, Option<Version>>>,
+    record: &Record,
+) -> Result<()> {
+    let provided = parse_dependencies(&record.provides).or_fail(Id::BadArchiveData, || {
+        format!("cannot understand what package `{}` provides", record.name)
+    })?;
+    for alternative in provided.into_iter().flat_map(|part| part.alternatives) {
+        let version = alternative.constraint.map(|constraint| constraint.version);
+        providers.entry(alternative.name).or_default().insert(record.name.clone(), version);
+    }
+    Ok(())
 }

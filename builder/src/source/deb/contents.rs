@@ -7,6 +7,7 @@ use formats::digest::Sha256;
 use formats::tree::{Blob, Kind, Node, TreePath};
 use serde::{Deserialize, Serialize};
 
+use super::alternatives::Alternative;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Package;
 
@@ -20,6 +21,9 @@ pub struct Contents {
     pub entries: Vec<Entry>,
     /// What it would have put there and nobody wants, sorted by path.
     pub dropped: Vec<Dropped>,
+    /// Links that its script would make, which is not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
 }
 
 /// The fields of `control` by which a package is known.
@@ -184,6 +188,11 @@ mod tests {
             control: Control::parse("Package: a\nVersion: 1\nArchitecture: all\n").unwrap(),
             entries: nodes.map(entry).to_vec(),
             dropped: vec![Dropped { path: "usr/share/doc/a".into(), size: 5 }],
+            alternatives: vec![Alternative {
+                link: "/usr/bin/c".into(),
+                target: "/usr/bin/a".into(),
+                priority: 1,
+            }],
         }
     }
 

@@ -255,6 +255,8 @@ mod tests {
             made: 0,
             valid_until: None,
             by_hash: true,
+            not_automatic: false,
+            but_automatic_upgrades: false,
             architectures: Vec::new(),
             components: Vec::new(),
             files: files.collect::<BTreeMap<_, _>>(),

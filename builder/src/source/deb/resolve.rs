@@ -1,15 +1,15 @@
 //! Which packages the root needs: the closure of what the recipe names over `Pre-Depends` and
 //! `Depends`. Pure: the same records and wishes give the same result.
 //!
-//! Within one snapshot of one release the highest version of each package is right, so there is
-//! nothing to search: no version is ever taken back. `Recommends` and `Conflicts` are not looked
-//! at; two packages with one path are found when the tree is composed.
+//! Within one snapshot of one release the candidate of each package is right, so there is nothing
+//! to search: no version is ever taken back, but for what a pinned package needs of its suite.
+//! `Recommends` and `Conflicts` are not looked at; two packages with one path are found when the tree is composed.
 
 mod compilers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use formats::deb::{Dependency, parse_dependencies};
+use formats::deb::{Dependency, Pin, Wish, parse_dependencies};
 
 use super::archive::Archive;
 use super::index::{ARCHITECTURE, Record};
@@ -43,34 +43,92 @@ pub struct Resolution {
     pub warnings: Vec<String>,
 }
 
-/// Closes the list of packages.
+/// Closes the list of packages. Pins change which version of a package counts in `archive`.
 ///
 /// # Errors
 /// [`Id::UnknownPackage`], [`Id::ExcludedPackage`], [`Id::Unsatisfiable`], [`Id::BadArchiveData`].
-pub fn resolve(archive: &Archive, wishes: &Wishes<'_>) -> Result<Resolution> {
-    let named = wishes.packages.iter().chain(wishes.tools).map(String::as_str);
-    for name in named.chain([wishes.kernel]) {
-        if let Some(reason) = wishes.exclude.get(name) {
-            let message = format!("the recipe asks for package `{name}` and excludes it");
+pub fn resolve(archive: &mut Archive, wishes: &Wishes<'_>) -> Result<Resolution> {
+    let read = |text: &String| {
+        text.parse::<Wish>().or_fail(Id::UnknownPackage, || "cannot understand what is asked for")
+    };
+    let packages = wishes.packages.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let tools = wishes.tools.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let kernel = read(&wishes.kernel.to_owned())?;
+    let named = Named { packages, tools, kernel, exclude: wishes.exclude };
+    for wish in named.all() {
+        if let Some(reason) = wishes.exclude.get(&wish.name) {
+            let message = format!("the recipe asks for package `{}` and excludes it", wish.name);
             return Err(Error::new(Id::ExcludedPackage, message)
                 .hint(format!("`exclude` gives this reason: {reason}")));
         }
     }
-    let mut closure = Closure::new(archive, wishes.exclude);
-    for name in wishes.packages {
-        closure.choose(archive.named(name)?, RECIPE)?;
+    let mut pinned = BTreeSet::new();
+    for wish in named.all().filter(|wish| wish.pin != Pin::None) {
+        archive.pin(wish)?;
+        pinned.insert(wish.name.clone());
     }
-    closure.settle_all()?;
+    let mut moved = Vec::new();
+    loop {
+        match close(archive, &named, &pinned)? {
+            Closed::Whole(mut resolution) => {
+                resolution.warnings.extend(moved);
+                return Ok(resolution);
+            }
+            // As apt does: what was pinned may need more of its suite. Each package moves once.
+            Closed::Move { index, name, suite, requirer } => {
+                archive.take(index)?;
+                moved.push(format!("`{name}` is taken from `{suite}` too: `{requirer}` needs it"));
+                pinned.insert(name);
+            }
+        }
+    }
+}
+
+/// What the recipe asks for, understood.
+struct Named<'a> {
+    packages: Vec<Wish>,
+    tools: Vec<Wish>,
+    kernel: Wish,
+    exclude: &'a BTreeMap<String, String>,
+}
+
+impl Named<'_> {
+    fn all(&self) -> impl Iterator<Item = &Wish> {
+        self.packages.iter().chain(&self.tools).chain([&self.kernel])
+    }
+}
+
+/// How far a try came.
+enum Closed {
+    Whole(Resolution),
+    /// Not to the end: another version of this package must be taken first.
+    Move {
+        index: usize,
+        name: String,
+        suite: String,
+        requirer: String,
+    },
+}
+
+fn close(archive: &Archive, wishes: &Named<'_>, pinned: &BTreeSet<String>) -> Result<Closed> {
+    let mut closure = Closure::new(archive, wishes.exclude, pinned);
+    for wish in &wishes.packages {
+        closure.choose(archive.named(&wish.name)?, RECIPE)?;
+    }
+    if let Some((requirer, index, other)) = closure.settle_all()? {
+        let (name, suite) = (other.name.clone(), other.suite.to_string());
+        return Ok(Closed::Move { index, name, suite, requirer: requirer.to_owned() });
+    }
     let mut packages = closure.packages(Role::Root);
-    for (record, requirer) in kernel(archive, wishes.kernel)? {
+    for (record, requirer) in kernel(archive, &wishes.kernel.name)? {
         let package = packages.entry(record.name.clone());
         let package = package.or_insert_with(|| locked(record, Role::Kernel, BTreeSet::new()));
         package.role = Role::Kernel;
         package.required_by.insert(requirer);
     }
-    for name in wishes.tools {
-        let record = archive.named(name)?;
-        let package = packages.entry(name.clone());
+    for wish in &wishes.tools {
+        let record = archive.named(&wish.name)?;
+        let package = packages.entry(wish.name.clone());
         let package = package.or_insert_with(|| locked(record, Role::Tool, BTreeSet::new()));
         package.required_by.insert(RECIPE.to_owned());
     }
@@ -78,7 +136,7 @@ pub fn resolve(archive: &Archive, wishes: &Wishes<'_>) -> Result<Resolution> {
     for name in wishes.exclude.keys().filter(|name| !closure.cut.contains(name.as_str())) {
         warnings.push(format!("`exclude` names `{name}`, but nothing that is taken needs it"));
     }
-    Ok(Resolution { packages: packages.into_values().collect(), warnings })
+    Ok(Closed::Whole(Resolution { packages: packages.into_values().collect(), warnings }))
 }
 
 fn locked(record: &Record, role: Role, required_by: BTreeSet<String>) -> Package {
@@ -168,6 +226,8 @@ fn unsatisfiable(archive: &Archive, chain: &[String], part: &Dependency) -> Erro
 struct Closure<'a> {
     archive: &'a Archive,
     exclude: &'a BTreeMap<String, String>,
+    // Packages whose version was chosen by a pin, or for one that was.
+    pinned: &'a BTreeSet<String>,
     chosen: BTreeMap<&'a str, Chosen<'a>>,
     // What asks for one package only, and what leaves a choice: the second comes later, when it
     // is likely that one of its alternatives was chosen for another reason.
@@ -192,10 +252,15 @@ enum Settled<'a> {
 }
 
 impl<'a> Closure<'a> {
-    fn new(archive: &'a Archive, exclude: &'a BTreeMap<String, String>) -> Self {
+    fn new(
+        archive: &'a Archive,
+        exclude: &'a BTreeMap<String, String>,
+        pinned: &'a BTreeSet<String>,
+    ) -> Self {
         Self {
             archive,
             exclude,
+            pinned,
             chosen: BTreeMap::new(),
             plain: VecDeque::new(),
             open: VecDeque::new(),
@@ -220,18 +285,33 @@ impl<'a> Closure<'a> {
         Ok(())
     }
 
-    fn settle_all(&mut self) -> Result<()> {
+    /// Settles all, or stops where another version of a package would do that is not the candidate.
+    fn settle_all(&mut self) -> Result<Option<(&'a str, usize, &'a Record)>> {
         while let Some((requirer, part)) = self.plain.pop_front().or_else(|| self.open.pop_front())
         {
             match self.settle(requirer, &part) {
                 Settled::Take(record) => self.choose(record, requirer)?,
                 Settled::Cut(name) => drop(self.cut.insert(name)),
                 Settled::Lack => {
+                    if let Some((index, other)) = self.of_same_suite(requirer, &part) {
+                        return Ok(Some((requirer, index, other)));
+                    }
                     return Err(unsatisfiable(self.archive, &self.way_to(requirer), &part));
                 }
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// What a pinned package needs of its own suite.
+    fn of_same_suite(&self, requirer: &str, part: &Dependency) -> Option<(usize, &'a Record)> {
+        let record = self.chosen.get(requirer)?.record;
+        if !self.pinned.contains(requirer) {
+            return None;
+        }
+        let mut alternatives =
+            part.alternatives.iter().filter(|wanted| !self.pinned.contains(&wanted.name));
+        alternatives.find_map(|wanted| self.archive.other(wanted, &record.suite))
     }
 
     /// What is chosen already is preferred; else the first alternative that can be had. An

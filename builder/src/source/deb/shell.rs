@@ -11,6 +11,7 @@ use formats::tree::TreePath;
 use lzma_rust2::XzReader;
 use tar::{Archive, Entry as Member};
 
+use super::alternatives::{self, Alternative};
 use super::contents::Control;
 use crate::error::{Error, Id, Result};
 
@@ -91,19 +92,27 @@ impl<'a> Deb<'a> {
         Ok(Self { file, name, control: take("control.tar")?, data: take("data.tar")? })
     }
 
-    pub(super) fn control(&self) -> Result<Control> {
-        let mut control = None;
+    /// What the package says of itself, and the links that its script would make.
+    pub(super) fn control(&self) -> Result<(Control, Vec<Alternative>)> {
+        let (mut control, mut alternatives) = (None, Vec::new());
         self.each(&self.control, |path, member| {
             if path.as_str() == "control" && control.is_none() {
                 let mut text = String::new();
                 let read = member.take(MAX_CONTROL).read_to_string(&mut text);
                 read.map_err(|error| self.bad(format!("cannot read its `control`: {error}")))?;
                 control = Some(text);
+            } else if path.as_str() == "postinst" {
+                let mut script = Vec::new();
+                let read = member.take(MAX_CONTROL).read_to_end(&mut script);
+                read.map_err(|error| self.bad(format!("cannot read its `postinst`: {error}")))?;
+                alternatives = alternatives::parse(&String::from_utf8_lossy(&script));
             }
             Ok(())
         })?;
         let text = control.ok_or_else(|| self.bad("it has no `control` file"))?;
-        Control::parse(&text).map_err(|problem| self.bad(format!("its `control`: {problem}")))
+        let control = Control::parse(&text);
+        let control = control.map_err(|problem| self.bad(format!("its `control`: {problem}")))?;
+        Ok((control, alternatives))
     }
 
     /// Calls `take` for every member of one of the two tar archives but the root directory.

@@ -1,5 +1,5 @@
 //! Takes a `.deb` apart: paths and owners into a list, contents into the store. Nothing is written
-//! elsewhere, no maintainer script is looked at, and memory does not grow with the package.
+//! elsewhere, no maintainer script is run, and memory does not grow with the package.
 //!
 //! Format: tar as dpkg-deb(1) writes it (ustar with GNU long names), and pax records.
 
@@ -34,7 +34,7 @@ pub fn unpack(
     wanted: &dyn Fn(&TreePath) -> bool,
 ) -> Result<Contents> {
     let deb = Deb::open(deb, name)?;
-    let control = deb.control()?;
+    let (control, alternatives) = deb.control()?;
     let mut data = Data {
         deb: &deb,
         store,
@@ -48,7 +48,7 @@ pub fn unpack(
     let entries = data.entries.into_iter().map(|(path, node)| Entry { path, node }).collect();
     let dropped = data.dropped.into_iter();
     let dropped = dropped.map(|(path, size)| Dropped { path: path.as_str().to_owned(), size });
-    Ok(Contents { control, entries, dropped: dropped.collect() })
+    Ok(Contents { control, entries, dropped: dropped.collect(), alternatives })
 }
 
 /// The second archive, as it is read.

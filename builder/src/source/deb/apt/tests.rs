@@ -12,12 +12,12 @@ use crate::http::loopback::{Answer, Server};
 use crate::process::Command;
 
 /// A host's root, and the file that makes apt look there and nowhere else.
-struct Host {
+pub(super) struct Host {
     directory: tempfile::TempDir,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().display();
         for name in ["etc/apt", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial"] {
@@ -33,17 +33,17 @@ impl Host {
         Self { directory }
     }
 
-    fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         self.directory.path()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         let path = self.root().join("etc/apt").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    fn apt(&self, program: &str, arguments: &[&str]) -> Result<String> {
+    pub(super) fn apt(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let command = Command::new(program)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -55,16 +55,16 @@ impl Host {
 }
 
 /// Numbers that look drawn and are the same every time.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % end
     }
 
-    fn one_of<'a>(&mut self, list: &[&'a str]) -> &'a str {
+    pub(super) fn one_of<'a>(&mut self, list: &[&'a str]) -> &'a str {
         list[self.below(list.len())]
     }
 }

@@ -44,7 +44,8 @@ pub fn compilers(archive: &Archive, wanted: &BTreeSet<String>) -> Result<Resolut
     let left_out = LEFT_OUT.iter().filter(|name| !wanted.contains(**name));
     let left_out: BTreeMap<_, _> =
         left_out.map(|name| ((*name).to_owned(), String::new())).collect();
-    let mut closure = Closure::new(archive, &left_out);
+    let pinned = BTreeSet::new();
+    let mut closure = Closure::new(archive, &left_out, &pinned);
     for name in wanted {
         closure.choose(archive.named(name)?, RECIPE)?;
     }

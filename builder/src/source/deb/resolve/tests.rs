@@ -11,7 +11,7 @@ use super::*;
 
 /// One line a package: name, version, then `key: value` with bars between them.
 fn archive(lines: &[&str]) -> Archive {
-    Archive::new(lines.iter().map(|line| record("trixie", line))).unwrap()
+    Archive::new(Vec::new(), lines.iter().map(|line| record("trixie", line))).unwrap()
 }
 
 fn record(suite: &str, line: &str) -> Record {
@@ -34,7 +34,7 @@ fn record(suite: &str, line: &str) -> Record {
 
 /// Calls the resolver and shows what comes of it as text: one line a package, then warnings.
 fn check(lines: &[&str], wish: &str) -> String {
-    match run(&archive(lines), wish) {
+    match run(&mut archive(lines), wish) {
         Ok(resolution) => {
             let package = |package: &Package| {
                 let by = package.required_by.iter().cloned().collect::<Vec<_>>().join(" ");
@@ -52,7 +52,7 @@ fn check(lines: &[&str], wish: &str) -> String {
 }
 
 /// Words are packages; `+tool`, `-exclude`, `=kernel`. Without a kernel, `k` is one.
-fn run(archive: &Archive, wish: &str) -> Result<Resolution> {
+fn run(archive: &mut Archive, wish: &str) -> Result<Resolution> {
     let of = |prefix: char| {
         let words = wish.split(' ').filter_map(move |word| word.strip_prefix(prefix));
         words.map(str::to_owned)
@@ -87,7 +87,7 @@ fn the_highest_version_of_all_suites_is_taken_and_of_equal_ones_the_first() {
         record("trixie-updates", "a 1.10"),
         record("trixie", K),
     ];
-    let resolution = run(&Archive::new(records).unwrap(), "a").unwrap();
+    let resolution = run(&mut Archive::new(Vec::new(), records).unwrap(), "a").unwrap();
     assert_eq!(resolution.packages[0].suite, "trixie-security");
     assert_eq!(resolution.packages[0].version, "1.10");
 }
@@ -108,7 +108,7 @@ fn of_alternatives_the_chosen_one_is_preferred_then_the_first_that_can_be_had() 
         let a = format!("a 1 ; depends: {depends}");
         let lines =
             [K, &a, "b 1 ; depends: c", "c 1 ; depends: y", "x 1", "y 1", "p 1 ; provides: v"];
-        let resolution = run(&archive(&lines), wish).unwrap();
+        let resolution = run(&mut archive(&lines), wish).unwrap();
         let of_a = |package: &&Package| package.required_by.contains("a");
         let names: Vec<_> =
             resolution.packages.iter().filter(of_a).map(|package| &package.name).collect();
@@ -131,7 +131,7 @@ fn a_virtual_package_satisfies_a_bound_only_with_a_version() {
             format!("p 1 ; provides: {provides}"),
         ];
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-        let result = run(&archive(&lines), "a");
+        let result = run(&mut archive(&lines), "a");
         assert_eq!(result.is_ok(), satisfied, "{wanted} by {provides}");
     }
 }
@@ -244,13 +244,13 @@ fn a_list_that_cannot_be_closed_shows_the_whole_chain() {
 
 #[test]
 fn relations_that_cannot_be_understood_are_named_with_their_package() {
-    let error = run(&archive(&[K, "a 1 ; depends: b c"]), "a").unwrap_err();
+    let error = run(&mut archive(&[K, "a 1 ; depends: b c"]), "a").unwrap_err();
     assert_eq!(error.id(), Id::BadArchiveData);
     assert_eq!(
         error.chain(),
         "cannot understand what package `a` depends on: `b c` is not a relation to a package"
     );
-    let error = Archive::new([record("trixie", "a 1 ; provides: b c")]).unwrap_err();
+    let error = Archive::new(Vec::new(), [record("trixie", "a 1 ; provides: b c")]).unwrap_err();
     assert_eq!(error.id(), Id::BadArchiveData);
 }
 
@@ -306,7 +306,7 @@ fn why_gives_the_shortest_chain_for_everyone_who_requires_it() {
         "libc6 2 ; depends: gcc-base",
         "gcc-base 1 ; depends: libc6",
     ];
-    let packages = run(&archive(&lines), "a =meta").unwrap().packages;
+    let packages = run(&mut archive(&lines), "a =meta").unwrap().packages;
     let chains = |name| -> Vec<String> {
         why(&packages, name).iter().map(|chain| chain.join(" -> ")).collect()
     };
@@ -333,7 +333,7 @@ proptest! {
         let strs = |lines: &[String]| {
             archive(&lines.iter().map(String::as_str).collect::<Vec<_>>())
         };
-        let first = run(&strs(&lines), "p0").unwrap();
+        let first = run(&mut strs(&lines), "p0").unwrap();
         let names: BTreeSet<_> = first.packages.iter().map(|p| p.name.as_str()).collect();
         for (from, to) in &edges {
             let (from, to) = (format!("p{from}"), format!("p{to}"));
@@ -344,7 +344,7 @@ proptest! {
         }
         let by = usize::try_from(seed % 9).unwrap();
         lines.rotate_left(by);
-        prop_assert_eq!(run(&strs(&lines), "p0").unwrap(), first);
+        prop_assert_eq!(run(&mut strs(&lines), "p0").unwrap(), first);
     }
 }
 
@@ -375,4 +375,97 @@ fn compilers_are_closed_without_what_compiling_does_not_need() {
     assert_eq!(names(&["gcc-14-base", "libc6-dev"]), "gcc-14-base libc6 libc6-dev");
     let wanted = BTreeSet::from(["clang".to_owned()]);
     assert_eq!(compilers(&archive, &wanted).unwrap_err().id(), Id::UnknownPackage);
+}
+
+fn release(flags: &str) -> formats::deb::Release {
+    let text = format!("Suite: s\nDate: Thu, 19 Nov 2026 02:12:54 UTC\n{flags}SHA256:\n");
+    formats::deb::Release::parse(&text).unwrap()
+}
+
+/// `trixie`, `updates` and `backports`, whose packages are `NotAutomatic`; a record's suite is the
+/// word before its line.
+fn suites(lines: &[&str]) -> Archive {
+    use super::super::archive::Origin;
+    let backports = "NotAutomatic: yes\nButAutomaticUpgrades: yes\n";
+    let origins = [("trixie", ""), ("updates", ""), ("backports", backports)];
+    let origins = origins.map(|(suite, flags)| Origin::new(suite, &release(flags)));
+    let record = |line: &&str| {
+        let (suite, line) = line.split_once(": ").unwrap();
+        record(suite, line)
+    };
+    Archive::new(origins.to_vec(), lines.iter().map(record)).unwrap()
+}
+
+const BACKPORTS: &[&str] = &[
+    "trixie: k 6",
+    "trixie: crun 1.21-1 ; depends: lib",
+    "trixie: lib 1 ; provides: virtual (= 1)",
+    "trixie: other 1 ; depends: virtual",
+    "updates: crun 1.21-2 ; depends: lib",
+    "backports: k 7",
+    "backports: crun 1.22-1~bpo ; depends: lib (>= 2), only",
+    "backports: lib 2 ; provides: virtual (= 2)",
+    "backports: only 3",
+];
+
+fn taken(wish: &str) -> Result<String> {
+    let resolution = run(&mut suites(BACKPORTS), wish)?;
+    let package =
+        |package: &Package| format!("{} {} {}", package.name, package.version, package.suite);
+    Ok(resolution.packages.iter().map(package).collect::<Vec<_>>().join(", "))
+}
+
+#[test]
+fn a_suite_that_is_not_automatic_moves_nothing_by_itself() {
+    assert_eq!(taken("crun").unwrap(), "crun 1.21-2 updates, k 6 trixie, lib 1 trixie");
+    // What is only there is taken, as by apt.
+    assert_eq!(taken("only").unwrap(), "k 6 trixie, only 3 backports");
+}
+
+#[test]
+fn a_pin_takes_one_version_and_what_it_needs_of_its_suite() {
+    for (wish, packages) in [
+        ("crun=1.21-1", "crun 1.21-1 trixie, k 6 trixie, lib 1 trixie"),
+        ("crun/trixie", "crun 1.21-1 trixie, k 6 trixie, lib 1 trixie"),
+        ("crun crun/trixie", "crun 1.21-1 trixie, k 6 trixie, lib 1 trixie"),
+        (
+            "crun/backports",
+            "crun 1.22-1~bpo backports, k 6 trixie, lib 2 backports, only 3 backports",
+        ),
+        (
+            "crun=1.22-1~bpo other",
+            "crun 1.22-1~bpo backports, k 6 trixie, lib 2 backports, only 3 backports, other 1 trixie",
+        ),
+        ("lib +crun/trixie", "crun 1.21-1 trixie, k 6 trixie, lib 1 trixie"),
+        ("lib =k/backports", "k 7 backports, lib 1 trixie"),
+    ] {
+        assert_eq!(taken(wish).unwrap(), packages, "{wish}");
+    }
+    let warnings = run(&mut suites(BACKPORTS), "crun/backports").unwrap().warnings;
+    assert_eq!(warnings, ["`lib` is taken from `backports` too: `crun` needs it"]);
+}
+
+#[test]
+fn a_pin_that_nothing_fits_is_refused_with_what_there_is() {
+    for (wish, message, hint) in [
+        (
+            "crun=9",
+            "no suite has package `crun` in the version of `crun=9`",
+            "there are 1.21-2 (updates), 1.21-1 (trixie), 1.22-1~bpo (backports)",
+        ),
+        ("only/trixie", "suite `trixie` has no package `only`", "there are 3 (backports)"),
+        (
+            "crun/sid",
+            "suite `sid` has no package `crun`",
+            "`sid` is none of `debian.suites`: add it there",
+        ),
+        ("crum/sid", "no suite has a package `crum`", "did you mean `crun`?"),
+    ] {
+        let error = taken(wish).unwrap_err();
+        assert_eq!((error.id(), error.to_string().as_str()), (Id::UnknownPackage, message));
+        assert_eq!(error.hints(), [hint]);
+    }
+    // Two pins that do not go together.
+    let error = taken("crun/backports lib/trixie").unwrap_err();
+    assert_eq!(error.id(), Id::Unsatisfiable);
 }
