@@ -221,7 +221,10 @@ impl Check<'_> {
             }
         }
         for package in &debian.compilers {
-            self.package(&["debian", "compilers"], Some(package), package);
+            if !is_name(package) {
+                let message = format!("`{package}` is not a Debian package's name");
+                self.wrong_item(&["debian", "compilers"], package, message);
+            }
         }
         if debian.compilers.is_empty() && recipe.all_cargo().next().is_some() {
             let message = "`debian.compilers` must not be empty: there are Cargo components";

@@ -61,7 +61,7 @@ struct Files<'a> {
 impl Files<'_> {
     fn extract(&mut self, file: &File, name: &str) -> Result<Control> {
         let deb = Deb::open(file, name)?;
-        let control = deb.control()?;
+        let (control, _) = deb.control()?;
         deb.each(&deb.data, |path, member| {
             let kind = member.header().entry_type();
             let path = merged(path, kind == EntryType::Symlink);

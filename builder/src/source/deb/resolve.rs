@@ -3,7 +3,8 @@
 //!
 //! Within one snapshot of one release the candidate of each package is right, so there is nothing
 //! to search: no version is ever taken back, but for what a pinned package needs of its suite.
-//! `Recommends` and `Conflicts` are not looked at; two packages with one path are found when the tree is composed.
+//! `Recommends` and `Conflicts` are not looked at; two packages with one path are found when the
+//! tree is composed.
 
 mod compilers;
 
