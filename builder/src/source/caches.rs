@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 use crate::error::{Error, Id, Result};
 
+const ELSEWHERE: &str = "`XDG_CACHE_HOME` names another directory for caches";
+
 /// Directories for other programs' caches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caches {
@@ -55,6 +57,11 @@ impl Caches {
     /// # Errors
     /// [`Id::Write`].
     pub fn check_go(&self) -> Result<()> {
+        // `GOPATH` is a list.
+        if self.go_mod.as_os_str().as_encoded_bytes().contains(&b':') {
+            let message = format!("Go takes `{}` for a list, for the `:`", self.go_mod.display());
+            return Err(Error::new(Id::Write, message).hint(ELSEWHERE));
+        }
         [&self.go_mod, &self.go_build].into_iter().try_for_each(|cache| scratch(cache).map(drop))
     }
 }
@@ -69,5 +76,5 @@ pub(super) fn scratch(cache: &Path) -> Result<TempDir> {
 /// A cache in which nothing can be made, and what helps a user without a home.
 pub(super) fn cannot_write(cache: &Path) -> Error {
     Error::new(Id::Write, format!("cannot write to the cache `{}`", cache.display()))
-        .hint("`XDG_CACHE_HOME` names another directory for caches")
+        .hint(ELSEWHERE)
 }

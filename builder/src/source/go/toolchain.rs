@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::modules::Modules;
 use super::{sum, tool};
+use crate::durable;
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::source::caches::{self, Caches};
@@ -218,7 +219,7 @@ fn ready(directory: &Path) -> io::Result<()> {
                 let mut file = tempfile::NamedTempFile::new_in(&directory)?;
                 io::copy(&mut fs::File::open(entry.path())?, &mut file)?;
                 file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-                file.persist(directory.join("go.mod")).map_err(|error| error.error)?;
+                durable::persist(file, &directory.join("go.mod"), durable::Name::Later)?;
             }
         }
     }

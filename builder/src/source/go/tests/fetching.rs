@@ -349,6 +349,8 @@ fn a_cache_that_cannot_be_written_is_told_with_what_helps() {
     assert_eq!(error.id(), Id::Write);
     assert_eq!(error.to_string(), "cannot write to the cache `/dev/null/.cache/orlop/go`");
     assert_eq!(error.hints(), ["`XDG_CACHE_HOME` names another directory for caches"]);
+    let error = Caches::below(Path::new("/tmp/a:b")).check_go().unwrap_err();
+    assert_eq!(error.to_string(), "Go takes `/tmp/a:b/go` for a list, for the `:`");
 }
 
 #[test]
