@@ -309,7 +309,9 @@ impl<'a> Steps<'a> {
         let before = String::from_utf8_lossy(&before).into_owned();
         let before: Vec<_> = before.lines().collect();
         let now: Vec<_> = step.inputs.0.iter().map(String::as_str).collect();
-        Outcome::Changed { lines: difference(&before, &now) }
+        let lines = difference(&before, &now);
+        // As when an image goes to another directory.
+        if lines.is_empty() { Outcome::Lost } else { Outcome::Changed { lines } }
     }
 }
 

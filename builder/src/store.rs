@@ -213,7 +213,7 @@ impl Store {
     /// The result that a step of this kind with this key left, if any.
     pub fn step(&self, kind: &str, key: &Sha256) -> Option<Vec<u8>> {
         let path = self.step_path(kind, key);
-        let result = fs::read(&path).ok()?;
+        let result = self.result(&path)?;
         touch(&path);
         self.note_use(kind, key);
         Some(result)
@@ -240,8 +240,13 @@ impl Store {
             return Ok(());
         }
         let mut file = self.temporary()?;
-        file.write_all(result).or_fail(Id::StoreWrite, || self.cannot_write())?;
+        file.write_all(&sealed(result)).or_fail(Id::StoreWrite, || self.cannot_write())?;
         self.put_result(file, &self.step_path(kind, key))
+    }
+
+    /// The result in a file, if it is as it was written.
+    fn result(&self, path: &Path) -> Option<Vec<u8>> {
+        unsealed(fs::read(path).ok()?)
     }
 
     /// Gives a complete file the name of a result.
@@ -312,6 +317,20 @@ fn touch(path: &Path) {
         let (at, flags) = (rustix::fs::CWD, rustix::fs::AtFlags::empty());
         let _ = rustix::fs::utimensat(at, path, &times, flags);
     }
+}
+
+/// A result with its own digest behind it. A result says which blobs make an image and with which
+/// modes; its name tells nothing of it, so one that a disk or a copy has damaged would be believed.
+fn sealed(result: &[u8]) -> Vec<u8> {
+    [result, format!("\n{}\n", Sha256::of(result)).as_bytes()].concat()
+}
+
+fn unsealed(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    const SEAL: usize = 2 + 64;
+    let length = bytes.len().checked_sub(SEAL)?;
+    let whole = sealed(&bytes[..length]) == bytes;
+    bytes.truncate(length);
+    whole.then_some(bytes)
 }
 
 /// A blob being written; its name is known when it is finished. Dropped before, it leaves nothing.
@@ -437,6 +456,27 @@ mod tests {
         assert_eq!(store.step("unpack", &key), None);
         store.put_step("unpack", &key, b"{}").unwrap();
         assert_eq!(store.step("unpack", &key), Some(b"{}".to_vec()));
+    }
+
+    #[test]
+    fn a_damaged_result_is_forgotten() {
+        let (_directory, store) = store();
+        let key = Sha256::of("inputs");
+        for result in [&b"{\"mode\":420}"[..], b""] {
+            store.put_step("unpack", &key, result).unwrap();
+            let path = store.step_path("unpack", &key);
+            let whole = fs::read(&path).unwrap();
+            for at in 0..whole.len() {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1;
+                for bytes in [&damaged[..], &whole[..at]] {
+                    fs::write(&path, bytes).unwrap();
+                    assert_eq!(store.step("unpack", &key), None, "{at}");
+                }
+            }
+            fs::write(&path, &whole).unwrap();
+            assert_eq!(store.step("unpack", &key).as_deref(), Some(result));
+        }
     }
 
     fn mode(path: &Path) -> u32 {

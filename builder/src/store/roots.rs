@@ -41,7 +41,7 @@ impl Store {
             text.extend_from_slice(format!("{kind} {key}\n").as_bytes());
         }
         let key = Sha256::of(bytes);
-        if fs::read(self.step_path(ROOTS, &key)).is_ok_and(|known| known == text) {
+        if self.result(&self.step_path(ROOTS, &key)).is_some_and(|known| known == text) {
             return Ok(());
         }
         self.put_step(ROOTS, &key, &text)
@@ -62,8 +62,8 @@ impl Store {
         for entry in entries {
             let path = entry.or_fail(Id::Read, cannot)?.path();
             let key = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-            let content = fs::read(&path).or_fail(Id::Read, cannot)?;
-            roots.extend(key.and_then(|key| parse(key, &content)));
+            let content = self.result(&path);
+            roots.extend(key.zip(content).and_then(|(key, content)| parse(key, &content)));
         }
         roots.sort_by(|one, other| one.lock.cmp(&other.lock));
         Ok(roots)

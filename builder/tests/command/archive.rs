@@ -29,11 +29,12 @@ pub(crate) struct Package {
     fields: Vec<(&'static str, &'static str)>,
     members: BTreeMap<&'static str, Member>,
     script: &'static str,
+    more: Option<fn(&mut tar::Builder<Vec<u8>>)>,
 }
 
 impl Package {
     pub(crate) fn new(name: &'static str, version: &'static str) -> Self {
-        Self { name, version, fields: Vec::new(), members: BTreeMap::new(), script: "" }
+        Self { name, version, fields: Vec::new(), members: BTreeMap::new(), script: "", more: None }
     }
 
     pub(crate) fn depends(mut self, on: &'static str) -> Self {
@@ -69,6 +70,12 @@ impl Package {
     /// A script that dpkg would run after it has unpacked the package.
     pub(crate) fn script(mut self, text: &'static str) -> Self {
         self.script = text;
+        self
+    }
+
+    /// Adds what only a few packages have, after all else.
+    pub(crate) fn with_tar(mut self, more: fn(&mut tar::Builder<Vec<u8>>)) -> Self {
+        self.more = Some(more);
         self
     }
 
@@ -115,6 +122,9 @@ impl Package {
                     data.append_link(&mut header, path, target).unwrap();
                 }
             }
+        }
+        if let Some(more) = self.more {
+            more(&mut data);
         }
         let mut deb = b"!<arch>\n".to_vec();
         for (name, content) in [

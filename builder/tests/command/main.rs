@@ -19,6 +19,7 @@ mod locking;
 mod made_up;
 mod others;
 mod overlays;
+mod pins;
 mod project;
 mod recipes;
 mod roots;

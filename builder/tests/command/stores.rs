@@ -62,6 +62,28 @@ fn a_damaged_blob_ends_a_build_and_reaches_no_image() {
     assert!(refused > 20, "{refused}");
 }
 
+/// A flipped bit in a mode would be a wrong mode in the image, which its manifest attests.
+#[test]
+fn a_damaged_result_of_a_step_is_made_again() {
+    let project = Project::locked();
+    project.good(&["build", "-o", "whole"]);
+    let files = ["root.img", "disk.raw", "manifest.txt"];
+    let digests = |of: &str| files.map(|name| Sha256::of(project.read(&format!("{of}/{name}"))));
+    let whole = digests("whole");
+    let kinds = fs::read_dir(project.store().join("steps")).unwrap();
+    for kind in kinds.map(|entry| entry.unwrap().path()) {
+        for result in fs::read_dir(&kind).unwrap().map(|entry| entry.unwrap().path()) {
+            let mut bytes = fs::read(&result).unwrap();
+            let Some(at) = bytes.iter().rposition(|byte| *byte == b'4') else { continue };
+            bytes[at] = b'5';
+            fs::write(&result, bytes).unwrap();
+        }
+        project.good(&["build", "--offline", "-o", "out"]);
+        assert_eq!(digests("out"), whole, "{}", kind.display());
+        fs::remove_dir_all(project.path("out")).unwrap();
+    }
+}
+
 #[test]
 fn a_damaged_file_of_the_root_is_told_by_its_path_and_component() {
     let project = Project::locked();

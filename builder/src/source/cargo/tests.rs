@@ -1,5 +1,7 @@
 //! Our own binaries: the same bytes anywhere, what their keys know, and what stops a build.
 
+mod pinned;
+
 use std::fs;
 
 use super::*;

@@ -1,6 +1,7 @@
 //! Go components: the same bytes anywhere, what their keys know, and what stops a build.
 
 mod fetching;
+mod pinned;
 pub(crate) mod testing;
 
 use std::fs;
