@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod arguments;
 pub mod build;
+pub mod cargo_workspace;
 pub mod clean;
 pub mod cli;
 pub mod cluster;

@@ -219,6 +219,8 @@ pub fn compile(
             &format!("{scope}cargo {name}"),
             || {
                 let component = cargo::Component::load(cargo)?;
+                // A result that is remembered needs none, and the next build may.
+                component.is_fetched(store)?;
                 let toolchain = Toolchain::find(environment, &cargo.workspace, compilers)?;
                 let inputs = component.inputs(&toolchain)?;
                 Ok((inputs, (component, toolchain)))

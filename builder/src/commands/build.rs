@@ -7,7 +7,7 @@ use crate::build::circle;
 use crate::build::output::vacant;
 use crate::build::owner::Owner;
 use crate::build::{self, Built, Request};
-use crate::commands::fetch::{Loaded, Locking, Scope, bring, load, require};
+use crate::commands::fetch::{Loaded, Locking, bring, load, require};
 use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -68,7 +68,7 @@ pub fn build(
     if args.offline {
         require(&lock, &store)?;
     } else {
-        bring(&recipe, &lock, Scope::Missing, &store, settings, progress)?;
+        bring(&recipe, &lock, &store, settings, progress)?;
     }
     let built = build::build(&Request {
         recipe: &recipe,

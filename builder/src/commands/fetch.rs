@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use formats::digest::Sha256;
-
 use crate::arguments::{Global, RecipeArgs};
 use crate::commands::{lock as lock_command, print_json, shown};
 use crate::error::{Error, Id, Result};
@@ -17,11 +15,7 @@ use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
 use crate::source::deb::reach::Reach;
 use crate::source::{cargo, deb, go};
-use crate::step::Inputs;
 use crate::store::Store;
-
-/// The kind under which the store remembers that a compiler has fetched what it needs.
-const FETCHED: &str = "fetched";
 
 /// Downloads at once: mirrors ask not to be flooded.
 const CONNECTIONS: usize = 4;
@@ -75,7 +69,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock, lock_path } = load(&args.recipe, locking, settings, progress)?;
-    bring(&recipe, &lock, Scope::Everything, &store, settings, progress)?;
+    bring(&recipe, &lock, &store, settings, progress)?;
     store.remember_root(&lock_path)?;
     if global.json {
         return print_json(&serde_json::json!({
@@ -117,23 +111,13 @@ pub fn load(
     Ok(Loaded { recipe: loaded.recipe, lock, lock_path })
 }
 
-/// How much to fetch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Ask every source, compilers included, whether it has all it needs.
-    Everything,
-    /// Only what a build would miss.
-    Missing,
-}
-
-/// Brings what the lock names into the store, and what compilers need into their caches.
+/// Brings what the lock and the components' own locks name into the store.
 ///
 /// # Errors
 /// Those of the sources.
 pub fn bring(
     recipe: &Recipe,
     lock: &Lock,
-    scope: Scope,
     store: &Store,
     settings: &Settings,
     progress: &Progress,
@@ -151,11 +135,12 @@ pub fn bring(
         bring_go(name.as_str(), &component, store, settings, progress)?;
     }
     for (name, cargo) in recipe.all_cargo() {
-        let lock_file = std::fs::read(cargo.workspace.join("Cargo.lock")).unwrap_or_default();
-        let inputs = Inputs::new().with("cargo", Sha256::of(lock_file));
-        once(scope, inputs.digest(), store, progress, &format!("fetch {name}"), || {
-            cargo::Component::load(cargo)?.fetch(&settings.environment)
-        })?;
+        let component = cargo::Component::load(cargo)?;
+        if !component.is_fetched(store)? {
+            let task = progress.task(format!("fetch {name}"), None);
+            component.fetch(&settings.environment, store)?;
+            task.done("complete");
+        }
     }
     Ok(())
 }
@@ -261,23 +246,4 @@ pub fn require(lock: &Lock, store: &Store) -> Result<()> {
     }
     Err(Error::new(Id::StoreMissing, message)
         .hint("`orlop fetch` brings them; `orlop store add FILE` takes what was brought by hand"))
-}
-
-/// Runs a compiler's own fetch, unless this very one was run before and that is good enough.
-fn once(
-    scope: Scope,
-    inputs: Sha256,
-    store: &Store,
-    progress: &Progress,
-    name: &str,
-    fetch: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    if scope == Scope::Missing && store.step(FETCHED, &inputs).is_some() {
-        return Ok(());
-    }
-    let task = progress.task(name, None);
-    fetch()?;
-    store.put_step(FETCHED, &inputs, b"true")?;
-    task.done("complete");
-    Ok(())
 }

@@ -198,6 +198,8 @@ ids! {
     GoNeedsC = "E0615", Environment;
     /// The compilers of the lock cannot be started.
     Compilers = "E0616", Environment;
+    /// A configuration of Cargo that cannot be shut out shapes every program.
+    CargoConfig = "E0617", Environment;
     /// There is no UEFI firmware for QEMU on this host.
     FirmwareMissing = "E0620", Environment;
     /// KVM was asked for and does not work here.

@@ -16,7 +16,8 @@ use globset::Glob;
 use super::Loaded;
 use super::model::{Cargo, Go, Local, Name, Recipe};
 use super::problem::{Problem, report};
-use crate::error::{Id, Result};
+use crate::cargo_workspace::Workspace;
+use crate::error::{Error, Id, Result};
 use crate::go_mod::GoMod;
 
 /// `COMMAND_LINE_SIZE` of Linux on x86, less what the builder adds (`orlop.*`, a root hash).
@@ -325,6 +326,7 @@ impl Check<'_> {
 
     fn cargo(&mut self, keys: &[&str], cargo: &Cargo) {
         let workspace_keys = [keys, &["workspace"]].concat();
+        let problems = self.problems.len();
         for file in ["Cargo.toml", "Cargo.lock"] {
             self.file(&workspace_keys, &cargo.workspace.join(file));
         }
@@ -332,6 +334,40 @@ impl Check<'_> {
             let message = format!("`{}` has no programs", keys.join("."));
             self.wrong(&[keys, &["programs"]].concat(), message);
         }
+        if self.problems.len() > problems {
+            return;
+        }
+        let workspace = match Workspace::read(&cargo.workspace) {
+            Ok(workspace) => workspace,
+            Err(error) => return self.wrong_because(&workspace_keys, &error),
+        };
+        if let Err(error) = workspace.lockfile() {
+            self.wrong_because(&workspace_keys, &error);
+        }
+        if !workspace.has_profile("node") {
+            let message = format!("`{}` has no profile `node`", cargo.workspace.display());
+            self.wrong(&workspace_keys, message).hint =
+                Some("add `[profile.node]` with `inherits = \"release\"`".to_owned());
+        }
+        let package = match workspace.package(&cargo.package) {
+            Ok(package) => package,
+            Err(error) => return self.wrong_because(&[keys, &["package"]].concat(), &error),
+        };
+        for program in cargo.programs.keys().filter(|name| !package.programs.contains(*name)) {
+            let message = format!("`{program}` is not a program of `{}`", cargo.package);
+            let hint = match near(program, package.programs.iter().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => {
+                    format!("it has `{}`", Vec::from_iter(package.programs.clone()).join("`, `"))
+                }
+            };
+            self.wrong_key(&[keys, &["programs", program]].concat(), message).hint = Some(hint);
+        }
+    }
+
+    /// Notes what a reader of a foreign format has found at the value at `keys`.
+    fn wrong_because(&mut self, keys: &[&str], error: &Error) {
+        self.wrong(keys, error.chain()).hint = error.hints().first().cloned();
     }
 
     fn images(&mut self, recipe: &Recipe) {

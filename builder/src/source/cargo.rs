@@ -1,22 +1,26 @@
 //! Rust programs of a Cargo workspace, linked statically for a node.
 //!
-//! `Cargo.lock` is their lock. `fetch` brings the crates into Cargo's own cache; `build` runs
-//! without network and gives the same bytes whatever directory the workspace lies in.
+//! `Cargo.lock` is their lock. `fetch` brings the crates into the store; `build` runs without
+//! network, and with no configuration but the workspace's own gives the same bytes whatever
+//! directory it lies in.
 
 mod baseline;
 mod compilers;
+mod crates;
+mod place;
 mod toolchain;
-mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use formats::digest::{Hasher, Sha256};
 use formats::tree::Blob;
 
-use super::caches::{self, Caches};
+use super::caches::Caches;
 use super::files;
+use crate::cargo_workspace::{Lockfile, Package, Workspace, check_top};
 use crate::digest;
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
@@ -24,11 +28,11 @@ use crate::process::Command;
 use crate::recipe::model;
 use crate::step::Inputs;
 use crate::store::Store;
+use place::Place;
 
 pub use toolchain::{Toolchain, ask};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-const LINKER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER";
 
 /// The profile of `Cargo.toml` for programs that go into an image.
 const PROFILE: &str = "node";
@@ -56,13 +60,13 @@ const COMMON: &[&str] = &[
 /// A Cargo component, read and checked.
 #[derive(Debug)]
 pub struct Component {
-    // Invariant: without symbolic links, as Cargo will see it.
-    workspace: PathBuf,
-    package: String,
-    // Invariant: not empty.
+    workspace: Workspace,
+    name: String,
+    package: Package,
+    // Invariant: not empty, and programs of the package.
     programs: BTreeSet<String>,
-    /// Of the package and the workspace packages that it depends on, relative to the workspace.
-    directories: Vec<PathBuf>,
+    /// The crates that come out of the store: none if the workspace brings its own.
+    lock: Lockfile,
 }
 
 impl Component {
@@ -70,22 +74,33 @@ impl Component {
     ///
     /// # Errors
     /// [`Id::Read`]; [`Id::CargoPackage`] if a manifest is not understood or there is no such
-    /// package.
+    /// package or program.
     pub fn load(cargo: &model::Cargo) -> Result<Self> {
-        let path = &cargo.workspace;
-        let workspace = path
-            .canonicalize()
-            .or_fail(Id::Read, || format!("cannot read the workspace `{}`", path.display()))?;
-        if cargo.programs.is_empty() {
-            let message = format!("no program of the package `{}` is wanted", cargo.package);
-            return Err(Error::new(Id::CargoPackage, message).hint("name them in `programs`"));
-        }
-        Ok(Self {
-            directories: workspace::directories(&workspace, &cargo.package)?,
-            package: cargo.package.clone(),
+        let workspace = Workspace::read(&cargo.workspace)?;
+        let package = workspace.package(&cargo.package)?;
+        let component = Self {
+            lock: workspace.lockfile()?,
+            name: cargo.package.clone(),
             programs: cargo.programs.keys().cloned().collect(),
+            package,
             workspace,
-        })
+        };
+        let refused = |message, hint: &str| Err(Error::new(Id::CargoPackage, message).hint(hint));
+        if component.programs.is_empty() {
+            let message = format!("no program of the package `{}` is wanted", cargo.package);
+            return refused(message, "name them in `programs`");
+        }
+        if let Some(missing) = component.programs.difference(&component.package.programs).next() {
+            let message = format!("the package `{}` has no program `{missing}`", cargo.package);
+            let names: Vec<_> = component.package.programs.iter().map(String::as_str).collect();
+            return refused(message, &format!("it has `{}`", names.join("`, `")));
+        }
+        if !component.workspace.has_profile(PROFILE) {
+            let root = component.workspace.root().display();
+            let message = format!("the workspace `{root}` has no profile `{PROFILE}`");
+            return refused(message, "add `[profile.node]` with `inherits = \"release\"`");
+        }
+        Ok(component)
     }
 
     /// Everything that shapes the programs. Costs no more than reading the sources of the package
@@ -100,21 +115,45 @@ impl Component {
             .with("profile", PROFILE)
             .with_all("flag", RUST_FLAGS)
             .with_all("toolchain", toolchain.facts.iter().flat_map(|fact| fact.lines()))
-            .with("package", &self.package)
+            .with("package", &self.name)
             .with_all("program", &self.programs)
             .with_all("source", sources.iter().map(|(path, digest)| format!("{path} {digest}"))))
     }
 
-    /// Brings the crates into Cargo's cache, through the proxies of the environment and the
-    /// registries of the user's Cargo configuration.
+    /// Whether all crates are in the store. They are noted as used: `orlop clean` keeps them.
     ///
     /// # Errors
-    /// [`Id::MissingTool`] without Cargo, [`Id::ToolFailed`] with Cargo's own words.
-    pub fn fetch(&self, environment: &Environment) -> Result<()> {
-        let command = environment
-            .for_fetch()
-            .fold(self.cargo(environment), |command, (name, value)| command.env(name, value));
-        command.args(["fetch", "--locked"]).run().map(drop)
+    /// [`Id::StoreWrite`].
+    pub fn is_fetched(&self, store: &Store) -> Result<bool> {
+        crates::note(&self.lock, store)?;
+        Ok(crates::missing(&self.lock, store).is_empty())
+    }
+
+    /// Brings the crates into the store. Cargo fetches what is missing as if the user had started
+    /// it, with his registries, proxies and credentials; what it brings is believed by the
+    /// checksums of the lock.
+    ///
+    /// # Errors
+    /// [`Id::MissingTool`] without Cargo, [`Id::ToolFailed`] with Cargo's own words;
+    /// [`Id::CargoNotFetched`], [`Id::StoreWrite`].
+    pub fn fetch(&self, environment: &Environment, store: &Store) -> Result<()> {
+        let missing = crates::missing(&self.lock, store);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let home = cargo_home(environment).ok_or_else(|| {
+            Error::new(Id::CargoNotFetched, "Cargo has no place for crates")
+                .hint("set `HOME` or `CARGO_HOME`")
+        })?;
+        let command = Command::new("cargo").directory(self.workspace.root()).env_clear();
+        // Crates of all platforms are in the lock, and Cargo wants to see them all.
+        let variables = environment.for_fetch().filter(|(name, _)| *name != "CARGO_BUILD_TARGET");
+        variables
+            .fold(command, |command, (name, value)| command.env(name, value))
+            .env("CARGO_TERM_COLOR", "never")
+            .args(["fetch", "--locked"])
+            .run()?;
+        crates::take(&missing, &home, store)
     }
 
     /// Builds the programs and takes them into the store, by name. Runs at most `jobs` compilers
@@ -133,32 +172,37 @@ impl Component {
         store: &Store,
         jobs: usize,
     ) -> Result<BTreeMap<String, Blob>> {
-        let target = self.target_directory(toolchain, caches)?;
+        let place = Place::open(&self.place(toolchain, caches))?;
+        let target = place.join("target");
+        let cargo = self.cargo(environment, &place, store)?;
+        let sources = self.sources()?;
+        let digests = place::digests(&self.package, &sources);
+        place.forget_changed(&digests, |packages| {
+            let command = packages
+                .iter()
+                .fold(cargo.command("clean"), |command, name| command.args(["-p", name]));
+            command.run().map(drop)
+        })?;
         let mut flags = RUST_FLAGS.join("\x1f");
-        for (from, to) in self.places(environment, toolchain, &target)? {
+        for (from, to) in self.places(&cargo.sysroot, toolchain, &place)? {
             flags.push_str(&format!("\x1f--remap-path-prefix={from}={to}"));
         }
-        let command = self
-            .cargo(environment)
-            .env("CARGO_ENCODED_RUSTFLAGS", flags)
-            .env("CARGO_INCREMENTAL", "0")
-            // Settings in the user's Cargo configuration that would shape the program.
-            .env("RUSTC_WRAPPER", "")
-            .env("RUSTC_WORKSPACE_WRAPPER", "")
-            .args(["build", "--locked", "--offline", "--profile", PROFILE, "--target", TARGET])
-            .arg("--target-dir")
-            .arg(&target)
-            .args(["-j", &jobs.max(1).to_string(), "-p", &self.package]);
+        let command = cargo.command("build").env("CARGO_ENCODED_RUSTFLAGS", flags).args([
+            "-j",
+            &jobs.max(1).to_string(),
+            "-p",
+            &self.name,
+        ]);
         let command =
             self.programs.iter().fold(command, |command, name| command.args(["--bin", name]));
         let command = toolchain.equip(command, environment, store, caches)?;
         command.run().map_err(explained)?;
+        place.note(&digests)?;
         let outputs = target.join(TARGET).join(PROFILE);
-        let sources = self.sources()?;
         let mut blobs = BTreeMap::new();
         for program in &self.programs {
             let dependencies = files::text(&outputs.join(format!("{program}.d")))?;
-            self.check_sources(&dependencies, &sources, environment, &target)?;
+            self.check_sources(&dependencies, &sources, place.path())?;
             let path = outputs.join(program);
             let mut file = File::open(&path)
                 .or_fail(Id::Bug, || format!("`cargo build` has not made `{}`", path.display()))?;
@@ -169,20 +213,30 @@ impl Component {
 
     /// All files that we know of as sources, by their path in the workspace.
     fn sources(&self) -> Result<BTreeMap<String, Sha256>> {
+        let root = self.workspace.root();
         let mut sources = BTreeMap::new();
-        for name in COMMON {
-            let path = self.workspace.join(name);
+        let manifests = self.package.manifests.iter().map(PathBuf::as_path);
+        for name in COMMON.iter().map(Path::new).chain(manifests) {
+            let path = root.join(name);
             if path.is_file() {
-                sources.insert((*name).to_owned(), digest::of_file(&path, |_| ())?);
+                let digest = digest::of_file(&path, |_| ())?;
+                sources.insert(name.to_string_lossy().into_owned(), digest);
             }
         }
-        for directory in &self.directories {
-            let path = self.workspace.join(directory);
-            let other_package = |path: &Path| {
-                path.join("Cargo.toml").is_file() || path.join("CACHEDIR.TAG").is_file()
-            };
-            for (name, digest) in files::digests(&path, other_package)? {
+        for directory in self.package.directories.keys() {
+            for (name, digest) in files::digests(&root.join(directory), apart)? {
                 sources.insert(directory.join(name).to_string_lossy().into_owned(), digest);
+            }
+        }
+        // The digests of all files of a crate, which Cargo compares before it compiles them.
+        for directory in self.workspace.vendored()? {
+            for (name, path) in files::entries(&root.join(&directory))? {
+                let path = path.join(".cargo-checksum.json");
+                if path.is_file() {
+                    let name = directory.join(name).join(".cargo-checksum.json");
+                    let digest = digest::of_file(&path, |_| ())?;
+                    sources.insert(name.to_string_lossy().into_owned(), digest);
+                }
             }
         }
         Ok(sources)
@@ -190,32 +244,35 @@ impl Component {
 
     /// Two workspaces do not share a directory: each build would throw away the other's. Nor do two
     /// toolchains: Cargo does not link again for another linker or C library.
-    fn target_directory(&self, toolchain: &Toolchain, caches: &Caches) -> Result<PathBuf> {
+    fn place(&self, toolchain: &Toolchain, caches: &Caches) -> PathBuf {
         let mut hasher = Hasher::new();
-        hasher.update(self.workspace.as_os_str().as_encoded_bytes());
+        hasher.update(self.workspace.root().as_os_str().as_encoded_bytes());
         toolchain.facts.iter().for_each(|fact| hasher.update(format!("\0{fact}")));
         let name = hasher.finish().to_string();
-        let path = caches.cargo_target.join(&name[..16]);
-        std::fs::create_dir_all(&path)
-            .and_then(|()| path.canonicalize())
-            .map_err(|error| caches::cannot_write(&path).caused_by(error))
+        caches.cargo_target.join(&name[..16])
     }
 
     /// Directories of this host and what stands for them in a program (panics name their file).
     /// Of several that fit a path the compiler takes the last one.
     fn places(
         &self,
-        environment: &Environment,
+        sysroot: &Path,
         toolchain: &Toolchain,
-        target: &Path,
+        place: &Place,
     ) -> Result<Vec<(String, String)>> {
-        let sysroot = Toolchain::sysroot(environment, &self.workspace)?;
+        let root = self.workspace.root();
+        let crates = place.join("crates");
         let library = format!("/rustc/{}", toolchain.commit());
-        let mut places = vec![(sysroot.join("lib/rustlib/src/rust"), library)];
-        places.insert(0, (sysroot, "/rust".to_owned()));
-        places.extend(cargo_home(environment).map(|home| (home, "/cargo".to_owned())));
-        places.push((self.workspace.clone(), "/workspace".to_owned()));
-        places.push((target.to_owned(), "/target".to_owned()));
+        let mut places = vec![
+            (sysroot.to_owned(), "/rust".to_owned()),
+            (sysroot.join("lib/rustlib/src/rust"), library),
+            (root.to_owned(), "/workspace".to_owned()),
+            (place.join("target"), "/target".to_owned()),
+        ];
+        // Cargo names files relative to the workspace if they are in it, and the cache may be.
+        let inner = crates.strip_prefix(root).ok().map(Path::to_owned);
+        places.extend(inner.map(|path| (path, "/cargo".to_owned())));
+        places.push((crates, "/cargo".to_owned()));
         places
             .into_iter()
             .map(|(path, name)| match path.to_str() {
@@ -234,20 +291,19 @@ impl Component {
         &self,
         dependencies: &str,
         sources: &BTreeMap<String, Sha256>,
-        environment: &Environment,
-        target: &Path,
+        place: &Path,
     ) -> Result<()> {
-        let home = cargo_home(environment);
-        for path in dependency_paths(dependencies) {
-            let of_cargo = home.as_ref().is_some_and(|home| path.starts_with(home));
-            if path.starts_with(target) || of_cargo {
-                continue;
-            }
-            let inner = path.strip_prefix(&self.workspace).ok().and_then(Path::to_str);
-            if !inner.is_some_and(|inner| sources.contains_key(inner) || path.is_dir()) {
+        let root = self.workspace.root();
+        // Names are relative if the workspace's configuration wants them so.
+        let paths = dependency_paths(dependencies).map(|path| root.join(path));
+        for path in paths.filter(|path| !path.starts_with(place)) {
+            let inner = path.strip_prefix(root).ok().and_then(Path::to_str);
+            if !inner.is_some_and(|inner| {
+                sources.contains_key(inner) || path.is_dir() && self.watches(Path::new(inner))
+            }) {
                 let message = format!(
                     "the package `{}` is made from `{}`, which is not watched for changes",
-                    self.package,
+                    self.name,
                     path.display()
                 );
                 return Err(Error::new(Id::CargoPackage, message)
@@ -257,10 +313,98 @@ impl Component {
         Ok(())
     }
 
-    fn cargo(&self, environment: &Environment) -> Command {
-        toolchain::clean(Command::new("cargo"), environment, &self.workspace)
-            .env("CARGO_TERM_COLOR", "never")
+    /// Whether all files in a directory of the workspace are known as sources.
+    fn watches(&self, directory: &Path) -> bool {
+        let root = self.workspace.root();
+        self.package.directories.keys().any(|package| {
+            let between = directory.ancestors().take_while(|path| *path != package);
+            directory.starts_with(package)
+                && !between.into_iter().any(|path| apart(&root.join(path)))
+        })
     }
+
+    /// What is needed to start Cargo so that it sees the workspace, the crates of its lock and
+    /// nothing of the user's.
+    fn cargo(&self, environment: &Environment, place: &Place, store: &Store) -> Result<Cargo<'_>> {
+        check_top(Path::new("/"))?;
+        let mut settings = String::new();
+        if self.workspace.vendored()?.is_empty() {
+            let crates = crates::unpack(&self.lock, &place.join("crates"), store)?;
+            settings = crates::settings(&self.lock, &crates, &self.registries())?;
+        }
+        if self.workspace.config().has_build_directory() {
+            let target = place.join("target").to_string_lossy().into_owned();
+            settings += &format!("[build]\nbuild-dir = {}\n", serde_json::Value::from(target));
+        }
+        let config = place.write("config.toml", &settings)?;
+        let sysroot = Toolchain::sysroot(environment, self.workspace.root())?;
+        Ok(Cargo {
+            workspace: &self.workspace,
+            configs: self.workspace.config().path.iter().cloned().chain([config]).collect(),
+            path: environment.path(),
+            home: place.join("home"),
+            target: place.join("target"),
+            sysroot,
+        })
+    }
+
+    /// Registries that the manifests name and only a configuration of the user explains.
+    fn registries(&self) -> BTreeMap<&str, &str> {
+        let mut registries = self.workspace.registries();
+        registries.retain(|name, _| !self.workspace.config().has_registry(name));
+        registries
+    }
+}
+
+/// Cargo as a build starts it.
+struct Cargo<'a> {
+    workspace: &'a Workspace,
+    /// Of the workspace, and ours, which has the last word.
+    configs: Vec<PathBuf>,
+    path: OsString,
+    home: PathBuf,
+    target: PathBuf,
+    sysroot: PathBuf,
+}
+
+impl Cargo<'_> {
+    fn command(&self, name: &str) -> Command {
+        // rustup's `cargo` would look for the toolchain where it is started; here is what it found
+        // in the workspace.
+        let own =
+            |name: &str| Some(self.sysroot.join("bin").join(name)).filter(|own| own.is_file());
+        let command = Command::new(own("cargo").unwrap_or_else(|| "cargo".into()));
+        let command = command
+            .arg(name)
+            .args(["--locked", "--offline", "--profile", PROFILE, "--target", TARGET])
+            .arg("--target-dir")
+            .arg(&self.target)
+            .arg("--manifest-path")
+            .arg(self.workspace.root().join("Cargo.toml"));
+        let command =
+            self.configs.iter().fold(command, |command, path| command.arg("--config").arg(path));
+        let command = command
+            // Cargo reads the configuration of every directory above the one it is started in.
+            .directory(Path::new("/"))
+            .env_clear()
+            .env("PATH", &self.path)
+            .env("HOME", &self.home)
+            .env("CARGO_HOME", &self.home)
+            .env("CARGO_TERM_COLOR", "never")
+            .env("CARGO_INCREMENTAL", "0")
+            // Programs that the workspace's configuration may put before the compiler.
+            .env("RUSTC_WRAPPER", "")
+            .env("RUSTC_WORKSPACE_WRAPPER", "")
+            // Build scripts may start rustup's `rustc`.
+            .env("RUSTUP_TOOLCHAIN", &self.sysroot)
+            .env("RUSTUP_AUTO_INSTALL", "0");
+        own("rustc").into_iter().fold(command, |command, rustc| command.env("RUSTC", rustc))
+    }
+}
+
+/// Directories in a package that are not of it: other packages, and what can be made again.
+fn apart(path: &Path) -> bool {
+    path.join("Cargo.toml").is_file() || path.join("CACHEDIR.TAG").is_file()
 }
 
 fn cargo_home(environment: &Environment) -> Option<PathBuf> {

@@ -7,6 +7,7 @@ mod clean;
 mod cluster;
 mod compilers;
 mod config;
+mod crates;
 #[path = "../shared/documented.rs"]
 mod documented;
 mod fetching;

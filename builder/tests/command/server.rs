@@ -50,6 +50,7 @@ impl Server {
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
                 let mut head = String::new();
                 while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
+
                 if head.starts_with("QUIT") {
                     break;
                 }

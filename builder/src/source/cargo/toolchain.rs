@@ -85,16 +85,13 @@ impl Toolchain {
         let programs = match &self.tools {
             Tools::Locked(packages) => compilers::install(packages, store, caches)?,
             #[cfg(test)]
-            Tools::Host => return Ok(command.env(super::LINKER, "cc")),
+            Tools::Host => return Ok(link_with(command, Path::new("cc"))),
         };
         let of = |name: &str| programs.join(name);
         // Build scripts look for these by their names, too.
         let path = compilers::path(&programs, &environment.path())?;
-        let command = command
-            .env("PATH", path)
-            .env(super::LINKER, of("cc"))
-            .env("CC", of("cc"))
-            .env("AR", of("ar"));
+        let command =
+            link_with(command, &of("cc")).env("PATH", path).env("CC", of("cc")).env("AR", of("ar"));
         Ok(if of("c++").exists() { command.env("CXX", of("c++")) } else { command })
     }
 
@@ -109,6 +106,13 @@ impl Toolchain {
     pub(super) fn commit(&self) -> &str {
         &self.rustc.commit
     }
+}
+
+/// The workspace's own configuration may name a linker, and has precedence over variables; what is
+/// named later has it over that.
+fn link_with(command: Command, linker: &Path) -> Command {
+    let linker = serde_json::Value::from(linker.to_string_lossy());
+    command.args(["--config", &format!("target.{}.linker = {linker}", super::TARGET)])
 }
 
 /// Asks which compiler would compile the workspace, whose `rust-toolchain.toml` may name one.
