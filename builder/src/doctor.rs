@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Id, Result};
+use crate::run::qemu;
 
 /// What something is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -87,8 +88,8 @@ pub fn tools() -> &'static [Tool] {
             find: CARGO,
         },
         Tool {
-            name: "qemu-system-x86_64",
-            package: "qemu-system-x86",
+            name: qemu::QEMU.program,
+            package: qemu::QEMU.package,
             purpose: Run,
             use_: "the virtual machine",
             find: QEMU,

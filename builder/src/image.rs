@@ -13,6 +13,7 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
     use std::path::{Path, PathBuf};
 
+    use formats::architecture::Architecture;
     use formats::uki::{Sections, build};
     use tempfile::TempDir;
     use uuid::Uuid;
@@ -40,7 +41,9 @@ mod tests {
             file.write_all_at(&[1; 500_000], 0).unwrap();
             file.write_all_at(&[2; 4096], 2_900_000).unwrap();
             let disk = Disk { esp: Mib(36), root: Mib(8), state: Mib(16), uki: Mib(2) };
-            let layout = Layout::plan(&disk, 3_000_000, Uuid::from_u128(7), &[]).unwrap();
+            let layout =
+                Layout::plan(Architecture::Amd64, &disk, 3_000_000, Uuid::from_u128(7), &[])
+                    .unwrap();
             let ukis = [Slot::A, Slot::B].map(|slot| {
                 let padded = Made::new(slot, uki(slot, 70_000)).pad(layout.uki(), &Unsigned);
                 padded.unwrap().sign(&Unsigned).unwrap()

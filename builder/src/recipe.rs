@@ -86,6 +86,14 @@ impl Loaded {
         check::check(self)
     }
 
+    /// Checks that an image can be made for the recipe's architecture.
+    ///
+    /// # Errors
+    /// [`Id::UnsupportedArchitecture`](crate::error::Id::UnsupportedArchitecture).
+    pub fn check_architecture(&self) -> Result<()> {
+        check::check_architecture(self)
+    }
+
     /// The merged recipe as TOML, defaults included, each value with the place it came from.
     pub fn show(&self) -> String {
         show::show(self)

@@ -12,6 +12,7 @@ use builder::image::disk::Layout;
 use builder::progress::{Mode, Progress};
 use builder::recipe::model::{Disk, Mib};
 use builder::run::{self, AccelChoice, Ending, Options, Serial, Summary, Timeout, Until};
+use formats::architecture::Architecture;
 use formats::node_config::{EXAMPLE, FIRMWARE_NAME};
 use uuid::Uuid;
 
@@ -90,7 +91,11 @@ fn kernel(text: &str, then: Then) -> Vec<u8> {
 /// A disk of ours with nothing in its partitions.
 fn disk() -> Vec<u8> {
     let sizes = Disk { esp: Mib(36), root: Mib(1), state: Mib(16), uki: Mib(2) };
-    let table = Layout::plan(&sizes, 0, Uuid::nil(), &[]).unwrap().table().unwrap().encode();
+    let table = Layout::plan(Architecture::Amd64, &sizes, 0, Uuid::nil(), &[])
+        .unwrap()
+        .table()
+        .unwrap()
+        .encode();
     let mut disk = table.head;
     disk.resize(usize::try_from(table.tail_offset).unwrap(), 0);
     disk.extend(table.tail);

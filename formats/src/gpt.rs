@@ -22,14 +22,13 @@ pub const HEAD_SECTORS: u64 = 34;
 /// Sectors at the disk's end: entries, header.
 pub const TAIL_SECTORS: u64 = 33;
 
-/// What a partition is for. The first three are from the Discoverable Partitions Specification.
+/// What a partition is for. The first two are from the Discoverable Partitions Specification; those
+/// of root file systems are with their architecture, [`crate::architecture::Architecture`].
 pub mod types {
     use super::Guid;
 
     /// The EFI system partition.
     pub const ESP: Guid = Guid::from_text_digits(0xC12A7328_F81F_11D2_BA4B_00A0C93EC93B);
-    /// A root file system for x86-64.
-    pub const ROOT_X86_64: Guid = Guid::from_text_digits(0x4F68BCE3_E8CD_4DB1_96E7_FBCAF984B709);
     /// Linux data of any kind.
     pub const LINUX_DATA: Guid = Guid::from_text_digits(0x0FC63DAF_8483_4772_8E79_3D69D8477DE4);
     /// Ours: the update records (`META`).

@@ -3,6 +3,7 @@
 //! Bytes in, values out. Nothing here opens a file, reads a clock, draws a random number or says
 //! `unsafe`: who writes disks and runs programs sits above.
 
+pub mod architecture;
 pub mod command_line;
 pub mod cpio;
 pub mod crc32;

@@ -9,6 +9,7 @@ mod json;
 mod packed;
 mod reference;
 
+use crate::architecture::Architecture;
 use std::collections::BTreeMap;
 use std::iter;
 
@@ -35,6 +36,8 @@ const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 pub struct Image {
     /// What it is called.
     pub reference: Reference,
+    /// What its programs run on.
+    pub architecture: Architecture,
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
     /// More arguments, in whose place a pod may give others.
@@ -51,10 +54,12 @@ impl Image {
     /// An image of this name which runs `entrypoint` as root in `/`.
     pub fn new(
         reference: Reference,
+        architecture: Architecture,
         entrypoint: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
         Self {
             reference,
+            architecture,
             entrypoint: entrypoint.into_iter().map(Into::into).collect(),
             command: Vec::new(),
             environment: BTreeMap::new(),
@@ -95,7 +100,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Plans the archive of an image for `linux/amd64` with this one layer: a tar archive without
+    /// Plans the archive of an image for Linux with this one layer: a tar archive without
     /// compression, see [`crate::tar`].
     ///
     /// # Errors
@@ -189,7 +194,7 @@ fn config(image: &Image, layer: &Blob) -> Json {
     let diff_ids = Json::List(vec![Json::Text(format!("sha256:{}", layer.sha256))]);
     let root = Json::object([("diff_ids", diff_ids), ("type", Json::text("layers"))]);
     Json::object([
-        ("architecture", Json::text("amd64")),
+        ("architecture", Json::text(image.architecture.oci())),
         ("config", Json::object(container)),
         ("os", Json::text("linux")),
         ("rootfs", root),
@@ -219,7 +224,7 @@ mod tests {
     use super::*;
 
     fn image() -> Image {
-        Image::new(Reference::new("orlop.dev/pause:1").unwrap(), ["/pause"])
+        Image::new(Reference::new("orlop.dev/pause:1").unwrap(), Architecture::Amd64, ["/pause"])
     }
 
     fn layer() -> Blob {

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use formats::architecture::Architecture;
 use formats::gpt::{Growth, Guid, Partition, SECTOR, Table, attributes, types};
 
 /// 1 MiB in sectors.
@@ -51,7 +52,7 @@ fn table() -> Table {
     let partitions = vec![
         partition(1, types::ESP, "ESP", 1, 34, 0),
         partition(2, types::ORLOP_META, "META", 34, 35, 0),
-        partition(3, types::ROOT_X86_64, "ROOT-A", 35, 67, attributes::READ_ONLY),
+        partition(3, Architecture::Amd64.root_type(), "ROOT-A", 35, 67, attributes::READ_ONLY),
         partition(4, types::LINUX_DATA, "STATE", 67, 83, attributes::GROW_FILE_SYSTEM),
     ];
     Table::new(Guid::from_uuid_bytes([9; 16]), 84 * MIB, partitions).unwrap()

@@ -5,6 +5,7 @@ mod judge;
 
 use std::collections::BTreeSet;
 
+use formats::architecture::Architecture;
 use formats::digest::Sha256;
 use formats::oci::{Files, Image, Packed, Reference, pack};
 use formats::tar::TarError;
@@ -20,7 +21,7 @@ fn sample() -> (Packed, Vec<u8>) {
     files.symlink("/bin/sh", "busybox").unwrap();
     files.directory("/tmp", 0o1777).unwrap();
     let reference = Reference::new("orlop.dev/busybox:1.37").unwrap();
-    let packed = pack(&Image::new(reference, ["/bin/sh"]), &files).unwrap();
+    let packed = pack(&Image::new(reference, Architecture::Amd64, ["/bin/sh"]), &files).unwrap();
     let mut archive = Vec::new();
     packed.write_to(&mut archive).unwrap();
     (packed, archive)
@@ -84,7 +85,7 @@ fn the_same_files_are_the_same_bytes_and_others_are_not() {
     let mut files = Files::new();
     files.file("/bin/busybox", 0o755, vec![8; 100_000]).unwrap();
     let reference = Reference::new("orlop.dev/busybox:1.37").unwrap();
-    let other = pack(&Image::new(reference, ["/bin/sh"]), &files).unwrap();
+    let other = pack(&Image::new(reference, Architecture::Amd64, ["/bin/sh"]), &files).unwrap();
     for (one, other) in packed.blobs().iter().zip(other.blobs()) {
         assert_ne!(one.0, other.0);
         assert_eq!(one.1, other.1);
@@ -98,7 +99,7 @@ fn files_that_cannot_be_are_refused() {
     assert!(files.file("a/b", 0o644, Vec::new()).is_err());
     assert!(files.directory("../a", 0o755).is_err());
     files.symlink("link", "").unwrap();
-    let image = Image::new(Reference::new("orlop.dev/a:1").unwrap(), ["/a"]);
+    let image = Image::new(Reference::new("orlop.dev/a:1").unwrap(), Architecture::Amd64, ["/a"]);
     let want = TarError::Target(TreePath::new("link").unwrap());
     assert_eq!(pack(&image, &files), Err(want));
 }

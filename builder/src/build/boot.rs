@@ -105,6 +105,7 @@ impl<'a> Plan<'a> {
             .with("tree", self.tree.digest)
             .with("image", &self.recipe.name)
             .with("os-version", &self.recipe.os.version)
+            .with("architecture", self.recipe.arch)
             .with_all("command-line", &self.recipe.kernel.command_line)
             .with("kernel", &self.kernel.release)
             .with("vmlinuz", self.kernel.vmlinuz.0.sha256)
@@ -185,7 +186,8 @@ impl<'a> Plan<'a> {
             self.tree.weights.iter().map(|(owner, bytes)| (owner.clone(), *bytes)).collect();
         let planned = self.erofs.image_size()
             + formats::verity::tree_size(self.erofs.image_size() / formats::verity::BLOCK);
-        let layout = Layout::plan(&self.recipe.disk, planned, self.disk_seed, &weights)?;
+        let layout =
+            Layout::plan(self.recipe.arch, &self.recipe.disk, planned, self.disk_seed, &weights)?;
         let planned = self.artifacts(&layout);
         let mut files = artifact::Writer::new(directory.path(), &planned);
 
@@ -232,6 +234,7 @@ impl<'a> Plan<'a> {
             schema: report::SCHEMA,
             image: self.recipe.name.to_string(),
             version: self.recipe.os.version.clone(),
+            architecture: self.recipe.arch,
             kernel: self.kernel.release.clone(),
             root: report::Root {
                 hash: Hex(root.hash),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use formats::architecture::Architecture;
 use formats::tree::{Blob, Kind, Node, TreePath};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,7 @@ impl KernelPart {
     /// [`Id::KernelPackage`], [`Id::UnknownModule`], and those of the store.
     pub fn new(
         kernel: &Kernel,
+        architecture: Architecture,
         nodes: impl IntoIterator<Item = (TreePath, Node)>,
         store: &Store,
     ) -> Result<Self> {
@@ -50,7 +52,7 @@ impl KernelPart {
                 _ => None,
             })
             .collect();
-        let (release, vmlinuz) = vmlinuz(&files)?;
+        let (release, vmlinuz) = vmlinuz(&files, architecture.kernel_image())?;
         let directory = format!("usr/lib/modules/{release}/");
         let below = |path: &TreePath| path.as_str().strip_prefix(&directory).map(str::to_owned);
         let builtin = files
@@ -134,12 +136,14 @@ impl KernelPart {
     }
 }
 
-fn vmlinuz(files: &BTreeMap<TreePath, Blob>) -> Result<(String, Blob)> {
+/// The kernel whose file is called `name` and a release, and that release.
+fn vmlinuz(files: &BTreeMap<TreePath, Blob>, name: &str) -> Result<(String, Blob)> {
+    let start = format!("boot/{name}-");
     let mut found = files.iter().filter_map(|(path, blob)| {
-        path.as_str().strip_prefix("boot/vmlinuz-").map(|release| (release.to_owned(), *blob))
+        path.as_str().strip_prefix(&start).map(|release| (release.to_owned(), *blob))
     });
     let error = |what: &str| {
-        Error::new(Id::KernelPackage, format!("the kernel package holds {what} `boot/vmlinuz-*`"))
+        Error::new(Id::KernelPackage, format!("the kernel package holds {what} `{start}*`"))
     };
     let first = found.next().ok_or_else(|| error("no"))?;
     if found.next().is_some() { Err(error("more than one")) } else { Ok(first) }

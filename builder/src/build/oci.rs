@@ -1,6 +1,7 @@
 //! Container images that lie in the root as archives: their components become a layer, the layer
 //! an archive in the store.
 
+use formats::architecture::Architecture;
 use formats::digest::Sha256;
 use formats::manifest;
 use formats::oci::{Archive, Image};
@@ -39,9 +40,10 @@ pub fn archive(
     }
     let (tree, ..) = layers.finish()?;
 
-    let image = image(oci);
+    let image = image(oci, request.recipe.arch);
     let inputs = Inputs::new()
         .with("reference", &image.reference)
+        .with("architecture", image.architecture)
         .with_all("entrypoint", &image.entrypoint)
         .with_all("command", &image.command)
         .with_all(
@@ -56,12 +58,12 @@ pub fn archive(
     Ok((oci.at.0.clone(), Node::file(blob.0, 0o644)))
 }
 
-fn image(oci: &Oci) -> Image {
+fn image(oci: &Oci, architecture: Architecture) -> Image {
     Image {
         command: oci.command.clone(),
         environment: oci.environment.clone(),
         user: oci.user.clone(),
-        ..Image::new(oci.reference.0.clone(), &oci.entrypoint)
+        ..Image::new(oci.reference.0.clone(), architecture, &oci.entrypoint)
     }
 }
 
@@ -102,7 +104,7 @@ mod tests {
 
     fn packed(tree: &Tree, store: &Store) -> Result<StoredBlob> {
         let name = Name::try_from("sample".to_owned()).unwrap();
-        pack(store, &name, &image(&oci()), tree)
+        pack(store, &name, &image(&oci(), Architecture::Amd64), tree)
     }
 
     /// The regular files of a tar archive, read by a crate that knows the format better.

@@ -96,8 +96,8 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
                 .hint("add `systemd-boot-efi` to `[debian] tools`")
         })
     };
-    let stub = tool("usr/lib/systemd/boot/efi/linuxx64.efi.stub")?;
-    let loader = tool("usr/lib/systemd/boot/efi/systemd-bootx64.efi")?;
+    let stub = tool(request.recipe.arch.stub())?;
+    let loader = tool(request.recipe.arch.loader())?;
 
     let idle = request.recipe.debian.drop.iter().filter(|glob| !dropped.contains_key(*glob));
     warnings.extend(idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing")));
@@ -163,7 +163,7 @@ fn kernel(
     }
     let contents = unpacker.unpack(steps, Role::Kernel)?.into_iter();
     let nodes: Vec<_> = contents.flat_map(|(_, contents)| nodes(contents)).collect();
-    let part = KernelPart::new(&request.recipe.kernel, nodes, request.store)?;
+    let part = KernelPart::new(&request.recipe.kernel, request.recipe.arch, nodes, request.store)?;
     steps.remember(&step, &part)?;
     Ok(part)
 }

@@ -1,5 +1,6 @@
 //! What a build made: `build.json`, the same bytes for the same inputs.
 
+use formats::architecture::Architecture;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -36,6 +37,9 @@ pub struct Report {
     pub image: String,
     /// The recipe's version.
     pub version: String,
+    /// What it runs on.
+    #[serde(default)]
+    pub architecture: Architecture,
     /// `uname -r` of the kernel.
     pub kernel: String,
     /// The root image.

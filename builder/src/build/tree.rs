@@ -156,10 +156,12 @@ fn check(
     owners: &BTreeMap<TreePath, String>,
     (digest, owned): (Sha256, Sha256),
 ) -> Result<()> {
-    let rules = Rules::new(&request.recipe.tree.executables, parts.programs.clone())?;
+    let rules = &request.recipe.tree.executables;
+    let rules = Rules::new(rules, parts.programs.clone(), request.recipe.arch)?;
     let inputs = Inputs::new()
         .with("tree", digest)
         .with("owners", owned)
+        .with("architecture", request.recipe.arch)
         .with_all(
             "allowed",
             request.recipe.tree.executables.iter().map(|(glob, owner)| format!("{glob} {owner}")),

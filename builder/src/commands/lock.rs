@@ -96,6 +96,7 @@ pub fn make(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Lock> {
+    loaded.check_architecture()?;
     let (recipe, path) = (&loaded.recipe, &lock::path(loaded));
     let rustc = recorded(recipe, rustc, settings, progress)?;
     let client = Client::new(settings.environment.access())?;

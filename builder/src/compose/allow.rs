@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use formats::architecture::Architecture;
 use formats::tree::{Blob, Kind, Tree, TreePath};
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -46,8 +47,11 @@ const NEVER: &[(&str, &str)] = &[
     ("sudo", "a way to change user"),
 ];
 
-/// Where the dynamic linker of Debian looks without a cache, `x86_64`.
-const LIBRARY_PATHS: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64"];
+/// Where the dynamic linker of Debian looks without a cache.
+fn library_paths(architecture: Architecture) -> [String; 3] {
+    let own = format!("usr/lib/{}", architecture.libraries());
+    [own, "usr/lib".to_owned(), "usr/lib64".to_owned()]
+}
 
 /// Attributes of a file that give whoever runs it what he does not have.
 const CAPABILITY: &str = "security.capability";
@@ -63,6 +67,7 @@ const OVERLAY: &str = "user.overlay.";
 pub struct Rules {
     executables: Vec<(GlobMatcher, String)>,
     programs: BTreeSet<TreePath>,
+    library_paths: [String; 3],
 }
 
 impl Rules {
@@ -74,9 +79,11 @@ impl Rules {
     pub fn new(
         executables: &BTreeMap<String, String>,
         programs: BTreeSet<TreePath>,
+        architecture: Architecture,
     ) -> Result<Self> {
         let matcher = |(pattern, owner): (&String, &String)| Ok((glob(pattern)?, owner.clone()));
-        Ok(Self { executables: executables.iter().map(matcher).collect::<Result<_>>()?, programs })
+        let executables = executables.iter().map(matcher).collect::<Result<_>>()?;
+        Ok(Self { executables, programs, library_paths: library_paths(architecture) })
     }
 
     /// Checks the whole tree. `program` says what a file is; it is asked for executables and
@@ -130,7 +137,10 @@ impl Rules {
                     let missing_linker =
                         linker.filter(|linker| !exists(tree, linker.trim_start_matches('/')));
                     let missing = needed.iter().filter(|library| {
-                        !LIBRARY_PATHS.iter().any(|dir| exists(tree, &format!("{dir}/{library}")))
+                        !self
+                            .library_paths
+                            .iter()
+                            .any(|dir| exists(tree, &format!("{dir}/{library}")))
                     });
                     for library in missing_linker.iter().chain(missing) {
                         complain(format!("needs `{library}`, which is not in the tree"));
@@ -216,7 +226,9 @@ mod tests {
         tree.insert(path("usr/lib64/ld"), Node::file(blob, 0o644)).unwrap();
         let owners = files.iter().map(|(file, _)| (path(file), "runc".to_owned())).collect();
         let executables = BTreeMap::from([("/usr/bin/*".to_owned(), "runc".to_owned())]);
-        let rules = Rules::new(&executables, [path("usr/lib/orlop/init")].into()).unwrap();
+        let rules =
+            Rules::new(&executables, [path("usr/lib/orlop/init")].into(), Architecture::Amd64);
+        let rules = rules.unwrap();
         rules.check(&tree, &owners, |_| Ok(what.clone()))
     }
 
@@ -248,7 +260,8 @@ mod tests {
                 let mut tree = Tree::new();
                 tree.insert(path("etc/x"), node).unwrap();
                 let owners = BTreeMap::from([(path("etc/x"), "runc".to_owned())]);
-                let rules = Rules::new(&BTreeMap::new(), BTreeSet::new()).unwrap();
+                let rules =
+                    Rules::new(&BTreeMap::new(), BTreeSet::new(), Architecture::Amd64).unwrap();
                 let outcome = rules.check(&tree, &owners, |_| Ok(Program::Data));
                 let text = outcome.err().map(|error| error.to_string());
                 let want = want
@@ -264,7 +277,9 @@ mod tests {
         let blob = Blob { sha256: Sha256::of("x"), size: 1 };
         tree.insert(path("usr/bin/runc"), Node::file(blob, 0o755)).unwrap();
         let owners = BTreeMap::from([(path("usr/bin/runc"), "runc".to_owned())]);
-        let rules = Rules::new(&BTreeMap::new(), [path("usr/bin/runc")].into()).unwrap();
+        let rules =
+            Rules::new(&BTreeMap::new(), [path("usr/bin/runc")].into(), Architecture::Amd64)
+                .unwrap();
         let failing =
             |_: &Blob| Err(Error::new(Id::WrongDigest, "cannot use what the store holds"));
         let error = rules.check(&tree, &owners, failing).unwrap_err();

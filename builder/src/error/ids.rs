@@ -123,6 +123,8 @@ ids! {
     NoSuchFiles = "E0323", Recipe;
     /// A local component holds what the build writes.
     LocalCircle = "E0324", Recipe;
+    /// No image can be made for the architecture that a recipe names.
+    UnsupportedArchitecture = "E0325", Recipe;
     // E04: lock.
     /// The lock answers another question than the recipe asks.
     LockStale = "E0401", Lock;

@@ -27,8 +27,6 @@ use crate::error::{Context as _, Error, Id, Result};
 pub mod esp {
     use super::Slot;
 
-    /// The boot loader, where firmware looks for it.
-    pub const LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
     /// The boot loader's settings.
     pub const LOADER_CONF: &str = "loader/loader.conf";
     /// The directory of both UKIs: one sector.
@@ -130,7 +128,7 @@ fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result
         content: Content::Bytes(content.to_vec()),
     };
     let mut files = vec![
-        file(esp::LOADER, inputs.loader.bytes()),
+        file(layout.architecture().boot_file(), inputs.loader.bytes()),
         file(esp::LOADER_CONF, LOADER_CONF.as_bytes()),
     ];
     for (id, (slot, size)) in [Slot::A, Slot::B].into_iter().zip(uki_sizes).enumerate() {
@@ -161,6 +159,7 @@ pub(super) fn slot_of(uki: &Uki<'_>) -> Option<Slot> {
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
+    use formats::architecture::Architecture;
     use uuid::Uuid;
 
     use super::*;
@@ -264,7 +263,8 @@ mod tests {
     #[test]
     fn the_default_sizes_of_a_recipe_are_enough_for_two_ukis() {
         let disk = Disk::default();
-        let layout = Layout::plan(&disk, Mib(700).bytes(), Uuid::nil(), &[]).unwrap();
+        let layout =
+            Layout::plan(Architecture::Amd64, &disk, Mib(700).bytes(), Uuid::nil(), &[]).unwrap();
         assert_eq!(layout.uki(), disk.uki);
     }
 }

@@ -9,7 +9,7 @@ use crate::recipe::Recipe;
 /// the reasons of `exclude` nor `drop`, which change the tree and not the packages.
 pub fn inputs(recipe: &Recipe) -> Vec<String> {
     let debian = &recipe.debian;
-    let mut lines = Vec::new();
+    let mut lines = vec![format!("arch {}", recipe.arch)];
     let numbered = |(index, suite): (usize, &String)| format!("suite {} {suite}", index + 1);
     lines.extend(debian.suites.iter().enumerate().map(numbered));
     lines.extend(debian.components.iter().map(|name| format!("component {name}")));

@@ -180,6 +180,7 @@ fn a_missing_lock_says_how_it_is_made() {
 #[test]
 fn what_the_resolver_is_asked_is_a_list_of_facts() {
     expect![[r#"
+        arch amd64
         component main
         exclude openssl
         kernel linux-image-cloud-amd64

@@ -42,6 +42,7 @@ const OWN_PARAMETERS: [&str; 2] = ["orlop.config", "orlop.debug"];
 pub(super) fn check(loaded: &Loaded) -> Result<()> {
     let mut check = Check { loaded, problems: Vec::new() };
     let recipe = &loaded.recipe;
+    check.problems.extend(unsupported(loaded));
     check.os(recipe);
     check.kernel(recipe);
     check.debian(recipe);
@@ -56,6 +57,23 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
         return Ok(());
     }
     Err(report(&check.problems, &loaded.origins.sources))
+}
+
+/// That nothing can be made for the architecture of the recipe, if so.
+fn unsupported(loaded: &Loaded) -> Option<Problem> {
+    let architecture = loaded.recipe.arch;
+    let lacks = architecture.lacks()?;
+    let message = format!("no image can be made for `{architecture}` yet");
+    let problem = Problem::new(Id::UnsupportedArchitecture, message);
+    Some(problem.at(loaded.origins.nearest(&["arch"])).hint(format!("it lacks {lacks}")))
+}
+
+/// The part of [`check`] without which nothing can be locked.
+pub(super) fn check_architecture(loaded: &Loaded) -> Result<()> {
+    match unsupported(loaded) {
+        Some(problem) => Err(report(&[problem], &loaded.origins.sources)),
+        None => Ok(()),
+    }
 }
 
 struct Check<'a> {
@@ -407,6 +425,10 @@ impl Check<'_> {
             let members = url.unpack.keys().filter(|member| *member != ".").count();
             if url.unpack.is_empty() {
                 self.wrong(&keys, format!("`url.{name}` puts nothing into the image"));
+            } else if url.unpack.contains_key("") {
+                let message = format!("`url.{name}` takes what has no name");
+                self.wrong_key(&["url", name, "unpack", ""], message).hint =
+                    Some("the whole archive is `\"./\"`, the file itself `\".\"`".to_owned());
             } else if members > 0 && members < url.unpack.len() {
                 let message = format!("`url.{name}` takes the file and members of it");
                 self.wrong_key(&["url", name, "unpack", "."], message).hint =

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
+use formats::architecture::Architecture;
 use formats::deb::Stamp;
 use formats::digest::Sha256;
 use formats::oci::Reference;
@@ -27,6 +28,9 @@ pub struct Recipe {
     /// What is in it, in a sentence.
     #[serde(default)]
     pub description: String,
+    /// What the image runs on.
+    #[serde(default)]
+    pub arch: Architecture,
     /// What `os-release` says.
     pub os: Os,
     /// The kernel, its modules and its command line.

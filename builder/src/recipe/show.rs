@@ -10,10 +10,11 @@ use serde_json::{Map, Value as Json};
 use super::Loaded;
 
 /// The order of the top-level keys: that of [`super::model::Recipe`]. The rest is sorted.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "schema",
     "name",
     "description",
+    "arch",
     "os",
     "kernel",
     "debian",

@@ -111,8 +111,8 @@ fn run_probe(accel: Accel, version: Version) -> Result<Kvm> {
         .or_fail(Id::Write, || "cannot make a temporary directory")?;
     let rom = scratch.path().join("probe.rom");
     fs::write(&rom, probe_rom()).or_fail(Id::Write, || format!("`{}`", rom.display()))?;
-    let mut child = Command::new(qemu::PROGRAM)
-        .args(["-machine", "q35", "-m", "64M", "-nodefaults", "-no-user-config"])
+    let mut child = Command::new(qemu::QEMU.program)
+        .args(["-machine", qemu::QEMU.machine, "-m", "64M", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot", "-accel", accelerator(accel, version, false)])
         .args(["-cpu", cpu_model(accel)])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios"])

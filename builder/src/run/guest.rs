@@ -175,7 +175,7 @@ impl Qemu {
 fn start(plan: &Plan, control: UnixStream, scratch: &Path) -> Result<Qemu> {
     let stderr = scratch.join("stderr");
     let log = File::create(&stderr).or_fail(Id::Write, || format!("`{}`", stderr.display()))?;
-    let command = Command::new(qemu::PROGRAM).args(&plan.args);
+    let command = Command::new(qemu::QEMU.program).args(&plan.args);
     let line = command.line();
     let child = command.spawn(|command| {
         // Ctrl-C on the terminal is for us: its own process group keeps it from QEMU.

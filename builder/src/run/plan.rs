@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use formats::node_config::FIRMWARE_NAME;
 
 use crate::run::firmware::Flash;
-use crate::run::qemu::{Version, accelerator, cpu_model, default_cpus};
+use crate::run::qemu::{QEMU, Version, accelerator, cpu_model, default_cpus};
 use crate::run::{Accel, Options};
 
 /// The virtio-serial port on which PID 1 sends its boot marks.
@@ -107,7 +107,7 @@ const GIB: u64 = 1 << 30;
 /// than any image was made.
 const REPEATED_TIME: &str = "base=2040-01-01T00:00:00,clock=vm";
 
-/// Plans the machine: q35 with one disk (virtio, or memory), a serial console, a port for boot marks and, unless
+/// Plans the machine, with one disk (virtio, or memory), a serial console, a port for boot marks and, unless
 /// refused, a network card behind QEMU's user-mode network.
 ///
 /// QEMU speaks QMP on its standard input, starts with the guest's processors stopped, and stops
@@ -115,7 +115,8 @@ const REPEATED_TIME: &str = "base=2040-01-01T00:00:00,clock=vm";
 pub fn plan(options: &Options, parts: &Parts) -> Plan {
     let mut args = Arguments::default();
     args.words(&["-name", "orlop", "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
-    let machine = if options.pmem { "q35,nvdimm=on" } else { "q35" };
+    let nvdimm = if options.pmem { ",nvdimm=on" } else { "" };
+    let machine = &format!("{}{nvdimm}", QEMU.machine);
     let accel = accelerator(parts.accel, parts.qemu, options.icount.is_some());
     args.words(&["-machine", machine, "-accel", accel, "-cpu", cpu_model(parts.accel)]);
     if let Some(shift) = options.icount {

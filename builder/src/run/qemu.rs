@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use formats::architecture::{Architecture, Qemu};
+
 use crate::error::{Error, Id, Result};
 use crate::process::Command;
 use crate::run::Accel;
 
-/// The emulator's name in `PATH`.
-pub const PROGRAM: &str = "qemu-system-x86_64";
+/// The emulator, and the machine that it is. Images for other architectures are not made yet.
+pub const QEMU: Qemu = Architecture::Amd64.qemu();
 
 /// The oldest version whose command line we speak: `-action` came with 6.0.
 pub const LEAST: Version = Version { major: 6, minor: 0 };
@@ -28,7 +30,7 @@ impl fmt::Display for Version {
 }
 
 impl Version {
-    /// Reads what `qemu-system-x86_64 --version` prints.
+    /// Reads what the emulator prints when asked for its version.
     pub fn parse(output: &str) -> Option<Self> {
         let (_, rest) = output.lines().next()?.split_once(" version ")?;
         let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
@@ -41,7 +43,7 @@ impl Version {
     /// # Errors
     /// [`Id::MissingTool`] without QEMU, [`Id::QemuTooOld`] below [`LEAST`].
     pub fn of_host() -> Result<Self> {
-        let output = Command::new(PROGRAM).arg("--version").run()?;
+        let output = Command::new(QEMU.program).arg("--version").run()?;
         Self::check(&String::from_utf8_lossy(&output))
     }
 

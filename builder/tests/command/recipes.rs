@@ -215,3 +215,29 @@ fn a_glob_that_is_none_is_refused() {
         "#]],
     );
 }
+
+#[test]
+fn an_architecture_that_images_cannot_be_made_for_is_refused_before_anything_is_asked_for() {
+    let project = Project::new();
+    project.change("name = \"tiny\"", "name = \"tiny\"\narch = \"arm64\"");
+    for words in [&["check"][..], &["lock"], &["build"]] {
+        project.refused(
+            words,
+            expect![[r#"
+                exit 3
+                error[E0325]: no image can be made for `arm64` yet
+                  recipe.toml:3:8
+                   3 | arch = "arm64"
+                     |        ^^^^^^^
+                  hint: it lacks a C library and a linker for it, the kernel unpacked from its EFI form, a console on `ttyAMA0`, and a boot in QEMU as a test
+            "#]],
+        );
+    }
+    assert_eq!(project.server.take_requests(), [""; 0]);
+    project.change("arm64", "x86_64");
+    assert!(project.run(&["check"]).stderr.contains("`amd64`"));
+    project.change("x86_64", "amd64");
+    project.good(&["lock"]);
+    let lock = String::from_utf8(project.read("orlop.lock")).unwrap();
+    assert!(lock.contains("\"arch amd64\""), "{lock}");
+}

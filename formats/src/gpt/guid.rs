@@ -43,7 +43,7 @@ impl Guid {
     }
 
     /// From the number whose 32 hexadecimal digits are those of the text, for constants.
-    pub(super) const fn from_text_digits(digits: u128) -> Self {
+    pub(crate) const fn from_text_digits(digits: u128) -> Self {
         Self::from_uuid_bytes(digits.to_be_bytes())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use formats::architecture::Architecture;
 use formats::oci::{self, Files, Image, Reference};
 use qemu_tests::process::{command, run};
 use qemu_tests::registry::{Content, Registry};
@@ -174,7 +175,7 @@ fn images(cluster: &Cluster) -> Result<Content> {
 }
 
 fn add(content: &mut Content, name: &str, entrypoint: &str, files: &Files) -> Result<()> {
-    let image = Image::new(Reference::new(name)?, [entrypoint]);
+    let image = Image::new(Reference::new(name)?, Architecture::Amd64, [entrypoint]);
     let packed = oci::pack(&image, files)?;
     let digest = |sha256| format!("sha256:{sha256}");
     let tag = name.strip_prefix("registry.test/").context("it is in our registry")?;

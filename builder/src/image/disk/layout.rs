@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use formats::architecture::Architecture;
 use formats::fat::{self, Content, FatError};
 use formats::gpt::{self, Guid, Table};
 use uuid::Uuid;
@@ -79,11 +80,11 @@ impl Role {
         }
     }
 
-    const fn type_guid(self) -> Guid {
+    const fn type_guid(self, architecture: Architecture) -> Guid {
         match self {
             Self::Esp => gpt::types::ESP,
             Self::Meta => gpt::types::ORLOP_META,
-            Self::Root(_) => gpt::types::ROOT_X86_64,
+            Self::Root(_) => architecture.root_type(),
             Self::State => gpt::types::LINUX_DATA,
         }
     }
@@ -124,9 +125,15 @@ pub struct Layout {
     partitions: [Partition; 5],
     uki: Mib,
     seed: Uuid,
+    architecture: Architecture,
 }
 
 impl Layout {
+    /// What the disk is for.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
     /// Plans the disk without touching it: same arguments, same layout.
     ///
     /// `root_bytes` is the size of the root image with its dm-verity tree. All UUIDs follow from
@@ -137,6 +144,7 @@ impl Layout {
     /// # Errors
     /// [`Id::RootTooLarge`], [`Id::EspTooSmall`], [`Id::StateTooSmall`].
     pub fn plan(
+        architecture: Architecture,
         disk: &Disk,
         root_bytes: u64,
         seed: Uuid,
@@ -156,7 +164,7 @@ impl Layout {
             end += size.bytes();
             Partition { role, size, guid, start }
         });
-        let layout = Self { partitions, uki: disk.uki, seed };
+        let layout = Self { partitions, uki: disk.uki, seed, architecture };
         layout.check_root(root_bytes, weights)?;
         if disk.state.bytes() < state::LEAST_SIZE {
             return Err(Error::new(
@@ -208,7 +216,7 @@ impl Layout {
     /// [`Id::Bug`].
     pub fn table(&self) -> Result<Table> {
         let partitions = self.partitions.iter().map(|partition| gpt::Partition {
-            type_guid: partition.role.type_guid(),
+            type_guid: partition.role.type_guid(self.architecture),
             guid: partition.guid,
             name: partition.role.name().to_owned(),
             first_lba: partition.start / gpt::SECTOR,
@@ -328,11 +336,12 @@ mod tests {
 
     use super::*;
 
+    const AMD64: Architecture = Architecture::Amd64;
     const SEED: Uuid = Uuid::from_u128(0x6f72_6c6f_702d_7465_7374_0000_0000_0001);
 
     #[test]
     fn the_plan_is_a_table() {
-        let layout = Layout::plan(&Disk::default(), 0, SEED, &[]).unwrap();
+        let layout = Layout::plan(AMD64, &Disk::default(), 0, SEED, &[]).unwrap();
         expect![[r#"
             disk                  1731 MiB  d29468ce-7f94-5194-b3e8-5ae85f91054e
             ESP            1       128 MiB  fa20d121-220a-5872-b935-113ba2e0b986
@@ -346,7 +355,7 @@ mod tests {
 
     #[test]
     fn uuids_follow_from_the_seed_alone() {
-        let plan = |disk: &Disk, bytes, seed| Layout::plan(disk, bytes, seed, &[]).unwrap();
+        let plan = |disk: &Disk, bytes, seed| Layout::plan(AMD64, disk, bytes, seed, &[]).unwrap();
         let other = Disk { root: Mib(900), ..Disk::default() };
         let (one, two) = (plan(&Disk::default(), 1, SEED), plan(&other, 2, SEED));
         assert_eq!(one.root_partition(Slot::A), two.root_partition(Slot::A));
@@ -360,7 +369,7 @@ mod tests {
         let weights = [("a", 1), ("kubelet", 80), ("containerd", 40), ("b", 2), ("c", 2), ("d", 3)]
             .map(|(name, mib)| (name.to_owned(), mib << 20));
         let bytes = Mib(768).bytes() + 1;
-        let error = Layout::plan(&Disk::default(), bytes, SEED, &weights).unwrap_err();
+        let error = Layout::plan(AMD64, &Disk::default(), bytes, SEED, &weights).unwrap_err();
         assert_eq!(error.id(), Id::RootTooLarge);
         assert_eq!(error.to_string(), "the root image has 768.1 MiB and a slot has 768 MiB");
         assert_eq!(
@@ -371,24 +380,27 @@ mod tests {
                 "raise `root` in `[disk]`, for example to \"848 MiB\"",
             ]
         );
-        assert!(Layout::plan(&Disk::default(), bytes - 1, SEED, &weights).is_ok());
+        assert!(Layout::plan(AMD64, &Disk::default(), bytes - 1, SEED, &weights).is_ok());
     }
 
     #[test]
     fn an_esp_without_room_for_two_ukis_proposes_one_that_has_it() {
         for (esp, uki) in [(80, 40), (33, 40), (32, 1), (1, 1), (128, 64), (2000, 1000)] {
             let disk = Disk { esp: Mib(esp), uki: Mib(uki), ..Disk::default() };
-            let error = Layout::plan(&disk, 0, SEED, &[]).unwrap_err();
+            let error = Layout::plan(AMD64, &disk, 0, SEED, &[]).unwrap_err();
             assert_eq!(error.id(), Id::EspTooSmall);
             let hint = error.hints()[0].split('"').nth(1).unwrap().to_owned();
             let esp = Mib::try_from(hint).unwrap();
-            assert!(Layout::plan(&Disk { esp, ..disk }, 0, SEED, &[]).is_ok(), "{esp} for {uki}");
+            assert!(
+                Layout::plan(AMD64, &Disk { esp, ..disk }, 0, SEED, &[]).is_ok(),
+                "{esp} for {uki}"
+            );
         }
     }
 
     #[test]
     fn an_esp_beyond_what_fat32_can_hold_is_told_to_be_too_large() {
-        let plan = |esp| Layout::plan(&Disk { esp, ..Disk::default() }, 0, SEED, &[]);
+        let plan = |esp| Layout::plan(AMD64, &Disk { esp, ..Disk::default() }, 0, SEED, &[]);
         assert!(plan(ESP_MOST).is_ok());
         let error = plan(Mib(200 * 1024)).unwrap_err();
         assert_eq!(error.id(), Id::EspTooLarge);
@@ -399,11 +411,11 @@ mod tests {
     #[test]
     fn a_state_without_room_for_a_journal_is_refused() {
         let disk = Disk { state: Mib(15), ..Disk::default() };
-        let error = Layout::plan(&disk, 0, SEED, &[]).unwrap_err();
+        let error = Layout::plan(AMD64, &disk, 0, SEED, &[]).unwrap_err();
         assert_eq!(error.id(), Id::StateTooSmall);
         assert_eq!(error.to_string(), "`STATE` has 15 MiB and needs 16 MiB");
         let least = Disk { state: Mib(16), ..Disk::default() };
-        assert!(Layout::plan(&least, 0, SEED, &[]).is_ok());
+        assert!(Layout::plan(AMD64, &least, 0, SEED, &[]).is_ok());
     }
 
     #[test]

@@ -168,6 +168,7 @@ fn each_mistake_is_found_where_it_was_made() {
         ("https://mirror.example", "ftp://mirror.example", "must begin with `https://`"),
         ("\"bin/three\" =", "\"bin/four\" = \"/usr/bin/three\"\n\"bin/three\" =", "given twice"),
         ("\"bin/three\" =", "#", "`url.three` puts nothing into the image"),
+        ("\"bin/three\"", "\"\"", "`url.three` takes what has no name"),
         ("\"bin/three\"", "\".\" = \"/a\"\nb", "`url.three` takes the file and members of it"),
         ("path = \"overlay\"", "path = \"none\"", "`none` does not exist"),
         ("id = 1000", "id = 0", "`root` and `node` have one id, 0"),

@@ -15,6 +15,7 @@ fn show_gives_every_value_its_line() {
         schema = 1 # child.toml:1
         name = "least" # base.toml:2
         description = "" # default
+        arch = "amd64" # default
 
         [os]
         id = "os" # base.toml:4
