@@ -47,6 +47,15 @@ pub fn place(from: &Path, to: &Path, name: Name) -> io::Result<()> {
     named(to, name)
 }
 
+/// Brings a file that another program has written to the disk, and its name.
+///
+/// # Errors
+/// If it cannot be opened or fsync(2) fails.
+pub fn settle(path: &Path) -> io::Result<()> {
+    sync(&File::open(path)?, path)?;
+    sync_names(parent(path))
+}
+
 /// Renames a directory, or a file, whose content is on the disk already ([`contents`]).
 ///
 /// # Errors

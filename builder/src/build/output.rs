@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use formats::digest::Sha256;
-use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use self::occupant::{InTheWay, Names, look};
@@ -25,6 +25,10 @@ use crate::store::Store;
 
 /// The file in an output directory that says what the others are.
 pub const REPORT: &str = "build.json";
+
+/// As much of an output's name as goes into the names of what is made beside it, of which a file
+/// system takes 255 bytes.
+const LONGEST_NAME: usize = 50;
 
 /// The kind under which the store remembers what was published where.
 const STAMP: &str = "output";
@@ -200,10 +204,22 @@ impl<'a> Output<'a> {
 
 impl Beside {
     /// Beside `place`, so that a directory can be renamed to it; in it, if something is mounted
-    /// there: what is mounted keeps its place, and nothing can be renamed into it from outside.
+    /// there, for that keeps its place and nothing can be renamed into it from outside, or if only
+    /// `place` itself may be written.
     fn of(place: &Path) -> Self {
-        let directory = if is_mount_point(place) { place } else { durable::parent(place) };
-        let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let may_write =
+            |path: &Path| rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+        let parent = durable::parent(place);
+        let only_place =
+            parent.is_dir() && !may_write(parent) && place.is_dir() && may_write(place);
+        Self::choose(place, is_mount_point(place) || only_place)
+    }
+
+    fn choose(place: &Path, inside: bool) -> Self {
+        let directory = if inside { place } else { durable::parent(place) };
+        let name = place.file_name().unwrap_or_default().to_string_lossy();
+        // There must be room for what is put around it.
+        let name = name.chars().take(LONGEST_NAME).collect();
         Self { directory: directory.to_owned(), name }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use formats::gpt::{HEAD_SECTORS, SECTOR, TAIL_SECTORS, Table};
 
+use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::image::ours::{self, not_ours};
 use crate::process::Command;
@@ -139,6 +140,10 @@ pub fn prepare(image: &Image, options: &Options, scratch: &Path) -> Result<Disk>
         .arg(&path)
         .args(size.map(|size| size.to_string()))
         .run()?;
+    if fate == Fate::Kept {
+        durable::settle(&path)
+            .or_fail(Id::Write, || format!("cannot write `{}`", path.display()))?;
+    }
     Ok(Disk { path, format: Format::Qcow2, bytes, fate })
 }
 

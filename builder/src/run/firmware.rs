@@ -2,10 +2,12 @@
 //! where their own descriptions say (`docs/interop/firmware.json` of QEMU).
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::run::plan::Format;
 
@@ -108,8 +110,14 @@ impl Firmware {
     /// # Errors
     /// [`Id::Write`].
     pub fn copy_vars(&self, to: &Path) -> Result<()> {
-        // Read and written, not copied: the copy would be read-only where the original is.
-        fs::read(&self.vars).and_then(|bytes| fs::write(to, bytes)).or_fail(Id::Write, || {
+        // Read and written, not copied: the copy would be read-only where the original is. Whole or
+        // not at all, for a half would be taken for what an earlier run kept.
+        let copy = || {
+            let mut file = tempfile::NamedTempFile::new_in(durable::parent(to))?;
+            file.write_all(&fs::read(&self.vars)?)?;
+            durable::persist(file, to, Name::Now)
+        };
+        copy().or_fail(Id::Write, || {
             format!("cannot copy `{}` to `{}`", self.vars.display(), to.display())
         })
     }
@@ -228,7 +236,8 @@ mod tests {
         let firmware = Firmware::find(root.path()).unwrap();
         fs::set_permissions(&firmware.vars, fs::Permissions::from_mode(0o444)).unwrap();
         let copy = root.path().join("vars");
-        firmware.copy_vars(&copy).unwrap();
+        let ((), asked) = crate::durable::testing::asked(|| firmware.copy_vars(&copy).unwrap());
+        assert_eq!(asked[1].split(' ').next_back(), Some("vars"), "it appears whole: {asked:?}");
         assert_ne!(fs::metadata(copy).unwrap().permissions().mode() & 0o200, 0);
     }
 }

@@ -5,10 +5,11 @@
 //! moved aside, and back if the new one cannot be moved in. Where not even that can be done (a
 //! mount point; a directory of a lower layer on overlayfs) the files are moved one by one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::Beside;
@@ -83,6 +84,9 @@ fn aside(new: &Path, place: &Path, beside: &Beside) -> io::Result<Option<Option<
 /// report that is there, if one is, names all files that are there, so that the next build takes
 /// over whatever a power cut leaves.
 fn one_by_one(new: &Path, place: &Path, beside: &Beside) -> io::Result<PathBuf> {
+    // Builds that end at once take turns: here they could mix.
+    let lock = File::open(place)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
     let names = |directory: &Path| match look(directory, beside) {
         Ok(names) => Ok(names.unwrap_or_default()),
         Err(in_the_way) => {

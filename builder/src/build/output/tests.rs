@@ -57,7 +57,15 @@ impl World {
         meanwhile: impl FnOnce(),
     ) -> Result<Option<String>> {
         let path = self.path(name);
-        let output = Output::new(&self.store, &path)?;
+        self.build_into(Output::new(&self.store, &path)?, version, meanwhile)
+    }
+
+    fn build_into(
+        &self,
+        output: Output<'_>,
+        version: &str,
+        meanwhile: impl FnOnce(),
+    ) -> Result<Option<String>> {
         let directory = output.begin()?;
         for file in ["disk.raw", "root.img"] {
             fs::write(directory.path().join(file), version).unwrap();
@@ -300,5 +308,35 @@ fn a_build_that_is_given_up_leaves_nothing() {
     let mut want = whole("1");
     want.insert("out/late".to_owned(), "mine".to_owned());
     assert_eq!(world.all(), want);
+    assert_eq!(fs::read_dir(world.path("")).unwrap().count(), 1);
+}
+
+/// As where something is mounted, or where the directory above belongs to somebody else.
+#[test]
+fn a_directory_that_must_keep_its_place_is_filled_from_within() {
+    let world = World::new();
+    let place = world.path("out");
+    fs::create_dir(&place).unwrap();
+    let inode = fs::metadata(&place).unwrap().ino();
+    for version in ["1", "2"] {
+        let inside = Beside::choose(&place, true);
+        let output =
+            Output { store: &world.store, shown: &place, place: place.clone(), beside: inside };
+        let (result, asked) = asked(|| world.build_into(output, version, || ()));
+        result.unwrap();
+        assert!(asked.iter().all(|deed| !deed.starts_with("exchange")), "{asked:?}");
+        assert_eq!(world.all(), whole(version));
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 3);
+        assert_eq!(fs::metadata(&place).unwrap().ino(), inode, "it is the same directory");
+    }
+}
+
+#[test]
+fn the_longest_name_that_a_file_system_takes_is_one_for_an_output() {
+    let world = World::new();
+    let name = "\u{e4}".repeat(127);
+    for version in ["1", "2"] {
+        assert_eq!(world.build(&name, version).unwrap(), None);
+    }
     assert_eq!(fs::read_dir(world.path("")).unwrap().count(), 1);
 }
