@@ -6,7 +6,7 @@
 //! reads it, RFC 3986 (3.2.1), RFC 7617.
 
 mod address;
-mod files;
+pub(crate) mod files;
 
 use std::fmt;
 use std::fs;

@@ -24,6 +24,7 @@ pub mod image;
 pub mod in_use;
 pub mod lock;
 pub mod node_config;
+pub mod outside;
 pub mod process;
 pub mod progress;
 pub mod recipe;

@@ -36,7 +36,7 @@ use sharing::Sharing;
 
 pub use derived::{Purpose, Question};
 pub use read::{Damaged, StreamError};
-pub use roots::{ROOTS, Root};
+pub use roots::{Looked, ROOTS, Root};
 
 /// An open store.
 #[derive(Debug, Clone)]

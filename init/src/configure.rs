@@ -1,7 +1,7 @@
 //! Taking in the node config: another program finds and checks it, for it may fail without harm,
 //! and leaves what PID 1 needs to know in a file.
 
-mod file;
+pub(crate) mod file;
 
 use std::path::Path;
 use std::time::Duration;

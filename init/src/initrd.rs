@@ -6,7 +6,7 @@
 
 mod root_device;
 mod switch_root;
-mod verity;
+pub(crate) mod verity;
 
 use std::convert::Infallible;
 use std::fmt;

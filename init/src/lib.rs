@@ -19,6 +19,7 @@ pub mod memory;
 pub mod modules;
 pub mod mounts;
 pub mod net;
+pub mod outside;
 pub mod power;
 pub mod process;
 pub mod readiness;

@@ -6,10 +6,10 @@
 //! to do without it; the caller waits for both, gets what has changed for people, and asks for
 //! [`Network::status`].
 
-mod dhcp;
+pub(crate) mod dhcp;
 pub mod dns;
 mod link;
-mod netlink;
+pub(crate) mod netlink;
 mod route_socket;
 mod settings;
 

@@ -4,7 +4,7 @@
 //! mounted, the file system. A later boot finds nothing to grow and writes nothing.
 
 mod grow;
-mod superblock;
+pub(crate) mod superblock;
 
 use std::fmt;
 use std::fs::{self, File};

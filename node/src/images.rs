@@ -7,7 +7,7 @@
 //! content store by its own service, which checks size and digest; nothing is unpacked before a
 //! container needs it.
 
-mod archive;
+pub(crate) mod archive;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -9,6 +9,7 @@ pub mod configure;
 pub mod fetch;
 pub mod images;
 pub mod masquerade;
+pub mod outside;
 pub mod pods;
 pub mod root;
 pub mod source;

@@ -5,6 +5,7 @@
 mod bench;
 mod cluster;
 mod command;
+mod fuzz;
 mod image;
 mod quickstart;
 mod setup;
@@ -31,6 +32,8 @@ enum Command {
     Tidy,
     /// Run a Kubernetes control plane on loopback until Ctrl-C, for nodes and `kubectl`
     Cluster(cluster::Args),
+    /// Hunt for inputs that make a parser panic or hang
+    Fuzz(fuzz::Args),
     /// Measure; prints figures and never judges
     #[command(subcommand)]
     Bench(bench::Command),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Check => test::check(),
         Command::Tidy => tidy::run(),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Fuzz(args) => fuzz::run_targets(&args),
         Command::Bench(command) => bench::run(&command),
     };
     match outcome {

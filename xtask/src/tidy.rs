@@ -25,6 +25,8 @@ const LICENCES: &[&str] = &[
     "ISC",
     "MIT",
     "MIT-0",
+    // libFuzzer, which is in no program of ours but those that hunt for panics.
+    "NCSA",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::settings::{Settings, processors};
 use crate::step::Outcome;
+use crate::store::Looked;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -81,7 +82,8 @@ pub fn build(
         output: &output,
         progress,
     })?;
-    store.remember_root(&lock_path)?;
+    let looked = if args.offline { Looked::AtSome } else { Looked::AtAll };
+    store.remember_root(&lock_path, looked)?;
     if let Some(owner) = &owner {
         owner.remember()?;
     }

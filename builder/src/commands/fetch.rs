@@ -15,7 +15,7 @@ use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
 use crate::source::deb::reach::Reach;
 use crate::source::{cargo, deb, go};
-use crate::store::Store;
+use crate::store::{Looked, Store};
 
 /// Downloads at once: mirrors ask not to be flooded.
 const CONNECTIONS: usize = 4;
@@ -70,7 +70,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock, lock_path } = load(&args.recipe, locking, settings, progress)?;
     bring(&recipe, &lock, &store, settings, progress)?;
-    store.remember_root(&lock_path)?;
+    store.remember_root(&lock_path, Looked::AtAll)?;
     if global.json {
         return print_json(&serde_json::json!({
             "image": recipe.name.as_str(),

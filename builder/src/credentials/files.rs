@@ -11,15 +11,15 @@ use super::{Login, Source};
 
 /// Whose rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rules {
+pub(crate) enum Rules {
     Apt,
     Netrc,
 }
 
 /// One `machine` of a file.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) file: PathBuf,
+pub(crate) struct Entry {
+    pub(crate) file: PathBuf,
     rules: Rules,
     // None: `default`, which fits every host.
     machine: Option<String>,
@@ -43,7 +43,7 @@ enum Fit {
 
 impl Entry {
     /// The login, if the entry is for this address.
-    pub(super) fn login_for(&self, address: &Address) -> Option<Login> {
+    pub(crate) fn login_for(&self, address: &Address) -> Option<Login> {
         let fits = match (self.rules, &self.machine) {
             (Rules::Apt, Some(machine)) => matches!(apt_fit(machine, address), Fit::Yes),
             (Rules::Apt, None) => false,
@@ -62,7 +62,7 @@ impl Entry {
     }
 
     /// Whether it is for this address but for the scheme that it does not name.
-    pub(super) fn wants_scheme(&self, address: &Address) -> bool {
+    pub(crate) fn wants_scheme(&self, address: &Address) -> bool {
         let machine = self.machine.as_deref().filter(|_| self.rules == Rules::Apt);
         machine.is_some_and(|machine| matches!(apt_fit(machine, address), Fit::Unencrypted))
     }
@@ -94,7 +94,7 @@ fn apt_fit(machine: &str, address: &Address) -> Fit {
 }
 
 /// The entries of a file, in its order. What is no entry is passed over, as by apt and curl.
-pub(super) fn parse(text: &str, rules: Rules, file: &Path) -> Vec<Entry> {
+pub(crate) fn parse(text: &str, rules: Rules, file: &Path) -> Vec<Entry> {
     let mut words = Words { rest: text.chars().peekable(), rules };
     let mut entries: Vec<Entry> = Vec::new();
     let entry = |machine| {

@@ -70,7 +70,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let mark: Self = serde_json::from_str(line).ok()?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
         let good = !mark.name.is_empty() && mark.name.len() <= 64 && mark.name.chars().all(plain);

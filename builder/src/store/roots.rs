@@ -27,21 +27,35 @@ pub struct Root {
     pub steps: BTreeSet<(String, Sha256)>,
 }
 
+/// Whether all was looked at that the lock's recipe needs of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It was: what was needed before is not needed any more.
+    AtAll,
+    /// Only what there was work with.
+    AtSome,
+}
+
 impl Store {
     /// Remembers that all which was used since the store was opened is for this lock.
     ///
     /// # Errors
     /// [`Id::StoreWrite`].
-    pub fn remember_root(&self, lock: &Path) -> Result<()> {
+    pub fn remember_root(&self, lock: &Path, looked: Looked) -> Result<()> {
         let lock = std::path::absolute(lock).unwrap_or_else(|_| lock.to_owned());
         let bytes = lock.as_os_str().as_bytes();
+        let key = Sha256::of(bytes);
+        let known = self.result(&self.step_path(ROOTS, &key)).unwrap_or_default();
+        let mut steps = self.used();
+        if looked == Looked::AtSome {
+            steps.extend(parse(key, &known).into_iter().flat_map(|root| root.steps));
+        }
         // No path has a zero byte.
         let mut text = [bytes, b"\0"].concat();
-        for (kind, key) in self.used() {
+        for (kind, key) in steps {
             text.extend_from_slice(format!("{kind} {key}\n").as_bytes());
         }
-        let key = Sha256::of(bytes);
-        if self.result(&self.step_path(ROOTS, &key)).is_some_and(|known| known == text) {
+        if known == text {
             return Ok(());
         }
         self.put_step(ROOTS, &key, &text)
@@ -95,16 +109,22 @@ mod tests {
         let lock = directory.path().join(OsStr::from_bytes(b"caf\xe9\n.lock"));
         let store = Store::open(&path).unwrap();
         store.put_step("old", &key, b"1").unwrap();
-        store.remember_root(&lock).unwrap();
+        store.remember_root(&lock, Looked::AtAll).unwrap();
         let store = Store::open(&path).unwrap();
         assert_eq!(store.step("none", &key), None);
         store.put_step("modules", &key, b"1").unwrap();
         assert!(store.step("old", &key).is_some());
-        store.remember_root(&lock).unwrap();
+        store.remember_root(&lock, Looked::AtAll).unwrap();
         let [root] = store.roots().unwrap().try_into().unwrap();
         assert_eq!(root.lock, lock);
         let steps = ["modules", "old"].map(|kind| (kind.to_owned(), key));
         assert_eq!(root.steps, steps.into());
+        // Who has looked at less takes nothing away; who has looked at all does.
+        let store = Store::open(&path).unwrap();
+        store.remember_root(&lock, Looked::AtSome).unwrap();
+        assert_eq!(store.roots().unwrap()[0].steps, root.steps);
+        store.remember_root(&lock, Looked::AtAll).unwrap();
+        assert_eq!(store.roots().unwrap()[0].steps, [].into());
     }
 
     proptest! {

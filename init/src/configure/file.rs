@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 ///
 /// # Errors
 /// If it is not TOML, or the key whose value has another type.
-pub(super) fn parse(text: &str) -> Result<System, String> {
+pub(crate) fn parse(text: &str) -> Result<System, String> {
     let table = DeTable::parse(text).map_err(|error| error.message().to_owned())?;
     let mut system = System::default();
     each(table.get_ref(), |key, value| {

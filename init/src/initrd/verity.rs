@@ -17,7 +17,7 @@ use formats::digest::Sha256;
 use crate::sys::dm::Target;
 
 /// Bytes of a block, of the data and of the tree.
-pub(super) const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 /// How many digests a block of the tree holds.
 const FANOUT: u64 = 128;
 /// Where the EROFS superblock is (fs/erofs/erofs_fs.h).
@@ -26,7 +26,7 @@ const EROFS_MAGIC: u32 = 0xe0f5_e1e2;
 
 /// What the superblock says about the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Image {
+pub(crate) struct Image {
     /// How many blocks the file system has: the tree begins after them. Not 0.
     blocks: u64,
     /// The file system's UUID.
@@ -35,7 +35,7 @@ pub(super) struct Image {
 
 /// Why a device does not hold the image that the command line names.
 #[derive(Debug)]
-pub(super) enum VerityError {
+pub(crate) enum VerityError {
     Read { block: u64, source: io::Error },
     NoErofs,
     BlockSize(u8),
@@ -46,7 +46,7 @@ pub(super) enum VerityError {
 
 impl Image {
     /// Reads what we need from the first block of an EROFS.
-    pub(super) fn parse(first_block: &[u8]) -> Result<Self, VerityError> {
+    pub(crate) fn parse(first_block: &[u8]) -> Result<Self, VerityError> {
         let superblock = first_block.get(SUPERBLOCK..).ok_or(VerityError::NoErofs)?;
         let word = |at: usize| {
             let bytes = superblock.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
@@ -67,7 +67,7 @@ impl Image {
     /// Follows the tree from the root hash down to the first block, the one with the superblock.
     /// The kernel would find any damage too, but by a panic or by a mount that fails with an I/O
     /// error: only here can we say that the slot holds another image than the command line names.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         root_hash: Sha256,
         mut read: impl FnMut(u64) -> io::Result<Vec<u8>>,
@@ -100,7 +100,7 @@ impl Image {
     /// the machine resets, and the boot counter decides what starts next.
     ///
     /// Parameters as in Documentation/admin-guide/device-mapper/verity.rst.
-    pub(super) fn target(&self, device: &Path, root_hash: Sha256) -> Target {
+    pub(crate) fn target(&self, device: &Path, root_hash: Sha256) -> Target {
         let device = device.display();
         let Self { blocks, salt } = self;
         let salt: String = salt.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -162,14 +162,14 @@ fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
 
 /// What a server says to a question.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(crate) enum Answer {
     /// May be none: the name has other records.
     Addresses(Vec<IpAddr>),
     Refused(u8),
 }
 
 /// Reads the answer to `question`; `None` if it is not one.
-fn answer(message: &[u8], question: &[u8]) -> Option<Answer> {
+pub(crate) fn answer(message: &[u8], question: &[u8]) -> Option<Answer> {
     let flags = u16_at(message, 2)?;
     let asked = question.get(HEADER..)?;
     let same = message.get(HEADER..HEADER + asked.len())?.eq_ignore_ascii_case(asked);

@@ -2,7 +2,7 @@
 //! [`news`]'s. Formats: include/uapi/linux/{netlink,rtnetlink,if_link,if_addr}.h; numbers are in
 //! the machine's own order, addresses in the network's.
 
-mod news;
+pub(crate) mod news;
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -4,9 +4,9 @@
 use std::fmt;
 
 /// Where the superblock is, in bytes from the start of the partition.
-pub(super) const OFFSET: u64 = 1024;
+pub(crate) const OFFSET: u64 = 1024;
 /// How long it is.
-pub(super) const SIZE: usize = 1024;
+pub(crate) const SIZE: usize = 1024;
 
 const MAGIC: u16 = 0xef53;
 const STATE_ERRORS: u16 = 0x2;
@@ -16,7 +16,7 @@ const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 
 /// What we want to know of a superblock whose checksum is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Superblock {
+pub(crate) struct Superblock {
     blocks: u64,
     // Invariant: 10 to 16, so that `block_size` does not overflow.
     block_bits: u32,
@@ -39,7 +39,7 @@ pub enum SuperblockError {
 
 impl Superblock {
     /// Reads a superblock.
-    pub(super) fn parse(bytes: &[u8; SIZE]) -> Result<Self, SuperblockError> {
+    pub(crate) fn parse(bytes: &[u8; SIZE]) -> Result<Self, SuperblockError> {
         let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
@@ -65,27 +65,27 @@ impl Superblock {
     }
 
     /// How many blocks the file system has.
-    pub(super) fn blocks(&self) -> u64 {
+    pub(crate) fn blocks(&self) -> u64 {
         self.blocks
     }
 
     /// Bytes of a block.
-    pub(super) fn block_size(&self) -> u64 {
+    pub(crate) fn block_size(&self) -> u64 {
         1 << self.block_bits
     }
 
     /// Bytes of the file system.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.blocks.saturating_mul(self.block_size())
     }
 
     /// Whether the journal holds something that the next mount will replay.
-    pub(super) fn needs_recovery(&self) -> bool {
+    pub(crate) fn needs_recovery(&self) -> bool {
         self.incompatible & INCOMPAT_RECOVER != 0
     }
 
     /// Whether the kernel has noted damage.
-    pub(super) fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.state & STATE_ERRORS != 0
     }
 }

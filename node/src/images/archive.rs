@@ -12,7 +12,7 @@ const MOST_FILES: usize = 10_000;
 
 /// An archive and where its files are.
 #[derive(Debug)]
-pub(super) struct Archive<F> {
+pub(crate) struct Archive<F> {
     file: F,
     /// By name: where the bytes begin, and how many there are.
     files: BTreeMap<String, (u64, u64)>,
@@ -20,7 +20,7 @@ pub(super) struct Archive<F> {
 
 impl<F: Read + Seek> Archive<F> {
     /// Reads all headers.
-    pub(super) fn read(mut file: F) -> Result<Self, String> {
+    pub(crate) fn read(mut file: F) -> Result<Self, String> {
         let fail = |error: std::io::Error| format!("cannot read it: {error}");
         let length = file.seek(SeekFrom::End(0)).map_err(fail)?;
         let mut files = BTreeMap::new();
@@ -49,7 +49,7 @@ impl<F: Read + Seek> Archive<F> {
     }
 
     /// The bytes of a file.
-    pub(super) fn open(&mut self, name: &str) -> Result<Take<&mut F>, String> {
+    pub(crate) fn open(&mut self, name: &str) -> Result<Take<&mut F>, String> {
         let &(at, size) = self.files.get(name).ok_or_else(|| format!("it has no `{name}`"))?;
         let seek = self.file.seek(SeekFrom::Start(at));
         seek.map_err(|error| format!("cannot read `{name}`: {error}"))?;
@@ -57,7 +57,7 @@ impl<F: Read + Seek> Archive<F> {
     }
 
     /// The bytes of a small file.
-    pub(super) fn file(&mut self, name: &str, limit: u64) -> Result<Vec<u8>, String> {
+    pub(crate) fn file(&mut self, name: &str, limit: u64) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
         let mut file = self.open(name)?;
         if file.limit() > limit {
@@ -113,7 +113,7 @@ fn number(field: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::io::Cursor;
 
     use proptest::prelude::*;

@@ -20,7 +20,7 @@ pub struct Alternative {
 }
 
 /// Finds the calls that a shell script makes with words that can be read without running it.
-pub(super) fn parse(script: &str) -> Vec<Alternative> {
+pub(crate) fn parse(script: &str) -> Vec<Alternative> {
     let mut found = Vec::new();
     for line in script.replace("\\\n", " ").lines() {
         let call = line.trim_start();

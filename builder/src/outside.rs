@@ -1,0 +1,32 @@
+//! The doors for fuzz targets to parsers of what others wrote, where those are private to us.
+//! Nothing here is called by a command.
+
+use std::path::Path;
+
+use crate::credentials::Address;
+use crate::credentials::files::{self, Rules};
+
+/// `auth.conf` of apt and `.netrc`, with an address that a login is wanted for.
+pub fn logins(text: &str) {
+    let (address, text) = text.split_once('\n').unwrap_or(("https://mirror.example/debian", text));
+    let address = Address::parse(address);
+    for rules in [Rules::Apt, Rules::Netrc] {
+        for entry in files::parse(text, rules, Path::new("file")) {
+            if let Ok(address) = &address {
+                let _ = (entry.login_for(address), entry.wants_scheme(address));
+            }
+        }
+    }
+}
+
+/// A line of the port on which a guest tells how far it has come.
+pub fn mark(line: &str) {
+    if let Some(mark) = crate::run::Mark::parse(line) {
+        let _ = mark.seconds();
+    }
+}
+
+/// The script of a package, of which only calls of `update-alternatives` are read.
+pub fn script(text: &str) {
+    let _ = crate::source::deb::alternatives::parse(text);
+}

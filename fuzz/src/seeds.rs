@@ -1,0 +1,577 @@
+//! Proper inputs, made in code: what a fuzzer would take long to find.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use formats::crc32::crc32;
+use formats::erofs;
+use formats::fat;
+use formats::gpt::{Guid, Table};
+use formats::node_config::EXAMPLE;
+use formats::segment::Segment;
+use formats::tree::Tree;
+use formats::uki::{Section, add_sections};
+
+#[path = "../../builder/src/source/deb/testing.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "the tests of signatures need more of it")]
+mod signers;
+
+use signers::Signer;
+
+/// When release files are judged.
+pub(crate) const NOW: u64 = signers::NOW;
+
+/// The size of the disks of the target `gpt`.
+pub(crate) const SECTORS: u64 = 1 << 20;
+
+/// A release file without indexes.
+pub(crate) const RELEASE: &str = "Origin: Debian\nSuite: stable\nCodename: trixie\n\
+    Date: Sat, 15 Nov 2025 09:21:42 UTC\nArchitectures: all amd64\nComponents: main\n\
+    Acquire-By-Hash: yes\nSHA256:\n \
+    0000000000000000000000000000000000000000000000000000000000000000 1 main/binary-amd64/Packages\n";
+
+const RECORD: &str = "Package: runc\nSource: runc (1.1)\nVersion: 1.1-1+b2\nArchitecture: amd64\n\
+    Pre-Depends: libc6 (>= 2.34)\nDepends: libseccomp2 (>= 2.5.0) | x, b:any\n\
+    Provides: y (= 1)\nDescription: a\n b\n .\n c\nFilename: pool/main/r/runc_1.1-1_amd64.deb\n\
+    Size: 10\nSHA256: 0000000000000000000000000000000000000000000000000000000000000000\n\n";
+
+const RECIPE: &str = "schema = 1\nname = \"least\"\n[os]\nid = \"os\"\nname = \"OS\"\nversion = \"1\"\n\
+    [kernel]\npackage = \"linux\"\ncommand-line = [\"a\"]\nmodules = [\"overlay\"]\n[debian]\n\
+    suites = [\"trixie\"]\ncomponents = [\"main\"]\nkeys = []\npackages = [\"runc\"]\n\
+    drop = [\"/usr/share/**\"]\n[url.tool]\nunpack = { \"b\" = \"/usr/bin/b\" }\nurl = \"https://m.example/t.tar.gz\"\nsha256 = \
+    \"0000000000000000000000000000000000000000000000000000000000000000\"\n\
+    [tree]\ndirectories = [\"/dev\"]\n[tree.symlinks]\n\"/bin\" = \"usr/bin\"\n[disk]\n\
+    root = \"8 MiB\"\n[profile.debug.kernel]\ncommand-line = { add = [\"b\"], remove = [] }\n";
+
+const LOCK: &str = "# Made by `orlop lock`; do not edit.\nschema = 1\ninputs = [\n    \"kernel linux\",\n]\n\
+    \n[[suite]]\nname = \"trixie\"\ndate = \"Sat, 15 Nov 2025 09:21:42 UTC\"\nsigned-by = \"41\"\n\
+    release = \"0000000000000000000000000000000000000000000000000000000000000000\"\n\
+    \n[[package]]\nname = \"a\"\nversion = \"1\"\narchitecture = \"all\"\nsource = \"a\"\n\
+    suite = \"trixie\"\npath = \"p\"\nsize = 1\nrole = \"root\"\nrequired-by = [\"recipe\"]\n\
+    sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n\
+    \n[[url]]\ncomponent = \"t\"\nurl = \"https://m.example/t\"\nsize = 2\n\
+    sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n";
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    written.expect("memory can be written")
+}
+
+fn padded(mut bytes: Vec<u8>, multiple: usize) -> Vec<u8> {
+    bytes.resize(bytes.len().next_multiple_of(multiple), 0);
+    bytes
+}
+
+/// One member of a tar archive, as ustar.
+fn member(name: &str, kind: u8, target: &str, content: &[u8]) -> Vec<u8> {
+    let mut header = vec![0; 512];
+    let mut put =
+        |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000755\0");
+    put(108, "0000000\0");
+    put(116, "0000000\0");
+    put(124, &format!("{:011o}\0", content.len()));
+    put(136, "00000000000\0");
+    put(148, "        ");
+    put(157, target);
+    put(257, "ustar\u{0}00");
+    header[156] = kind;
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    padded([header, content.to_vec()].concat(), 512)
+}
+
+fn archive_of(members: &[Vec<u8>]) -> Vec<u8> {
+    [members.concat(), vec![0; 1024]].concat()
+}
+
+fn files() -> Vec<u8> {
+    archive_of(&[
+        member("./", b'5', "", b""),
+        member("./usr/", b'5', "", b""),
+        member("./usr/x", b'0', "", b"content"),
+        member("./usr/y", b'2', "x", b""),
+        member("./usr/z", b'1', "./usr/x", b""),
+    ])
+}
+
+/// A record of pax, whose length counts itself.
+fn record(key: &str, value: &str) -> String {
+    let rest = format!(" {key}={value}\n");
+    let length = (rest.len() + 1..).find(|length| length.to_string().len() + rest.len() == *length);
+    format!("{}{rest}", length.unwrap_or_default())
+}
+
+pub(crate) fn tar() -> Vec<Vec<u8>> {
+    let long = record("path", "a/very long name of it") + &record("mtime", "1.5");
+    let sparse = record("GNU.sparse.major", "1")
+        + &record("GNU.sparse.minor", "0")
+        + &record("GNU.sparse.name", "sparse")
+        + &record("GNU.sparse.realsize", "10000");
+    // One piece of 7 bytes at 0, and nothing up to the end.
+    let map = padded(b"2\n0\n7\n10000\n0\n".to_vec(), 512);
+    let map = [&map[..], b"content"].concat();
+    vec![
+        files(),
+        archive_of(&[
+            member("pax", b'x', "", long.as_bytes()),
+            member("short", b'0', "", b"content"),
+        ]),
+        archive_of(&[member("pax", b'x', "", sparse.as_bytes()), member("short", b'0', "", &map)]),
+        archive_of(&[
+            member("././@LongLink", b'L', "", &[&[b'n'; 200][..], &[0]].concat()),
+            member("n", b'0', "", b"c"),
+        ]),
+    ]
+}
+
+/// One stored file.
+fn zip() -> Vec<u8> {
+    let (name, content) = (b"dir/file", b"content");
+    let fields = |before: &[u8]| {
+        let sum = crc32(content).to_le_bytes();
+        let size = [7, 0, 0, 0];
+        [before, &[20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0], &sum, &size, &size, &[8, 0, 0, 0]].concat()
+    };
+    let local = [&fields(b"PK\x03\x04")[..], name, content].concat();
+    let rest = [&[0; 8][..], &[0, 0, 0xa4, 0x81], &[0; 4]].concat();
+    let mut central = fields(b"PK\x01\x02\x14\x03");
+    // Length of a comment, disk, attributes, offset.
+    central.extend([0, 0]);
+    central.extend(&rest[2..]);
+    central.truncate(46);
+    central.extend(name);
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(0).to_le_bytes();
+    let end = [b"PK\x05\x06\0\0\0\0\x01\0\x01\0", &length(&central)[..], &length(&local), &[0, 0]];
+    [local.clone(), central.clone(), end.concat()].concat()
+}
+
+pub(crate) fn archive() -> Vec<Vec<u8>> {
+    let tars = tar();
+    let packed: Vec<_> = tars.iter().map(|tar| gzip(tar)).collect();
+    [tars, packed, vec![zip()]].concat()
+}
+
+pub(crate) fn deb() -> Vec<Vec<u8>> {
+    let control = archive_of(&[member("./control", b'0', "", RECORD.trim_end().as_bytes())]);
+    let ar = |parts: &[(&str, &[u8])]| {
+        let mut bytes = b"!<arch>\n".to_vec();
+        for (name, content) in parts {
+            let header = format!(
+                "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+                0,
+                0,
+                0,
+                100_644,
+                content.len()
+            );
+            bytes.extend(header.as_bytes());
+            bytes.extend(padded(content.to_vec(), 2));
+        }
+        bytes
+    };
+    let version: (&str, &[u8]) = ("debian-binary", b"2.0\n");
+    let (control_gz, data_gz) = (gzip(&control), gzip(&files()));
+    vec![
+        ar(&[version, ("control.tar.gz", &control_gz), ("data.tar.gz", &data_gz)]),
+        ar(&[version, ("control.tar", &control), ("data.tar", &files())]),
+    ]
+}
+
+pub(crate) fn deb_text() -> Vec<Vec<u8>> {
+    let header = format!("{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", "data.tar", 0, 0, 0, 644, 10);
+    texts(&[
+        RECORD,
+        RELEASE,
+        "1:2.41-12+deb13u4~rc1",
+        "libc6 (>= 2.34), a | b (<< 1:0), c:any [amd64] <!nocheck>",
+        "Sat, 15 Nov 2025 09:21:42 UTC",
+        "20251115T092142Z",
+        "runc=1.1-1",
+        "runc/trixie-backports",
+        &header,
+    ])
+}
+
+/// The fingerprint and the keyring of whoever signs.
+pub(crate) fn keyring() -> (String, Vec<u8>) {
+    let signer = Signer::new(1);
+    (signer.fingerprint(), signer.keyring())
+}
+
+pub(crate) fn in_release() -> Vec<Vec<u8>> {
+    let signed = Signer::new(1).sign(RELEASE).into_bytes();
+    let other = Signer::new(2).with_subkey(3).sign(RELEASE).into_bytes();
+    let armored = Signer::new(1).armored_keyring().into_bytes();
+    vec![signed, other, keyring().1, armored]
+}
+
+pub(crate) fn packages() -> Vec<Vec<u8>> {
+    let text = RECORD.repeat(3).into_bytes();
+    vec![gzip(&text), text]
+}
+
+pub(crate) fn address() -> Vec<Vec<u8>> {
+    texts(&[
+        "https://user:pass@mirror.example:8443/debian?a=b#c\n../x?y",
+        "http://[fec0::1]:80/debian/\n//other.example/x",
+        "file:///srv/mirror",
+    ])
+}
+
+pub(crate) fn apt_sources() -> Vec<Vec<u8>> {
+    texts(&[
+        "deb [arch=amd64 signed-by=/k.gpg] http://deb.mirror.example/debian trixie main\n# x\n",
+        "Types: deb\nURIs: http://deb.mirror.example/debian\nSuites: trixie trixie-updates\n\
+         Components: main\nEnabled: yes\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n\n",
+    ])
+}
+
+pub(crate) fn cargo() -> Vec<Vec<u8>> {
+    texts(&[
+        "[package]\nname = \"a\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n\
+         members = [\"b/*\"]\nexclude = [\"c\"]\n[dependencies]\nd = { version = \"1\", path = \"d\" }\n\
+         [profile.node]\ninherits = \"release\"\nopt-level = \"z\"\n",
+        "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"0.1.0\"\ndependencies = [\n \"d\",\n]\n\n\
+         [[package]]\nname = \"d\"\nversion = \"1.0.0\"\n\
+         source = \"registry+https://index.example/\"\nchecksum = \"00\"\n",
+        "[source.x]\nreplace-with = \"y\"\n[source.y]\ndirectory = \"vendor\"\n\
+         [registries.r]\nindex = \"https://r.example/\"\n[build]\nrustflags = [\"-x\"]\n",
+    ])
+}
+
+pub(crate) fn command_line() -> Vec<Vec<u8>> {
+    let hash = "0".repeat(64);
+    let line = format!(
+        "orlop.root=PARTUUID=00000000-0000-0000-0000-000000000000 roothash={hash} \
+        orlop.slot=a console=ttyS0 orlop.roothash={hash} \"quoted x\""
+    );
+    texts(&[&line])
+}
+
+pub(crate) fn cri() -> Vec<Vec<u8>> {
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).unwrap_or(0);
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream][..], payload].concat()
+    };
+    let message = b"\0\0\0\0\x0d\x0a\x05v0.1.\x12\x04runc";
+    let head = b"\x88\x5f\x10application/grpc";
+    let trailer = b"\x00\x0bgrpc-status\x010";
+    vec![
+        [
+            frame(4, 0, 0, &[]),
+            frame(4, 1, 0, &[]),
+            frame(1, 4, 1, head),
+            frame(0, 0, 1, message),
+            frame(1, 5, 1, trailer),
+        ]
+        .concat(),
+        [frame(6, 0, 0, &[0; 8]), frame(7, 0, 0, &[0; 8]), frame(3, 0, 1, &[0; 4])].concat(),
+    ]
+}
+
+pub(crate) fn dhcp() -> Vec<Vec<u8>> {
+    let mut message = vec![0; 240];
+    message[0] = 2;
+    message[1] = 1;
+    message[2] = 6;
+    message[16..20].copy_from_slice(&[10, 0, 2, 15]);
+    message[236..240].copy_from_slice(&[0x63, 0x82, 0x53, 0x63]);
+    message.extend([53, 1, 5, 54, 4, 10, 0, 2, 2, 51, 4, 0, 0, 14, 16, 1, 4, 255, 255, 255, 0]);
+    message.extend([3, 4, 10, 0, 2, 2, 6, 4, 10, 0, 2, 3, 12, 1, b'a', 121, 5, 0, 10, 0, 2, 2]);
+    message.extend([119, 5, 3, b'l', b'a', b'n', 0, 42, 4, 10, 0, 2, 4, 26, 2, 5, 220, 255]);
+    let length = u16::try_from(message.len()).unwrap_or(0);
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 2, 2, 255, 255, 255, 255];
+    packet[2..4].copy_from_slice(&(length + 28).to_be_bytes());
+    let sum: u32 = packet.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(0);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend([0, 67, 0, 68]);
+    packet.extend((length + 8).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(&message);
+    vec![message, packet]
+}
+
+pub(crate) fn dns() -> Vec<Vec<u8>> {
+    let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03api\x03lan\0\0\x01\0\x01";
+    let mut answer = question.to_vec();
+    answer[2..4].copy_from_slice(&[0x81, 0x80]);
+    answer[7] = 2;
+    answer.extend(b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01b\xc0\x10");
+    answer.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x01");
+    let length = u8::try_from(question.len()).unwrap_or(0);
+    vec![[&[length][..], question, &answer].concat()]
+}
+
+/// This program, as far as headers go, and a module of two sections.
+pub(crate) fn elf() -> Vec<Vec<u8>> {
+    let info = b"license=GPL\0alias=pci:v*\0depends=a,b\0softdep=pre: c post: d\0";
+    let names = b"\0.modinfo\0.shstrtab\0";
+    let mut file = vec![0; 64];
+    file[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\x3e\0");
+    file[20] = 1;
+    let (info_at, names_at) = (64, 64 + info.len());
+    let table = (names_at + names.len()).next_multiple_of(8);
+    file[40..48].copy_from_slice(&(table as u64).to_le_bytes());
+    file[52..64].copy_from_slice(&[64, 0, 0, 0, 0, 0, 64, 0, 3, 0, 2, 0]);
+    file.extend(info);
+    file.extend(names);
+    file.resize(table + 64, 0);
+    for (name, kind, at, length) in
+        [(1_u32, 1_u32, info_at, info.len()), (10, 3, names_at, names.len())]
+    {
+        let mut section = vec![0; 64];
+        section[..4].copy_from_slice(&name.to_le_bytes());
+        section[4..8].copy_from_slice(&kind.to_le_bytes());
+        section[24..32].copy_from_slice(&(at as u64).to_le_bytes());
+        section[32..40].copy_from_slice(&(length as u64).to_le_bytes());
+        file.extend(section);
+    }
+    vec![file.clone(), gzip(&file), info.to_vec()]
+}
+
+fn superblock() -> Vec<u8> {
+    let options = erofs::Options { epoch: 0, uuid: [7; 16], volume_name: "orlop".to_owned() };
+    let plan = erofs::Plan::new(&Tree::new(), &options);
+    let segments = plan.iter().flat_map(erofs::Plan::segments);
+    assemble(segments)
+}
+
+/// What is not zero at the end.
+fn assemble(segments: impl IntoIterator<Item = Segment>) -> Vec<u8> {
+    let mut image = Vec::new();
+    for segment in segments {
+        if let Segment::Bytes(bytes) = segment {
+            image.extend(bytes);
+        }
+    }
+    let end = image.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    image.truncate(end.next_multiple_of(512));
+    image
+}
+
+pub(crate) fn erofs() -> Vec<Vec<u8>> {
+    vec![superblock()]
+}
+
+pub(crate) fn root() -> Vec<Vec<u8>> {
+    vec![superblock()]
+}
+
+pub(crate) fn fat() -> Vec<Vec<u8>> {
+    let options = fat::Options {
+        size: 36 << 20,
+        first_lba: 2048,
+        volume_id: 1,
+        label: "ESP".to_owned(),
+        epoch: 0,
+    };
+    let file = |path: &str| fat::File {
+        path: path.to_owned(),
+        alias: None,
+        content: fat::Content::Bytes(b"content".to_vec()),
+    };
+    let files = vec![file("EFI/Linux/a long name.efi"), file("loader/loader.conf")];
+    let plan = fat::Plan::new(&options, files);
+    let mut volume = Vec::new();
+    for segment in plan.iter().flat_map(fat::Plan::segments) {
+        if let fat::Piece::Bytes(bytes) = segment.piece {
+            volume.resize(usize::try_from(segment.offset).unwrap_or(0), 0);
+            volume.extend(bytes);
+        }
+    }
+    vec![volume]
+}
+
+pub(crate) fn gpt() -> Vec<Vec<u8>> {
+    let empty = Table::new(Guid::from_uuid_bytes([1; 16]), SECTORS, Vec::new());
+    empty.map(|table| table.encode()).into_iter().flat_map(|disk| [disk.head, disk.tail]).collect()
+}
+
+pub(crate) fn image() -> Vec<Vec<u8>> {
+    let index = b"{\"schemaVersion\":2,\"manifests\":[]}";
+    vec![archive_of(&[
+        member("oci-layout", b'0', "", b"{}"),
+        member("index.json", b'0', "", index),
+    ])]
+}
+
+pub(crate) fn inspect() -> Vec<Vec<u8>> {
+    [uki(), erofs(), gpt(), fat(), texts(&["text", "{}"])].concat()
+}
+
+pub(crate) fn label() -> Vec<Vec<u8>> {
+    let mut disc = b"\x01CD001\x01".to_vec();
+    disc.resize(0x28, b' ');
+    disc.extend(b"ORLOP-CONFIG                    ");
+    let mut oem = vec![11, 5, 0, 0, 1];
+    oem.extend(b"orlop.config-url=http://x\0\0");
+    let mut root = b"ORLOP      \x08".to_vec();
+    root.resize(512, 0);
+    let mut boot = fat().concat();
+    boot.truncate(512);
+    vec![disc, oem, root, boot]
+}
+
+pub(crate) fn lock() -> Vec<Vec<u8>> {
+    texts(&[LOCK])
+}
+
+pub(crate) fn logins() -> Vec<Vec<u8>> {
+    texts(&[
+        "https://mirror.example/debian\nmachine mirror.example login me password \"a b\\\"\" # x\n",
+        "http://m.example:81/x\nmacdef init\ncd /\n\nmachine http://m.example:81/x\nlogin a\n\
+         password b\ndefault login c password d\n",
+    ])
+}
+
+pub(crate) fn go_mod() -> Vec<Vec<u8>> {
+    texts(&["module m.example/m // x\n\ngo 1.26.1\ntoolchain go1.26.2\n\nrequire (\n\
+        \tk8s.io/kubernetes v1.36.0\n\t\"a.example/b\" v0.0.0-20251115092142-abcdefabcdef // indirect\n)\n\
+        replace a.example/b => c.example/b v1.0.0\nexclude c.example/c v1.0.0\nretract [v1.0.0, v1.1.0]\ntool x\n"])
+}
+
+pub(crate) fn manifest() -> Vec<Vec<u8>> {
+    let sha256 = "0".repeat(64);
+    texts(&[&format!(
+        "d 0755 0 0 /\nl 0777 0 0 /bin usr/bin\nd 0755 0 0 /etc\n\
+         f 0644 0 0 /etc/a\\u{{20}}b {sha256} 3 user.x=00ff\n"
+    )])
+}
+
+pub(crate) fn mark() -> Vec<Vec<u8>> {
+    texts(&["{\"mark\":\"cri-answers\",\"ns\":3190000000}"])
+}
+
+pub(crate) fn netlink() -> Vec<Vec<u8>> {
+    let attribute = |kind: u8, data: &[u8]| {
+        let length = u8::try_from(4 + data.len()).unwrap_or(0);
+        padded([&[length, 0, kind, 0][..], data].concat(), 4)
+    };
+    let link = [
+        &[0, 0, 1, 0, 2, 0, 0, 0, 0x43, 0x10, 1, 0, 0, 0, 0, 0][..],
+        &attribute(3, b"eth0\0"),
+        &attribute(1, &[2, 0, 0, 0, 0, 1]),
+    ]
+    .concat();
+    let address = [&[2, 24, 0, 0, 2, 0, 0, 0][..], &attribute(1, &[10, 0, 2, 15])].concat();
+    let message = |kind: u8, body: &[u8]| {
+        let length = u8::try_from(16 + body.len()).unwrap_or(0);
+        [&[length, 0, 0, 0, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], body].concat()
+    };
+    let router = [
+        &[10, 0, 0, 0, 2, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0][..],
+        &[25, 3, 0, 0],
+        &[0, 0, 14, 16],
+        &[0xfe; 16],
+    ]
+    .concat();
+    vec![
+        message(16, &link),
+        message(20, &address),
+        message(68, &router),
+        [message(16, &link), message(3, &[0; 4])].concat(),
+    ]
+}
+
+pub(crate) fn node_config() -> Vec<Vec<u8>> {
+    texts(&[
+        EXAMPLE,
+        "schema = 1\nhostname = \"a\"\n[kubernetes]\nserver = \"https://10.0.2.2:6443\"\n\
+         token = \"abcdef.0123456789abcdef\"\nlabels = { \"a.example/b\" = \"c\" }\n\
+         ca = \"\"\"\n-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n\"\"\"\n",
+    ])
+}
+
+pub(crate) fn recipe() -> Vec<Vec<u8>> {
+    texts(&[RECIPE])
+}
+
+pub(crate) fn report() -> Vec<Vec<u8>> {
+    texts(&[
+        "{\"schema\":1,\"image\":\"a\",\"version\":\"1\",\"files\":[\"disk.raw\"],\"artifacts\":[]}",
+    ])
+}
+
+pub(crate) fn script() -> Vec<Vec<u8>> {
+    texts(&[
+        "#!/bin/sh\nset -e\nif [ \"$1\" = configure ]; then\n  update-alternatives --install \\\n    \
+        /usr/bin/awk awk '/usr/bin/mawk' 5 --slave /usr/share/man/awk.1 awk.1 /usr/share/x\nfi\n",
+    ])
+}
+
+pub(crate) fn sntp() -> Vec<Vec<u8>> {
+    let mut answer = vec![0; 48];
+    answer[..2].copy_from_slice(&[0x24, 2]);
+    answer[32..48].fill(0xe8);
+    let mut kiss = answer.clone();
+    kiss[1] = 0;
+    kiss[12..16].copy_from_slice(b"RATE");
+    vec![answer, kiss]
+}
+
+pub(crate) fn state() -> Vec<Vec<u8>> {
+    let mut block = vec![0; 1024];
+    block[4..8].copy_from_slice(&[0, 64, 0, 0]);
+    block[0x18] = 2;
+    block[0x38..0x3a].copy_from_slice(&[0x53, 0xef]);
+    vec![block]
+}
+
+pub(crate) fn system() -> Vec<Vec<u8>> {
+    texts(&[
+        "hostname = \"a\"\nsource = \"volume\"\nserver = \"https://a:6443\"\nproblems = [\"x\"]\n\
+        [network]\ndns = [\"10.0.2.3\"]\nntp = [\"t.example\"]\n[sysctl]\n\"a.b\" = \"1\"\n",
+    ])
+}
+
+pub(crate) fn uki() -> Vec<Vec<u8>> {
+    let mut stub = vec![0; 0x800];
+    let mut put = |at: usize, value: &[u8]| stub[at..at + value.len()].copy_from_slice(value);
+    put(0, b"MZ");
+    put(0x3C, &[0x40]);
+    put(0x40, b"PE\0\0\x64\x86\x01");
+    put(0x54, &[0xF0, 0, 0x2E, 0x02, 0x0B, 0x02]);
+    for (at, value) in [
+        (0x68, 0x1000_u32),
+        (0x6C, 0x1000),
+        (0x78, 0x1000),
+        (0x7C, 0x200),
+        (0x90, 0x2000),
+        (0x94, 0x400),
+        (0x9C, 10),
+        (0xC4, 16),
+        (0x150, 0x20),
+        (0x154, 0x1000),
+        (0x158, 0x200),
+        (0x15C, 0x400),
+        (0x16C, 0x6000_0020),
+    ] {
+        put(at, &value.to_le_bytes());
+    }
+    put(0x148, b".text\0\0\0");
+    let sections = [
+        (".osrel", &b"ID=a\nNAME=\"b\"\n"[..]),
+        (".cmdline", b"orlop.slot=a"),
+        (".uname", b"6.1"),
+        (".linux", b"kernel"),
+    ];
+    let sections = sections.map(|(name, data)| Section { name, data });
+    let uki = add_sections(&stub, &sections).into_iter();
+    uki.chain([stub]).collect()
+}
+
+pub(crate) fn unit() -> Vec<Vec<u8>> {
+    texts(&["exec = [\"/usr/bin/a\", \"-b\"]\nonly-if-exists = \"/run/x\"\nafter = [\"c\"]\n\
+        ready = \"started\"\nrestart = { policy = \"always\" }\ncgroup = \"/a\"\nkill = \"cgroup\"\n\
+        oom-score = -999\ndeadline = \"60s\"\nstop-timeout = \"20s\"\nmemory-max = \"1GiB\"\n\
+        pids-max = 4096\nlog-limit = \"512KiB\"\n[environment]\nA = \"b\"\n"])
+}

@@ -1,0 +1,101 @@
+//! The table of all targets. A new parser is a new row here, and one in `docs/testing.md`.
+
+use crate::{Target, seeds, targets};
+
+macro_rules! targets {
+    ($($name:literal $function:ident $reads:literal [$($parser:literal)*];)*) => {
+        /// All targets.
+        pub const TARGETS: &[Target] = &[$(Target {
+            name: $name,
+            reads: $reads,
+            parsers: &[$($parser),*],
+            run: targets::$function,
+            seeds: seeds::$function,
+        },)*];
+    };
+}
+
+targets! {
+    "address" address "addresses of servers"
+        ["builder/src/credentials/address.rs"];
+    "apt-sources" apt_sources "apt's sources, in both forms"
+        ["builder/src/source/deb/mirror.rs" "builder/src/source/deb/apt/sources.rs"];
+    "archive" archive "archives that a `url` component unpacks: tar in its packings, zip"
+        ["builder/src/archive.rs" "builder/src/archive/form.rs" "builder/src/archive/zip.rs"];
+    "cargo" cargo "`Cargo.toml`, `Cargo.lock` and `.cargo/config.toml`"
+        ["builder/src/cargo_workspace.rs" "builder/src/cargo_workspace/manifest.rs"
+         "builder/src/cargo_workspace/lockfile.rs" "builder/src/cargo_workspace/config.rs"];
+    "command-line" command_line "the kernel command line"
+        ["formats/src/command_line.rs"];
+    "cri" cri "the answer of the container runtime"
+        ["cri/src/hpack.rs" "cri/src/protobuf.rs" "cri/src/session.rs"];
+    "deb" deb "whole packages"
+        ["builder/src/source/deb/shell.rs" "builder/src/source/deb/unpack.rs"
+         "builder/src/source/deb/contents.rs" "formats/src/deb/ar.rs"];
+    "deb-text" deb_text "control data, dependencies, versions, dates"
+        ["formats/src/deb/control.rs" "formats/src/deb/dependency.rs"
+         "formats/src/deb/version.rs" "formats/src/deb/date.rs" "formats/src/deb/release.rs"
+         "formats/src/deb/stamp.rs" "formats/src/deb/wish.rs"];
+    "dhcp" dhcp "the answer of a DHCP server"
+        ["init/src/net/dhcp/message.rs"];
+    "dns" dns "the answer of a name server"
+        ["init/src/net/dns.rs"];
+    "elf" elf "programs and kernel modules, and `.modinfo` in its packings"
+        ["builder/src/compose/program.rs" "builder/src/compose/modules.rs"];
+    "erofs" erofs "the superblock of a root image"
+        ["formats/src/erofs/superblock.rs"];
+    "fat" fat "FAT32 volumes"
+        ["formats/src/fat/volume.rs" "formats/src/fat/directory.rs"];
+    "go-mod" go_mod "`go.mod`"
+        ["builder/src/go_mod.rs" "builder/src/go_mod/version.rs"];
+    "gpt" gpt "partition tables at both ends of a disk; grows and rewrites what was read"
+        ["formats/src/gpt.rs" "formats/src/gpt/guid.rs" "formats/src/gpt/header.rs"];
+    "image" image "archives of container images"
+        ["node/src/images/archive.rs"];
+    "in-release" in_release "signed release files, also with the signature of a pinned key"
+        ["builder/src/source/deb/signature.rs"];
+    "inspect" inspect "whatever `orlop inspect` is given"
+        ["builder/src/image/inspect.rs" "builder/src/image/inspect/root.rs"
+         "builder/src/image/inspect/summary.rs"];
+    "label" label "boot sectors, directories and firmware tables that name a node config"
+        ["node/src/source/label.rs" "node/src/source/oem.rs"];
+    "lock" lock "locks; writes and reads again what was read"
+        ["builder/src/lock/text.rs"];
+    "logins" logins "`auth.conf` and `.netrc`"
+        ["builder/src/credentials/files.rs"];
+    "manifest" manifest "a tree as text; writes again what was read"
+        ["formats/src/manifest.rs"];
+    "mark" mark "what a guest says on its port for boot marks"
+        ["builder/src/run/watch.rs"];
+    "netlink" netlink "what the kernel tells of links, and routers of themselves"
+        ["init/src/net/netlink/news.rs"];
+    "node-config" node_config "node configurations; prints and reads again what was read"
+        ["formats/src/node_config.rs" "formats/src/node_config/address.rs"
+         "formats/src/node_config/containerd.rs" "formats/src/node_config/kubernetes.rs"
+         "formats/src/node_config/label.rs" "formats/src/node_config/name.rs"
+         "formats/src/node_config/network.rs" "formats/src/node_config/pem.rs"
+         "formats/src/node_config/section.rs" "formats/src/node_config/token.rs"
+         "formats/src/node_config/url.rs" "node/src/configure/plan.rs"];
+    "packages" packages "package indexes in their packings"
+        ["builder/src/source/deb/index.rs"];
+    "recipe" recipe "recipes; checks and shows what was read"
+        ["builder/src/recipe/value.rs" "builder/src/recipe/model.rs" "formats/src/oci/reference.rs"];
+    "report" report "`build.json` of another build"
+        ["builder/src/build/report.rs"];
+    "root" root "the first block of a root partition"
+        ["init/src/initrd/verity.rs"];
+    "script" script "the script of a package, for the links that it would make"
+        ["builder/src/source/deb/alternatives.rs"];
+    "sntp" sntp "the answer of a time server"
+        ["init/src/time/sntp.rs"];
+    "state" state "the superblock of STATE"
+        ["init/src/state/superblock.rs"];
+    "system" system "the files by which `orlop-node` tells PID 1"
+        ["formats/src/system.rs" "init/src/configure/file.rs"];
+    "tar" tar "tar archives, member by member"
+        ["formats/src/tar/read.rs" "formats/src/tar/read/header.rs" "formats/src/tar/read/pax.rs"];
+    "uki" uki "unified kernel images"
+        ["formats/src/uki.rs" "formats/src/uki/pe.rs"];
+    "unit" unit "units of PID 1"
+        ["init/src/unit/file.rs" "init/src/unit/value.rs"];
+}

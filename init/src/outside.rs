@@ -1,0 +1,49 @@
+//! The doors for fuzz targets to parsers of what others wrote, where those are private to PID 1.
+//! Nothing here is called by it.
+
+use crate::initrd::verity;
+use crate::net::{dhcp, dns, netlink};
+use crate::state::superblock;
+
+/// A datagram of a DHCP server, and the message that may be in it.
+pub fn dhcp(bytes: &[u8]) {
+    let _ = dhcp::message::Answer::parse_packet(bytes);
+    let _ = dhcp::message::Answer::parse(bytes);
+}
+
+/// A datagram of a name server, which first has the question that it answers.
+pub fn dns(bytes: &[u8]) {
+    let (length, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    let (question, message) = rest.split_at(usize::from(*length).min(rest.len()));
+    let _ = dns::answer(message, question);
+    let _ = dns::name_at(rest, usize::from(*length));
+}
+
+/// A datagram of the kernel about links, addresses, routes, and routers on the network.
+pub fn netlink(bytes: &[u8]) {
+    let _ = netlink::news::parse(bytes);
+}
+
+/// The first block of a root partition, and what is planned from it.
+pub fn root(bytes: &[u8]) {
+    let mut block = vec![0; verity::BLOCK];
+    let length = bytes.len().min(block.len());
+    block[..length].copy_from_slice(&bytes[..length]);
+    let _ = verity::Image::parse(&block);
+    let _ = verity::Image::parse(bytes);
+}
+
+/// The superblock of STATE.
+pub fn state(bytes: &[u8]) {
+    let mut block = [0; superblock::SIZE];
+    let length = bytes.len().min(block.len());
+    block[..length].copy_from_slice(&bytes[..length]);
+    if let Ok(superblock) = superblock::Superblock::parse(&block) {
+        let _ = (superblock.size(), superblock.block_size(), superblock.needs_recovery());
+    }
+}
+
+/// The file in which `orlop-node` tells what it has made of the node config.
+pub fn system(text: &str) {
+    let _ = crate::configure::file::parse(text);
+}
