@@ -72,7 +72,8 @@ fn directory(path: &Path) -> Result<&str> {
     )
 }
 
-fn quoted(word: &str) -> String {
+/// A word for a shell that takes it as it is.
+pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 

@@ -13,12 +13,14 @@ use crate::{bench, image, setup, tidy};
 const PAUSE: &str = "pause/Cargo.toml";
 
 /// The tests that need images.
-const NODES: [&str; 15] = [
+const NODES: [&str; 17] = [
     "--package",
     "qemu-tests",
     "--lib",
     "--test",
     "image",
+    "--test",
+    "userlands",
     "--test",
     "robust",
     "--test",

@@ -184,7 +184,8 @@ impl Component {
             command.run().map(drop)
         })?;
         let mut flags = RUST_FLAGS.join("\x1f");
-        for (from, to) in self.places(&cargo.sysroot, toolchain, &place)? {
+        let places = self.places(&cargo.sysroot, toolchain, &place)?;
+        for (from, to) in &places {
             flags.push_str(&format!("\x1f--remap-path-prefix={from}={to}"));
         }
         let command = cargo.command("build").env("CARGO_ENCODED_RUSTFLAGS", flags).args([
@@ -195,6 +196,7 @@ impl Component {
         ]);
         let command =
             self.programs.iter().fold(command, |command, name| command.args(["--bin", name]));
+        let command = toolchain::name_places(command, &places);
         let command = toolchain.equip(command, environment, store, caches)?;
         command.run().map_err(explained)?;
         place.note(&digests)?;

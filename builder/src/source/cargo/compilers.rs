@@ -62,6 +62,7 @@ pub(super) fn install(packages: &[Package], store: &Store, caches: &Caches) -> R
     let directory = caches.compilers.join(&digest(packages).to_string()[..32]);
     let programs = directory.join(PROGRAMS);
     if programs.is_dir() {
+        note_use(&directory);
         return Ok(programs);
     }
     let scratch = scratch(&caches.compilers)?;
@@ -87,6 +88,16 @@ pub(super) fn install(packages: &[Package], store: &Store, caches: &Caches) -> R
         }
     }
     Ok(programs)
+}
+
+/// `orlop clean` goes by the time of the newest file.
+fn note_use(directory: &Path) {
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let now = rustix::fs::Timestamps { last_access: now, last_modification: now };
+    if let Ok(directory) = fs::File::open(directory) {
+        // Another user's cache may be read and not be touched.
+        _ = rustix::fs::futimens(directory, &now);
+    }
 }
 
 /// What names the directory.

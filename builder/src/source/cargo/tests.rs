@@ -478,3 +478,44 @@ fn a_component_without_programs_or_package_is_refused() {
     let unknown = model::Cargo { package: "unknown".to_owned(), ..cargo };
     assert_eq!(Component::load(&unknown).unwrap_err().id(), Id::CargoPackage);
 }
+
+/// A library with C in it, compiled as the crate `cc` does, but by a shell.
+fn add_c(root: &Path) {
+    let build = r#"fn main() {
+    let out = std::env::var_os("OUT_DIR").unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/place.c");
+    let script = "eval \"cc $CFLAGS -O2 -fPIC -c \\\"\\$0\\\"\" -o place.o && ar crs libplace.a place.o";
+    let mut shell = std::process::Command::new("sh");
+    let status = shell.args(["-c", script, source]).current_dir(&out).status().unwrap();
+    assert!(status.success());
+    println!("cargo:rustc-link-search=native={}", out.display());
+    println!("cargo:rustc-link-lib=static=place");
+}
+"#;
+    let library = "unsafe extern \"C\" {\n    fn place_of_c() -> *const std::ffi::c_char;\n}\n\
+                   pub fn place() -> &'static str {\n    \
+                   unsafe { std::ffi::CStr::from_ptr(place_of_c()) }.to_str().unwrap()\n}\n\
+                   pub fn fail_if(_: bool) {}\n";
+    let place = "const char *place_of_c(void) { return __FILE__; }\n";
+    for (path, text) in [("build.rs", build), ("src/lib.rs", library), ("place.c", place)] {
+        fs::write(root.join("library").join(path), text).unwrap();
+    }
+}
+
+#[test]
+fn a_program_with_c_in_it_names_no_directory_of_the_host_either() {
+    let mut blobs = Vec::new();
+    for name in ["a", "a longer name/below"] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join(name);
+        let cargo = workspace(&root.join("workspace"));
+        add_c(&root.join("workspace"));
+        let (store, blob) = build(&root, &cargo, 1).unwrap();
+        let bytes = store.read_blob(&blob).unwrap();
+        let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+        assert!(has(b"/workspace/library/place.c\0"));
+        assert!(!has(directory.path().to_str().unwrap().as_bytes()));
+        blobs.push(blob);
+    }
+    assert_eq!(blobs[0], blobs[1]);
+}

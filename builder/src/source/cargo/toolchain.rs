@@ -10,6 +10,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::{Package, Rustc};
 use crate::process::Command;
+use crate::start;
 use crate::store::Store;
 
 /// A Rust toolchain that can link statically.
@@ -130,6 +131,19 @@ pub(super) fn clean(command: Command, environment: &Environment, directory: &Pat
         environment.for_cargo().fold(command, |command, (name, value)| command.env(name, value));
     // rustup would download a toolchain that a `rust-toolchain.toml` names.
     command.env("RUSTUP_AUTO_INSTALL", "0")
+}
+
+/// Has C compilers replace directories of this host, as Rust's does: `__FILE__` is one.
+pub(super) fn name_places(command: Command, places: &[(String, String)]) -> Command {
+    let flag = |(from, to): &(String, String)| {
+        let flag = format!("-ffile-prefix-map={from}={to}");
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=+@".contains(c);
+        if flag.chars().all(plain) { flag } else { start::quoted(&flag) }
+    };
+    let flags = places.iter().map(flag).collect::<Vec<_>>().join(" ");
+    // The crate `cc` takes quotes as a shell does if it is told so.
+    let command = command.env("CC_SHELL_ESCAPED_FLAGS", "1");
+    command.env("CFLAGS", &flags).env("CXXFLAGS", &flags)
 }
 
 fn rustc(environment: &Environment, workspace: &Path) -> Command {
