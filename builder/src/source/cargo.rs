@@ -404,9 +404,14 @@ impl Cargo<'_> {
     }
 }
 
-/// Directories in a package that are not of it: other packages, and what can be made again.
+/// Directories in a package that are not of it: other packages, what can be made again, and what
+/// we make ourselves, which would be a cause of the next build. What is compiled in from there is
+/// refused.
 fn apart(path: &Path) -> bool {
-    path.join("Cargo.toml").is_file() || path.join("CACHEDIR.TAG").is_file()
+    let holds = |names: &[&str]| names.iter().all(|name| path.join(name).exists());
+    let output = ["build.json", "manifest.txt", "root.img"];
+    let store = ["blobs", "steps", "partial", "tmp"];
+    holds(&["Cargo.toml"]) || holds(&["CACHEDIR.TAG"]) || holds(&output) || holds(&store)
 }
 
 fn cargo_home(environment: &Environment) -> Option<PathBuf> {

@@ -113,6 +113,14 @@ fn the_key_knows_all_that_shapes_a_program_and_no_more() {
     assert_eq!(copy.inputs(&toolchain).unwrap().digest(), keys[0], "the place is no input");
     fs::write(directory.path().join("other/src/lib.rs"), "// Not a dependency.\n").unwrap();
     assert_eq!(key(), keys[0], "another package is no input");
+    // A recipe in a package's own directory has them there.
+    for file in ["build.json", "manifest.txt", "root.img"] {
+        let output = directory.path().join("program/orlop-out/node");
+        fs::create_dir_all(&output).unwrap();
+        fs::write(output.join(file), "").unwrap();
+    }
+    Store::open(directory.path().join("program/store")).unwrap();
+    assert_eq!(key(), keys[0], "what we make ourselves is no input");
 
     for (path, text) in [
         ("program/src/main.rs", "fn main() {}\n"),
