@@ -16,7 +16,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ureq::config::ConfigBuilder;
@@ -79,7 +79,6 @@ impl From<&Proxies> for Access {
 /// An HTTP client. One serves all threads.
 pub struct Client {
     access: Access,
-    roots: RootCerts,
     // Made when first needed.
     agents: Mutex<BTreeMap<Route, Agent>>,
     pause: Box<dyn Fn(Duration) + Send + Sync>,
@@ -107,11 +106,7 @@ impl Client {
     ) -> Result<Self> {
         let access = access.into();
         access.proxies.check()?;
-        // A certificate that cannot be read is skipped, as every TLS client does: if it was the
-        // one that mattered, the handshake says so.
-        let certificates = rustls_native_certs::load_native_certs().certs;
-        let roots = certificates.iter().map(|der| Certificate::from_der(der).to_owned()).into();
-        Ok(Self { access, roots, agents: Mutex::default(), pause: Box::new(pause) })
+        Ok(Self { access, agents: Mutex::default(), pause: Box::new(pause) })
     }
 
     /// Gets a file of at most `limit` bytes into memory.
@@ -316,7 +311,10 @@ impl Client {
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
-        request.call().map_err(|error| Failure::transport(url, error))
+        request.call().map_err(|error| match route.proxy() {
+            Some(proxy) => Failure::transport(url, error).by_way_of(&proxy),
+            None => Failure::transport(url, error),
+        })
     }
 
     fn on_disk(&self, url: &str) -> Option<PathBuf> {
@@ -328,7 +326,7 @@ impl Client {
         if let Some(agent) = agents.get(route) {
             return Ok(agent.clone());
         }
-        let agent = route.agent(config(self.roots.clone()), &self.access.logins)?;
+        let agent = route.agent(config(roots()), &self.access.logins)?;
         agents.insert(route.clone(), agent.clone());
         Ok(agent)
     }
@@ -376,6 +374,18 @@ impl Progressed<'_> {
         self.task.advance(position.saturating_sub(*self.counted));
         *self.counted = position.max(*self.counted);
     }
+}
+
+/// The root certificates of this host, read once for all clients.
+fn roots() -> RootCerts {
+    static ROOTS: OnceLock<RootCerts> = OnceLock::new();
+    let load = || {
+        // A certificate that cannot be read is skipped, as every TLS client does: if it was the
+        // one that mattered, the handshake says so.
+        let certificates = rustls_native_certs::load_native_certs().certs;
+        certificates.iter().map(|der| Certificate::from_der(der).to_owned()).into()
+    };
+    ROOTS.get_or_init(load).clone()
 }
 
 fn config(roots: RootCerts) -> ConfigBuilder<AgentScope> {

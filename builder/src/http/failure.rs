@@ -37,6 +37,12 @@ impl Failure {
         Self { progress, ..self }
     }
 
+    /// The request went through this proxy: it may be the one that is not there.
+    pub(super) fn by_way_of(self, proxy: &str) -> Self {
+        let error = self.error.hint(format!("the way leads through the proxy `{proxy}`"));
+        Self { error, ..self }
+    }
+
     /// The server answered with something that is not the file.
     pub(super) fn status(url: &str, status: StatusCode) -> Self {
         match status {

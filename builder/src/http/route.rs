@@ -83,6 +83,14 @@ impl Route {
         })
     }
 
+    /// The proxy, as it may be shown.
+    pub(super) fn proxy(&self) -> Option<String> {
+        match self {
+            Self::Direct => None,
+            Self::Ask(text) | Self::Tunnel(text) => Some(shown(text)),
+        }
+    }
+
     /// What the proxy itself wants to be told; in a tunnel that is said before.
     pub(super) fn authorization(&self, logins: &Logins) -> Result<Option<String>> {
         let Self::Ask(text) = self else { return Ok(None) };

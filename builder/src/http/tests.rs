@@ -407,3 +407,14 @@ fn a_bad_proxy_is_named_without_its_password() {
         assert!(!said.contains("s3cret"), "{said}");
     }
 }
+
+#[test]
+fn a_proxy_that_is_not_there_is_named() {
+    let proxy = nobody().replacen("http://", "http://bob:s3cret@", 1);
+    let proxies = Proxies { http: Some(proxy), ..Proxies::default() };
+    let client = Client::with_pause(&proxies, |_| {}).unwrap();
+    let error = client.get("http://mirror.invalid/debian", 3).unwrap_err();
+    let hint = error.hints().last().unwrap();
+    assert!(hint.starts_with("the way leads through the proxy `http://127.0.0.1:"), "{hint}");
+    assert!(!format!("{error:?}").contains("s3cret"));
+}
