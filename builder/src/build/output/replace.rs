@@ -21,7 +21,7 @@ use crate::durable;
 /// # Errors
 /// What was there before is there still.
 pub(super) fn replace(new: &Path, place: &Path, beside: &Beside) -> io::Result<Option<PathBuf>> {
-    if new.parent() == Some(place) {
+    if beside.directory == place {
         return one_by_one(new, place, beside).map(Some);
     }
     loop {
