@@ -5,12 +5,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use formats::architecture::Architecture;
+
 use crate::error::{Context as _, Error, Id, Result};
 
 /// Debian's loader and libraries, below the directory that packages were unpacked into.
-const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+const LOADER: &str = Architecture::MADE.dynamic_loader();
 /// Debian's place for libraries.
-pub const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+pub const LIBRARIES: &str = Architecture::MADE.libraries();
 
 /// A program of a directory of unpacked packages.
 #[derive(Debug, Clone, Copy)]

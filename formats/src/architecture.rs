@@ -39,6 +39,10 @@ pub struct Qemu {
 use Architecture::{Amd64, Arm64};
 
 impl Architecture {
+    /// The only one that images are made for: what a recipe may name. Sources that compile or fetch
+    /// take it from here.
+    pub const MADE: Self = Amd64;
+
     /// All that are known.
     pub const ALL: [Self; 2] = [Amd64, Arm64];
 
@@ -75,11 +79,19 @@ impl Architecture {
         }
     }
 
-    /// The directory of shared libraries below `/usr/lib`.
+    /// Debian's directory of libraries.
     pub const fn libraries(self) -> &'static str {
         match self {
-            Amd64 => "x86_64-linux-gnu",
-            Arm64 => "aarch64-linux-gnu",
+            Amd64 => "usr/lib/x86_64-linux-gnu",
+            Arm64 => "usr/lib/aarch64-linux-gnu",
+        }
+    }
+
+    /// What starts programs with shared libraries, in Debian's directory of libraries.
+    pub const fn dynamic_loader(self) -> &'static str {
+        match self {
+            Amd64 => "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+            Arm64 => "usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn run() -> Result<()> {
         };
         check_text(file, &text, &mut wrong);
         check_names(file, &text, &mut wrong);
+        check_architecture(file, &text, &mut wrong);
         if file.ends_with(".md") {
             check_links(file, &text, &mut wrong);
         }
@@ -108,6 +109,29 @@ fn check_names(file: &str, text: &str, wrong: &mut Vec<String>) {
     }
 }
 
+/// Names that differ between architectures, as they stand in texts.
+const MACHINES: &[&str] = &["amd64", "x86_64", "x86-64", "BOOTX64", "linuxx64", "bootx64"];
+
+/// A name of an architecture stands in the one module that knows them all. Tests say what they
+/// want to see, and `firmware.rs` has a table of files of distributions.
+fn check_architecture(file: &str, text: &str, wrong: &mut Vec<String>) {
+    let crates = ["builder/src/", "formats/src/", "init/src/", "node/src/", "updater/src/"];
+    let exempt = ["formats/src/architecture.rs", "builder/src/run/firmware.rs"];
+    let tests = ["/testing.rs", "builder/src/source/deb/apt/choice.rs"];
+    let test = file.contains("/tests") || tests.iter().any(|name| file.ends_with(name));
+    if !crates.iter().any(|start| file.starts_with(start)) || exempt.contains(&file) || test {
+        return;
+    }
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    for (number, line) in code.lines().enumerate() {
+        let said = line.contains('"') && !line.trim_start().starts_with("//");
+        if said && MACHINES.iter().any(|name| line.contains(name)) {
+            let at = number + 1;
+            wrong.push(format!("{file}:{at}: only `formats::architecture` names architectures"));
+        }
+    }
+}
+
 fn check_links(file: &str, text: &str, wrong: &mut Vec<String>) {
     let here = Path::new(file).parent().unwrap_or(Path::new(""));
     for (number, line) in text.lines().enumerate() {
@@ -158,6 +182,22 @@ fn permitted(expression: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_an_architecture_is_found_outside_its_module() {
+        let found = |file: &str, text: &str| {
+            let mut wrong = Vec::new();
+            check_architecture(file, text, &mut wrong);
+            wrong.len()
+        };
+        let line = "const TARGET: &str = \"x86_64-unknown-linux-gnu\";\n";
+        let test = format!("#[cfg(test)]\nmod tests {{\n{line}}}\n");
+        assert_eq!(found("builder/src/source/cargo.rs", line), 1);
+        assert_eq!(found("formats/src/architecture.rs", line), 0);
+        assert_eq!(found("builder/src/source/cargo/tests.rs", line), 0);
+        assert_eq!(found("builder/src/a.rs", &format!("// {line}")), 0);
+        assert_eq!(found("builder/src/a.rs", &test), 0);
+    }
 
     #[test]
     fn a_licence_expression_needs_one_of_each_or() {

@@ -49,8 +49,7 @@ const NEVER: &[(&str, &str)] = &[
 
 /// Where the dynamic linker of Debian looks without a cache.
 fn library_paths(architecture: Architecture) -> [String; 3] {
-    let own = format!("usr/lib/{}", architecture.libraries());
-    [own, "usr/lib".to_owned(), "usr/lib64".to_owned()]
+    [architecture.libraries().to_owned(), "usr/lib".to_owned(), "usr/lib64".to_owned()]
 }
 
 /// Attributes of a file that give whoever runs it what he does not have.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
 use serde::Deserialize;
 
 use crate::durable::{self, Name};
@@ -140,7 +141,7 @@ fn described(root: &Path) -> Option<Firmware> {
         let found: Description = serde_json::from_slice(&text).ok()?;
         let fits = |target: &Target| {
             let q35 = |machine: &String| machine.starts_with("pc-q35") || machine == "q35";
-            target.architecture == "x86_64" && target.machines.iter().any(q35)
+            target.architecture == Architecture::MADE.machine() && target.machines.iter().any(q35)
         };
         let secure = ["secure-boot", "enrolled-keys", "requires-smm"];
         let usable = found.interface_types.iter().any(|kind| kind == "uefi")

@@ -9,7 +9,7 @@ use crate::process::Command;
 use crate::run::Accel;
 
 /// The emulator, and the machine that it is. Images for other architectures are not made yet.
-pub const QEMU: Qemu = Architecture::Amd64.qemu();
+pub const QEMU: Qemu = Architecture::MADE.qemu();
 
 /// The oldest version whose command line we speak: `-action` came with 6.0.
 pub const LEAST: Version = Version { major: 6, minor: 0 };

@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
 use formats::digest::{Hasher, Sha256};
 use formats::tree::Blob;
 
@@ -32,7 +33,7 @@ use place::Place;
 
 pub use toolchain::{Toolchain, ask};
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+const TARGET: &str = Architecture::MADE.rust();
 
 /// The profile of `Cargo.toml` for programs that go into an image.
 const PROFILE: &str = "node";

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::files;
+use formats::architecture::Architecture;
+
 use crate::error::{Error, Id, Result};
 use crate::go_mod::GoMod;
 use crate::recipe::model;
@@ -26,8 +28,8 @@ pub use toolchain::Toolchain;
 
 /// What every build is told, beside what the component says. The versions of instruction sets
 /// are the lowest: a node must start on any x86-64.
-const TARGET: &[(&str, &str)] =
-    &[("CGO_ENABLED", "0"), ("GOOS", "linux"), ("GOARCH", "amd64"), ("GOAMD64", "v1")];
+const TARGET: &[(&str, &str)] = &[("CGO_ENABLED", "0"), ("GOOS", "linux"), MACHINE[0], MACHINE[1]];
+const MACHINE: [(&str, &str); 2] = Architecture::MADE.go();
 
 const FLAGS: &[&str] = &["-trimpath", "-buildvcs=false", "-mod=readonly"];
 

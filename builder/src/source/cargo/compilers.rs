@@ -166,7 +166,8 @@ fn lay_out(packages: &[Package], store: &Store, made: &Path, place: &Path) -> Re
     }
     let needed = ["cc", "cc1", "ar", "as"].map(|name| format!("{PROGRAMS}/{name}"));
     let needed = needed.iter().map(String::as_str);
-    let needed = needed.chain(["usr/bin/ld.bfd", "usr/lib/x86_64-linux-gnu/libc.a"]);
+    let library = format!("{}/libc.a", crate::start::LIBRARIES);
+    let needed = needed.chain(["usr/bin/ld.bfd", library.as_str()]);
     for path in needed {
         if !there(path) {
             let name = path.rsplit('/').next().unwrap_or(path);

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::rc::Rc;
 
 use flate2::read::GzDecoder;
+use formats::architecture::Architecture;
 use formats::deb::control::{Paragraph, paragraphs_from};
 use formats::deb::{Release, Version};
 use formats::digest::Sha256;
@@ -14,7 +15,7 @@ use lzma_rust2::XzReader;
 use crate::error::{Context as _, Error, Id, Result};
 
 /// The one architecture of the images.
-pub const ARCHITECTURE: &str = "amd64";
+pub const ARCHITECTURE: &str = Architecture::MADE.debian();
 
 /// No index is larger, in bytes, packed or unpacked: that of Debian's main has 55 MB.
 const MAX_SIZE: u64 = 512 * 1024 * 1024;

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
 use formats::digest::Sha256;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -170,11 +171,8 @@ impl Toolchain {
 
 /// The version of the module that is this toolchain for this host.
 fn version(name: &str) -> String {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+    let machine = std::env::consts::ARCH;
+    let architecture = Architecture::of_machine(machine).map_or(machine, |known| known.go()[0].1);
     format!("v0.0.1-{name}.linux-{architecture}")
 }
 

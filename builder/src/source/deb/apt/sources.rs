@@ -4,8 +4,7 @@
 use formats::deb::{Paragraph, paragraphs};
 use percent_encoding::percent_decode_str;
 
-/// The architecture whose packages are asked for.
-const ARCHITECTURE: &str = "amd64";
+use crate::source::deb::index::ARCHITECTURE;
 
 /// One entry that brings binary packages, enabled and for our architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
