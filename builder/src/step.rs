@@ -52,7 +52,7 @@ kinds! {
     /// Compiles Go programs.
     Go = "go", 2;
     /// Compiles Rust programs.
-    Cargo = "cargo", 2;
+    Cargo = "cargo", 3;
     /// Takes a file from the web apart.
     Url = "url", 1;
     /// Packs a container image.

@@ -23,8 +23,13 @@ fn project(rustc: &str) -> Project {
     let component =
         "[cargo.a]\nworkspace = \"ws\"\npackage = \"a\"\nprograms = { a = \"/usr/bin/a\" }\n";
     project.write("recipe.toml", recipe + component);
-    project.write("ws/Cargo.toml", "[package]\nname = \"a\"\nversion = \"0.1.0\"\n");
-    project.write("ws/Cargo.lock", "version = 4\n");
+    project.write(
+        "ws/Cargo.toml",
+        "[package]\nname = \"a\"\nversion = \"0.1.0\"\n\
+         [profile.node]\ninherits = \"release\"\n",
+    );
+    project
+        .write("ws/Cargo.lock", "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"0.1.0\"\n");
     project.write("ws/src/main.rs", "fn main() {}\n");
     compiler(&project, rustc);
     project

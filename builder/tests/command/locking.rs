@@ -332,8 +332,8 @@ fn a_lock_that_was_edited_is_refused_with_its_place_and_made_anew_by_lock() {
     project.refused(&["build"], expect![[r#"
         exit 4
         error[E0403]: `orlop.lock` is not a lock: unknown variant `boot`, expected one of `root`, `kernel`, `tool`
-          orlop.lock:28:8
-           28 | role = "boot"
+          orlop.lock:29:8
+           29 | role = "boot"
               |        ^^^^^^
           hint: `orlop lock` makes it anew
     "#]]);

@@ -19,7 +19,7 @@ echo 'program: ' > "$out/program.d"
 {
     printf '%s' "$said"
     /usr/bin/env | /usr/bin/grep -vE '^(PWD|OLDPWD|SHLVL|_)=' | LC_ALL=C /usr/bin/sort
-} | /bin/sed "s#$target#TARGET#g; s#ROOT#DIR#g" > "$out/program"
+} | /bin/sed "s#$target#TARGET#g; s#${target%/target}#PLACE#g; s#ROOT#DIR#g" > "$out/program"
 "#;
 
 const RUSTC: &str = r#"#!/bin/sh
@@ -49,7 +49,7 @@ fn what_cargo_is_told_has_a_version() {
     let told = String::from_utf8(store.read_blob(&built["program"]).unwrap()).unwrap();
     let version = crate::step::Kind::Cargo.version();
     expect![[r#"
-        version 2
+        version 3
         build
         --locked
         --offline
@@ -59,27 +59,37 @@ fn what_cargo_is_told_has_a_version() {
         x86_64-unknown-linux-gnu
         --target-dir
         TARGET
+        --manifest-path
+        DIR/workspace/Cargo.toml
+        --config
+        PLACE/config.toml
         -j
         JOBS
         -p
         program
         --bin
         program
+        --config
+        target.x86_64-unknown-linux-gnu.linker = "cc"
         CARGO_ENCODED_RUSTFLAGS=-Ctarget-feature=+crt-static
             -Clink-arg=-Wl,-z,pack-relative-relocs
             -Clink-arg=-Wl,--build-id=none
             --remap-path-prefix=DIR/sysroot=/rust
             --remap-path-prefix=DIR/sysroot/lib/rustlib/src/rust=/rustc/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
-            --remap-path-prefix=DIR/home/.cargo=/cargo
             --remap-path-prefix=DIR/workspace=/workspace
             --remap-path-prefix=TARGET=/target
+            --remap-path-prefix=PLACE/crates=/cargo
+        CARGO_HOME=PLACE/home
         CARGO_INCREMENTAL=0
-        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=cc
         CARGO_TERM_COLOR=never
-        HOME=DIR/home
+        CC_SHELL_ESCAPED_FLAGS=1
+        CFLAGS=-ffile-prefix-map=DIR/sysroot=/rust -ffile-prefix-map=DIR/sysroot/lib/rustlib/src/rust=/rustc/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa -ffile-prefix-map=DIR/workspace=/workspace -ffile-prefix-map=TARGET=/target -ffile-prefix-map=PLACE/crates=/cargo
+        CXXFLAGS=-ffile-prefix-map=DIR/sysroot=/rust -ffile-prefix-map=DIR/sysroot/lib/rustlib/src/rust=/rustc/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa -ffile-prefix-map=DIR/workspace=/workspace -ffile-prefix-map=TARGET=/target -ffile-prefix-map=PLACE/crates=/cargo
+        HOME=PLACE/home
         PATH=DIR/bin
         RUSTC_WORKSPACE_WRAPPER=
         RUSTC_WRAPPER=
         RUSTUP_AUTO_INSTALL=0
+        RUSTUP_TOOLCHAIN=DIR/sysroot
     "#]].assert_eq(&format!("version {version}\n{}", told.replace('\x1f', "\n    ")));
 }
