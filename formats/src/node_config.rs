@@ -21,7 +21,7 @@ mod update;
 mod url;
 
 pub use address::{Cidr, Mac, Subnet};
-pub use containerd::{Containerd, Registry, RegistryHost};
+pub use containerd::{Containerd, Login, Registry, RegistryHost};
 pub use kubelet::{RESERVED as RESERVED_KUBELET_KEYS, fields as kubelet_fields};
 pub use kubernetes::{Api, Kubernetes, ServingCertificate, StaticPodName};
 pub use label::{Effect, LabelKey, LabelValue, Taint};

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::arguments::{Arguments, Failure};
-use crate::{configure, images, pods};
+use crate::{configure, image_credentials, images, pods};
 
 /// One thing that the program can do.
 #[derive(Debug)]
@@ -22,6 +22,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--url] [--root DIR]",
         about: "take in the node config; with --url, fetch it first",
         run: configure::command,
+    },
+    Command {
+        name: image_credentials::COMMAND,
+        arguments: "[--root DIR]",
+        about: "answer kubelet who pulls an image",
+        run: image_credentials::command,
     },
     Command {
         name: "import-images",

@@ -7,6 +7,7 @@ pub mod assemble;
 pub mod command;
 pub mod configure;
 pub mod fetch;
+mod image_credentials;
 pub mod images;
 pub mod masquerade;
 pub mod outside;

@@ -24,6 +24,43 @@ pub struct Registry {
     pub ca: Option<Certificates>,
     /// Whether any certificate will do.
     pub skip_verify: bool,
+    /// Whether the paths of mirrors are where the registry's API begins, instead of what stands
+    /// before its `/v2`. A path that begins with `/v2` is that in any case.
+    pub override_path: bool,
+    /// Whether only mirrors are asked, and not the registry itself.
+    pub skip_fallback: bool,
+    /// Who asks for images; nobody in particular without.
+    pub login: Option<Login>,
+}
+
+/// A user of a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub username: String,
+    // Private, so that it is shown by nobody who does not say that he does.
+    password: String,
+}
+
+impl Login {
+    /// The password.
+    pub fn expose(&self) -> &str {
+        &self.password
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login({}, ***)", self.username)
+    }
+}
+
+impl Registry {
+    /// Whether the path of this mirror is where the registry's API begins.
+    pub fn has_api_path(&self, mirror: &Url) -> bool {
+        let path = mirror.path();
+        self.override_path || path == "/v2" || path.starts_with("/v2/")
+    }
 }
 
 /// The host of a registry as it stands in the names of images, `docker.io` or `localhost:5000`;
@@ -66,7 +103,7 @@ impl Containerd {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let mut registries = BTreeMap::new();
         section.sections("registries", |name, section| {
-            let registry = Registry::read(section);
+            let registry = Registry::read(section, name.value);
             let Some(host) =
                 section.understood(name.value.parse::<RegistryHost>(), name.span.clone())
             else {
@@ -82,7 +119,7 @@ impl Containerd {
 }
 
 impl Registry {
-    fn read(section: &mut Section<'_, '_>) -> Self {
+    fn read(section: &mut Section<'_, '_>, host: &str) -> Self {
         let mirrors = section.list::<Url>("mirrors");
         let ca = section.parsed::<Certificates>("ca").map(|ca| ca.value);
         let skip_verify = section.boolean("skip-verify").unwrap_or(false);
@@ -93,8 +130,43 @@ impl Registry {
             let message = "`ca` and `skip-verify = true` exclude each other: nothing is verified";
             section.notes.note(span, message);
         }
-        Self { mirrors: mirrors.into_iter().map(|url| url.value).collect(), ca, skip_verify }
+        let [override_path, skip_fallback] = ["override-path", "skip-fallback"].map(|key| {
+            let set = section.boolean(key).unwrap_or(false);
+            if let Some(span) = section.place(key)
+                && set
+                && section.place("mirrors").is_none()
+            {
+                let message = format!("`{key} = true` is about `mirrors`, and there are none");
+                section.notes.note(span, message);
+            }
+            set
+        });
+        let login = read_login(section, host);
+        let mirrors = mirrors.into_iter().map(|url| url.value).collect();
+        Self { mirrors, ca, skip_verify, override_path, skip_fallback, login }
     }
+}
+
+fn read_login(section: &mut Section<'_, '_>, host: &str) -> Option<Login> {
+    let username = section.string("username");
+    let password = section.string("password");
+    for (key, other) in [("username", "password"), ("password", "username")] {
+        if section.place(key).is_some() {
+            section.require(other);
+        }
+    }
+    let (username, password) = (username?, password?);
+    if host == "_default" {
+        let message = "`_default` cannot have a password: any registry could ask for it";
+        section.notes.note(username.span, message);
+        return None;
+    }
+    // RFC 7617 section 2: the name ends at the first colon.
+    if username.value.is_empty() || username.value.contains(':') {
+        section.notes.note(username.span, "a `username` is not empty and holds no `:`");
+        return None;
+    }
+    Some(Login { username: username.value.to_owned(), password: password.value.to_owned() })
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl NodeConfig {
         }
         for (host, registry) in &self.containerd.registries {
             page.table(&format!("containerd.registries.{}", quote::key(host.as_str())));
-            registry.show(&mut page);
+            registry.show(&mut page, secrets);
         }
         page.table("update");
         match &self.update.channel {
@@ -123,12 +123,18 @@ impl Kubernetes {
 }
 
 impl Registry {
-    fn show(&self, page: &mut Page) {
+    fn show(&self, page: &mut Page, secrets: Secrets) {
         page.list("mirrors", &self.mirrors);
         if let Some(ca) = &self.ca {
             page.text("ca", ca.pem());
         }
         page.pair("skip-verify", self.skip_verify);
+        page.pair("override-path", self.override_path);
+        page.pair("skip-fallback", self.skip_fallback);
+        if let Some(login) = &self.login {
+            page.text("username", &login.username);
+            page.text("password", if secrets == Secrets::Shown { login.expose() } else { "***" });
+        }
     }
 }
 

@@ -199,10 +199,14 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             -----END CERTIFICATE-----
             """
             skip-verify = false
+            override-path = false
+            skip-fallback = false
 
             [containerd.registries."registry.example:5000"]
             mirrors = []
             skip-verify = true
+            override-path = false
+            skip-fallback = false
 
             [update]
             channel = "https://updates.example/stable"

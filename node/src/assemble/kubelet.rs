@@ -13,6 +13,7 @@ use super::facts::{CERTIFICATES, Facts, MANIFESTS};
 use super::file::File;
 use super::plan::Plan;
 use super::serving;
+use crate::image_credentials::{self, Logins};
 
 /// One argument a line; kubelet is started if this file exists.
 pub(super) const ARGUMENTS: &str = "/run/orlop/kubelet/arguments";
@@ -20,6 +21,11 @@ pub(super) const ARGUMENTS: &str = "/run/orlop/kubelet/arguments";
 const CONFIGURATION: &str = "/run/orlop/kubelet/config.json";
 const BOOTSTRAP: &str = "/run/orlop/kubelet/bootstrap-kubeconfig";
 const CA: &str = "/run/orlop/kubelet/ca.crt";
+/// Names the program that kubelet asks for passwords of registries.
+const PROVIDERS: &str = "/run/orlop/kubelet/credential-providers.json";
+/// Where that program is, and its name there.
+const PROGRAMS: &str = "/usr/lib/orlop";
+const PROGRAM: &str = "orlop-node";
 /// Written by kubelet when it joins: names the server, the file [`CA`] and its own certificate.
 const KUBECONFIG: &str = "/var/lib/kubelet/kubeconfig";
 /// kubelet's default is in the read-only root.
@@ -29,7 +35,7 @@ const MIB: u64 = 1024 * 1024;
 
 pub(super) fn plan(config: &NodeConfig, facts: &Facts, plan: &mut Plan) {
     let Some(kubernetes) = &config.kubernetes else {
-        for path in [ARGUMENTS, CONFIGURATION, BOOTSTRAP, CA] {
+        for path in [ARGUMENTS, CONFIGURATION, BOOTSTRAP, CA, PROVIDERS, image_credentials::PATH] {
             plan.remove(path);
         }
         return;
@@ -50,7 +56,33 @@ pub(super) fn plan(config: &NodeConfig, facts: &Facts, plan: &mut Plan) {
         let path = format!("{MANIFESTS}/{}.yaml", name.as_str());
         plan.write_file(File::secret(path, manifest));
     }
-    plan.write_file(File::public(ARGUMENTS, arguments(config, kubernetes)));
+    let logins = Logins::of(&config.containerd);
+    let hosts = logins.hosts();
+    if hosts.is_empty() {
+        plan.remove(PROVIDERS);
+        plan.remove(image_credentials::PATH);
+    } else {
+        plan.write_file(File::secret(image_credentials::PATH, logins.text()));
+        plan.write_file(File::public(PROVIDERS, providers(&hosts)));
+    }
+    plan.write_file(File::public(ARGUMENTS, arguments(config, kubernetes, &hosts)));
+}
+
+/// CredentialProviderConfig `kubelet.config.k8s.io/v1`: for images of these registries kubelet asks
+/// this program's [`image_credentials`].
+fn providers(hosts: &[&str]) -> String {
+    let config = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1",
+        "kind": "CredentialProviderConfig",
+        "providers": [{
+            "name": PROGRAM,
+            "apiVersion": image_credentials::VERSION,
+            "args": [image_credentials::COMMAND],
+            "matchImages": hosts,
+            "defaultCacheDuration": "0s",
+        }],
+    });
+    format!("{config:#}\n")
 }
 
 /// Host name and addresses of the serving certificate, as far as the config has them: what DHCP
@@ -110,7 +142,7 @@ fn bootstrap(server: &str, token: &str) -> String {
 }
 
 /// Without `--v`: an argument would win over `kubelet.logging` of the config.
-fn arguments(config: &NodeConfig, kubernetes: &Kubernetes) -> String {
+fn arguments(config: &NodeConfig, kubernetes: &Kubernetes, logins: &[&str]) -> String {
     let mut arguments = vec![format!("--config={CONFIGURATION}")];
     // Else kubelet takes the name that PID 1 has given the machine by then.
     if let Some(name) = &config.hostname {
@@ -130,6 +162,12 @@ fn arguments(config: &NodeConfig, kubernetes: &Kubernetes) -> String {
         arguments.extend([
             format!("--bootstrap-kubeconfig={BOOTSTRAP}"),
             format!("--kubeconfig={KUBECONFIG}"),
+        ]);
+    }
+    if !logins.is_empty() {
+        arguments.extend([
+            format!("--image-credential-provider-config={PROVIDERS}"),
+            format!("--image-credential-provider-bin-dir={PROGRAMS}"),
         ]);
     }
     arguments.push(format!("--cert-dir={CERTIFICATES}"));

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use formats::node_config::{Containerd, Registry, RegistryHost, Scheme};
+use formats::node_config::{Containerd, Registry, RegistryHost, Scheme, Url};
 
 use super::file::File;
 use super::plan::Plan;
@@ -33,21 +33,34 @@ pub(super) fn plan(containerd: &Containerd, plan: &mut Plan) {
 }
 
 /// The mirrors in their order, then the registry itself, which containerd asks last if the file
-/// names no `server`.
+/// names no `server`; so the last mirror stands in its place where it is not to be asked.
 fn hosts(host: &RegistryHost, registry: &Registry) -> String {
     let trust = match &registry.ca {
         Some(_) => format!("ca = {}\n", quoted(&ca_path(host.as_str()))),
         None if registry.skip_verify => "skip_verify = true\n".to_owned(),
         None => String::new(),
     };
-    let mut text = format!("{MARK}\n{trust}");
-    for mirror in &registry.mirrors {
+    // Given a mirror of plain HTTP and how to verify it, containerd would try HTTPS first.
+    let trust_of =
+        |mirror: &Url| if mirror.scheme() == Scheme::Https { trust.as_str() } else { "" };
+    // A mirror is never pushed to.
+    let mirror_keys = |mirror: &Url| {
+        let path = if registry.has_api_path(mirror) { "override_path = true\n" } else { "" };
+        format!("capabilities = [\"pull\", \"resolve\"]\n{path}{}", trust_of(mirror))
+    };
+    let (before, last) = match registry.mirrors.split_last() {
+        Some((last, before)) if registry.skip_fallback => (before, Some(last)),
+        _ => (registry.mirrors.as_slice(), None),
+    };
+    let mut text = match last {
+        Some(last) => {
+            format!("{MARK}\nserver = {}\n{}", quoted(&last.to_string()), mirror_keys(last))
+        }
+        None => format!("{MARK}\n{trust}"),
+    };
+    for mirror in before {
         let url = quoted(&mirror.to_string());
-        // Given a mirror of plain HTTP and how to verify it, containerd would try HTTPS first.
-        let trust = if mirror.scheme() == Scheme::Https { trust.as_str() } else { "" };
-        // A mirror is never pushed to.
-        let capabilities = "capabilities = [\"pull\", \"resolve\"]\n";
-        let _ = write!(text, "\n[host.{url}]\n{capabilities}{trust}");
+        let _ = write!(text, "\n[host.{url}]\n{}", mirror_keys(mirror));
     }
     text
 }
@@ -73,7 +86,7 @@ mod tests {
         let registry = Registry {
             mirrors: mirrors.map(|url| url.parse().unwrap()).to_vec(),
             ca: Some(CA.parse().unwrap()),
-            skip_verify: false,
+            ..Registry::default()
         };
         expect![[r##"
             # Made of the node config at each boot.
@@ -107,6 +120,33 @@ mod tests {
             # Made of the node config at each boot.
         "##]]
         .assert_eq(&[text(&ca), text(&any), text(&Registry::default())].join("--\n"));
+    }
+
+    #[test]
+    fn a_mirror_may_say_where_its_api_begins_and_the_registry_may_be_left_out() {
+        let mirrors = ["https://harbor.example/v2/hub", "https://a.example/cache"];
+        let mirrors = mirrors.map(|url| url.parse().unwrap()).to_vec();
+        let alone = Registry { mirrors, skip_fallback: true, ..Registry::default() };
+        let all = Registry { override_path: true, skip_fallback: false, ..alone.clone() };
+        expect![[r##"
+            # Made of the node config at each boot.
+            server = "https://a.example/cache"
+            capabilities = ["pull", "resolve"]
+
+            [host."https://harbor.example/v2/hub"]
+            capabilities = ["pull", "resolve"]
+            override_path = true
+            --
+            # Made of the node config at each boot.
+
+            [host."https://harbor.example/v2/hub"]
+            capabilities = ["pull", "resolve"]
+            override_path = true
+
+            [host."https://a.example/cache"]
+            capabilities = ["pull", "resolve"]
+            override_path = true
+        "##]].assert_eq(&[text(&alone), text(&all)].join("--\n"));
     }
 
     #[test]

@@ -45,6 +45,10 @@ clusterDNS = ["10.96.0.10"]
 
 [containerd.registries."docker.io"]
 mirrors = ["http://10.0.2.2:5000"]
+
+[containerd.registries."registry.example:5000"]
+username = "builder"
+password = "secret of the registry"
 "#;
 
 /// A node on its own.

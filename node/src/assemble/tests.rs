@@ -31,6 +31,8 @@ fn plan_of_a_cluster_node() {
 
             [host."http://10.0.2.2:5000"]
             capabilities = ["pull", "resolve"]
+        0644 /etc/containerd/certs.d/registry.example:5000/hosts.toml
+            # Made of the node config at each boot.
         0644 /run/orlop/kubelet/config.json
             {
               "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -143,6 +145,31 @@ fn plan_of_a_cluster_node() {
             }
         0644 /var/lib/orlop/cluster.json
             {"ca":["1b65f68a522c858715f5dd951cd0402dc16691778814bf0759822b7a257421d0"],"server":"https://10.0.2.2:6443"}
+        0600 /run/orlop/kubelet/registry-logins.json
+            {
+              "registry.example:5000": {
+                "password": "secret of the registry",
+                "username": "builder"
+              }
+            }
+        0644 /run/orlop/kubelet/credential-providers.json
+            {
+              "apiVersion": "kubelet.config.k8s.io/v1",
+              "kind": "CredentialProviderConfig",
+              "providers": [
+                {
+                  "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+                  "args": [
+                    "image-credentials"
+                  ],
+                  "defaultCacheDuration": "0s",
+                  "matchImages": [
+                    "registry.example:5000"
+                  ],
+                  "name": "orlop-node"
+                }
+              ]
+            }
         0644 /run/orlop/kubelet/arguments
             --config=/run/orlop/kubelet/config.json
             --hostname-override=worker-1
@@ -150,6 +177,8 @@ fn plan_of_a_cluster_node() {
             --node-labels=example.com/rack=7,zone=a
             --bootstrap-kubeconfig=/run/orlop/kubelet/bootstrap-kubeconfig
             --kubeconfig=/var/lib/kubelet/kubeconfig
+            --image-credential-provider-config=/run/orlop/kubelet/credential-providers.json
+            --image-credential-provider-bin-dir=/usr/lib/orlop
             --cert-dir=/var/lib/kubelet/pki
     "#]].assert_eq(&plan(CLUSTER));
 }
@@ -159,6 +188,8 @@ fn plan_of_a_node_on_its_own() {
     expect![[r#"
         remove /run/orlop/kubelet/bootstrap-kubeconfig
         remove /run/orlop/kubelet/ca.crt
+        remove /run/orlop/kubelet/credential-providers.json
+        remove /run/orlop/kubelet/registry-logins.json
         directory /var/lib/orlop/cni/net.d
         directory /var/lib/orlop/cni/bin
         directory /run/orlop/kubelet/manifests
@@ -267,6 +298,8 @@ fn plan_without_kubernetes() {
         remove /run/orlop/kubelet/bootstrap-kubeconfig
         remove /run/orlop/kubelet/ca.crt
         remove /run/orlop/kubelet/config.json
+        remove /run/orlop/kubelet/credential-providers.json
+        remove /run/orlop/kubelet/registry-logins.json
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
         directory /var/lib/orlop/cni/net.d
         directory /var/lib/orlop/cni/bin
@@ -286,6 +319,8 @@ fn plan_of_registries() {
         remove /run/orlop/kubelet/bootstrap-kubeconfig
         remove /run/orlop/kubelet/ca.crt
         remove /run/orlop/kubelet/config.json
+        remove /run/orlop/kubelet/credential-providers.json
+        remove /run/orlop/kubelet/registry-logins.json
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
         directory /var/lib/orlop/cni/net.d
         directory /var/lib/orlop/cni/bin

@@ -376,6 +376,44 @@ bridge = '192.0.0.0/16'",
 }
 
 #[test]
+fn passwords_of_registries_go_with_a_name_and_a_registry() {
+    check(
+        "schema = 1
+[containerd.registries.'a.example']
+username = 'u'
+[containerd.registries.'b.example']
+password = 'p'
+[containerd.registries.'c.example']
+username = 'a:b'
+password = 'p'
+[containerd.registries.'_default']
+username = 'u'
+password = 'p'
+[containerd.registries.'d.example']
+override-path = true
+skip-fallback = true
+[containerd.registries.'e.example']
+mirrors = ['https://m.example/v2/hub']
+override-path = false
+skip-fallback = 'yes'",
+        expect![[r#"
+            2:24: `containerd.registries."a.example"` lacks the key `password`
+            4:24: `containerd.registries."b.example"` lacks the key `username`
+            7:12: a `username` is not empty and holds no `:`
+            10:12: `_default` cannot have a password: any registry could ask for it
+            13:17: `override-path = true` is about `mirrors`, and there are none
+            14:17: `skip-fallback = true` is about `mirrors`, and there are none
+            18:17: `containerd.registries."e.example".skip-fallback` must be true or false, not a string
+        "#]],
+    );
+    let text = "schema = 1\n[containerd.registries.'a.example']\nusername = 'u'\npassword = 'x y'";
+    let config = parse(text).unwrap();
+    assert!(!format!("{config:?}").contains("x y"));
+    assert!(!config.to_toml(Secrets::Hidden).contains("x y"));
+    assert_eq!(parse(&config.to_toml(Secrets::Shown)), Ok(config));
+}
+
+#[test]
 fn gateways_outside_the_own_network_and_two_addresses_of_a_node_are_taken() {
     for text in [
         "[network.links.eth0]\naddresses = ['192.0.2.10/32']\ngateways = ['198.51.100.1']",
