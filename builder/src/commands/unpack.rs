@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::arguments::{Global, RecipeArgs};
 use crate::commands::fetch::{self, Loaded, Locking};
 use crate::commands::{print, print_json, shown};
+use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::Role;
 use crate::progress::Progress;
@@ -58,7 +59,9 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     extract::all(&packages, &store, scratch.path(), &|_| true)?;
     starts(&args.start, scratch.path(), &output)?;
     // An empty directory gives way.
-    fs::rename(scratch.path(), &output).or_fail(Id::Write, cannot)?;
+    durable::contents(scratch.path())
+        .and_then(|()| durable::rename(scratch.path(), &output))
+        .or_fail(Id::Write, cannot)?;
     drop(scratch.keep());
     task.done(format!("{} packages", packages.len()));
     if global.json {

@@ -146,7 +146,8 @@ mod tests {
             [host."https://a.example/cache"]
             capabilities = ["pull", "resolve"]
             override_path = true
-        "##]].assert_eq(&[text(&alone), text(&all)].join("--\n"));
+        "##]]
+        .assert_eq(&[text(&alone), text(&all)].join("--\n"));
     }
 
     #[test]

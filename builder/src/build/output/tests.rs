@@ -1,3 +1,5 @@
+//! Outputs in every state of their place, on file systems of every kind.
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 

@@ -1,3 +1,5 @@
+//! Disks of guests: over an image, kept, and of one's own.
+
 use formats::erofs;
 use formats::gpt::{Guid, Partition, types};
 use formats::verity::Verity;

@@ -11,6 +11,7 @@ use formats::tree::TreePath;
 
 use super::super::caches::{Caches, scratch};
 use super::baseline;
+use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::Package;
 use crate::source::deb::extract;
@@ -78,7 +79,7 @@ pub(super) fn install(packages: &[Package], store: &Store, caches: &Caches) -> R
     fs::File::open(&made)
         .and_then(|made| Ok(rustix::fs::syncfs(made)?))
         .or_fail(Id::Write, cannot)?;
-    match fs::rename(&made, &directory) {
+    match durable::rename(&made, &directory) {
         Ok(()) => {}
         // Another build was faster.
         Err(_) if programs.is_dir() => drop(fs::remove_dir_all(&made)),
@@ -186,7 +187,8 @@ fn lower(library: &Path, run: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         bytes => bytes.or_fail(Id::Read, || format!("cannot read `{}`", library.display()))?,
     };
-    fs::rename(library, run).or_fail(Id::Write, cannot)?;
+    // The directory that both are in has no name yet.
+    durable::rename(library, run).or_fail(Id::Write, cannot)?;
     baseline::lower(&mut bytes).map_err(|problem| {
         let message = format!("cannot link with `{}`: {problem}", library.display());
         Error::new(Id::Compilers, message)
