@@ -40,6 +40,12 @@ impl Name {
     }
 }
 
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl TryFrom<String> for Name {
     type Error = String;
 
@@ -78,6 +84,12 @@ impl Mib {
     /// The same in bytes.
     pub const fn bytes(self) -> u64 {
         self.0 as u64 * 1024 * 1024
+    }
+}
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB", self.0)
     }
 }
 
