@@ -76,6 +76,17 @@ fn a_lock_holds_the_compilers_without_what_they_do_not_need_and_says_which_rustc
 }
 
 #[test]
+fn what_compiles_for_a_lock_stays_when_the_store_is_cleared_up() {
+    let project = project("1.95.0");
+    project.good(&["lock"]);
+    project.good(&["fetch"]);
+    project.good(&["clean", "--older-than", "0d"]);
+    project.server.take_requests();
+    project.good(&["fetch"]);
+    assert_eq!(project.server.take_requests(), [""; 0]);
+}
+
+#[test]
 fn a_build_that_is_to_use_the_lock_alone_refuses_another_rustc() {
     let project = project("1.95.0");
     project.good(&["lock"]);
