@@ -8,6 +8,8 @@
 //! ```text
 //! write -> fsync of each file -> fsync of their directory -> rename -> fsync of the name's directory
 //! ```
+//!
+//! For many files syncfs(2) stands in place of the many fsync(2), where it promises as much.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -15,7 +17,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
+
+/// So many files are synced one by one: to sync their file system is to wait for what all others
+/// have written to it, too.
+const FEW: usize = 8;
 
 /// When a new name must be on the disk. Its content is there before it in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,29 @@ pub fn persist(file: NamedTempFile, to: &Path, name: Name) -> io::Result<()> {
     ask("rename", &[file.path(), to])?;
     file.persist(to).map_err(|error| error.error)?;
     named(to, name)
+}
+
+/// Gives many complete temporary files of one directory their names, in place of what has them. The
+/// names are on the disk whenever the file system gets to it. `directory` was opened before the
+/// files were written, for syncfs(2) tells of failures since then.
+///
+/// # Errors
+/// Those of fsync(2), syncfs(2) and rename(2); what has no name by then is gone.
+pub fn persist_all(
+    files: Vec<(TempPath, PathBuf)>,
+    directory: &File,
+    path: &Path,
+) -> io::Result<()> {
+    if files.len() <= FEW || !sync_file_system(directory, path)? {
+        for (file, _) in &files {
+            sync(&File::open(file)?, file)?;
+        }
+    }
+    for (file, to) in files {
+        ask("rename", &[&file, &to])?;
+        file.persist(to).map_err(|error| error.error)?;
+    }
+    Ok(())
 }
 
 /// Gives a complete file another name on the same file system, in place of what has it.
@@ -156,6 +185,36 @@ fn sync(file: &File, path: &Path) -> io::Result<()> {
         }
         result => result,
     }
+}
+
+/// Brings all of a file system to the disk; `false` where that is not to be had.
+fn sync_file_system(directory: &File, path: &Path) -> io::Result<bool> {
+    if !is_synced_by_syncfs(rustix::fs::fstatfs(directory)?.f_type) {
+        return Ok(false);
+    }
+    let synced = ask("syncfs", &[path]).and_then(|()| Ok(rustix::fs::syncfs(directory)?));
+    match synced {
+        Ok(()) => Ok(true),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Whether syncfs(2) on a file system of this type promises for each file what fsync(2) does. FUSE,
+/// 9p and other network file systems send the data to their server and do not ask it to keep them,
+/// as fsync(2) would.
+fn is_synced_by_syncfs(magic: rustix::fs::FsWord) -> bool {
+    const BTRFS: u32 = 0x9123_683e;
+    const EXT: u32 = 0xef53;
+    const F2FS: u32 = 0xf2f5_2010;
+    const OVERLAY: u32 = 0x794c_7630;
+    const TMPFS: u32 = 0x0102_1994;
+    const XFS: u32 = 0x5846_5342;
+    let known = [BTRFS, EXT, F2FS, OVERLAY, TMPFS, XFS];
+    // The kernel's magic numbers have 32 bits; some libraries give them a sign.
+    known.iter().any(|one| i128::from(*one) == i128::from(magic) & 0xffff_ffff)
 }
 
 /// Where tests see what is asked of the file system, and refuse it as another one would.

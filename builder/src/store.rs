@@ -16,17 +16,18 @@ mod derived;
 mod read;
 mod roots;
 mod sharing;
+mod write;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use formats::digest::{Hasher, Sha256};
+use formats::digest::Sha256;
 use formats::tree::Blob;
-use rustix::fs::{Access, FlockOperation};
+use rustix::fs::Access;
 use tempfile::NamedTempFile;
 
 use crate::durable::{self, Name};
@@ -37,6 +38,7 @@ use sharing::Sharing;
 pub use derived::{Purpose, Question};
 pub use read::{Damaged, StreamError};
 pub use roots::{Looked, ROOTS, Root};
+pub use write::{Batch, BlobWriter};
 
 /// An open store.
 #[derive(Debug, Clone)]
@@ -160,38 +162,6 @@ impl Store {
         (found == *sha256).then_some(Blob { sha256: *sha256, size })
     }
 
-    /// Takes all of `content` into the store.
-    ///
-    /// # Errors
-    /// [`Id::StoreWrite`], also if `content` cannot be read.
-    pub fn put(&self, content: &mut impl Read) -> Result<Blob> {
-        let mut writer = self.writer()?;
-        io::copy(content, &mut writer).or_fail(Id::StoreWrite, || self.cannot_write())?;
-        writer.finish()
-    }
-
-    /// Takes these bytes into the store.
-    ///
-    /// # Errors
-    /// [`Id::StoreWrite`].
-    pub fn put_bytes(&self, bytes: &[u8]) -> Result<Blob> {
-        let blob = Blob { sha256: Sha256::of(bytes), size: bytes.len() as u64 };
-        if self.has(&blob) { Ok(blob) } else { self.put(&mut &bytes[..]) }
-    }
-
-    /// Begins a blob whose digest is not known yet.
-    ///
-    /// # Errors
-    /// [`Id::StoreWrite`].
-    pub fn writer(&self) -> Result<BlobWriter> {
-        Ok(BlobWriter {
-            store: self.clone(),
-            file: self.temporary()?,
-            hasher: Hasher::new(),
-            size: 0,
-        })
-    }
-
     /// Moves a complete file, whose digest the caller has just computed, into the store.
     ///
     /// # Errors
@@ -271,36 +241,6 @@ impl Store {
         make_and_rename().or_fail(Id::StoreWrite, || self.cannot_write())
     }
 
-    fn temporary(&self) -> Result<NamedTempFile> {
-        let create = || {
-            loop {
-                // Another user's next command may have to sweep it.
-                let file = tempfile::Builder::new()
-                    .prefix("blob-")
-                    .permissions(fs::Permissions::from_mode(RESULT_MODE))
-                    .tempfile_in(self.root.join("tmp"))?;
-                // The lock tells `sweep` that somebody is still writing. A sweep in another
-                // process may have been faster: it removes the file before it lets go of it.
-                rustix::fs::flock(file.as_file(), FlockOperation::LockShared)?;
-                if file.as_file().metadata()?.nlink() > 0 {
-                    return Ok::<_, io::Error>(file);
-                }
-            }
-        };
-        create().or_fail(Id::StoreWrite, || self.cannot_write())
-    }
-
-    /// Removes temporary files whose writer is gone. Best effort: another process may be faster.
-    fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let Ok(file) = File::open(&path) else { continue };
-            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                drop(fs::remove_file(&path));
-            }
-        }
-    }
-
     fn cannot_write(&self) -> String {
         format!("cannot write to the store `{}`", self.root.display())
     }
@@ -333,48 +273,6 @@ fn unsealed(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     whole.then_some(bytes)
 }
 
-/// A blob being written; its name is known when it is finished. Dropped before, it leaves nothing.
-#[derive(Debug)]
-pub struct BlobWriter {
-    store: Store,
-    file: NamedTempFile,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl BlobWriter {
-    /// The blob is complete: names it and makes it visible.
-    ///
-    /// # Errors
-    /// [`Id::StoreWrite`].
-    pub fn finish(self) -> Result<Blob> {
-        let blob = Blob { sha256: self.hasher.finish(), size: self.size };
-        if self.store.has(&blob) {
-            return Ok(blob);
-        }
-        let path = self.store.blob_path(&blob.sha256);
-        let file = self.file;
-        self.store.place(&path, || {
-            file.as_file().set_permissions(fs::Permissions::from_mode(BLOB_MODE))?;
-            durable::persist(file, &path, Name::Later)
-        })?;
-        Ok(blob)
-    }
-}
-
-impl Write for BlobWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,42 +290,6 @@ mod tests {
         assert_eq!(blob, Blob { sha256: Sha256::of("abc"), size: 3 });
         assert_eq!(store.read_blob(&blob).unwrap(), b"abc");
         assert_eq!(store.put(&mut &b"abc"[..]).unwrap(), blob);
-    }
-
-    #[test]
-    fn a_store_may_be_opened_while_another_writes_to_it() {
-        let (_directory, store) = store();
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    Store::open(store.root()).unwrap();
-                }
-            });
-            let put = |number: u32| store.put_bytes(&number.to_le_bytes()).map(drop);
-            let outcome: Result<()> = (0..300).try_for_each(put);
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            outcome.unwrap();
-        });
-    }
-
-    #[test]
-    fn a_writer_that_is_dropped_leaves_nothing() {
-        let (_directory, store) = store();
-        let mut writer = store.writer().unwrap();
-        writer.write_all(b"half").unwrap();
-        drop(writer);
-        assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn opening_sweeps_what_a_dead_writer_left_and_nothing_else() {
-        let (_directory, store) = store();
-        let living = store.writer().unwrap();
-        fs::write(store.root().join("tmp/blob-dead"), b"half").unwrap();
-        Store::open(store.root()).unwrap();
-        assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 1);
-        living.finish().unwrap();
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl KernelPart {
         let available = Available::new(module_files.keys().map(String::as_str), &builtin);
 
         let plain = RefCell::new(BTreeMap::new());
+        let batch = store.batch();
         let mut info = |name: &str| -> Result<ModInfo> {
             let path = &available.modules[name];
             let content = modules::decompress(path, store.read_blob(&module_files[path])?)?;
@@ -75,7 +76,7 @@ impl KernelPart {
                 ModInfo::of(&content).or_fail(Id::KernelPackage, || format!("module `{name}`"))?;
             let path = path.split_once(".ko").map_or(path.as_str(), |(stem, _)| stem);
             let module =
-                (format!("{path}.ko"), StoredBlob(store.put_bytes(&content)?), info.clone());
+                (format!("{path}.ko"), StoredBlob(batch.put_bytes(&content)?), info.clone());
             plain.borrow_mut().insert(name.to_owned(), module);
             Ok(info)
         };
@@ -83,6 +84,7 @@ impl KernelPart {
         let wanted = kernel.modules.iter().chain(&kernel.modules_on_demand);
         let in_root = available.closure(wanted, &mut info)?;
         let in_initrd = available.closure(&kernel.initrd_modules, &mut info)?;
+        batch.finish()?;
 
         let plain = plain.into_inner();
         let listed = |order: &[String]| {

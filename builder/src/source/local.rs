@@ -20,7 +20,7 @@ use super::files;
 use crate::digest;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model;
-use crate::store::Store;
+use crate::store::{Batch, Store};
 use attributes::Attributes;
 
 /// What version control keeps: a checkout has them, an image does not.
@@ -59,10 +59,13 @@ pub enum FoundKind {
 /// # Errors
 /// Those of [`scan`]; [`Id::StoreWrite`].
 pub fn nodes(store: &Store, local: &model::Local) -> Result<Vec<(TreePath, Node)>> {
-    scan(local)?
+    let batch = store.batch();
+    let nodes = scan(local)?
         .into_iter()
-        .map(|(at, found)| Ok((at, found.node(|path, size| content(store, path, size))?)))
-        .collect()
+        .map(|(at, found)| Ok((at, found.node(|path, size| content(&batch, path, size))?)))
+        .collect::<Result<_>>()?;
+    batch.finish()?;
+    Ok(nodes)
 }
 
 /// What this component lays over the tree, by path; no file is read. A directory that holds
@@ -164,13 +167,13 @@ fn file(path: &Path, meta: &Metadata) -> Result<Found> {
 }
 
 /// Most files are in the store from the last time: they are read and nothing is written.
-fn content(store: &Store, path: &Path, size: u64) -> Result<Blob> {
+fn content(batch: &Batch, path: &Path, size: u64) -> Result<Blob> {
     let blob = Blob { sha256: digest::of_file(path, |_| ())?, size };
-    if store.has(&blob) {
+    if batch.has(&blob) {
         return Ok(blob);
     }
     let mut file = File::open(path).or_fail(Id::Read, || cannot_read(path))?;
-    store.put(&mut file)
+    batch.put(&mut file)
 }
 
 fn cannot_read(path: &Path) -> String {

@@ -11,7 +11,7 @@ use formats::tree::{Blob, Node, TreePath};
 use crate::archive::{self, Archive, Entry};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model::{self, FileMode, ImagePath};
-use crate::store::Store;
+use crate::store::{Batch, Store};
 
 /// How many similar members an error names.
 const NEAR: usize = 3;
@@ -40,10 +40,12 @@ pub fn nodes(store: &Store, url: &model::Url, blob: &Blob) -> Result<Vec<(TreePa
         Want::Node(_) => None,
     });
     let mut contents = BTreeMap::new();
+    let batch = store.batch();
     archive.read(&files.collect(), |member, content| {
-        contents.insert(member, put(store, url, content)?);
+        contents.insert(member, put(&batch, url, content)?);
         Ok(())
     })?;
+    batch.finish()?;
     let nodes = wanted.into_iter().map(|(at, want)| match want {
         Want::Node(node) => Ok((at, node)),
         Want::File { member, mode } => {
@@ -140,8 +142,8 @@ impl Wanted<'_> {
 }
 
 /// Takes a member's content into the store. An error in reading it is the archive's.
-fn put(store: &Store, url: &model::Url, content: &mut dyn Read) -> Result<Blob> {
-    let mut writer = store.writer()?;
+fn put(batch: &Batch, url: &model::Url, content: &mut dyn Read) -> Result<Blob> {
+    let mut writer = batch.writer()?;
     let mut buffer = vec![0; 1 << 16];
     loop {
         let read = content.read(&mut buffer);
@@ -151,7 +153,7 @@ fn put(store: &Store, url: &model::Url, content: &mut dyn Read) -> Result<Blob> 
         }
         let written = writer.write_all(&buffer[..read]);
         written.or_fail(Id::StoreWrite, || {
-            format!("cannot write to the store `{}`", store.root().display())
+            format!("cannot write to the store `{}`", batch.store().root().display())
         })?;
     }
 }

@@ -24,13 +24,18 @@ impl Sharing {
     pub(super) fn directory(self, path: &Path) -> io::Result<()> {
         match DirBuilder::new().mode(self.mode & 0o777).create(path) {
             Ok(()) => {
-                // Some file systems know no modes; that takes nothing from whose store it is.
-                drop(self.set(path, self.mode));
+                self.made(path);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives a new directory to all of them.
+    pub(super) fn made(self, path: &Path) {
+        // Some file systems know no modes; that takes nothing from whose store it is.
+        drop(self.set(path, self.mode));
     }
 
     /// Lets the others go on with a file that is not complete.

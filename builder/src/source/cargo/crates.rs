@@ -51,6 +51,7 @@ pub(super) fn note(lock: &Lockfile, store: &Store) -> Result<()> {
 pub(super) fn take(crates: &[&Crate], home: &Path, store: &Store) -> Result<()> {
     let registries = fs::read_dir(home.join("registry/cache")).into_iter().flatten().flatten();
     let registries: BTreeSet<PathBuf> = registries.map(|entry| entry.path()).collect();
+    let batch = store.batch();
     for one in crates {
         let file = format!("{}-{}.crate", one.name, one.version);
         let files = registries.iter().map(|registry| registry.join(&file));
@@ -71,12 +72,12 @@ pub(super) fn take(crates: &[&Crate], home: &Path, store: &Store) -> Result<()> 
         };
         let cannot = || format!("cannot read `{}`", found.display());
         let mut file = File::open(&found).or_fail(Id::Read, cannot)?;
-        if store.put(&mut file)?.sha256 != one.sha256 {
+        if batch.put(&mut file)?.sha256 != one.sha256 {
             let message = format!("`{}` changed while it was read", found.display());
             return Err(Error::new(Id::CargoNotFetched, message).hint("run `orlop fetch` again"));
         }
     }
-    Ok(())
+    batch.finish()
 }
 
 /// Makes `directory` hold the crates of the lock, one directory for each registry, and nothing

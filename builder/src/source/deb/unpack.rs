@@ -13,7 +13,7 @@ use tar::EntryType;
 use super::contents::{Contents, Dropped, Entry};
 use super::shell::{Deb, TarMember};
 use crate::error::{Context as _, Error, Id, Result};
-use crate::store::Store;
+use crate::store::{Batch, Store};
 
 /// Files up to this size are read whole: one that the store has is then not written again.
 const SMALL: u64 = 1 << 20;
@@ -37,7 +37,7 @@ pub fn unpack(
     let (control, alternatives) = deb.control()?;
     let mut data = Data {
         deb: &deb,
-        store,
+        batch: store.batch(),
         wanted,
         entries: BTreeMap::new(),
         dropped: BTreeMap::new(),
@@ -45,6 +45,7 @@ pub fn unpack(
     };
     deb.each(&deb.data, |path, member| data.take(path, member))?;
     data.link()?;
+    data.batch.finish()?;
     let entries = data.entries.into_iter().map(|(path, node)| Entry { path, node }).collect();
     let dropped = data.dropped.into_iter();
     let dropped = dropped.map(|(path, size)| Dropped { path: path.as_str().to_owned(), size });
@@ -54,7 +55,7 @@ pub fn unpack(
 /// The second archive, as it is read.
 struct Data<'a> {
     deb: &'a Deb<'a>,
-    store: &'a Store,
+    batch: Batch,
     wanted: &'a dyn Fn(&TreePath) -> bool,
     entries: BTreeMap<TreePath, Node>,
     dropped: BTreeMap<TreePath, u64>,
@@ -157,9 +158,9 @@ impl Data<'_> {
         let blob = if size <= SMALL {
             let mut bytes = Vec::new();
             member.read_to_end(&mut bytes).map_err(damaged)?;
-            self.store.put_bytes(&bytes)?
+            self.batch.put_bytes(&bytes)?
         } else {
-            let mut writer = self.store.writer()?;
+            let mut writer = self.batch.writer()?;
             let mut buffer = vec![0; 1 << 16];
             loop {
                 let read = member.read(&mut buffer).map_err(damaged)?;
@@ -167,7 +168,7 @@ impl Data<'_> {
                     break writer.finish()?;
                 }
                 writer.write_all(&buffer[..read]).or_fail(Id::StoreWrite, || {
-                    format!("cannot write to the store `{}`", self.store.root().display())
+                    format!("cannot write to the store `{}`", self.batch.store().root().display())
                 })?;
             }
         };

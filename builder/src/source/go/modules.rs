@@ -30,14 +30,16 @@ impl Modules {
     ) -> Result<Self> {
         let download = caches.go_download();
         let mut files = BTreeMap::new();
+        let batch = store.batch();
         for name in names {
             let path = download.join(&name);
             let mut file = match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 file => file.or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?,
             };
-            files.insert(name, StoredBlob(store.put(&mut file)?));
+            files.insert(name, StoredBlob(batch.put(&mut file)?));
         }
+        batch.finish()?;
         Ok(Self(files))
     }
 
