@@ -184,7 +184,10 @@ impl Reader {
             // Which versions are chosen stands in `require`; these only say how it came about.
             ("exclude", [module, version]) => module_version(*module, *version).map(drop),
             ("replace", [module, Word("=>"), new @ ..]) => {
-                string(*module)?;
+                let module = string(*module)?;
+                if !version::has_major(module) {
+                    return Err(format!("`{module}` cannot be a module: no version fits its end"));
+                }
                 replacement(new)
             }
             ("replace", [module, version, Word("=>"), new @ ..]) => {

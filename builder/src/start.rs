@@ -9,14 +9,11 @@ use formats::architecture::Architecture;
 
 use crate::error::{Context as _, Error, Id, Result};
 
-/// Debian's loader and libraries, below the directory that packages were unpacked into.
-const LOADER: &str = Architecture::MADE.dynamic_loader();
-/// Debian's place for libraries.
-pub const LIBRARIES: &str = Architecture::MADE.libraries();
-
 /// A program of a directory of unpacked packages.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
+    /// What the packages are for, which is what this machine is.
+    pub architecture: Architecture,
     /// Where they are, for good: scripts hold this path.
     pub directory: &'a Path,
     /// Directories of libraries below it, searched in this order.
@@ -39,7 +36,7 @@ impl Start<'_> {
         let libraries: Vec<_> =
             self.libraries.iter().map(|inner| format!("{directory}/{inner}")).collect();
         let words = [
-            format!("{directory}/{LOADER}"),
+            format!("{directory}/{}", self.architecture.dynamic_loader()),
             "--library-path".to_owned(),
             libraries.join(":"),
             format!("{directory}/{}", self.program),
@@ -84,8 +81,14 @@ mod tests {
     use super::*;
 
     fn start<'a>(directory: &'a Path, before: &'a [String]) -> Start<'a> {
-        let libraries = &["run", LIBRARIES];
-        Start { directory, libraries, program: "usr/bin/gcc", before, behind: &["-fuse-ld=bfd"] }
+        Start {
+            architecture: Architecture::Amd64,
+            directory,
+            libraries: &["run", "usr/lib/x86_64-linux-gnu"],
+            program: "usr/bin/gcc",
+            before,
+            behind: &["-fuse-ld=bfd"],
+        }
     }
 
     #[test]

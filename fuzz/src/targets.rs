@@ -21,6 +21,7 @@ use builder::source::deb::signature::{self, Keys};
 use builder::source::deb::{index, unpack};
 use builder::store::Store;
 use cri::{Client, Transport};
+use formats::architecture::Architecture;
 use formats::crc32::crc32;
 use formats::deb::ar::{HEADER_LEN, parse_header};
 use formats::deb::{Release, Stamp, Version, Wish, paragraphs, parse_dependencies};
@@ -84,7 +85,13 @@ pub(crate) fn apt_sources(bytes: &[u8]) {
     in_file(bytes, "etc/apt/sources.list", |root, _| {
         in_file(bytes, "etc/apt/sources.list.d/x.sources", |_, _| {
             let (given, pinned, snapshot) = (&[], &BTreeSet::new(), None);
-            let _ = Mirrors::find(&Search { given, root, pinned, snapshot });
+            let _ = Mirrors::find(&Search {
+                given,
+                root,
+                architecture: Architecture::Amd64,
+                pinned,
+                snapshot,
+            });
         });
     });
 }
@@ -351,7 +358,7 @@ pub(crate) fn packages(bytes: &[u8]) {
     let Ok(mut release) = Release::parse(seeds::RELEASE) else { return };
     let blob = Blob { sha256: Sha256::of(bytes), size: bytes.len() as u64 };
     release.files = [(format!("main/binary-amd64/Packages{ending}"), blob)].into();
-    if let Ok(file) = index::choose(&release, "trixie", "main") {
+    if let Ok(file) = index::choose(&release, "trixie", "main", Architecture::Amd64) {
         let _ = file.read(bytes, "http://mirror.example/Packages", "trixie");
     }
 }

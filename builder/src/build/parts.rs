@@ -200,7 +200,7 @@ pub fn compile(
             step::Kind::Go,
             &format!("{scope}go {name}"),
             || {
-                let component = go::Component::load(go)?;
+                let component = go::Component::load(go, request.recipe.arch)?;
                 let toolchain = component.toolchain(store)?;
                 Ok((component.inputs(&toolchain)?, (component, toolchain)))
             },
@@ -218,7 +218,7 @@ pub fn compile(
             step::Kind::Cargo,
             &format!("{scope}cargo {name}"),
             || {
-                let component = cargo::Component::load(cargo)?;
+                let component = cargo::Component::load(cargo, request.recipe.arch)?;
                 // A result that is remembered needs none, and the next build may.
                 component.is_fetched(store)?;
                 let toolchain = Toolchain::find(environment, &cargo.workspace, compilers)?;

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
 use formats::tree::Blob;
 
 use crate::build::parts::compiled;
@@ -100,7 +101,8 @@ pub fn load(directory: &Path) -> Result<Vec<(&'static str, Component)>> {
             _ => Default::default(),
         };
         let go = model::Go { module: directory.join(name), tags, stamp, programs: paths };
-        Ok((name, Component::load(&go)?))
+        // They run on this host: no recipe has a say.
+        Ok((name, Component::load(&go, Architecture::MADE)?))
     };
     PROGRAMS.iter().map(load).collect()
 }

@@ -124,7 +124,7 @@ pub fn bring(
 ) -> Result<()> {
     let mut components = Vec::new();
     for (name, go) in recipe.all_go() {
-        let component = go::Component::load(go)?;
+        let component = go::Component::load(go, recipe.arch)?;
         if !component.is_fetched(store)? {
             settings.caches.check_go()?;
             components.push((name, component));
@@ -135,7 +135,7 @@ pub fn bring(
         bring_go(name.as_str(), &component, store, settings, progress)?;
     }
     for (name, cargo) in recipe.all_cargo() {
-        let component = cargo::Component::load(cargo)?;
+        let component = cargo::Component::load(cargo, recipe.arch)?;
         if !component.is_fetched(store)? {
             let task = progress.task(format!("fetch {name}"), None);
             component.fetch(&settings.environment, store)?;
@@ -186,7 +186,7 @@ pub fn fetch_blobs(
     let web = Client::new(settings.environment.access())?;
     let reach = match packages.as_slice() {
         [] => None,
-        _ => Some(Reach::new(&recipe.debian, settings, progress)?),
+        _ => Some(Reach::new(recipe, settings, progress)?),
     };
     let debs = reach.iter().flat_map(|reach| {
         packages.iter().map(|package| {

@@ -100,14 +100,17 @@ pub fn make(
     let (recipe, path) = (&loaded.recipe, &lock::path(loaded));
     let rustc = recorded(recipe, rustc, settings, progress)?;
     let client = Client::new(settings.environment.access())?;
-    let reach = Reach::new(&recipe.debian, settings, progress)?;
+    let reach = Reach::new(recipe, settings, progress)?;
     let get = |url: &str, limit: u64| reach.client.get(url, limit);
     let task = progress.task("lock", None);
     let snapshot = recipe.debian.snapshot.map(|snapshot| snapshot.0);
     let times = Times { now: settings.now, snapshot, locked: floor };
-    let (debian, kernel) = (&recipe.debian, &recipe.kernel.package);
-    let compilers = recipe.compilers().cloned().collect();
-    let locked = deb::lock(debian, kernel, &compilers, &reach.mirrors, &times, &get, progress)?;
+    let wanted = deb::Wanted {
+        architecture: recipe.arch,
+        kernel: &recipe.kernel.package,
+        compilers: &recipe.compilers().cloned().collect(),
+    };
+    let locked = deb::lock(&recipe.debian, wanted, &reach.mirrors, &times, &get, progress)?;
     for warning in &locked.warnings {
         progress.warn(warning);
     }

@@ -6,6 +6,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
+
 use crate::arguments::{Global, RecipeArgs};
 use crate::commands::fetch::{self, Loaded, Locking};
 use crate::commands::{print, print_json, shown};
@@ -15,7 +17,7 @@ use crate::lock::model::Role;
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::source::deb::extract;
-use crate::start::{LIBRARIES, Start};
+use crate::start::Start;
 
 /// Where scripts that start programs are, below the directory.
 const PROGRAMS: &str = "start";
@@ -57,7 +59,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
         .tempdir_in(parent)
         .or_fail(Id::Write, cannot)?;
     extract::all(&packages, &store, scratch.path(), &|_| true)?;
-    starts(&args.start, scratch.path(), &output)?;
+    starts(&args.start, recipe.arch, scratch.path(), &output)?;
     // An empty directory gives way.
     durable::contents(scratch.path())
         .and_then(|()| durable::rename(scratch.path(), &output))
@@ -85,7 +87,12 @@ fn vacant(output: &Path) -> Result<()> {
     Err(Error::new(Id::OutputInTheWay, message).hint("name a directory that is not there yet"))
 }
 
-fn starts(names: &[String], made: &Path, directory: &Path) -> Result<()> {
+fn starts(
+    names: &[String],
+    architecture: Architecture,
+    made: &Path,
+    directory: &Path,
+) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
@@ -98,8 +105,9 @@ fn starts(names: &[String], made: &Path, directory: &Path) -> Result<()> {
             Error::new(Id::MissingTool, format!("no package of the recipe has a program `{name}`"))
         })?;
         let start = Start {
+            architecture,
             directory,
-            libraries: &[LIBRARIES],
+            libraries: &[architecture.libraries()],
             program: &program,
             before: &[],
             behind: &[],

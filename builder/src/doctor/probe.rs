@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::{Find, Purpose, Row, State, Tool};
+use formats::architecture::Architecture;
 use formats::deb::Stamp;
 
 use crate::process::Command;
@@ -46,7 +47,10 @@ pub(super) fn mirror(given: &[String], root: &Path) -> Row {
     let pinned = &BTreeSet::new();
     // Any day will do for a look at the address.
     let snapshot = Stamp::from_seconds(0);
-    let (state, found, cure) = match Mirrors::find(&Search { given, root, pinned, snapshot }) {
+    // No recipe has a say.
+    let architecture = Architecture::MADE;
+    let search = Search { given, root, architecture, pinned, snapshot };
+    let (state, found, cure) = match Mirrors::find(&search) {
         Ok(mirrors) => {
             // Every archive has this suite; the list is never empty.
             let first = mirrors.of_suite("trixie").first().cloned().unwrap_or_default();

@@ -76,11 +76,41 @@ pub(super) fn is_whole(version: &str) -> bool {
 /// both (<https://go.dev/ref/mod#major-version-suffixes>).
 pub(super) fn fits_path(path: &str, version: &str) -> bool {
     let major = version.split('.').next().unwrap_or_default();
+    match path_major(path) {
+        Some(PathMajor::Gopkg(suffix)) => {
+            suffix == major || suffix == "v1" && version.starts_with("v0.0.0-")
+        }
+        Some(PathMajor::Suffix(last)) => last == major,
+        Some(PathMajor::None) => {
+            ["v0", "v1"].contains(&major) || version.ends_with("+incompatible")
+        }
+        None => false,
+    }
+}
+
+/// Whether some version can be one of a module of this path: Go refuses a path such as `x/v1` or
+/// `x/v2.0` also where no version stands beside it.
+pub(super) fn has_major(path: &str) -> bool {
+    path_major(path).is_some()
+}
+
+/// What a path says of the major version.
+enum PathMajor<'a> {
+    /// Nothing: it is the first.
+    None,
+    /// The last element, such as `v2`.
+    Suffix(&'a str),
+    /// What follows the last dot.
+    Gopkg(&'a str),
+}
+
+/// `SplitPathVersion` of Go; nothing if the end of the path is malformed.
+fn path_major(path: &str) -> Option<PathMajor<'_>> {
     if let Some(path) = path.strip_prefix("gopkg.in/") {
         let path = path.strip_suffix("-unstable").unwrap_or(path);
-        let Some((_, suffix)) = path.rsplit_once('.') else { return false };
-        let written = suffix.strip_prefix('v').and_then(number).is_some();
-        return written && (suffix == major || suffix == "v1" && version.starts_with("v0.0.0-"));
+        let (_, suffix) = path.rsplit_once('.')?;
+        suffix.strip_prefix('v').and_then(number)?;
+        return Some(PathMajor::Gopkg(suffix));
     }
     let (before, last) = path.rsplit_once('/').unwrap_or(("", path));
     let numeric = |rest: &str| {
@@ -88,9 +118,10 @@ pub(super) fn fits_path(path: &str, version: &str) -> bool {
     };
     match last.strip_prefix('v').filter(|rest| numeric(rest) && path.contains('/')) {
         Some(rest) => {
-            number(rest).is_some_and(|major| major > 1) && !before.is_empty() && last == major
+            let fits = number(rest).is_some_and(|major| major > 1) && !before.is_empty();
+            fits.then_some(PathMajor::Suffix(last))
         }
-        None => ["v0", "v1"].contains(&major) || version.ends_with("+incompatible"),
+        None => Some(PathMajor::None),
     }
 }
 

@@ -33,8 +33,6 @@ use place::Place;
 
 pub use toolchain::{Toolchain, ask};
 
-const TARGET: &str = Architecture::MADE.rust();
-
 /// The profile of `Cargo.toml` for programs that go into an image.
 const PROFILE: &str = "node";
 
@@ -61,6 +59,7 @@ const COMMON: &[&str] = &[
 /// A Cargo component, read and checked.
 #[derive(Debug)]
 pub struct Component {
+    architecture: Architecture,
     workspace: Workspace,
     name: String,
     package: Package,
@@ -71,15 +70,16 @@ pub struct Component {
 }
 
 impl Component {
-    /// Reads the workspace's manifests.
+    /// Reads the workspace's manifests, to build for `architecture`.
     ///
     /// # Errors
     /// [`Id::Read`]; [`Id::CargoPackage`] if a manifest is not understood or there is no such
     /// package or program.
-    pub fn load(cargo: &model::Cargo) -> Result<Self> {
+    pub fn load(cargo: &model::Cargo, architecture: Architecture) -> Result<Self> {
         let workspace = Workspace::read(&cargo.workspace)?;
         let package = workspace.package(&cargo.package)?;
         let component = Self {
+            architecture,
             lock: workspace.lockfile()?,
             name: cargo.package.clone(),
             programs: cargo.programs.keys().cloned().collect(),
@@ -112,7 +112,7 @@ impl Component {
     pub fn inputs(&self, toolchain: &Toolchain) -> Result<Inputs> {
         let sources = self.sources()?;
         Ok(Inputs::new()
-            .with("target", TARGET)
+            .with("target", self.architecture.rust())
             .with("profile", PROFILE)
             .with_all("flag", RUST_FLAGS)
             .with_all("toolchain", toolchain.facts.iter().flat_map(|fact| fact.lines()))
@@ -198,10 +198,10 @@ impl Component {
         let command =
             self.programs.iter().fold(command, |command, name| command.args(["--bin", name]));
         let command = toolchain::name_places(command, &places);
-        let command = toolchain.equip(command, environment, store, caches)?;
-        command.run().map_err(explained)?;
+        let command = toolchain.equip(command, self.architecture, environment, store, caches)?;
+        command.run().map_err(|error| explained(error, self.architecture))?;
         place.note(&digests)?;
-        let outputs = target.join(TARGET).join(PROFILE);
+        let outputs = target.join(self.architecture.rust()).join(PROFILE);
         let mut blobs = BTreeMap::new();
         for program in &self.programs {
             let dependencies = files::text(&outputs.join(format!("{program}.d")))?;
@@ -342,6 +342,7 @@ impl Component {
         let config = place.write("config.toml", &settings)?;
         let sysroot = Toolchain::sysroot(environment, self.workspace.root())?;
         Ok(Cargo {
+            architecture: self.architecture,
             workspace: &self.workspace,
             configs: self.workspace.config().path.iter().cloned().chain([config]).collect(),
             path: environment.path(),
@@ -361,6 +362,7 @@ impl Component {
 
 /// Cargo as a build starts it.
 struct Cargo<'a> {
+    architecture: Architecture,
     workspace: &'a Workspace,
     /// Of the workspace, and ours, which has the last word.
     configs: Vec<PathBuf>,
@@ -379,7 +381,8 @@ impl Cargo<'_> {
         let command = Command::new(own("cargo").unwrap_or_else(|| "cargo".into()));
         let command = command
             .arg(name)
-            .args(["--locked", "--offline", "--profile", PROFILE, "--target", TARGET])
+            .args(["--locked", "--offline", "--profile", PROFILE])
+            .args(["--target", self.architecture.rust()])
             .arg("--target-dir")
             .arg(&self.target)
             .arg("--manifest-path")
@@ -434,7 +437,7 @@ fn dependency_paths(text: &str) -> impl Iterator<Item = PathBuf> {
     paths.into_iter().map(PathBuf::from)
 }
 
-fn explained(error: Error) -> Error {
+fn explained(error: Error, architecture: Architecture) -> Error {
     // The first line is our command line, the others are Cargo's words.
     let words = error.to_string();
     let words = words.split_once('\n').map_or("", |(_, words)| words);
@@ -445,10 +448,11 @@ fn explained(error: Error) -> Error {
     }
     if words.contains("can't find crate for `std`") || words.contains("can't find crate for `core`")
     {
-        let message = format!("the Rust toolchain has no standard library for `{TARGET}`");
+        let target = architecture.rust();
+        let message = format!("the Rust toolchain has no standard library for `{target}`");
         return Error::new(Id::StaticRust, message)
             .caused_by(error)
-            .hint(format!("run `rustup target add {TARGET}`"));
+            .hint(format!("run `rustup target add {target}`"));
     }
     error
 }

@@ -26,6 +26,7 @@ pub mod why;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use formats::architecture::Architecture;
 use formats::digest::Sha256;
 
 use crate::error::{Error, Id, Result};
@@ -57,8 +58,19 @@ pub struct Locked {
     pub warnings: Vec<String>,
 }
 
-/// Finds the packages that the recipe asks for, with `kernel_package` and all that they need, and
-/// `compilers` with what they need.
+/// What the recipe asks for beside its `[debian]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What all packages are for.
+    pub architecture: Architecture,
+    /// The kernel's package or meta-package.
+    pub kernel: &'a str,
+    /// Packages that compile and link.
+    pub compilers: &'a BTreeSet<String>,
+}
+
+/// Finds the packages that the recipe asks for, with the kernel and all that they need, and
+/// the compilers with what they need.
 ///
 /// # Errors
 /// What is wrong with the list of packages: see [`resolve::resolve`]. What is wrong with the
@@ -66,15 +78,14 @@ pub struct Locked {
 /// several mirrors failed in different ways. [`Id::MissingKey`] before anything is fetched.
 pub fn lock(
     debian: &Debian,
-    kernel_package: &str,
-    compilers: &BTreeSet<String>,
+    wanted: Wanted<'_>,
     mirrors: &Mirrors,
     times: &Times,
     get: &Get<'_>,
     progress: &Progress,
 ) -> Result<Locked> {
     let keys = Keys::load(&debian.keys, debian.keyring.as_deref(), Path::new("/"))?;
-    let reader = Reader { debian, keys, times, get };
+    let reader = Reader { debian, architecture: wanted.architecture, keys, times, get };
     let (mut suites, mut releases, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let (mut records, mut origins) = (Vec::new(), Vec::new());
     for name in &debian.suites {
@@ -88,15 +99,15 @@ pub fn lock(
         releases.push(release);
         records.extend(of_suite);
     }
-    let mut archive = Archive::new(origins, records)?;
+    let mut archive = Archive::new(wanted.architecture, origins, records)?;
     let wishes = Wishes {
         packages: &debian.packages,
         tools: &debian.tools,
-        kernel: kernel_package,
+        kernel: wanted.kernel,
         exclude: &debian.exclude,
     };
     let resolution = resolve::resolve(&mut archive, &wishes)?;
-    let compilers = resolve::compilers(&archive, compilers)?;
+    let compilers = resolve::compilers(&archive, wanted.compilers)?;
     warnings.extend(resolution.warnings);
     warnings.extend(compilers.warnings);
     let (packages, compilers) = (resolution.packages, compilers.packages);
@@ -121,6 +132,7 @@ struct SuiteRead {
 
 struct Reader<'a> {
     debian: &'a Debian,
+    architecture: Architecture,
     keys: Keys,
     times: &'a Times,
     get: &'a Get<'a>,
@@ -151,7 +163,7 @@ impl Reader<'_> {
         let believed = release::believe(&file, &url, suite, &self.keys, self.times)?;
         let mut records = Vec::new();
         for component in &self.debian.components {
-            let index = index::choose(&believed.release, suite, component)?;
+            let index = index::choose(&believed.release, suite, component, self.architecture)?;
             let (by_hash, last) = match index.paths.as_slice() {
                 [by_hash, plain] => (Some(by_hash), plain),
                 paths => (None, &paths[0]),
@@ -327,8 +339,12 @@ mod tests {
             let get = |url: &str, limit| self.get(url, limit);
             let progress = Progress::new(Mode::None);
             times.snapshot = times.snapshot.or(debian.snapshot.map(|snapshot| snapshot.0));
-            let (kernel, compilers) = ("linux-image-cloud-amd64", BTreeSet::new());
-            lock(&debian, kernel, &compilers, &mirrors, &times, &get, &progress)
+            let wanted = Wanted {
+                architecture: Architecture::Amd64,
+                kernel: "linux-image-cloud-amd64",
+                compilers: &BTreeSet::new(),
+            };
+            lock(&debian, wanted, &mirrors, &times, &get, &progress)
         }
     }
 

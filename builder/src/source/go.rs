@@ -26,10 +26,10 @@ use crate::store::Store;
 
 pub use toolchain::Toolchain;
 
-/// What every build is told, beside what the component says. The versions of instruction sets
-/// are the lowest: a node must start on any x86-64.
-const TARGET: &[(&str, &str)] = &[("CGO_ENABLED", "0"), ("GOOS", "linux"), MACHINE[0], MACHINE[1]];
-const MACHINE: [(&str, &str); 2] = Architecture::MADE.go();
+/// What every build for `architecture` is told, beside what the component says.
+fn target(architecture: Architecture) -> impl Iterator<Item = (&'static str, &'static str)> {
+    [("CGO_ENABLED", "0"), ("GOOS", "linux")].into_iter().chain(architecture.go())
+}
 
 const FLAGS: &[&str] = &["-trimpath", "-buildvcs=false", "-mod=readonly"];
 
@@ -40,6 +40,7 @@ const LINKER_FLAGS: &str = "-s -w -buildid=";
 /// A Go component, read and checked.
 #[derive(Debug)]
 pub struct Component {
+    architecture: Architecture,
     directory: PathBuf,
     gomod: GoMod,
     tags: BTreeSet<String>,
@@ -49,13 +50,15 @@ pub struct Component {
 }
 
 impl Component {
-    /// Reads the component's `go.mod` and checks that it fits what the recipe wants of it.
+    /// Reads the component's `go.mod` and checks that it fits what the recipe wants of it, to build
+    /// for `architecture`.
     ///
     /// # Errors
     /// [`Id::Read`]; [`Id::GoModule`] if `go.mod` is not understood or has no such programs.
-    pub fn load(go: &model::Go) -> Result<Self> {
+    pub fn load(go: &model::Go, architecture: Architecture) -> Result<Self> {
         let programs = go.programs.keys().cloned().collect();
-        Self::read(go.module.clone(), go.tags.clone(), programs, go.stamp.clone())
+        let (directory, tags) = (go.module.clone(), go.tags.clone());
+        Self::read(architecture, directory, tags, programs, go.stamp.clone())
     }
 
     /// Reads the component once more: its files may have changed.
@@ -63,11 +66,12 @@ impl Component {
     /// # Errors
     /// As [`Component::load`].
     pub fn again(&self) -> Result<Self> {
-        let Self { directory, tags, programs, stamp, .. } = self;
-        Self::read(directory.clone(), tags.clone(), programs.clone(), stamp.clone())
+        let Self { architecture, directory, tags, programs, stamp, .. } = self;
+        Self::read(*architecture, directory.clone(), tags.clone(), programs.clone(), stamp.clone())
     }
 
     fn read(
+        architecture: Architecture,
         directory: PathBuf,
         tags: BTreeSet<String>,
         programs: BTreeSet<String>,
@@ -83,7 +87,7 @@ impl Component {
             let message = format!("no program of `{}` is wanted", path.display());
             return Err(Error::new(Id::GoModule, message).hint("name them in `programs`"));
         }
-        let component = Self { directory, gomod, tags, programs, stamp };
+        let component = Self { architecture, directory, gomod, tags, programs, stamp };
         for program in &component.programs {
             if !component.gomod.tools.contains(program) {
                 return Err(component.no_tool(program));
@@ -116,7 +120,10 @@ impl Component {
         let files = files::digests(&self.directory, |path| path.join("go.mod").is_file())?;
         Ok(Inputs::new()
             .with("toolchain", toolchain.fact())
-            .with_all("target", TARGET.iter().map(|(name, value)| format!("{name}={value}")))
+            .with_all(
+                "target",
+                target(self.architecture).map(|(name, value)| format!("{name}={value}")),
+            )
             .with_all("flag", FLAGS)
             .with("linker-flags", LINKER_FLAGS)
             .with_all("program", &self.programs)

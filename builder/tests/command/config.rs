@@ -155,7 +155,7 @@ fn standard_input_is_a_file_like_others() {
         &check(b"schema = 1\nhostname = \"-\"\n"),
         expect![[r#"
         exit 3
-        error[E0310]: `-` cannot be a host name: use lower-case letters, digits, `-` and `.`, at most 64, each part with a letter or digit at both ends
+        error[E0310]: `-` cannot be a host name: use lower-case letters, digits, `-` and `.`, at most 63, each part with a letter or digit at both ends
           <stdin>:2:12
            2 | hostname = "-"
              |            ^^^

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
 use formats::digest::{Hasher, Sha256};
 use formats::tree::TreePath;
 
@@ -15,7 +16,7 @@ use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::Package;
 use crate::source::deb::extract;
-use crate::start::{LIBRARIES, Start};
+use crate::start::Start;
 use crate::store::Store;
 
 /// Changes when the same packages would be laid out in another way. It is part of every key.
@@ -59,7 +60,12 @@ const INNER: [&str; 2] = ["usr/lib/gcc", "usr/libexec/gcc"];
 /// # Errors
 /// [`Id::Compilers`] if they are no compilers, or cannot be started where they are; those of
 /// [`extract::all`].
-pub(super) fn install(packages: &[Package], store: &Store, caches: &Caches) -> Result<PathBuf> {
+pub(super) fn install(
+    architecture: Architecture,
+    packages: &[Package],
+    store: &Store,
+    caches: &Caches,
+) -> Result<PathBuf> {
     let directory = caches.compilers.join(&digest(packages).to_string()[..32]);
     let programs = directory.join(PROGRAMS);
     if programs.is_dir() {
@@ -73,7 +79,7 @@ pub(super) fn install(packages: &[Package], store: &Store, caches: &Caches) -> R
         .canonicalize()
         .or_fail(Id::Write, || format!("no `{}`", caches.compilers.display()))?
         .join(directory.file_name().unwrap_or_default());
-    lay_out(packages, store, scratch.path(), &place)?;
+    lay_out(architecture, packages, store, scratch.path(), &place)?;
     let cannot = || format!("cannot make `{}`", directory.display());
     let made = scratch.keep();
     fs::File::open(&made)
@@ -121,7 +127,13 @@ fn wanted(path: &TreePath) -> bool {
 }
 
 /// Makes the directory at `made`, which will be `place`.
-fn lay_out(packages: &[Package], store: &Store, made: &Path, place: &Path) -> Result<()> {
+fn lay_out(
+    architecture: Architecture,
+    packages: &[Package],
+    store: &Store,
+    made: &Path,
+    place: &Path,
+) -> Result<()> {
     let packages: Vec<_> = packages.iter().collect();
     extract::all(&packages, store, made, &wanted)?;
     let cannot = |error| {
@@ -130,12 +142,13 @@ fn lay_out(packages: &[Package], store: &Store, made: &Path, place: &Path) -> Re
     for name in [PROGRAMS, RUN] {
         fs::create_dir(made.join(name)).map_err(cannot)?;
     }
+    let own_libraries = architecture.libraries();
     for name in LOWERED {
-        lower(&made.join(LIBRARIES).join(name), &made.join(RUN).join(name))?;
+        lower(&made.join(own_libraries).join(name), &made.join(RUN).join(name))?;
     }
     let start = |name: &str, program: &str, before: &[String], behind: &[&str]| {
-        let libraries = &[RUN, LIBRARIES];
-        let start = Start { directory: place, libraries, program, before, behind };
+        let libraries = &[RUN, own_libraries];
+        let start = Start { architecture, directory: place, libraries, program, before, behind };
         start.write(&made.join(PROGRAMS).join(name))
     };
     let there = |program: &str| made.join(program).exists();
@@ -167,7 +180,7 @@ fn lay_out(packages: &[Package], store: &Store, made: &Path, place: &Path) -> Re
     }
     let needed = ["cc", "cc1", "ar", "as"].map(|name| format!("{PROGRAMS}/{name}"));
     let needed = needed.iter().map(String::as_str);
-    let library = format!("{}/libc.a", crate::start::LIBRARIES);
+    let library = format!("{own_libraries}/libc.a");
     let needed = needed.chain(["usr/bin/ld.bfd", library.as_str()]);
     for path in needed {
         if !there(path) {

@@ -70,7 +70,7 @@ fn workspace(root: &Path) -> model::Cargo {
 fn build(root: &Path, cargo: &model::Cargo, jobs: usize) -> Result<(Store, Blob)> {
     let store = Store::open(root.join("store")).unwrap();
     let caches = Caches::below(&root.join("caches"));
-    let component = Component::load(cargo).unwrap();
+    let component = Component::load(cargo, Architecture::Amd64).unwrap();
     let built = component.build(&environment(), &toolchain(), &caches, &store, jobs)?;
     Ok((store, built["program"]))
 }
@@ -106,10 +106,12 @@ fn the_key_knows_all_that_shapes_a_program_and_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let cargo = workspace(directory.path());
     let toolchain = toolchain();
-    let key = || Component::load(&cargo).unwrap().inputs(&toolchain).unwrap().digest();
+    let key = || {
+        Component::load(&cargo, Architecture::Amd64).unwrap().inputs(&toolchain).unwrap().digest()
+    };
     let mut keys = vec![key()];
     let elsewhere = tempfile::tempdir().unwrap();
-    let copy = Component::load(&workspace(elsewhere.path())).unwrap();
+    let copy = Component::load(&workspace(elsewhere.path()), Architecture::Amd64).unwrap();
     assert_eq!(copy.inputs(&toolchain).unwrap().digest(), keys[0], "the place is no input");
     fs::write(directory.path().join("other/src/lib.rs"), "// Not a dependency.\n").unwrap();
     assert_eq!(key(), keys[0], "another package is no input");
@@ -138,7 +140,9 @@ fn the_key_knows_all_that_shapes_a_program_and_no_more() {
     }
     let mut newer = toolchain.clone();
     newer.facts[0].push_str("newer");
-    keys.push(Component::load(&cargo).unwrap().inputs(&newer).unwrap().digest());
+    keys.push(
+        Component::load(&cargo, Architecture::Amd64).unwrap().inputs(&newer).unwrap().digest(),
+    );
     let different: BTreeSet<_> = keys.iter().collect();
     assert_eq!(different.len(), keys.len());
 }
@@ -148,7 +152,14 @@ fn a_source_that_changes_is_one_line_of_what_shapes_a_program() {
     let directory = tempfile::tempdir().unwrap();
     let cargo = workspace(directory.path());
     let toolchain = toolchain();
-    let lines = || Component::load(&cargo).unwrap().inputs(&toolchain).unwrap().lines().to_vec();
+    let lines = || {
+        Component::load(&cargo, Architecture::Amd64)
+            .unwrap()
+            .inputs(&toolchain)
+            .unwrap()
+            .lines()
+            .to_vec()
+    };
     let before = lines();
     fs::write(directory.path().join("library/src/lib.rs"), "pub fn other() {}\n").unwrap();
     let now = lines();
@@ -162,7 +173,7 @@ fn what_a_program_is_made_from_must_be_watched() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().canonicalize().unwrap();
     let cargo = workspace(&root);
-    let component = Component::load(&cargo).unwrap();
+    let component = Component::load(&cargo, Architecture::Amd64).unwrap();
     let sources = component.sources().unwrap();
     let target = root.join("target");
     let check = |list: &[PathBuf]| {
@@ -259,7 +270,7 @@ fn crates_come_out_of_the_store_and_no_setting_of_the_user_into_the_program() {
     let build = |environment: &Environment, caches: &str| {
         let store = Store::open(directory.path().join("store")).unwrap();
         let caches = Caches::below(&directory.path().join(caches));
-        let component = Component::load(&cargo).unwrap();
+        let component = Component::load(&cargo, Architecture::Amd64).unwrap();
         component.build(environment, &toolchain(), &caches, &store, 2).map(|built| {
             let blob = built["program"];
             (blob, store.read_blob(&blob).unwrap())
@@ -303,7 +314,7 @@ fn crates_come_out_of_the_store_and_no_setting_of_the_user_into_the_program() {
 fn crates_of_cargos_cache_are_believed_by_their_digest() {
     let directory = tempfile::tempdir().unwrap();
     let (cargo, given) = workspace_with_crate(&directory.path().join("workspace"));
-    let component = Component::load(&cargo).unwrap();
+    let component = Component::load(&cargo, Architecture::Amd64).unwrap();
     let store = Store::open(directory.path().join("store")).unwrap();
     let home = directory.path().join("home");
     let put = |registry: &str, bytes: &[u8]| {
@@ -325,7 +336,7 @@ fn crates_of_cargos_cache_are_believed_by_their_digest() {
 fn crates_are_unpacked_once_and_stay_as_the_lock_has_them() {
     let directory = tempfile::tempdir().unwrap();
     let (cargo, given) = workspace_with_crate(&directory.path().join("workspace"));
-    let lock = Component::load(&cargo).unwrap().lock;
+    let lock = Component::load(&cargo, Architecture::Amd64).unwrap().lock;
     let store = Store::open(directory.path().join("store")).unwrap();
     let blob = store.put_bytes(&given).unwrap();
     let crates = directory.path().join("crates");
@@ -355,7 +366,7 @@ fn crates_are_unpacked_once_and_stay_as_the_lock_has_them() {
 fn a_crate_that_leaves_its_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (cargo, _) = workspace_with_crate(&directory.path().join("workspace"));
-    let mut lock = Component::load(&cargo).unwrap().lock;
+    let mut lock = Component::load(&cargo, Architecture::Amd64).unwrap().lock;
     let store = Store::open(directory.path().join("store")).unwrap();
     let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut builder = tar::Builder::new(gzip);
@@ -449,7 +460,7 @@ fn a_workspace_that_brings_its_crates_is_built_with_them_and_watches_them() {
             Sha256::of(source)
         );
         write("vendor/given/.cargo-checksum.json", &files);
-        let component = Component::load(&cargo).unwrap();
+        let component = Component::load(&cargo, Architecture::Amd64).unwrap();
         assert_eq!(component.lock, Lockfile::default());
         keys.insert(component.inputs(&toolchain).unwrap().digest());
         build(directory.path(), &cargo, 2).unwrap();
@@ -468,13 +479,19 @@ fn what_the_compiler_says_is_shown_or_explained() {
     assert!(error.to_string().contains("could not compile `library`"), "{error}");
 
     let words = "`cargo` failed with exit status: 101\n  error[E0463]: can't find crate for `std`";
-    let error = explained(Error::new(Id::ToolFailed, words));
+    let error = explained(Error::new(Id::ToolFailed, words), Architecture::Amd64);
     assert_eq!(error.id(), Id::StaticRust);
     assert_eq!(error.hints(), ["run `rustup target add x86_64-unknown-linux-gnu`"]);
     // Cargo's words for a registry; for a git repository another test has them.
     let words = "`cargo` failed\n  attempting to make an HTTP request, but --offline was specified";
-    assert_eq!(explained(Error::new(Id::ToolFailed, words)).id(), Id::CargoNotFetched);
-    let error = explained(Error::new(Id::ToolFailed, "`cargo build --offline mode` failed"));
+    assert_eq!(
+        explained(Error::new(Id::ToolFailed, words), Architecture::Amd64).id(),
+        Id::CargoNotFetched
+    );
+    let error = explained(
+        Error::new(Id::ToolFailed, "`cargo build --offline mode` failed"),
+        Architecture::Amd64,
+    );
     assert_eq!(error.id(), Id::ToolFailed, "our own words explain nothing");
 }
 
@@ -483,9 +500,9 @@ fn a_component_without_programs_or_package_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let cargo = workspace(directory.path());
     let none = model::Cargo { programs: BTreeMap::new(), ..cargo.clone() };
-    assert_eq!(Component::load(&none).unwrap_err().id(), Id::CargoPackage);
+    assert_eq!(Component::load(&none, Architecture::Amd64).unwrap_err().id(), Id::CargoPackage);
     let unknown = model::Cargo { package: "unknown".to_owned(), ..cargo };
-    assert_eq!(Component::load(&unknown).unwrap_err().id(), Id::CargoPackage);
+    assert_eq!(Component::load(&unknown, Architecture::Amd64).unwrap_err().id(), Id::CargoPackage);
 }
 
 /// A library with C in it, compiled as the crate `cc` does, but by a shell.

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
+
 use super::super::caches::Caches;
 use super::compilers;
 use crate::environment::Environment;
@@ -79,20 +81,23 @@ impl Toolchain {
     pub(super) fn equip(
         &self,
         command: Command,
+        architecture: Architecture,
         environment: &Environment,
         store: &Store,
         caches: &Caches,
     ) -> Result<Command> {
         let programs = match &self.tools {
-            Tools::Locked(packages) => compilers::install(packages, store, caches)?,
+            Tools::Locked(packages) => compilers::install(architecture, packages, store, caches)?,
             #[cfg(test)]
-            Tools::Host => return Ok(link_with(command, Path::new("cc"))),
+            Tools::Host => return Ok(link_with(command, architecture, Path::new("cc"))),
         };
         let of = |name: &str| programs.join(name);
         // Build scripts look for these by their names, too.
         let path = compilers::path(&programs, &environment.path())?;
-        let command =
-            link_with(command, &of("cc")).env("PATH", path).env("CC", of("cc")).env("AR", of("ar"));
+        let command = link_with(command, architecture, &of("cc"))
+            .env("PATH", path)
+            .env("CC", of("cc"))
+            .env("AR", of("ar"));
         Ok(if of("c++").exists() { command.env("CXX", of("c++")) } else { command })
     }
 
@@ -111,9 +116,9 @@ impl Toolchain {
 
 /// The workspace's own configuration may name a linker, and has precedence over variables; what is
 /// named later has it over that.
-fn link_with(command: Command, linker: &Path) -> Command {
+fn link_with(command: Command, architecture: Architecture, linker: &Path) -> Command {
     let linker = serde_json::Value::from(linker.to_string_lossy());
-    command.args(["--config", &format!("target.{}.linker = {linker}", super::TARGET)])
+    command.args(["--config", &format!("target.{}.linker = {linker}", architecture.rust())])
 }
 
 /// Asks which compiler would compile the workspace, whose `rust-toolchain.toml` may name one.

@@ -12,6 +12,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
+
 use crate::error::{Context as _, Id, Result};
 use sources::Source;
 
@@ -44,11 +46,14 @@ pub(crate) fn parts(directory: &Path, endings: Endings) -> Vec<PathBuf> {
     files
 }
 
-/// Every source of the host whose root is `root`, each with its file, in apt's order.
+/// Every source for `architecture` of the host whose root is `root`, each with its file, in apt's order.
 ///
 /// # Errors
 /// [`Id::Read`] if a file is there and cannot be read.
-pub(crate) fn read_sources(root: &Path) -> Result<Vec<(PathBuf, Source)>> {
+pub(crate) fn read_sources(
+    root: &Path,
+    architecture: Architecture,
+) -> Result<Vec<(PathBuf, Source)>> {
     let apt = root.join("etc/apt");
     let mut files = vec![apt.join("sources.list")];
     files.extend(parts(&apt.join("sources.list.d"), Endings::Sources));
@@ -66,7 +71,7 @@ pub(crate) fn read_sources(root: &Path) -> Result<Vec<(PathBuf, Source)>> {
                     .or_fail(Id::Read, || format!("cannot read apt's `{}`", file.display()));
             }
         };
-        all.extend(parse(&text).into_iter().map(|source| (file.clone(), source)));
+        all.extend(parse(&text, architecture).into_iter().map(|source| (file.clone(), source)));
     }
     Ok(all)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use formats::architecture::Architecture;
 use formats::deb::wish::{Pin, Wish};
 use formats::deb::{Alternative, Release, Version, parse_dependencies};
 
@@ -53,6 +54,7 @@ impl Origin {
 /// a pin may choose instead.
 #[derive(Debug)]
 pub struct Archive {
+    architecture: Architecture,
     origins: Vec<Origin>,
     records: BTreeMap<String, Record>,
     others: Vec<Record>,
@@ -66,7 +68,11 @@ impl Archive {
     ///
     /// # Errors
     /// [`Id::BadArchiveData`] if a `Provides` cannot be understood.
-    pub fn new(origins: Vec<Origin>, records: impl IntoIterator<Item = Record>) -> Result<Self> {
+    pub fn new(
+        architecture: Architecture,
+        origins: Vec<Origin>,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<Self> {
         let mut candidates: BTreeMap<String, Record> = BTreeMap::new();
         let mut others = Vec::new();
         let priority = |record: &Record| {
@@ -86,13 +92,23 @@ impl Archive {
                 None => drop(candidates.insert(record.name.clone(), record)),
             }
         }
-        let mut archive =
-            Self { origins, records: BTreeMap::new(), others, providers: BTreeMap::new() };
+        let mut archive = Self {
+            architecture,
+            origins,
+            records: BTreeMap::new(),
+            others,
+            providers: BTreeMap::new(),
+        };
         for record in candidates.values().filter(|record| !record.provides.is_empty()) {
             provide(&mut archive.providers, record)?;
         }
         archive.records = candidates;
         Ok(archive)
+    }
+
+    /// What the packages are for.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// How many packages there are.

@@ -14,9 +14,6 @@ use lzma_rust2::XzReader;
 
 use crate::error::{Context as _, Error, Id, Result};
 
-/// The one architecture of the images.
-pub const ARCHITECTURE: &str = Architecture::MADE.debian();
-
 /// No index is larger, in bytes, packed or unpacked: that of Debian's main has 55 MB.
 const MAX_SIZE: u64 = 512 * 1024 * 1024;
 
@@ -59,6 +56,7 @@ pub struct IndexFile {
     packing: Packing,
     // What it must unpack to at most.
     unpacked: u64,
+    architecture: Architecture,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +74,13 @@ enum Packing {
 ///
 /// # Errors
 /// [`Id::MissingIndex`] if the release file lists none.
-pub fn choose(release: &Release, suite: &str, component: &str) -> Result<IndexFile> {
-    let directory = format!("{component}/binary-{ARCHITECTURE}");
+pub fn choose(
+    release: &Release,
+    suite: &str,
+    component: &str,
+    architecture: Architecture,
+) -> Result<IndexFile> {
+    let directory = format!("{component}/binary-{architecture}");
     let plain = format!("{directory}/Packages");
     let unpacked = release.files.get(&plain).map_or(MAX_SIZE, |blob| blob.size.min(MAX_SIZE));
     for (ending, packing) in [(".xz", Packing::Xz), (".gz", Packing::Gzip), ("", Packing::None)] {
@@ -89,13 +92,13 @@ pub fn choose(release: &Release, suite: &str, component: &str) -> Result<IndexFi
         }
         let by_hash = format!("{directory}/by-hash/SHA256/{}", blob.sha256);
         let paths = release.by_hash.then_some(by_hash).into_iter().chain([path]).collect();
-        return Ok(IndexFile { paths, blob, packing, unpacked });
+        return Ok(IndexFile { paths, blob, packing, unpacked, architecture });
     }
-    let message = format!("suite `{suite}` has no component `{component}` for {ARCHITECTURE}");
+    let message = format!("suite `{suite}` has no component `{component}` for {architecture}");
     let offered: Vec<_> = release
         .files
         .keys()
-        .filter_map(|path| path.split_once(&format!("/binary-{ARCHITECTURE}/Packages")))
+        .filter_map(|path| path.split_once(&format!("/binary-{architecture}/Packages")))
         .map(|(component, _)| format!("`{component}`"))
         .collect();
     let mut offered: Vec<_> = offered;
@@ -139,7 +142,7 @@ impl IndexFile {
                 let message = format!("`{url}` unpacks to more than {} bytes", self.unpacked);
                 return Err(Error::new(Id::WrongIndex, message));
             }
-            records.extend(text.record(url, &suite)?);
+            records.extend(text.record(url, &suite, self.architecture)?);
         }
         Ok(records)
     }
@@ -177,13 +180,13 @@ impl Text {
         }
     }
 
-    fn record(&self, url: &str, suite: &Rc<str>) -> Result<Option<Record>> {
+    fn record(&self, url: &str, suite: &Rc<str>, meant: Architecture) -> Result<Option<Record>> {
         let understand = || format!("cannot understand `{url}`");
         let text = std::str::from_utf8(&self.paragraph).or_fail(Id::BadArchiveData, understand)?;
         let Some(paragraph) = paragraphs_from(text, self.line).next() else { return Ok(None) };
         let paragraph = paragraph.or_fail(Id::BadArchiveData, understand)?;
         let architecture = paragraph.get("Architecture").unwrap_or_default();
-        if ![ARCHITECTURE, "all"].contains(&architecture) {
+        if ![meant.debian(), "all"].contains(&architecture) {
             return Ok(None);
         }
         let record = record(&paragraph, architecture, suite);
@@ -281,7 +284,11 @@ mod tests {
 
     fn read(content: &str) -> Result<Vec<Record>> {
         let release = release(&[(PLAIN, content.as_bytes())]);
-        choose(&release, "trixie", "main")?.read(content.as_bytes(), "url", "trixie")
+        choose(&release, "trixie", "main", Architecture::Amd64)?.read(
+            content.as_bytes(),
+            "url",
+            "trixie",
+        )
     }
 
     #[test]
@@ -294,7 +301,8 @@ mod tests {
         for (count, path, content) in
             [(3, "Packages.xz", "xz"), (2, "Packages.gz", "gz"), (1, "Packages", "plain")]
         {
-            let index = choose(&release(&files[..count]), "trixie", "main").unwrap();
+            let index =
+                choose(&release(&files[..count]), "trixie", "main", Architecture::Amd64).unwrap();
             assert_eq!(index.blob, blob(content.as_bytes()));
             let hash = Sha256::of(content);
             assert_eq!(
@@ -306,13 +314,13 @@ mod tests {
             );
         }
         let without = Release { by_hash: false, ..release(&files) };
-        assert_eq!(choose(&without, "trixie", "main").unwrap().paths.len(), 1);
+        assert_eq!(choose(&without, "trixie", "main", Architecture::Amd64).unwrap().paths.len(), 1);
     }
 
     #[test]
     fn a_missing_component_is_named_with_those_that_there_are() {
         let release = release(&[(PLAIN, b"x"), ("contrib/binary-amd64/Packages.xz", b"x")]);
-        let error = choose(&release, "trixie", "non-free").unwrap_err();
+        let error = choose(&release, "trixie", "non-free", Architecture::Amd64).unwrap_err();
         assert_eq!(error.id(), Id::MissingIndex);
         assert_eq!(error.to_string(), "suite `trixie` has no component `non-free` for amd64");
         assert_eq!(error.hints(), ["it has `contrib`, `main`"]);
@@ -327,7 +335,9 @@ mod tests {
             (".xz", xz(text.as_bytes())),
         ] {
             let path = format!("{PLAIN}{ending}");
-            let index = choose(&release(&[(&path, &packed)]), "trixie", "main").unwrap();
+            let index =
+                choose(&release(&[(&path, &packed)]), "trixie", "main", Architecture::Amd64)
+                    .unwrap();
             let records = index.read(&packed, "url", "trixie").unwrap();
             let names: Vec<_> = records.iter().map(|record| record.name.as_str()).collect();
             assert_eq!(names, ["a", "b"], "{ending}");
@@ -352,7 +362,8 @@ mod tests {
 
     #[test]
     fn another_digest_is_refused_before_anything_is_unpacked() {
-        let index = choose(&release(&[(PLAIN, b"abc")]), "trixie", "main").unwrap();
+        let index =
+            choose(&release(&[(PLAIN, b"abc")]), "trixie", "main", Architecture::Amd64).unwrap();
         for content in ["abd", "abcd", ""] {
             let error = index.read(content.as_bytes(), "url", "trixie").unwrap_err();
             assert_eq!(error.id(), Id::WrongIndex);
@@ -365,7 +376,7 @@ mod tests {
         let packed = gzip(format!("{text}\n{text}").as_bytes());
         let path = format!("{PLAIN}.gz");
         let release = release(&[(&path, &packed), (PLAIN, text.as_bytes())]);
-        let index = choose(&release, "trixie", "main").unwrap();
+        let index = choose(&release, "trixie", "main", Architecture::Amd64).unwrap();
         assert_eq!(index.read(&packed, "url", "trixie").unwrap_err().id(), Id::WrongIndex);
     }
 

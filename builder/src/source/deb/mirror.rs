@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
 use formats::deb::Stamp;
 use percent_encoding::percent_decode_str;
 
@@ -39,6 +40,8 @@ pub struct Search<'a> {
     pub given: &'a [String],
     /// The root of the host, whose apt sources count if none was named.
     pub root: &'a Path,
+    /// What packages are wanted for.
+    pub architecture: Architecture,
     /// Fingerprints that the recipe pins.
     pub pinned: &'a BTreeSet<String>,
     /// The time of the recipe's dated archive.
@@ -90,7 +93,7 @@ impl Mirrors {
     fn of_apt(search: &Search<'_>) -> Result<Self> {
         let mut mirrors = Self { archive: Vec::new(), security: Vec::new(), logins: Vec::new() };
         let mut passed = Vec::new();
-        for (file, source) in apt::read_sources(search.root)? {
+        for (file, source) in apt::read_sources(search.root, search.architecture)? {
             let suites: Vec<_> = source.suites.iter().filter_map(|suite| kind(suite)).collect();
             if suites.is_empty() || !source.components.iter().any(|component| component == "main") {
                 continue;

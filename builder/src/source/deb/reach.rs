@@ -8,7 +8,7 @@ use super::mirror::{Mirrors, Search};
 use crate::error::Result;
 use crate::http::{Client, Disk};
 use crate::progress::Progress;
-use crate::recipe::model::Debian;
+use crate::recipe::model::Recipe;
 use crate::settings::Settings;
 
 /// The mirrors and the client that can ask them.
@@ -25,11 +25,12 @@ impl Reach {
     ///
     /// # Errors
     /// Those of [`Mirrors::find`] and [`Client::new`].
-    pub fn new(debian: &Debian, settings: &Settings, progress: &Progress) -> Result<Self> {
-        let root = Path::new("/");
+    pub fn new(recipe: &Recipe, settings: &Settings, progress: &Progress) -> Result<Self> {
+        let (root, debian) = (Path::new("/"), &recipe.debian);
         let snapshot = debian.snapshot.map(|snapshot| snapshot.0);
         let given = &settings.mirrors;
-        let mirrors = Mirrors::find(&Search { given, root, pinned: &debian.keys, snapshot })?;
+        let (architecture, pinned) = (recipe.arch, &debian.keys);
+        let mirrors = Mirrors::find(&Search { given, root, architecture, pinned, snapshot })?;
         let conf = Conf::read(root);
         let mut access = settings.environment.access();
         if let Some(name) = conf.asks_a_program().filter(|_| access.proxies.http.is_none()) {

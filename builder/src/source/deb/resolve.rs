@@ -10,10 +10,11 @@ mod compilers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use formats::architecture::Architecture;
 use formats::deb::{Dependency, Pin, Wish, parse_dependencies};
 
 use super::archive::Archive;
-use super::index::{ARCHITECTURE, Record};
+use super::index::Record;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::{Package, Role};
 
@@ -187,7 +188,7 @@ fn dependency_on<'a>(
     prefix: &str,
     chain: &[String],
 ) -> Result<Option<&'a Record>> {
-    for part in dependencies(record)? {
+    for part in dependencies(record, archive.architecture())? {
         let Some(wanted) = part.alternatives.iter().find(|wanted| wanted.name.starts_with(prefix))
         else {
             continue;
@@ -200,12 +201,12 @@ fn dependency_on<'a>(
     Ok(None)
 }
 
-fn dependencies(record: &Record) -> Result<Vec<Dependency>> {
+fn dependencies(record: &Record, architecture: Architecture) -> Result<Vec<Dependency>> {
     let mut parts = parse_dependencies(&record.depends).or_fail(Id::BadArchiveData, || {
         format!("cannot understand what package `{}` depends on", record.name)
     })?;
     for part in &mut parts {
-        part.alternatives.retain(|alternative| alternative.applies_to(ARCHITECTURE));
+        part.alternatives.retain(|alternative| alternative.applies_to(architecture.debian()));
     }
     // A part of which nothing is meant for us asks for nothing.
     parts.retain(|part| !part.alternatives.is_empty());
@@ -277,7 +278,7 @@ impl<'a> Closure<'a> {
         }
         let required_by = BTreeSet::from([requirer.to_owned()]);
         self.chosen.insert(&record.name, Chosen { record, first: requirer, required_by });
-        for part in dependencies(record)? {
+        for part in dependencies(record, self.archive.architecture())? {
             let plain = part.alternatives.len() == 1
                 && self.archive.get(&part.alternatives[0].name).is_some();
             let queue = if plain { &mut self.plain } else { &mut self.open };

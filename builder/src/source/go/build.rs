@@ -6,7 +6,7 @@ use std::path::Path;
 
 use formats::tree::Blob;
 
-use super::{Component, FLAGS, TARGET, Toolchain, explain, tool};
+use super::{Component, FLAGS, Toolchain, explain, tool};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::process::Command;
@@ -41,7 +41,8 @@ impl Component {
         let go = || {
             let bin = toolchain.join("bin");
             let go = tool::offline(&bin.join("go"), &self.directory, caches, &proxy);
-            TARGET.iter().fold(go.env("PATH", bin), |go, (name, value)| go.env(name, value))
+            super::target(self.architecture)
+                .fold(go.env("PATH", bin), |go, (name, value)| go.env(name, value))
         };
         let tags = Vec::from_iter(self.tags.iter().map(String::as_str)).join(",");
         let list = |go: Command, template: &str, programs: &[&str]| {

@@ -49,12 +49,15 @@ fn load_text(gomod: &str, programs: &[&str], stamp: &[(&str, &str)]) -> Result<C
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("go.mod"), gomod).unwrap();
     let at = ImagePath::try_from("/usr/bin/x".to_owned()).unwrap();
-    Component::load(&model::Go {
-        module: directory.path().to_owned(),
-        tags: BTreeSet::new(),
-        stamp: stamp.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        programs: programs.iter().map(|name| ((*name).to_owned(), at.clone())).collect(),
-    })
+    Component::load(
+        &model::Go {
+            module: directory.path().to_owned(),
+            tags: BTreeSet::new(),
+            stamp: stamp.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            programs: programs.iter().map(|name| ((*name).to_owned(), at.clone())).collect(),
+        },
+        Architecture::Amd64,
+    )
 }
 
 const GOMOD: &str = "module m.example/m\ngo 1.26\ntoolchain go1.26.11\nrequire (\n\
@@ -69,7 +72,7 @@ fn the_same_program_comes_out_of_any_directory_and_any_number_of_jobs() {
         let root = directory.path().join(name);
         fs::create_dir_all(&root).unwrap();
         let version = host().1;
-        let component = Component::load(&component(&root, &version)).unwrap();
+        let component = Component::load(&component(&root, &version), Architecture::Amd64).unwrap();
         let proxy = MadeUp::new(root.join("proxy"));
         proxy.toolchain(&version, COMPILES);
         let path = std::env::var_os("PATH").unwrap();
@@ -112,7 +115,7 @@ fn the_key_knows_all_that_shapes_a_program() {
     let directory = tempfile::tempdir().unwrap();
     let go = component(directory.path(), "go1.26.11");
     let made_by = |go: &model::Go, toolchain: &Toolchain| {
-        Component::load(go).unwrap().inputs(toolchain).unwrap().digest()
+        Component::load(go, Architecture::Amd64).unwrap().inputs(toolchain).unwrap().digest()
     };
     let key = |go: &model::Go| made_by(go, &toolchain("go1.26.11", "h1:one"));
     let mut keys = vec![key(&go), made_by(&go, &toolchain("go1.26.11", "h1:other"))];

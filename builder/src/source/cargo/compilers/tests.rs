@@ -54,7 +54,7 @@ fn programs_of_the_packages_start_with_what_belongs_to_them() {
     let store = Store::open(root.join("store")).unwrap();
     let caches = Caches::below(&root.join("caches"));
     let packages = packages(&store, "");
-    let programs = install(&packages, &store, &caches).unwrap();
+    let programs = install(Architecture::Amd64, &packages, &store, &caches).unwrap();
     let output = |name: &str| {
         let command = Command::new(programs.join(name)).env_clear().args(["-o", "a b"]);
         String::from_utf8(command.run().unwrap()).unwrap()
@@ -73,7 +73,7 @@ fn programs_of_the_packages_start_with_what_belongs_to_them() {
 
     // A second time nothing is done, and nothing was left beside it.
     let made = fs::metadata(&programs).unwrap().modified().unwrap();
-    assert_eq!(install(&packages, &store, &caches).unwrap(), programs);
+    assert_eq!(install(Architecture::Amd64, &packages, &store, &caches).unwrap(), programs);
     assert_eq!(fs::metadata(&programs).unwrap().modified().unwrap(), made);
     assert_eq!(fs::read_dir(&caches.compilers).unwrap().count(), 1);
 }
@@ -84,7 +84,8 @@ fn packages_that_lack_something_are_no_compilers_and_leave_nothing() {
     let store = Store::open(directory.path().join("store")).unwrap();
     let caches = Caches::below(&directory.path().join("caches"));
     for without in PLACES {
-        let error = install(&packages(&store, without), &store, &caches).unwrap_err();
+        let error =
+            install(Architecture::Amd64, &packages(&store, without), &store, &caches).unwrap_err();
         assert_eq!(error.id(), Id::Compilers, "{without}: {}", error.chain());
         assert_eq!(fs::read_dir(&caches.compilers).unwrap().count(), 0, "{without}");
     }

@@ -42,7 +42,8 @@ fn what_cargo_is_told_has_a_version() {
         ("HOME".into(), root.join("home").into()),
     ]);
     let toolchain = Toolchain::of_host(&environment);
-    let component = Component::load(&workspace(&root.join("workspace"))).unwrap();
+    let component =
+        Component::load(&workspace(&root.join("workspace")), Architecture::Amd64).unwrap();
     let store = Store::open(root.join("store")).unwrap();
     let caches = Caches::below(&root.join("caches"));
     let built = component.build(&environment, &toolchain, &caches, &store, 1).unwrap();

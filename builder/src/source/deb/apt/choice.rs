@@ -83,12 +83,12 @@ fn read(host: &Host) -> Archive {
         let directory = host.root().join("archive/dists").join(codename);
         let text = fs::read_to_string(directory.join("Release")).unwrap();
         let release = Release::parse(&text).unwrap();
-        let file = index::choose(&release, codename, "main").unwrap();
+        let file = index::choose(&release, codename, "main", Architecture::Amd64).unwrap();
         let content = fs::read(directory.join("main/binary-amd64/Packages")).unwrap();
         origins.push(Origin::new(codename, &release));
         records.extend(file.read(&content, "url", codename).unwrap());
     }
-    Archive::new(origins, records).unwrap()
+    Archive::new(Architecture::Amd64, origins, records).unwrap()
 }
 
 /// Names and versions that we would take for a wish.

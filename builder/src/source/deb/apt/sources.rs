@@ -1,10 +1,9 @@
 //! apt's list of sources, in both of its forms: one line for each, and paragraphs (deb822).
 //! Formats: sources.list(5). The judge in the tests is `apt-get indextargets`.
 
+use formats::architecture::Architecture;
 use formats::deb::{Paragraph, paragraphs};
 use percent_encoding::percent_decode_str;
-
-use crate::source::deb::index::ARCHITECTURE;
 
 /// One entry that brings binary packages, enabled and for our architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,17 +46,17 @@ impl SignedBy {
 
 /// `deb [option=value ...] uri suite component ...`, one a line. A line that makes no sense is
 /// passed over: apt itself refuses to work then and says so.
-pub(crate) fn one_line(text: &str) -> Vec<Source> {
+pub(crate) fn one_line(text: &str, wanted: Architecture) -> Vec<Source> {
     let lines = text.lines().enumerate();
-    lines.filter_map(|(index, line)| line_source(line, index + 1)).collect()
+    lines.filter_map(|(index, line)| line_source(line, index + 1, wanted)).collect()
 }
 
-fn line_source(line: &str, number: usize) -> Option<Source> {
+fn line_source(line: &str, number: usize, wanted: Architecture) -> Option<Source> {
     let line = without_comment(line).trim();
     let rest = line.strip_prefix("deb").filter(|rest| rest.starts_with([' ', '\t', '\u{b}']))?;
     let mut words = Words { rest: rest.trim_start() };
     let mut source = Source { line: number, ..Source::default() };
-    let mut architectures = Architectures::default();
+    let mut architectures = Architectures::of(wanted);
     if let Some(options) = words.rest.strip_prefix('[') {
         let (options, rest) = options.split_once(']')?;
         words.rest = rest.trim_start();
@@ -70,7 +69,7 @@ fn line_source(line: &str, number: usize) -> Option<Source> {
             }
         }
     }
-    source.uris = vec![substituted(&words.next()?)];
+    source.uris = vec![substituted(&words.next()?, wanted)];
     source.suites = vec![words.next()?];
     source.components = words.collect();
     finish(source, &architectures)
@@ -118,7 +117,7 @@ impl Iterator for Words<'_> {
 
 /// Paragraphs of `Types`, `URIs`, `Suites`, `Components` and options. What makes no sense is passed
 /// over: apt itself refuses to work then and says so.
-pub(crate) fn deb822(text: &str) -> Vec<Source> {
+pub(crate) fn deb822(text: &str, wanted: Architecture) -> Vec<Source> {
     let text = text.replace("\r\n", "\n");
     let mut sources = Vec::new();
     let mut first = 1;
@@ -126,7 +125,7 @@ pub(crate) fn deb822(text: &str) -> Vec<Source> {
     for part in text.split("\n\n") {
         let plain = last_of_each(part);
         let mut source = paragraphs(&plain).next().and_then(Result::ok);
-        sources.extend(source.take().and_then(|one| paragraph_source(&one, first)));
+        sources.extend(source.take().and_then(|one| paragraph_source(&one, first, wanted)));
         first += part.matches('\n').count() + 2;
     }
     sources
@@ -149,7 +148,11 @@ fn last_of_each(paragraph: &str) -> String {
     fields.into_iter().map(|(_, value)| value).collect()
 }
 
-fn paragraph_source(paragraph: &Paragraph<'_>, line: usize) -> Option<Source> {
+fn paragraph_source(
+    paragraph: &Paragraph<'_>,
+    line: usize,
+    wanted: Architecture,
+) -> Option<Source> {
     let words = |name| {
         let words = paragraph.field(name).map(|field| field.words().map(str::to_owned));
         words.map(Iterator::collect::<Vec<_>>).unwrap_or_default()
@@ -159,7 +162,7 @@ fn paragraph_source(paragraph: &Paragraph<'_>, line: usize) -> Option<Source> {
     {
         return None;
     }
-    let mut architectures = Architectures::default();
+    let mut architectures = Architectures::of(wanted);
     for (field, kind) in
         [("Architectures", ""), ("Architectures-Add", "+"), ("Architectures-Remove", "-")]
     {
@@ -169,8 +172,8 @@ fn paragraph_source(paragraph: &Paragraph<'_>, line: usize) -> Option<Source> {
     }
     let signed_by = paragraph.field("Signed-By");
     let source = Source {
-        uris: words("URIs").iter().map(|uri| substituted(uri)).collect(),
-        suites: words("Suites").iter().map(|suite| substituted(suite)).collect(),
+        uris: words("URIs").iter().map(|uri| substituted(uri, wanted)).collect(),
+        suites: words("Suites").iter().map(|suite| substituted(suite, wanted)).collect(),
         components: words("Components"),
         signed_by: signed_by.map(|field| SignedBy::parse(field.value)).unwrap_or_default(),
         line,
@@ -184,8 +187,8 @@ fn is_off(value: &str) -> bool {
     off.iter().any(|word| value.trim().eq_ignore_ascii_case(word))
 }
 
-fn substituted(text: &str) -> String {
-    text.replace("$(ARCH)", ARCHITECTURE)
+fn substituted(text: &str, wanted: Architecture) -> String {
+    text.replace("$(ARCH)", wanted.debian())
 }
 
 fn finish(source: Source, architectures: &Architectures) -> Option<Source> {
@@ -194,16 +197,20 @@ fn finish(source: Source, architectures: &Architectures) -> Option<Source> {
 }
 
 /// For which architectures a source is: those named, or the host's own with some more or fewer.
-#[derive(Default)]
 struct Architectures {
+    wanted: Architecture,
     only: Option<bool>,
     added: bool,
     removed: bool,
 }
 
 impl Architectures {
+    fn of(wanted: Architecture) -> Self {
+        Self { wanted, only: None, added: false, removed: false }
+    }
+
     fn note<'a>(&mut self, kind: &str, mut names: impl Iterator<Item = &'a str>) {
-        let ours = names.any(|name| name == ARCHITECTURE);
+        let ours = names.any(|name| name == self.wanted.debian());
         match kind {
             "+" => self.added = ours,
             "-" => self.removed = ours,

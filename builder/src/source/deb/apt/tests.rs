@@ -93,7 +93,7 @@ fn apts_targets(host: &Host) -> Option<Targets> {
 
 fn our_targets(host: &Host) -> Targets {
     let mut targets = Targets::new();
-    for (_, source) in read_sources(host.root()).unwrap() {
+    for (_, source) in read_sources(host.root(), Architecture::Amd64).unwrap() {
         for uri in &source.uris {
             for suite in &source.suites {
                 for component in &source.components {

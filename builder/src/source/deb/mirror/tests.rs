@@ -18,7 +18,13 @@ fn find(given: &[&str], root: &Path) -> Result<Mirrors> {
     let given: Vec<_> = given.iter().map(|address| (*address).to_owned()).collect();
     let pinned = &BTreeSet::from([Signer::new(1).fingerprint()]);
     let snapshot = "20261128T000000Z".parse().ok();
-    Mirrors::find(&Search { given: &given, root, pinned, snapshot })
+    Mirrors::find(&Search {
+        given: &given,
+        root,
+        architecture: Architecture::Amd64,
+        pinned,
+        snapshot,
+    })
 }
 
 fn archive_of(files: &[(&str, &str)]) -> Vec<String> {
@@ -117,7 +123,8 @@ fn an_archive_of_dates_has_its_security_archive_of_the_same_date() {
     assert_eq!(mirrors.of_suite("trixie-security"), [later, security]);
 
     let (given, pinned) = (["http://mirror.example/debian/{snapshot}".to_owned()], BTreeSet::new());
-    let search = Search { given: &given, root: Path::new("/"), pinned: &pinned, snapshot: None };
+    let (root, architecture) = (Path::new("/"), Architecture::Amd64);
+    let search = Search { given: &given, root, architecture, pinned: &pinned, snapshot: None };
     assert_eq!(Mirrors::find(&search).unwrap_err().id(), Id::BadMirror);
 }
 

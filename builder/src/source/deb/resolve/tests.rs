@@ -11,7 +11,8 @@ use super::*;
 
 /// One line a package: name, version, then `key: value` with bars between them.
 fn archive(lines: &[&str]) -> Archive {
-    Archive::new(Vec::new(), lines.iter().map(|line| record("trixie", line))).unwrap()
+    Archive::new(Architecture::Amd64, Vec::new(), lines.iter().map(|line| record("trixie", line)))
+        .unwrap()
 }
 
 fn record(suite: &str, line: &str) -> Record {
@@ -87,7 +88,8 @@ fn the_highest_version_of_all_suites_is_taken_and_of_equal_ones_the_first() {
         record("trixie-updates", "a 1.10"),
         record("trixie", K),
     ];
-    let resolution = run(&mut Archive::new(Vec::new(), records).unwrap(), "a").unwrap();
+    let resolution =
+        run(&mut Archive::new(Architecture::Amd64, Vec::new(), records).unwrap(), "a").unwrap();
     assert_eq!(resolution.packages[0].suite, "trixie-security");
     assert_eq!(resolution.packages[0].version, "1.10");
 }
@@ -250,7 +252,9 @@ fn relations_that_cannot_be_understood_are_named_with_their_package() {
         error.chain(),
         "cannot understand what package `a` depends on: `b c` is not a relation to a package"
     );
-    let error = Archive::new(Vec::new(), [record("trixie", "a 1 ; provides: b c")]).unwrap_err();
+    let error =
+        Archive::new(Architecture::Amd64, Vec::new(), [record("trixie", "a 1 ; provides: b c")])
+            .unwrap_err();
     assert_eq!(error.id(), Id::BadArchiveData);
 }
 
@@ -393,7 +397,7 @@ fn suites(lines: &[&str]) -> Archive {
         let (suite, line) = line.split_once(": ").unwrap();
         record(suite, line)
     };
-    Archive::new(origins.to_vec(), lines.iter().map(record)).unwrap()
+    Archive::new(Architecture::Amd64, origins.to_vec(), lines.iter().map(record)).unwrap()
 }
 
 const BACKPORTS: &[&str] = &[

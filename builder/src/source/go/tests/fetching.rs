@@ -80,12 +80,15 @@ impl World {
 
     fn component(&self) -> Component {
         let at = ImagePath::try_from("/usr/bin/tool".to_owned()).unwrap();
-        Component::load(&model::Go {
-            module: self.path("tool"),
-            tags: BTreeSet::new(),
-            stamp: BTreeMap::new(),
-            programs: BTreeMap::from([(PROGRAM.to_owned(), at)]),
-        })
+        Component::load(
+            &model::Go {
+                module: self.path("tool"),
+                tags: BTreeSet::new(),
+                stamp: BTreeMap::new(),
+                programs: BTreeMap::from([(PROGRAM.to_owned(), at)]),
+            },
+            Architecture::Amd64,
+        )
         .unwrap()
     }
 

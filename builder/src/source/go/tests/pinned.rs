@@ -26,7 +26,7 @@ fn what_go_is_told_has_a_version() {
     let mut go = component(&root, &version);
     go.tags.insert("one".to_owned());
     go.tags.insert("two".to_owned());
-    let component = Component::load(&go).unwrap();
+    let component = Component::load(&go, Architecture::Amd64).unwrap();
     let proxy = MadeUp::new(root.join("proxy"));
     let script = format!("ROOT='{}'\nVERSION='{version}'\n{RECORDS}", root.display());
     proxy.toolchain(&version, &script);
