@@ -67,6 +67,14 @@ fn what_is_not_understood_is_named_with_its_line() {
         ("require (", "the block of `require` does not end"),
         ("require (\n) x", "nothing may follow a `)`"),
         ("require ( b v1.0.0 )", "`require ( b v1.0.0 )` is not understood"),
+        (
+            "replace b.example/x/v2.0 => c.example v1.0.0",
+            "`b.example/x/v2.0` cannot be a module: no version fits its end",
+        ),
+        (
+            "replace gopkg.in/yaml => c.example v1.0.0",
+            "`gopkg.in/yaml` cannot be a module: no version fits its end",
+        ),
         ("replace b => ../b", "`../b` is a directory: replace modules by versions only"),
         ("replace b => ../b v1.0.0", "the directory `../b` cannot have a version"),
         ("tool \"x", "a string does not end"),
@@ -275,6 +283,34 @@ fn file() -> impl Strategy<Value = String> {
         }
         text
     })
+}
+
+/// Also of a path beside which no version stands.
+#[test]
+fn the_ends_of_paths_that_go_refuses_in_a_replacement_are_those_that_we_refuse() {
+    for path in [
+        "b.example/x",
+        "b.example/x/v0",
+        "b.example/x/v1",
+        "b.example/x/v2",
+        "b.example/x/v02",
+        "b.example/x/v2.0",
+        "b.example/x/v",
+        "b.example/x/v.2",
+        "b.example/x/2",
+        "b.example/xv2",
+        "b.example/v2/x",
+        "gopkg.in/yaml",
+        "gopkg.in/yaml.v0",
+        "gopkg.in/yaml.v1",
+        "gopkg.in/yaml.v02",
+        "gopkg.in/yaml.v2.0",
+        "gopkg.in/yaml.v3-unstable",
+        "gopkg.in/yaml/v2",
+    ] {
+        let text = format!("{HEAD}replace {path} => c.example v1.0.0\n");
+        assert_eq!(GoMod::parse(&text).ok().map(|gomod| facts(&gomod)), by_go(&text), "{path}");
+    }
 }
 
 proptest! {
