@@ -4,7 +4,7 @@
 //! Judges: GNU tar and a zip program of the host, in the tests.
 
 mod files;
-mod form;
+pub(crate) mod form;
 #[cfg(test)]
 mod tests;
 mod zip;

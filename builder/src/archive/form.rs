@@ -32,7 +32,7 @@ pub(super) enum Form {
 
 /// How a tar archive is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(crate) enum Packing {
     /// Not at all.
     None,
     /// RFC 1952.
@@ -94,7 +94,7 @@ impl Form {
 
 impl Packing {
     /// What `file` holds.
-    pub(super) fn reader<'a>(self, file: impl Read + 'a) -> Box<dyn Read + 'a> {
+    pub(crate) fn reader<'a>(self, file: impl Read + 'a) -> Box<dyn Read + 'a> {
         let file = BufReader::with_capacity(1 << 16, file);
         match self {
             Self::None => Box::new(file),

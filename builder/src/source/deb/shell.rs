@@ -13,6 +13,7 @@ use tar::{Archive, Entry as Member};
 
 use super::alternatives::{self, Alternative};
 use super::contents::Control;
+use crate::archive::form::Packing;
 use crate::error::{Error, Id, Result};
 
 /// No package unpacks to more bytes, and no `control` file has more.
@@ -127,6 +128,7 @@ impl<'a> Deb<'a> {
         let packed = BufReader::with_capacity(1 << 16, file.take(place.size));
         let unpacked: Box<dyn Read + '_> = match place.member.rsplit_once(".tar") {
             Some((_, ".xz")) => Box::new(XzReader::new_mem_limit(packed, true, XZ_MEMORY_KIB)),
+            Some((_, ".zst")) => Packing::Zstd.reader(packed),
             Some((_, ".gz")) => Box::new(GzDecoder::new(packed)),
             Some((_, "")) => Box::new(packed),
             _ => {
