@@ -39,8 +39,9 @@ pub struct Qemu {
 use Architecture::{Amd64, Arm64};
 
 impl Architecture {
-    /// The only one that images are made for: what a recipe may name. Sources that compile or fetch
-    /// take it from here.
+    /// The only one that images are made for: what a recipe may name. Whoever has a recipe takes its
+    /// `arch`; this is for who has none: `run` and `doctor`, and the programs of a cluster, which
+    /// run on the host.
     pub const MADE: Self = Amd64;
 
     /// All that are known.
@@ -168,6 +169,36 @@ impl Architecture {
             Arm64 => {
                 Qemu { program: "qemu-system-aarch64", package: "qemu-system-arm", machine: "virt" }
             }
+        }
+    }
+
+    /// Where distributions keep UEFI firmware for QEMU: code and matching fresh variables, below the
+    /// root directory. The 4 MiB builds come first; those which enforce Secure Boot are left out,
+    /// for they refuse an image that is not signed.
+    pub const fn firmware(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Amd64 => &[
+                // Debian, Ubuntu
+                ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd"),
+                ("usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"),
+                // Fedora and relatives; from Fedora 40 on in qcow2 form
+                (
+                    "usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2",
+                    "usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2",
+                ),
+                ("usr/share/edk2/ovmf/OVMF_CODE.fd", "usr/share/edk2/ovmf/OVMF_VARS.fd"),
+                // Arch
+                ("usr/share/edk2/x64/OVMF_CODE.4m.fd", "usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+                // openSUSE
+                (
+                    "usr/share/qemu/ovmf-x86_64-4m-code.bin",
+                    "usr/share/qemu/ovmf-x86_64-4m-vars.bin",
+                ),
+                // Alpine
+                ("usr/share/OVMF/OVMF_CODE_4M.bin", "usr/share/OVMF/OVMF_VARS_4M.bin"),
+            ],
+            // Debian, Ubuntu
+            Arm64 => &[("usr/share/AAVMF/AAVMF_CODE.fd", "usr/share/AAVMF/AAVMF_VARS.fd")],
         }
     }
 

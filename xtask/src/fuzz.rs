@@ -33,8 +33,10 @@ const COVERAGE: &[&str] = &[
     "-Ccodegen-units=1",
 ];
 
-/// The only one that images are for; named, so that build scripts are built without counters.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// This machine's; named, so that build scripts are built without counters.
+fn machine() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
 
 pub(crate) fn run_targets(args: &Args) -> Result<()> {
     run(cargo().args(["build", "--quiet", "--package", "fuzz"]))?;
@@ -48,7 +50,7 @@ pub(crate) fn run_targets(args: &Args) -> Result<()> {
     if guided {
         run(cargo()
             .args(["build", "--quiet", "--package", "fuzz", "--profile", "fuzz"])
-            .args(["--target", TARGET])
+            .args(["--target", &machine()])
             .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f")))?;
     }
     let mut broken = Vec::new();
@@ -83,7 +85,7 @@ fn choose<'a>(listed: &'a str, named: Option<&str>) -> Result<Vec<&'a str>> {
 fn guided_hunt(target: &str, seconds: u64, corpus: &Path) -> Result<Command> {
     let artifacts = workspace().join("fuzz/artifacts").join(target);
     std::fs::create_dir_all(&artifacts)?;
-    let mut hunt = program(workspace().join("target").join(TARGET).join("fuzz/one"));
+    let mut hunt = program(workspace().join("target").join(machine()).join("fuzz/one"));
     hunt.env("ORLOP_FUZZ_TARGET", target)
         .arg(corpus)
         .arg(format!("-max_total_time={seconds}"))

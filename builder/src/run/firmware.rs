@@ -12,23 +12,6 @@ use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::run::plan::Format;
 
-/// Code and matching fresh variables, below the root directory. The 4 MiB builds come first;
-/// those which enforce Secure Boot are left out, for they refuse an image that is not signed.
-const KNOWN: &[(&str, &str)] = &[
-    // Debian, Ubuntu
-    ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd"),
-    ("usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"),
-    // Fedora and relatives; from Fedora 40 on in qcow2 form
-    ("usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2", "usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2"),
-    ("usr/share/edk2/ovmf/OVMF_CODE.fd", "usr/share/edk2/ovmf/OVMF_VARS.fd"),
-    // Arch
-    ("usr/share/edk2/x64/OVMF_CODE.4m.fd", "usr/share/edk2/x64/OVMF_VARS.4m.fd"),
-    // openSUSE
-    ("usr/share/qemu/ovmf-x86_64-4m-code.bin", "usr/share/qemu/ovmf-x86_64-4m-vars.bin"),
-    // Alpine
-    ("usr/share/OVMF/OVMF_CODE_4M.bin", "usr/share/OVMF/OVMF_VARS_4M.bin"),
-];
-
 /// Where firmware describes itself, the site's own words first.
 const DESCRIPTIONS: [&str; 2] = ["etc/qemu/firmware", "usr/share/qemu/firmware"];
 
@@ -99,11 +82,13 @@ impl Firmware {
             let found = Self { code: root.join(code), vars: root.join(vars) };
             (found.code.is_file() && found.vars.is_file()).then_some(found)
         };
-        KNOWN.iter().find_map(both).or_else(|| described(root)).ok_or_else(|| {
-            Error::new(Id::FirmwareMissing, "cannot find UEFI firmware for QEMU on this host")
-                .hint("install it: `ovmf` on Debian and Ubuntu, `edk2-ovmf` on Fedora and Arch")
-                .hint("or boot without firmware: `orlop run --direct`")
-        })
+        Architecture::MADE.firmware().iter().find_map(both).or_else(|| described(root)).ok_or_else(
+            || {
+                Error::new(Id::FirmwareMissing, "cannot find UEFI firmware for QEMU on this host")
+                    .hint("install it: `ovmf` on Debian and Ubuntu, `edk2-ovmf` on Fedora and Arch")
+                    .hint("or boot without firmware: `orlop run --direct`")
+            },
+        )
     }
 
     /// A private copy of the variables, writable whatever the original is.
