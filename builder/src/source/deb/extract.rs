@@ -13,7 +13,6 @@ use tar::EntryType;
 use super::contents::Control;
 use super::shell::{Deb, TarMember};
 use super::unpack::{MERGED, merged};
-use crate::digest;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::Package;
 use crate::store::Store;
@@ -37,14 +36,6 @@ pub fn all(
     }
     for package in packages {
         let file = store.open_blob(&package.blob)?;
-        let path = store.blob_path(&package.blob.sha256);
-        let digest = digest::of_file(&path, |_| ())?;
-        if digest != package.blob.sha256 {
-            let message = format!("`{}` is damaged: its sha256 is {digest}", path.display());
-            return Err(
-                Error::new(Id::WrongDigest, message).hint("remove it and run `orlop fetch`")
-            );
-        }
         let name = format!("{} {}", package.name, package.version);
         files.extract(&file, &name)?.check(package)?;
     }
