@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -30,7 +30,7 @@ pub(super) enum Form {
     Zip,
 }
 
-/// How a tar archive is packed.
+/// How a file is packed: a tar archive, or an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
     /// Not at all.
@@ -93,12 +93,12 @@ impl Form {
 }
 
 impl Packing {
-    /// What `file` holds.
+    /// What `file` holds, all parts of it if it was packed in several.
     pub(crate) fn reader<'a>(self, file: impl Read + 'a) -> Box<dyn Read + 'a> {
         let file = BufReader::with_capacity(1 << 16, file);
         match self {
             Self::None => Box::new(file),
-            Self::Gzip => Box::new(MultiGzDecoder::new(file)),
+            Self::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(file)) }),
             Self::Xz => Box::new(XzReader::new_mem_limit(file, true, XZ_MEMORY_KIB)),
             Self::Zstd => Box::new(Zstd { source: file, frame: None }),
             Self::Bzip2 => Box::new(MultiBzDecoder::new(file)),
@@ -115,6 +115,45 @@ impl fmt::Display for Packing {
             Self::Zstd => "zstd",
             Self::Bzip2 => "bzip2",
         })
+    }
+}
+
+/// All members of a gzip file one after the other. Zeros may follow the last, as after a copy from
+/// a medium with blocks, and are passed over as `gzip` does.
+struct Gzip<R> {
+    // None after the last.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let source = self.member.take().map(GzDecoder::into_inner);
+            self.member = source.map(next_member).transpose()?.flatten();
+        }
+        Ok(0)
+    }
+}
+
+/// The member that begins here; none if nothing is left but zeros.
+fn next_member<R: BufRead>(mut source: R) -> io::Result<Option<GzDecoder<R>>> {
+    let mut padded = false;
+    loop {
+        let left = source.fill_buf()?;
+        let zeros = left.iter().take_while(|byte| **byte == 0).count();
+        match left.len() {
+            0 => return Ok(None),
+            all if zeros < all && (padded || zeros > 0) => {
+                return Err(io::Error::other("something follows the zeros at the end of gzip"));
+            }
+            all if zeros < all => return Ok(Some(GzDecoder::new(source))),
+            _ => padded = true,
+        }
+        source.consume(zeros);
     }
 }
 

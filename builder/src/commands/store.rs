@@ -37,6 +37,14 @@ pub fn run(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
+    if matches!(command, Command::Verify) {
+        // A store that was named wrongly would be made, and all of its no blobs found good.
+        let path = settings.store_path()?;
+        let cannot = || format!("there is no store `{}` to verify", path.display());
+        std::fs::read_dir(path).or_fail(Id::Read, cannot).map_err(|error| {
+            error.hint("`--store DIR` or `ORLOP_STORE` names it; `orlop store path` shows it")
+        })?;
+    }
     let store = settings.store()?;
     match command {
         Command::Path if global.json => print_json(&json!({ "store": shown(store.root()) })),

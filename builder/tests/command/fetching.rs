@@ -158,6 +158,17 @@ fn a_store_can_be_filled_by_hand() {
 }
 
 #[test]
+fn a_store_that_is_not_there_is_not_found_good() {
+    let project = Project::locked();
+    let nowhere = project.store().with_extension("nowhere");
+    let named = nowhere.to_str().unwrap();
+    let ended = project.run(&["store", "verify", "--progress", "none", "--store", named]);
+    assert_eq!((ended.status, ended.stdout.as_str()), (Some(7), ""));
+    assert!(ended.stderr.starts_with("error[E0701]: there is no store `"), "{}", ended.stderr);
+    assert!(!nowhere.exists());
+}
+
+#[test]
 fn a_blob_that_was_damaged_is_found() {
     let project = Project::locked();
     project.good(&["fetch"]);

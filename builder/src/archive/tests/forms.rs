@@ -270,3 +270,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn zeros_after_a_packed_archive_are_nothing() {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&archive(&[file("a", "content")])).unwrap();
+    let packed = encoder.finish().unwrap();
+    let zeros = vec![0; 70_000];
+    alike(&[packed.clone(), zeros.clone()].concat(), "zeros after gzip");
+    refused(&[packed, zeros, b"more".to_vec()].concat(), "something follows the zeros");
+}

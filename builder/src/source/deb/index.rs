@@ -4,15 +4,13 @@
 use std::io::{BufRead, BufReader, Read};
 use std::rc::Rc;
 
-use flate2::read::GzDecoder;
+use crate::archive::form::Packing;
+use crate::error::{Context as _, Error, Id, Result};
 use formats::architecture::Architecture;
 use formats::deb::control::{Paragraph, paragraphs_from};
 use formats::deb::{Release, Version};
 use formats::digest::Sha256;
 use formats::tree::{Blob, TreePath};
-use lzma_rust2::XzReader;
-
-use crate::error::{Context as _, Error, Id, Result};
 
 /// No index is larger, in bytes, packed or unpacked: that of Debian's main has 55 MB.
 const MAX_SIZE: u64 = 512 * 1024 * 1024;
@@ -20,8 +18,14 @@ const MAX_SIZE: u64 = 512 * 1024 * 1024;
 /// No paragraph is larger, in bytes.
 const MAX_PARAGRAPH: u64 = 1024 * 1024;
 
-/// Memory for the dictionary of xz, in KiB: `xz -9` takes 64 MiB.
-const XZ_MEMORY_KIB: u32 = 256 * 1024;
+/// The forms of an index that we can unpack, the smallest first.
+const FORMS: [(&str, Packing); 5] = [
+    (".xz", Packing::Xz),
+    (".zst", Packing::Zstd),
+    (".bz2", Packing::Bzip2),
+    (".gz", Packing::Gzip),
+    ("", Packing::None),
+];
 
 /// What is taken over of a package.
 #[derive(Debug, Clone)]
@@ -59,13 +63,6 @@ pub struct IndexFile {
     architecture: Architecture,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Xz,
-    Gzip,
-    None,
-}
-
 /// Chooses the index of `component`: the smallest form that we can unpack, under the name of its
 /// digest if the archive has such names (a mirror in the middle of an update still has the old
 /// file there).
@@ -83,7 +80,7 @@ pub fn choose(
     let directory = format!("{component}/binary-{architecture}");
     let plain = format!("{directory}/Packages");
     let unpacked = release.files.get(&plain).map_or(MAX_SIZE, |blob| blob.size.min(MAX_SIZE));
-    for (ending, packing) in [(".xz", Packing::Xz), (".gz", Packing::Gzip), ("", Packing::None)] {
+    for (ending, packing) in FORMS {
         let path = format!("{plain}{ending}");
         let Some(blob) = release.files.get(&path).copied() else { continue };
         if blob.size > MAX_SIZE {
@@ -93,6 +90,12 @@ pub fn choose(
         let by_hash = format!("{directory}/by-hash/SHA256/{}", blob.sha256);
         let paths = release.by_hash.then_some(by_hash).into_iter().chain([path]).collect();
         return Ok(IndexFile { paths, blob, packing, unpacked, architecture });
+    }
+    let other = release.files.keys().find(|path| path.starts_with(&format!("{plain}.")));
+    if let Some(other) = other {
+        let message = format!("suite `{suite}` has its index in no form that is known: `{other}`");
+        let known = FORMS.map(|(ending, _)| format!("`Packages{ending}`")).join(", ");
+        return Err(Error::new(Id::MissingIndex, message).hint(format!("known are {known}")));
     }
     let message = format!("suite `{suite}` has no component `{component}` for {architecture}");
     let offered: Vec<_> = release
@@ -128,11 +131,7 @@ impl IndexFile {
             return Err(Error::new(Id::WrongIndex, message)
                 .hint("the mirror may be in the middle of an update: try again, or another one"));
         }
-        let unpacked: Box<dyn Read> = match self.packing {
-            Packing::Xz => Box::new(XzReader::new_mem_limit(content, true, XZ_MEMORY_KIB)),
-            Packing::Gzip => Box::new(GzDecoder::new(content)),
-            Packing::None => Box::new(content),
-        };
+        let unpacked = self.packing.reader(content);
         let mut reader = BufReader::with_capacity(1 << 16, unpacked.take(self.unpacked + 1));
         let suite: Rc<str> = suite.into();
         let mut records = Vec::new();
@@ -280,6 +279,16 @@ mod tests {
         command.run().expect("package `xz-utils` is needed")
     }
 
+    fn bzip2(content: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(content: &[u8]) -> Vec<u8> {
+        ruzstd::encoding::compress_to_vec(content, ruzstd::encoding::CompressionLevel::Fastest)
+    }
+
     const PLAIN: &str = "main/binary-amd64/Packages";
 
     fn read(content: &str) -> Result<Vec<Record>> {
@@ -333,6 +342,8 @@ mod tests {
             ("", text.clone().into_bytes()),
             (".gz", gzip(text.as_bytes())),
             (".xz", xz(text.as_bytes())),
+            (".bz2", bzip2(text.as_bytes())),
+            (".zst", zstd(text.as_bytes())),
         ] {
             let path = format!("{PLAIN}{ending}");
             let index =
@@ -343,6 +354,34 @@ mod tests {
             assert_eq!(names, ["a", "b"], "{ending}");
             assert_eq!(records[0].depends, ", b");
         }
+    }
+
+    #[test]
+    fn an_index_in_several_parts_is_read_to_its_end() {
+        // As parallel packers write it, and `cat` of two packed files.
+        let [a, b] = ["a", "b"].map(|name| format!("{}\n", package(name, "1", "")));
+        let packers: [(&str, fn(&[u8]) -> Vec<u8>); 4] =
+            [(".gz", gzip), (".bz2", bzip2), (".xz", xz), (".zst", zstd)];
+        for (ending, pack) in packers {
+            let packed = [pack(a.as_bytes()), pack(b.as_bytes())].concat();
+            let path = format!("{PLAIN}{ending}");
+            let index =
+                choose(&release(&[(&path, &packed)]), "trixie", "main", Architecture::Amd64)
+                    .unwrap();
+            let records = index.read(&packed, "url", "trixie").unwrap();
+            let names: Vec<_> = records.iter().map(|record| record.name.as_str()).collect();
+            assert_eq!(names, ["a", "b"], "{ending}");
+        }
+    }
+
+    #[test]
+    fn an_index_in_a_form_that_is_not_known_is_no_missing_component() {
+        let path = format!("{PLAIN}.lzma");
+        let error =
+            choose(&release(&[(&path, b"x")]), "trixie", "main", Architecture::Amd64).unwrap_err();
+        assert_eq!(error.id(), Id::MissingIndex);
+        let message = format!("suite `trixie` has its index in no form that is known: `{path}`");
+        assert_eq!(error.to_string(), message);
     }
 
     #[test]

@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom};
 
-use flate2::read::GzDecoder;
 use formats::deb::ar;
 use formats::tree::TreePath;
-use lzma_rust2::XzReader;
 use tar::{Archive, Entry as Member};
 
 use super::alternatives::{self, Alternative};
@@ -22,9 +20,6 @@ const MAX_CONTROL: u64 = 1 << 20;
 
 /// What may follow the end of a tar archive: it is padded to whole records.
 const MAX_PADDING: u64 = 1 << 20;
-
-/// Memory for the dictionary of xz, in KiB: `xz -9` takes 64 MiB.
-const XZ_MEMORY_KIB: u32 = 256 * 1024;
 
 /// A member of one of the two tar archives.
 pub(super) type TarMember<'a, 'b> = Member<'a, Box<dyn Read + 'b>>;
@@ -125,19 +120,18 @@ impl<'a> Deb<'a> {
         let damaged = |error: io::Error| self.bad(format!("`{}`: {error}", place.member));
         let mut file = self.file;
         file.seek(SeekFrom::Start(place.start)).map_err(damaged)?;
-        let packed = BufReader::with_capacity(1 << 16, file.take(place.size));
-        let unpacked: Box<dyn Read + '_> = match place.member.rsplit_once(".tar") {
-            Some((_, ".xz")) => Box::new(XzReader::new_mem_limit(packed, true, XZ_MEMORY_KIB)),
-            Some((_, ".zst")) => Packing::Zstd.reader(packed),
-            Some((_, ".gz")) => Box::new(GzDecoder::new(packed)),
-            Some((_, "")) => Box::new(packed),
+        let packing = match place.member.rsplit_once(".tar") {
+            Some((_, ".xz")) => Packing::Xz,
+            Some((_, ".zst")) => Packing::Zstd,
+            Some((_, ".gz")) => Packing::Gzip,
+            Some((_, "")) => Packing::None,
             _ => {
                 let problem =
                     format!("`{}` is packed in a way that Debian does not use", place.member);
                 return Err(self.bad(problem).hint("pack it with xz: `dpkg-deb -Zxz`"));
             }
         };
-        let mut archive = Archive::new(unpacked);
+        let mut archive = Archive::new(packing.reader(file.take(place.size)));
         let mut total = 0;
         for member in archive.entries().map_err(damaged)? {
             let mut member = member.map_err(damaged)?;

@@ -220,6 +220,19 @@ fn what_an_image_may_not_hold_is_refused() {
 }
 
 #[test]
+fn a_package_whose_archive_is_packed_in_several_parts_is_whole() {
+    let control = gzip(&Tar::new().file("./control", 0o644, CONTROL.as_bytes()).finish());
+    let data = Tar::new().file("./a", 0o644, &[b'x'; 4000]).finish();
+    let parts = [gzip(&data[..700]), gzip(&data[700..]), vec![0; 512]].concat();
+    let deb = shell(&[
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.gz", &control),
+        ("data.tar.gz", &parts),
+    ]);
+    Bench::new().unpack(&deb, all).unwrap();
+}
+
+#[test]
 fn a_damaged_package_is_refused() {
     let control = gzip(&Tar::new().file("./control", 0o644, CONTROL.as_bytes()).finish());
     let data = gzip(&Tar::new().file("./a", 0o644, &[b'x'; 4000]).finish());
