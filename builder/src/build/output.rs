@@ -67,6 +67,8 @@ struct Seen {
     name: String,
     size: u64,
     modified: (i64, i64),
+    // Which nobody can put back, as `touch` and `cp -p` do with the time before.
+    changed: (i64, i64),
     inode: u64,
 }
 
@@ -190,8 +192,13 @@ impl<'a> Output<'a> {
         let names = report.artifacts.iter().map(|artifact| artifact.name.as_str()).chain([REPORT]);
         let files = names.map(|name| {
             let meta = fs::metadata(self.place.join(name)).ok()?;
-            let modified = (meta.mtime(), meta.mtime_nsec());
-            Some(Seen { name: name.to_owned(), size: meta.len(), modified, inode: meta.ino() })
+            Some(Seen {
+                name: name.to_owned(),
+                size: meta.len(),
+                modified: (meta.mtime(), meta.mtime_nsec()),
+                changed: (meta.ctime(), meta.ctime_nsec()),
+                inode: meta.ino(),
+            })
         });
         files.collect()
     }

@@ -75,7 +75,7 @@ pub fn decompress(name: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
     let outcome = match name.rsplit_once('.').map(|(_, suffix)| suffix) {
         Some("ko") => return Ok(bytes),
         Some("xz") => lzma_rust2::XzReader::new(&bytes[..], false).read_to_end(&mut plain),
-        Some("gz") => flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut plain),
+        Some("gz") => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain),
         _ => {
             return Err(Error::new(
                 Id::KernelPackage,
@@ -221,6 +221,17 @@ mod tests {
             Ok(ModInfo::parse(text))
         };
         (available, info)
+    }
+
+    #[test]
+    fn a_module_that_is_packed_in_several_parts_is_unpacked_whole() {
+        let part = |bytes: &[u8]| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut gzip, bytes).unwrap();
+            gzip.finish().unwrap()
+        };
+        let packed = [part(b"one "), part(b"module")].concat();
+        assert_eq!(decompress("a.ko.gz", packed).unwrap(), b"one module");
     }
 
     #[test]

@@ -77,15 +77,10 @@ impl Constraint {
 }
 
 impl Alternative {
-    /// Whether it is meant for `architecture`, such as `amd64`. A qualifier names where the
-    /// package may come from: `any`, `native` and the architecture itself leave it in reach.
+    /// Whether it is meant for `architecture`, such as `amd64`: one that is not asks for nothing.
     pub fn applies_to(&self, architecture: &str) -> bool {
-        let reachable = match self.qualifier.as_deref() {
-            None | Some("any" | "native") => true,
-            Some(other) => other == architecture,
-        };
         let mut negated = self.architectures.iter().filter_map(|name| name.strip_prefix('!'));
-        let meant = match self.architectures.first() {
+        match self.architectures.first() {
             None => true,
             Some(first) if first.starts_with('!') => !negated.any(|name| name == architecture),
             Some(_) => {
@@ -94,8 +89,16 @@ impl Alternative {
                 };
                 self.architectures.iter().any(named)
             }
-        };
-        reachable && meant
+        }
+    }
+
+    /// Whether a package of `architecture` may stand for it: the qualifier says where it comes
+    /// from. One of another architecture is asked for all the same, and is never there.
+    pub fn may_come_from(&self, architecture: &str) -> bool {
+        match self.qualifier.as_deref() {
+            None | Some("any" | "native") => true,
+            Some(other) => other == architecture,
+        }
     }
 }
 
@@ -290,21 +293,23 @@ mod tests {
     }
 
     #[test]
-    fn an_alternative_may_be_meant_for_other_architectures() {
-        for (text, applies) in [
-            ("a", true),
-            ("a:any", true),
-            ("a:native", true),
-            ("a:amd64", true),
-            ("a:i386", false),
-            ("a [amd64 i386]", true),
-            ("a [i386]", false),
-            ("a [linux-any]", true),
-            ("a [!amd64]", false),
-            ("a [!i386 !arm64]", true),
+    fn an_alternative_may_be_meant_for_other_architectures_or_come_from_them() {
+        for (text, applies, comes) in [
+            ("a", true, true),
+            ("a:any", true, true),
+            ("a:native", true, true),
+            ("a:amd64", true, true),
+            ("a:i386", true, false),
+            ("a [amd64 i386]", true, true),
+            ("a [i386]", false, true),
+            ("a [linux-any]", true, true),
+            ("a [!amd64]", false, true),
+            ("a [!i386 !arm64]", true, true),
         ] {
             let parsed = parse_dependencies(text).unwrap();
-            assert_eq!(parsed[0].alternatives[0].applies_to("amd64"), applies, "{text}");
+            let alternative = &parsed[0].alternatives[0];
+            assert_eq!(alternative.applies_to("amd64"), applies, "{text}");
+            assert_eq!(alternative.may_come_from("amd64"), comes, "{text}");
         }
     }
 

@@ -346,3 +346,23 @@ fn the_longest_name_that_a_file_system_takes_is_one_for_an_output() {
     }
     assert_eq!(fs::read_dir(world.path("")).unwrap().count(), 1);
 }
+
+#[test]
+fn a_file_that_somebody_changed_is_seen_even_if_its_time_was_put_back() {
+    let world = World::new();
+    world.build("out", "1").unwrap();
+    let step = Step::new(Kind::Image, "image", Inputs::new().with("version", "1"));
+    let path = world.path("out");
+    let output = Output::new(&world.store, &path).unwrap();
+    assert!(output.holds(&step).is_some());
+
+    let image = path.join("root.img");
+    let before = fs::metadata(&image).unwrap().modified().unwrap();
+    // A file system's clock goes in steps: until it has moved, no change can be seen.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while output.holds(&step).is_some() {
+        assert!(std::time::Instant::now() < deadline, "the change is not seen");
+        fs::write(&image, "2").unwrap();
+        fs::File::options().write(true).open(&image).unwrap().set_modified(before).unwrap();
+    }
+}

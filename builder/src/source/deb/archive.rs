@@ -209,9 +209,10 @@ impl Archive {
             // Policy 7.5: what is provided without a version satisfies no bound.
             (Some(_), None) => false,
         };
-        let own =
-            self.records.get(&wanted.name).filter(move |record| allows(Some(&record.version)));
-        let provided = self.providers.get(&wanted.name).into_iter().flatten();
+        let name = wanted.may_come_from(self.architecture.debian()).then_some(&wanted.name);
+        let own = name.and_then(|name| self.records.get(name));
+        let own = own.filter(move |record| allows(Some(&record.version)));
+        let provided = name.and_then(|name| self.providers.get(name)).into_iter().flatten();
         let provided = provided.filter(move |(_, version)| allows(version.as_ref()));
         own.into_iter().chain(provided.filter_map(|(name, _)| self.records.get(name)))
     }
@@ -219,6 +220,11 @@ impl Archive {
     /// Why nothing satisfies `wanted`.
     pub(super) fn lack(&self, wanted: &Alternative) -> String {
         let name = &wanted.name;
+        if let Some(other) = &wanted.qualifier
+            && !wanted.may_come_from(self.architecture.debian())
+        {
+            return format!("images of {} have no packages of {other}", self.architecture);
+        }
         if let Some(record) = self.records.get(name) {
             return format!("only {} is available", record.version);
         }

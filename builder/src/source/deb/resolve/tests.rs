@@ -220,6 +220,7 @@ fn a_list_that_cannot_be_closed_shows_the_whole_chain() {
         ("libseccomp2 (>= 9)", "libseccomp2 (>= 9): only 2.6.0 is available"),
         ("nothing", "nothing: no suite has it"),
         ("v (>= 2)", "v (>= 2): `p` provides it in no such version"),
+        ("libseccomp2:i386", "libseccomp2:i386: images of amd64 have no packages of i386"),
         (
             "nothing | libseccomp2 (<< 2)",
             "nothing | libseccomp2 (<< 2): `nothing`: no suite has it; \
