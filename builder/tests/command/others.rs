@@ -216,9 +216,9 @@ fn a_store_that_cannot_be_made_is_named() {
     refusal(
         &project.run(&words),
         expect![[r#"
-        exit 7
-        error[E0703]: cannot make the store at `recipe.toml`: Not a directory (os error 20)
-          hint: `orlop explain E0703` says more
-    "#]],
+            exit 7
+            error[E0703]: cannot make the store at `recipe.toml`: File exists (os error 17)
+              hint: `orlop explain E0703` says more
+        "#]],
     );
 }

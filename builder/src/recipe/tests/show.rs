@@ -30,6 +30,10 @@ fn show_gives_every_value_its_line() {
         package = "linux" # base.toml:8
 
         [debian]
+        compilers = [
+            "gcc", # default
+            "libc6-dev", # default
+        ]
         components = [
             "main", # base.toml:11
         ]

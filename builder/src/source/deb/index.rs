@@ -360,7 +360,8 @@ mod tests {
     fn an_index_in_several_parts_is_read_to_its_end() {
         // As parallel packers write it, and `cat` of two packed files.
         let [a, b] = ["a", "b"].map(|name| format!("{}\n", package(name, "1", "")));
-        let packers: [(&str, fn(&[u8]) -> Vec<u8>); 4] =
+        type Pack = fn(&[u8]) -> Vec<u8>;
+        let packers: [(&str, Pack); 4] =
             [(".gz", gzip), (".bz2", bzip2), (".xz", xz), (".zst", zstd)];
         for (ending, pack) in packers {
             let packed = [pack(a.as_bytes()), pack(b.as_bytes())].concat();
