@@ -36,7 +36,7 @@ const RECORD: &str = "Package: runc\nSource: runc (1.1)\nVersion: 1.1-1+b2\nArch
     Provides: y (= 1)\nDescription: a\n b\n .\n c\nFilename: pool/main/r/runc_1.1-1_amd64.deb\n\
     Size: 10\nSHA256: 0000000000000000000000000000000000000000000000000000000000000000\n\n";
 
-const RECIPE: &str = "schema = 1\nname = \"least\"\n[os]\nid = \"os\"\nname = \"OS\"\nversion = \"1\"\n\
+const RECIPE: &str = "schema = 1\nname = \"least\"\narch = \"amd64\"\n[os]\nid = \"os\"\nname = \"OS\"\nversion = \"1\"\n\
     [kernel]\npackage = \"linux\"\ncommand-line = [\"a\"]\nmodules = [\"overlay\"]\n[debian]\n\
     suites = [\"trixie\"]\ncomponents = [\"main\"]\nkeys = []\npackages = [\"runc\"]\n\
     drop = [\"/usr/share/**\"]\n[url.tool]\nunpack = { \"b\" = \"/usr/bin/b\" }\nurl = \"https://m.example/t.tar.gz\"\nsha256 = \

@@ -79,7 +79,8 @@ targets! {
     "packages" packages "package indexes in their packings"
         ["builder/src/source/deb/index.rs"];
     "recipe" recipe "recipes; checks and shows what was read"
-        ["builder/src/recipe/value.rs" "builder/src/recipe/model.rs" "formats/src/oci/reference.rs"];
+        ["builder/src/recipe/value.rs" "builder/src/recipe/model.rs" "builder/src/recipe/model/values.rs"
+         "formats/src/architecture.rs" "formats/src/oci/reference.rs"];
     "report" report "`build.json` of another build"
         ["builder/src/build/report.rs"];
     "root" root "the first block of a root partition"
