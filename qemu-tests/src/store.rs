@@ -21,8 +21,10 @@ pub enum Seed {
 /// Something cannot be read or written.
 pub fn seed(from: &Path, to: &Path, seed: Seed) -> Result<()> {
     copy_tree(&from.join("blobs"), &to.join("blobs"), &[])?;
-    let kinds: &[&str] =
-        if seed == Seed::Compiled { &["fetched", "go", "cargo"] } else { &["fetched"] };
+    let mut kinds = vec!["fetched", "go-toolchain", "go-modules", "crates"];
+    if seed == Seed::Compiled {
+        kinds.extend(["go", "cargo"]);
+    }
     for kind in kinds {
         copy_tree(&from.join("steps").join(kind), &to.join("steps").join(kind), &[])?;
     }
