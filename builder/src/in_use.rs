@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -51,6 +51,20 @@ fn open(directory: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).mode(0o644).open(&path)?;
     drop(file.set_permissions(std::fs::Permissions::from_mode(0o644)));
     Ok(file)
+}
+
+/// Notes that a file or directory was used, at most once an hour, for [`crate::clean`] goes by that
+/// time. Best effort: it may be somebody else's.
+pub fn touch(path: &Path) {
+    const HOUR: i64 = 3600;
+    let Ok(metadata) = std::fs::metadata(path) else { return };
+    let now = i64::try_from(crate::settings::now()).unwrap_or(i64::MAX);
+    if now.saturating_sub(metadata.mtime()) > HOUR {
+        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+        let (at, flags) = (rustix::fs::CWD, rustix::fs::AtFlags::empty());
+        let _ = rustix::fs::utimensat(at, path, &times, flags);
+    }
 }
 
 #[cfg(test)]

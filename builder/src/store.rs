@@ -21,7 +21,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +32,7 @@ use tempfile::NamedTempFile;
 
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
-use crate::in_use::InUse;
+use crate::in_use::{InUse, touch};
 use sharing::Sharing;
 
 pub use derived::{Purpose, Question};
@@ -246,19 +246,6 @@ impl Store {
     }
 }
 
-/// Notes that a file was used, at most once an hour. Best effort: it may be somebody else's.
-fn touch(path: &Path) {
-    const HOUR: i64 = 3600;
-    let Ok(metadata) = fs::metadata(path) else { return };
-    let now = i64::try_from(crate::settings::now()).unwrap_or(i64::MAX);
-    if now.saturating_sub(metadata.mtime()) > HOUR {
-        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
-        let (at, flags) = (rustix::fs::CWD, rustix::fs::AtFlags::empty());
-        let _ = rustix::fs::utimensat(at, path, &times, flags);
-    }
-}
-
 /// A result with its own digest behind it. A result says which blobs make an image and with which
 /// modes; its name tells nothing of it, so one that a disk or a copy has damaged would be believed.
 fn sealed(result: &[u8]) -> Vec<u8> {
@@ -275,6 +262,8 @@ fn unsealed(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn store() -> (tempfile::TempDir, Store) {

@@ -14,12 +14,8 @@ use crate::recipe::Recipe;
 /// # Errors
 /// [`Id::LocalCircle`].
 pub fn check(recipe: &Recipe, output: &Path, store: &Path) -> Result<()> {
-    let own = recipe.local.iter().map(|(name, local)| (format!("local.{name}"), local));
-    let images = recipe.oci.iter().flat_map(|(image, oci)| {
-        oci.local.iter().map(move |(name, local)| (format!("oci.{image}.local.{name}"), local))
-    });
     let (real_output, real_store) = (real(output), real(store));
-    for (name, local) in own.chain(images) {
+    for (name, local) in recipe.all_local() {
         let path = real(&local.path);
         let what = if real_output.starts_with(&path) {
             format!("holds the output directory `{}`", output.display())

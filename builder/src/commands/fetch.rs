@@ -132,7 +132,7 @@ pub fn bring(
     }
     fetch_blobs(recipe, lock, store, settings, progress)?;
     for (name, component) in components {
-        bring_go(name.as_str(), &component, store, settings, progress)?;
+        fetch_go(&name, &component, store, settings, progress)?;
     }
     for (name, cargo) in recipe.all_cargo() {
         let component = cargo::Component::load(cargo, recipe.arch)?;
@@ -159,6 +159,16 @@ pub fn bring_go(
     if component.is_fetched(store)? {
         return Ok(());
     }
+    fetch_go(name, component, store, settings, progress)
+}
+
+fn fetch_go(
+    name: &str,
+    component: &go::Component,
+    store: &Store,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<()> {
     let task = progress.task(format!("fetch {name}"), None);
     component.fetch(&settings.environment, &settings.caches, store)?;
     task.done("complete");

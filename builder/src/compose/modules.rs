@@ -10,6 +10,7 @@ use std::io::Read as _;
 
 use object::{Object as _, ObjectSection as _};
 
+use crate::archive::form::Packing;
 use crate::error::{Context as _, Error, Id, Result};
 
 /// What a module says of itself.
@@ -71,11 +72,10 @@ pub fn canonical(name: &str) -> String {
 /// # Errors
 /// [`Id::KernelPackage`] if it cannot be unpacked.
 pub fn decompress(name: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
-    let mut plain = Vec::new();
-    let outcome = match name.rsplit_once('.').map(|(_, suffix)| suffix) {
+    let packing = match name.rsplit_once('.').map(|(_, suffix)| suffix) {
         Some("ko") => return Ok(bytes),
-        Some("xz") => lzma_rust2::XzReader::new(&bytes[..], false).read_to_end(&mut plain),
-        Some("gz") => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain),
+        Some("xz") => Packing::Xz,
+        Some("gz") => Packing::Gzip,
         _ => {
             return Err(Error::new(
                 Id::KernelPackage,
@@ -83,7 +83,9 @@ pub fn decompress(name: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
             ));
         }
     };
-    outcome.or_fail(Id::KernelPackage, || format!("cannot unpack `{name}`"))?;
+    let mut plain = Vec::new();
+    let unpacked = packing.reader(&bytes[..]).read_to_end(&mut plain);
+    unpacked.or_fail(Id::KernelPackage, || format!("cannot unpack `{name}`"))?;
     Ok(plain)
 }
 

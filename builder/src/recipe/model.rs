@@ -88,6 +88,14 @@ impl Recipe {
         });
         self.cargo.iter().map(|(name, cargo)| (format!("cargo.{name}"), cargo)).chain(images)
     }
+
+    /// All local components by their full names: `local.NAME`, `oci.IMAGE.local.NAME`.
+    pub fn all_local(&self) -> impl Iterator<Item = (String, &Local)> {
+        let images = self.oci.iter().flat_map(|(image, oci)| {
+            oci.local.iter().map(move |(name, local)| (format!("oci.{image}.local.{name}"), local))
+        });
+        self.local.iter().map(|(name, local)| (format!("local.{name}"), local)).chain(images)
+    }
 }
 
 /// What `os-release` says.

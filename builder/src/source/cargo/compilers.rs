@@ -14,6 +14,7 @@ use super::super::caches::{Caches, scratch};
 use super::baseline;
 use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
+use crate::in_use::touch;
 use crate::lock::model::Package;
 use crate::source::deb::extract;
 use crate::start::Start;
@@ -69,7 +70,7 @@ pub(super) fn install(
     let directory = caches.compilers.join(&digest(packages).to_string()[..32]);
     let programs = directory.join(PROGRAMS);
     if programs.is_dir() {
-        note_use(&directory);
+        touch(&directory);
         return Ok(programs);
     }
     let scratch = scratch(&caches.compilers)?;
@@ -95,16 +96,6 @@ pub(super) fn install(
         }
     }
     Ok(programs)
-}
-
-/// `orlop clean` goes by the time of the newest file.
-fn note_use(directory: &Path) {
-    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-    let now = rustix::fs::Timestamps { last_access: now, last_modification: now };
-    if let Ok(directory) = fs::File::open(directory) {
-        // Another user's cache may be read and not be touched.
-        _ = rustix::fs::futimens(directory, &now);
-    }
 }
 
 /// What names the directory.
