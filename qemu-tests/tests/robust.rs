@@ -20,7 +20,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_full_disk_is_told_and_nothing_is_lost", full_disk),
     ("a_damaged_blob_is_found_by_store_verify", damaged_blob),
     ("a_truncated_package_in_the_store_is_refused", truncated_package),
-    ("a_host_without_go_is_told_what_to_install", without_go),
+    ("a_host_without_rust_is_told_what_to_install", without_rust),
 ];
 
 fn main() -> ExitCode {
@@ -180,7 +180,7 @@ fn truncated_package(orlop: &Orlop) -> Result<()> {
     fs::write(&path, &bytes[..bytes.len() / 2])?;
     let (code, stderr) = fail(&mut place.build(orlop, "out"))?;
     // What has another size is as good as missing: the next fetch brings it again.
-    ensure!(code == 7 && stderr.contains("error[E0704]"), "exit status {code}: {stderr}");
+    ensure!(code == 7 && stderr.contains(r#""id":"E0704""#), "exit status {code}: {stderr}");
     ensure!(stderr.contains("orlop fetch"), "{stderr}");
     ensure!(!place.output("out").exists(), "half an output is there");
     fs::write(&path, &bytes)?;
@@ -188,13 +188,15 @@ fn truncated_package(orlop: &Orlop) -> Result<()> {
     same(orlop.image_directory(), &place.output("out"))
 }
 
-fn without_go(orlop: &Orlop) -> Result<()> {
+/// Go comes with `fetch`; Rust is the one compiler that a host needs.
+fn without_rust(orlop: &Orlop) -> Result<()> {
     let place = Place::new(orlop, Seed::Fetched)?;
     let empty = place.directory.path().join("empty");
     fs::create_dir(&empty)?;
     let (code, stderr) = fail(place.build(orlop, "out").env("PATH", &empty))?;
     ensure!(code == 6, "exit status {code}: {stderr}");
-    ensure!(stderr.contains("error[E0601]: `go` is not on this host"), "{stderr}");
+    ensure!(stderr.contains(r#""id":"E0601""#), "{stderr}");
+    ensure!(stderr.contains("`rustc` is not on this host"), "{stderr}");
     ensure!(stderr.contains("orlop doctor"), "{stderr}");
     Ok(())
 }
