@@ -61,7 +61,7 @@ pub struct Built {
     pub report: Report,
     /// Which steps were done, and why.
     pub steps: Vec<Record>,
-    /// Worth a look.
+    /// Worth a look. All have been shown.
     pub warnings: Vec<String>,
 }
 
@@ -71,6 +71,18 @@ pub struct Built {
 /// # Errors
 /// The ids of all parts; the output directory is untouched then.
 pub fn build(request: &Request<'_>) -> Result<Built> {
+    let show = |warnings: &[String]| warnings.iter().for_each(|text| request.progress.warn(text));
+    // Before anything is compiled: who has another compiler than the lock need not wait to know.
+    let mut warnings = rustc::check(request)?;
+    show(&warnings);
+    let mut built = images(request)?;
+    show(&built.warnings);
+    warnings.append(&mut built.warnings);
+    Ok(Built { warnings, ..built })
+}
+
+/// The build without that look at the compiler. The warnings are yet to be shown.
+fn images(request: &Request<'_>) -> Result<Built> {
     let mut steps = Steps::new(request.store, request.recipe.name.as_str());
     let parts = parts::gather(request, &mut steps)?;
     let tree = tree::compose(request, &mut steps, &parts)?;

@@ -161,11 +161,8 @@ fn show(error: &Error) {
     let mut stderr = std::io::stderr().lock();
     // There is nobody left to tell if stderr is closed.
     let _ = writeln!(stderr, "error[{}]: {}", error.id().code(), error.chain());
-    for hint in error.hints() {
+    for hint in error.cures() {
         let _ = writeln!(stderr, "  hint: {hint}");
-    }
-    if error.hints().is_empty() {
-        let _ = writeln!(stderr, "  hint: `orlop explain {}` says more", error.id().code());
     }
 }
 

@@ -97,6 +97,11 @@ impl Error {
         &self.hints
     }
 
+    /// The hints, or what can be said of every failure of this kind.
+    pub fn cures(&self) -> Vec<String> {
+        if self.hints.is_empty() { vec![self.id.cure()] } else { self.hints.clone() }
+    }
+
     /// The message and all its causes: `outer: inner: innermost`.
     pub fn chain(&self) -> String {
         let mut text = self.message.clone();

@@ -16,7 +16,7 @@ use rustix::fs::{Access, AtFlags, CWD, FlockOperation, StatxAttributes, StatxFla
 use serde::{Deserialize, Serialize};
 
 use self::occupant::{InTheWay, Names, look};
-use self::replace::{discard, replace};
+use self::replace::{discard, recover, replace};
 use crate::build::report::Report;
 use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
@@ -140,19 +140,9 @@ impl<'a> Output<'a> {
         let cannot = || format!("cannot make the output directory `{}`", self.shown.display());
         vacant(self.shown)?;
         fs::create_dir_all(&self.beside.directory).or_fail(Id::Write, cannot)?;
-        self.beside.sweep();
-        loop {
-            let path = self.beside.new_directory("partial").or_fail(Id::Write, cannot)?;
-            // Another build may sweep it away until we hold the lock.
-            let lock = match File::open(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                opened => opened.or_fail(Id::Write, cannot)?,
-            };
-            rustix::fs::flock(&lock, FlockOperation::LockExclusive).or_fail(Id::Write, cannot)?;
-            if path.exists() {
-                return Ok(Directory { path, _lock: lock, published: false });
-            }
-        }
+        self.beside.sweep(&self.place);
+        let (path, lock) = self.beside.new_directory("partial").or_fail(Id::Write, cannot)?;
+        Ok(Directory { path, _lock: lock, published: false })
     }
 
     /// Puts the finished directory in its place, and removes the build that was there before.
@@ -234,14 +224,23 @@ impl Beside {
         format!(".{}.{what}-", self.name)
     }
 
-    fn new_directory(&self, what: &str) -> io::Result<PathBuf> {
-        let directory =
-            tempfile::Builder::new().prefix(&self.prefix(what)).tempdir_in(&self.directory);
-        Ok(directory?.keep())
+    /// An empty directory, and the lock that keeps other builds from sweeping it away.
+    fn new_directory(&self, what: &str) -> io::Result<(PathBuf, File)> {
+        let prefix = self.prefix(what);
+        loop {
+            let path = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.directory)?.keep();
+            // Until we hold the lock, another build may do so.
+            match lock(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Ok(lock) if path.exists() => return Ok((path, lock)),
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// An empty directory for an older build.
-    fn old(&self) -> io::Result<PathBuf> {
+    fn old(&self) -> io::Result<(PathBuf, File)> {
         self.new_directory("old")
     }
 
@@ -257,19 +256,34 @@ impl Beside {
         starts("partial") || starts("old")
     }
 
-    /// Removes what interrupted builds left, as far as it is what a build writes. Best effort.
-    fn sweep(&self) {
-        let prefix = self.prefix("partial");
+    /// Removes what interrupted builds left, as far as it is what a build writes, and puts back a
+    /// build that was moved away from `place`. Best effort.
+    fn sweep(&self, place: &Path) {
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            if !entry.file_name().as_bytes().starts_with(prefix.as_bytes()) {
-                continue;
+            let (name, path) = (entry.file_name(), entry.path());
+            let starts = |what| name.as_bytes().starts_with(self.prefix(what).as_bytes());
+            if starts("old") {
+                drop(recover(&path, place, self));
             }
-            let Ok(lock) = File::open(entry.path()) else { continue };
-            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                drop(Names::written_by_us().remove(&entry.path()));
+            if starts("partial") && let Ok(_lock) = lock_if_free(&path) {
+                drop(Names::written_by_us().remove(&path));
             }
         }
     }
+}
+
+/// Waits until no other build has the directory `path`.
+fn lock(path: &Path) -> io::Result<File> {
+    let lock = File::open(path)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    Ok(lock)
+}
+
+/// The lock of the directory `path`, unless another build has it.
+fn lock_if_free(path: &Path) -> io::Result<File> {
+    let lock = File::open(path)?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock)
 }
 
 /// Kernels before 5.8 do not say; there a mount point is found when it refuses to be renamed.

@@ -9,7 +9,7 @@ use crate::build::Request;
 use crate::build::kernel::KernelPart;
 use crate::build::packages::Unpacker;
 use crate::build::report::Dropped;
-use crate::build::{oci, rustc};
+use crate::build::oci;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Role;
 use crate::progress::Progress;
@@ -54,7 +54,6 @@ pub struct Parts {
 /// Those of the sources.
 pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let unpacker = Unpacker::new(request)?;
-    let mut warnings = rustc::check(request)?;
     let mut packages = Vec::new();
     let mut dropped = BTreeMap::new();
     let mut alternatives = Vec::new();
@@ -100,7 +99,8 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let loader = tool(request.recipe.arch.loader())?;
 
     let idle = request.recipe.debian.drop.iter().filter(|glob| !dropped.contains_key(*glob));
-    warnings.extend(idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing")));
+    let warnings = idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing"));
+    let warnings = warnings.collect();
     Ok(Parts {
         packages,
         components,

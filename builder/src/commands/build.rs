@@ -57,7 +57,8 @@ pub fn build(
 ) -> Result<Built> {
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
-    let Loaded { recipe, lock, lock_path } = load(named, locking, settings, progress)?;
+    let Loaded { recipe, lock, lock_path } =
+        load(named, locking.unless_offline(args.offline), settings, progress)?;
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
     let output = args.output.clone().unwrap_or_else(default);
     vacant(&output)?;
@@ -86,9 +87,6 @@ pub fn build(
     store.remember_root(&lock_path, looked)?;
     if let Some(owner) = &owner {
         owner.remember()?;
-    }
-    for warning in &built.warnings {
-        progress.warn(warning);
     }
     Ok(built)
 }

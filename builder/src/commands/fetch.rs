@@ -40,12 +40,20 @@ pub enum Locking {
 }
 
 impl Locking {
-    /// What the option and the environment say.
+    /// What `--locked` and the environment say.
     pub fn of(locked: bool, settings: &Settings) -> Self {
         match (locked, settings.ci) {
             (true, _) => Self::Refuse("`--locked` forbids to make it here"),
             (false, true) => Self::Refuse("it is not made where `CI` is set"),
             (false, false) => Self::Make,
+        }
+    }
+
+    /// The same where `--offline` may say that there is no network to make it with.
+    pub fn unless_offline(self, offline: bool) -> Self {
+        match self {
+            Self::Make if offline => Self::Refuse("`--offline` forbids to make it here"),
+            other => other,
         }
     }
 }

@@ -118,17 +118,21 @@ impl Rules {
             }
             let Kind::File(blob) = &node.kind else { continue };
             let executable = node.mode & 0o111 != 0;
-            if executable && never.is_none() && !self.allows(path, owner) {
+            let unasked = executable && never.is_none() && !self.allows(path, owner);
+            if unasked {
                 complain("is an executable that no component of the recipe answers for".to_owned());
-                unanswered.get_or_insert((path, owner));
             }
             if !executable && !path.name().contains(".so") {
                 continue;
             }
             let content = program(blob);
-            match content
-                .map_err(|error| error.within(format!("cannot check {path}, from {owner}")))?
-            {
+            let content = content
+                .map_err(|error| error.within(format!("cannot check {path}, from {owner}")))?;
+            // A line in the recipe does not make a script one that may be there.
+            if unasked && !matches!(content, Program::Script(_)) {
+                unanswered.get_or_insert((path, owner));
+            }
+            match content {
                 Program::Script(interpreter) => {
                     complain(format!("is a script for `{interpreter}`"));
                 }
@@ -343,6 +347,14 @@ mod tests {
             let error = check(&[(file, mode)], what).unwrap_err();
             assert_eq!(error.id(), Id::NotAllowed);
             assert_eq!(error.to_string(), format!("the root may not hold this:\n  {message}"));
+        }
+    }
+
+    #[test]
+    fn a_line_in_the_recipe_is_proposed_only_where_it_would_help() {
+        for (what, hints) in [(Program::Data, 2), (Program::Script("/bin/sh".into()), 1)] {
+            let error = check(&[("opt/tool", 0o755)], what).unwrap_err();
+            assert_eq!(error.hints().len(), hints, "{:?}", error.hints());
         }
     }
 

@@ -22,6 +22,16 @@ macro_rules! ids {
                 match self { $(Self::$name => Exit::$exit,)* }
             }
 
+            /// What cures it where nothing better is known.
+            pub fn cure(self) -> String {
+                match self {
+                    Self::StoreWrite => "name another place for the store with `--store DIR` \
+                                         or `ORLOP_STORE`, or make room there"
+                        .to_owned(),
+                    _ => format!("`orlop explain {}` says more", self.code()),
+                }
+            }
+
             /// The page that `orlop explain` shows, in Markdown.
             pub fn page(self) -> &'static str {
                 match self {

@@ -22,7 +22,7 @@ pub struct Failure {
 impl Failure {
     /// What is said of this error.
     pub fn new(error: &Error) -> Self {
-        Self::of(error.id(), error.chain(), error.hints().to_vec())
+        Self::of(error.id(), error.chain(), error.cures())
     }
 
     /// What is said of a command line that the parser of arguments refuses in these words. It
@@ -90,7 +90,7 @@ mod tests {
         let line = serde_json::to_string(&Failure::new(&error)).unwrap();
         assert_eq!(
             line,
-            r#"{"schema":1,"event":"error","id":"E0702","class":"io","status":7,"message":"cannot write\n  x: y","hints":[]}"#
+            r#"{"schema":1,"event":"error","id":"E0702","class":"io","status":7,"message":"cannot write\n  x: y","hints":["`orlop explain E0702` says more"]}"#
         );
     }
 }

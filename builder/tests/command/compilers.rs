@@ -103,6 +103,17 @@ fn a_build_that_is_to_use_the_lock_alone_refuses_another_rustc() {
 }
 
 #[test]
+fn another_rustc_is_told_before_anything_is_compiled() {
+    let project = project("1.95.0");
+    project.good(&["lock"]);
+    compiler(&project, "1.96.0");
+    // The `cargo` that is here makes nothing: whoever is to know must know by then.
+    let ended = project.run(&["build", "--progress", "plain"]);
+    let (warning, failure) = (ended.stderr.find("warning: Rust"), ended.stderr.find("error["));
+    assert!(warning.is_some() && warning < failure, "{}", ended.stderr);
+}
+
+#[test]
 fn a_host_without_rustc_keeps_the_one_that_was_recorded_and_cannot_record_one() {
     let project = project("1.95.0");
     fs::remove_file(project.path("bin/rustc")).unwrap();

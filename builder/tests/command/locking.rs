@@ -289,6 +289,15 @@ fn a_missing_lock_is_not_made_where_that_was_forbidden() {
               hint: `--locked` forbids to make it here
         "#]],
     );
+    project.refused(
+        &["build", "--offline"],
+        expect![[r#"
+            exit 4
+            error[E0402]: there is no lock `orlop.lock`
+              hint: `orlop lock` makes it
+              hint: `--offline` forbids to make it here
+        "#]],
+    );
     let command = project.command(&["fetch", "--progress", "none"]).env("CI", "1");
     refusal(
         &project.end(start(command)),

@@ -218,7 +218,7 @@ fn a_store_that_cannot_be_made_is_named() {
         expect![[r#"
             exit 7
             error[E0703]: cannot make the store at `recipe.toml`: File exists (os error 17)
-              hint: `orlop explain E0703` says more
+              hint: name another place for the store with `--store DIR` or `ORLOP_STORE`, or make room there
         "#]],
     );
 }

@@ -54,6 +54,20 @@ impl Names {
         fs::remove_dir(directory)
     }
 
+    /// As [`Names::remove`], if nothing else is in `directory`; else nothing goes.
+    ///
+    /// # Errors
+    /// As [`Names::remove`].
+    pub(super) fn remove_all_or_none(&self, directory: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if !(entry.file_type()?.is_file() && self.has(&entry.file_name())) {
+                return Err(ErrorKind::DirectoryNotEmpty.into());
+            }
+        }
+        self.remove(directory)
+    }
+
     fn has(&self, name: &OsStr) -> bool {
         name.to_str().is_some_and(|name| self.0.contains(name))
     }

@@ -3,17 +3,17 @@
 //!
 //! In one step where the file system can exchange two names. Where it cannot, the old directory is
 //! moved aside, and back if the new one cannot be moved in. Where not even that can be done (a
-//! mount point; a directory of a lower layer on overlayfs) the files are moved one by one.
+//! mount point; a directory of a lower layer on overlayfs) the files are moved one by one. What a
+//! power cut leaves aside the next build finds.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::Beside;
 use super::occupant::{Names, look};
+use super::{Beside, lock, lock_if_free};
 use crate::durable;
 
 /// Puts the directory `new` at `place`. Returns where the build is now that was there before.
@@ -48,12 +48,19 @@ pub(super) fn replace(new: &Path, place: &Path, beside: &Beside) -> io::Result<O
 
 /// Moves what is at `place` aside and `new` in. Nothing if another build came in between.
 fn aside(new: &Path, place: &Path, beside: &Beside) -> io::Result<Option<Option<PathBuf>>> {
-    let old = beside.old()?;
+    // It is locked wherever it goes: another build takes no part of it for what a power cut left.
+    let place_lock = match lock(place) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        lock => lock.ok(),
+    };
+    let (old, _old_lock) = beside.old()?;
     let moved = match durable::rename(place, &old).map_err(errno) {
         Ok(()) => true,
         Err(Errno::NOENT) => false,
         Err(Errno::XDEV | Errno::BUSY) => {
             fs::remove_dir(&old)?;
+            // It is taken there again.
+            drop(place_lock);
             return one_by_one(new, place, beside).map(|old| Some(Some(old)));
         }
         Err(error) => {
@@ -85,8 +92,7 @@ fn aside(new: &Path, place: &Path, beside: &Beside) -> io::Result<Option<Option<
 /// over whatever a power cut leaves.
 fn one_by_one(new: &Path, place: &Path, beside: &Beside) -> io::Result<PathBuf> {
     // Builds that end at once take turns: here they could mix.
-    let lock = File::open(place)?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    let _lock = lock(place)?;
     let names = |directory: &Path| match look(directory, beside) {
         Ok(names) => Ok(names.unwrap_or_default()),
         Err(in_the_way) => {
@@ -94,7 +100,7 @@ fn one_by_one(new: &Path, place: &Path, beside: &Beside) -> io::Result<PathBuf> 
         }
     };
     let (before, after): (Names, Names) = (names(place)?, names(new)?);
-    let old = beside.old()?;
+    let (old, _old_lock) = beside.old()?;
     let mut moved = Vec::new();
     let out = before.report_first().rev().map(|name| (place.join(name), old.join(name)));
     let into = after.report_first().map(|name| (new.join(name), place.join(name)));
@@ -137,6 +143,21 @@ pub(super) fn discard(old: &Path, beside: &Beside) -> io::Result<Option<PathBuf>
     let kept = beside.kept()?;
     durable::rename(old, &kept)?;
     Ok(Some(kept))
+}
+
+/// Finds what a power cut left aside at `old`, which no build holds any more. If nothing is at
+/// `place`, it goes back there; else it is an older build, or a part of one, and its files go.
+/// Whatever no build made is left as it is.
+pub(super) fn recover(old: &Path, place: &Path, beside: &Beside) -> io::Result<()> {
+    let _lock = lock_if_free(old)?;
+    match look(old, beside) {
+        Ok(Some(names)) if names == Names::default() => fs::remove_dir(old),
+        Ok(Some(_)) if !place.exists() => durable::rename(old, place),
+        Ok(Some(names)) => names.remove(old),
+        Ok(None) => Ok(()),
+        // Files that were moved one by one, the report last: it is where they were.
+        Err(_) => Names::written_by_us().remove_all_or_none(old),
+    }
 }
 
 fn errno(error: io::Error) -> Errno {
