@@ -40,8 +40,7 @@ use Architecture::{Amd64, Arm64};
 
 impl Architecture {
     /// The only one that images are made for: what a recipe may name. Whoever has a recipe takes its
-    /// `arch`; this is for who has none: `run` and `doctor`, and the programs of a cluster, which
-    /// run on the host.
+    /// `arch`; this is for who has none: `run`, which refuses others, and `doctor`.
     pub const MADE: Self = Amd64;
 
     /// All that are known.

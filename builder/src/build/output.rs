@@ -265,7 +265,9 @@ impl Beside {
             if starts("old") {
                 drop(recover(&path, place, self));
             }
-            if starts("partial") && let Ok(_lock) = lock_if_free(&path) {
+            if starts("partial")
+                && let Ok(_lock) = lock_if_free(&path)
+            {
                 drop(Names::written_by_us().remove(&path));
             }
         }

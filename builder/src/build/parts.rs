@@ -7,9 +7,9 @@ use formats::tree::{Blob, Kind, Node, TreePath};
 
 use crate::build::Request;
 use crate::build::kernel::KernelPart;
+use crate::build::oci;
 use crate::build::packages::Unpacker;
 use crate::build::report::Dropped;
-use crate::build::oci;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Role;
 use crate::progress::Progress;

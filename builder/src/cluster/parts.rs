@@ -100,9 +100,10 @@ pub fn load(directory: &Path) -> Result<Vec<(&'static str, Component)>> {
             ),
             _ => Default::default(),
         };
-        let go = model::Go { module: directory.join(name), tags, stamp, programs: paths };
         // They run on this host: no recipe has a say.
-        Ok((name, Component::load(&go, Architecture::MADE)?))
+        let host = Architecture::of_machine(std::env::consts::ARCH).unwrap_or(Architecture::MADE);
+        let go = model::Go { module: directory.join(name), tags, stamp, programs: paths };
+        Ok((name, Component::load(&go, host)?))
     };
     PROGRAMS.iter().map(load).collect()
 }

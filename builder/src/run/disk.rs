@@ -5,10 +5,12 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use formats::architecture::Architecture;
 use formats::gpt::{HEAD_SECTORS, SECTOR, TAIL_SECTORS, Table};
 
 use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
+use crate::image::disk::{Role, Slot};
 use crate::image::ours::{self, not_ours};
 use crate::process::Command;
 use crate::recipe::model::Mib;
@@ -40,13 +42,14 @@ impl Image {
             .canonicalize()
             .or_fail(Id::Read, || format!("cannot find the image `{}`", path.display()))?;
         if !path.is_dir() {
-            Found::open(&path)?;
+            Found::open(&path)?.check_architecture()?;
             return Ok(Self { disk: path, directory: None });
         }
         let disk = path.join("disk.raw");
         if !disk.is_file() {
             return Err(not_ours(&path, "a directory without `disk.raw`"));
         }
+        Found::open(&disk)?.check_architecture()?;
         Ok(Self { disk, directory: Some(path) })
     }
 
@@ -216,6 +219,20 @@ impl<'a> Found<'a> {
         let table = ours::table(path, &start, size);
         let table = table.or_else(|error| backup_table(path, format, size).ok_or(error))?;
         Ok(Self { path, format, size, table })
+    }
+
+    /// Makes sure that its root is not for another machine than the one that guests get.
+    fn check_architecture(&self) -> Result<()> {
+        let root = self.table.partition(Role::Root(Slot::A).name()).map(|root| root.type_guid);
+        let is_its = |architecture: &Architecture| root == Some(architecture.root_type());
+        match Architecture::ALL.into_iter().find(is_its) {
+            Some(other) if other != Architecture::MADE => Err(Error::new(
+                Id::NotOurImage,
+                format!("`{}` is an image for {other}, which cannot be run", self.path.display()),
+            )
+            .hint(format!("`orlop run` starts images for {}", Architecture::MADE))),
+            _ => Ok(()),
+        }
     }
 
     /// What this disk is to an overlay over it.

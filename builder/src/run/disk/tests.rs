@@ -5,12 +5,15 @@ use formats::gpt::{Guid, Partition, types};
 use formats::verity::Verity;
 
 use super::*;
-use crate::image::disk::Role;
 
 /// A disk of 1 MiB with these partitions, of a sector each.
 fn gpt(names: &[&str]) -> Vec<u8> {
+    gpt_of(types::LINUX_DATA, names)
+}
+
+fn gpt_of(type_guid: Guid, names: &[&str]) -> Vec<u8> {
     let partition = |(first_lba, name): (u64, &&str)| Partition {
-        type_guid: types::LINUX_DATA,
+        type_guid,
         guid: Guid::from_uuid_bytes(u128::from(first_lba).to_be_bytes()),
         name: (*name).to_owned(),
         first_lba,
@@ -68,6 +71,23 @@ fn the_guest_gets_an_overlay_of_the_size_asked_for() {
     assert_eq!(info["virtual-size"], 64 * 1024 * 1024);
     assert_eq!(info["backing-filename"], options.image.to_str().unwrap());
     assert_eq!(info["backing-filename-format"], "raw");
+}
+
+#[test]
+fn an_image_for_another_machine_is_refused_in_words() {
+    let place = Place::new();
+    for (architecture, refused) in [(Architecture::Amd64, false), (Architecture::Arm64, true)] {
+        let disk = gpt_of(architecture.root_type(), &Role::ALL.map(Role::name));
+        fs::write(place.path("disk.raw"), disk).unwrap();
+        for path in [place.path("disk.raw"), place.path("")] {
+            let result = Image::open(&path);
+            assert_eq!(result.is_err(), refused);
+            let Err(error) = result else { continue };
+            assert_eq!(error.id(), Id::NotOurImage);
+            let said = "disk.raw` is an image for arm64, which cannot be run";
+            assert!(error.chain().ends_with(said), "{}", error.chain());
+        }
+    }
 }
 
 #[test]
