@@ -302,6 +302,24 @@ mod tests {
         assert_eq!(fs::read(other).unwrap(), b"x");
     }
 
+    /// A descriptor that only stands for a place is refused by fsync(2) and syncfs(2): who gets no
+    /// error has not called them.
+    #[test]
+    fn the_kernel_is_asked_and_what_it_says_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |path: &Path| {
+            let flags = rustix::fs::OFlags::PATH;
+            File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty()).unwrap())
+        };
+        let error = sync(&open(directory.path()), directory.path()).unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::BADF));
+        let place = open(directory.path());
+        if is_synced_by_syncfs(rustix::fs::fstatfs(&place).unwrap().f_type) {
+            let error = sync_file_system(&place, directory.path()).unwrap_err();
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::BADF));
+        }
+    }
+
     #[test]
     fn a_directory_is_on_the_disk_with_all_that_is_in_it() {
         let directory = tempfile::Builder::new().prefix("place-").tempdir().unwrap();
