@@ -106,6 +106,7 @@ pub fn run_beside(
     beside: impl FnOnce(Reporter),
 ) -> Result<Summary> {
     let image = disk::Image::open(&options.image)?;
+    image.check_architecture()?;
     kept::spare_the_image(image.path(), options)?;
     ports::check(&options.forward)?;
     let qemu = qemu::Version::of_host()?;

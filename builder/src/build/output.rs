@@ -30,6 +30,9 @@ pub const REPORT: &str = "build.json";
 /// system takes 255 bytes.
 const LONGEST_NAME: usize = 50;
 
+/// So many characters that nobody else has chosen end the names of what is made beside an output.
+const RANDOM: usize = 6;
+
 /// The kind under which the store remembers what was published where.
 const STAMP: &str = "output";
 
@@ -227,8 +230,10 @@ impl Beside {
     /// An empty directory, and the lock that keeps other builds from sweeping it away.
     fn new_directory(&self, what: &str) -> io::Result<(PathBuf, File)> {
         let prefix = self.prefix(what);
+        let mut named = tempfile::Builder::new();
+        named.prefix(&prefix).rand_bytes(RANDOM);
         loop {
-            let path = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.directory)?.keep();
+            let path = named.tempdir_in(&self.directory)?.keep();
             // Until we hold the lock, another build may do so.
             match lock(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -252,8 +257,14 @@ impl Beside {
 
     /// Whether a directory of this name is one of ours.
     fn made(&self, name: &OsStr) -> bool {
-        let starts = |what| name.as_bytes().starts_with(self.prefix(what).as_bytes());
-        starts("partial") || starts("old")
+        self.made_as("partial", name) || self.made_as("old", name)
+    }
+
+    fn made_as(&self, what: &str, name: &OsStr) -> bool {
+        let random = name.as_bytes().strip_prefix(self.prefix(what).as_bytes());
+        random.is_some_and(|random| {
+            random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric)
+        })
     }
 
     /// Removes what interrupted builds left, as far as it is what a build writes, and puts back a
@@ -261,11 +272,10 @@ impl Beside {
     fn sweep(&self, place: &Path) {
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let (name, path) = (entry.file_name(), entry.path());
-            let starts = |what| name.as_bytes().starts_with(self.prefix(what).as_bytes());
-            if starts("old") {
+            if self.made_as("old", &name) {
                 drop(recover(&path, place, self));
             }
-            if starts("partial")
+            if self.made_as("partial", &name)
                 && let Ok(_lock) = lock_if_free(&path)
             {
                 drop(Names::written_by_us().remove(&path));

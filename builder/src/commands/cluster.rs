@@ -21,7 +21,7 @@ pub struct Args {
     /// How many things to compile at once [default: the number of processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<usize>,
-    /// Fetch nothing: modules that are not in the cache are an error
+    /// Fetch nothing: modules that are not in the store are an error
     #[arg(long)]
     offline: bool,
 }

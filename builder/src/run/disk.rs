@@ -42,15 +42,22 @@ impl Image {
             .canonicalize()
             .or_fail(Id::Read, || format!("cannot find the image `{}`", path.display()))?;
         if !path.is_dir() {
-            Found::open(&path)?.check_architecture()?;
+            Found::open(&path)?;
             return Ok(Self { disk: path, directory: None });
         }
         let disk = path.join("disk.raw");
         if !disk.is_file() {
             return Err(not_ours(&path, "a directory without `disk.raw`"));
         }
-        Found::open(&disk)?.check_architecture()?;
         Ok(Self { disk, directory: Some(path) })
+    }
+
+    /// Makes sure that its root is not for another machine than the one that guests get.
+    ///
+    /// # Errors
+    /// [`Id::NotOurImage`].
+    pub fn check_architecture(&self) -> Result<()> {
+        Found::open(&self.disk)?.check_architecture()
     }
 
     /// The directory, or the disk alone.
@@ -221,7 +228,6 @@ impl<'a> Found<'a> {
         Ok(Self { path, format, size, table })
     }
 
-    /// Makes sure that its root is not for another machine than the one that guests get.
     fn check_architecture(&self) -> Result<()> {
         let root = self.table.partition(Role::Root(Slot::A).name()).map(|root| root.type_guid);
         let is_its = |architecture: &Architecture| root == Some(architecture.root_type());

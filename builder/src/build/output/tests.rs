@@ -346,16 +346,18 @@ fn what_somebody_puts_there_while_the_build_is_put_in_its_place_is_kept() {
 #[test]
 fn what_is_named_like_an_interrupted_build_and_is_none_is_not_swept() {
     let world = World::new();
-    for name in [".out.partial-mine", ".out.partial-dead"] {
+    for name in [".out.partial-mine12", ".out.partial-dead12", ".out.partial-backup-of-may"] {
         fs::create_dir(world.path(name)).unwrap();
     }
-    world.write(".out.partial-mine/thesis.txt", "mine");
-    world.write(".out.partial-dead/disk.raw", "half");
+    world.write(".out.partial-mine12/thesis.txt", "mine");
+    world.write(".out.partial-dead12/disk.raw", "half");
+    world.write(".out.partial-backup-of-may/disk.raw", "mine");
     world.build("out", "1").unwrap();
     let mut want = whole("1");
-    want.insert(".out.partial-mine/thesis.txt".to_owned(), "mine".to_owned());
+    want.insert(".out.partial-mine12/thesis.txt".to_owned(), "mine".to_owned());
+    want.insert(".out.partial-backup-of-may/disk.raw".to_owned(), "mine".to_owned());
     assert_eq!(world.all(), want);
-    assert!(!world.path(".out.partial-dead").exists());
+    assert!(!world.path(".out.partial-dead12").exists());
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn an_image_for_another_machine_is_refused_in_words() {
         let disk = gpt_of(architecture.root_type(), &Role::ALL.map(Role::name));
         fs::write(place.path("disk.raw"), disk).unwrap();
         for path in [place.path("disk.raw"), place.path("")] {
-            let result = Image::open(&path);
+            let result = Image::open(&path).unwrap().check_architecture();
             assert_eq!(result.is_err(), refused);
             let Err(error) = result else { continue };
             assert_eq!(error.id(), Id::NotOurImage);
