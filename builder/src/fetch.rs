@@ -205,7 +205,7 @@ impl Partial {
         let length = || fs::metadata(&self.path).map_or(0, |meta| meta.len());
         let (wanted, size) = self.wanted;
         let resumed = length() > 0;
-        client.download(url, &self.path, size, task)?;
+        let packed = client.download(url, &self.path, size, task)?;
         let (sha256, page) = digest(&self.path)?;
         if sha256 == wanted {
             return Ok(Blob { sha256, size: length() });
@@ -220,7 +220,8 @@ impl Partial {
             return Err(http::web_page(&url));
         }
         let message = format!("`{url}` has sha256 `{sha256}`, and `{wanted}` was asked for");
-        Err(Error::new(Id::WrongDigest, message).hint(http::OTHER_FILE))
+        let error = Error::new(Id::WrongDigest, message).hint(http::OTHER_FILE);
+        Err(http::packed_unasked(error, packed.as_deref()))
     }
 
     fn empty(&self) -> Result<()> {

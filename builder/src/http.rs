@@ -4,12 +4,15 @@
 //! client's duty is to be patient (retries, resumed downloads, bounded sizes) and to say exactly
 //! what went wrong. Ranges follow RFC 9110, section 14.
 
+mod answer;
 mod failure;
 mod forward;
 mod local;
 #[cfg(test)]
 pub(crate) mod loopback;
+mod pace;
 mod route;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ureq::config::ConfigBuilder;
-use ureq::http::header::{AUTHORIZATION, CONTENT_RANGE, LOCATION, PROXY_AUTHORIZATION, RANGE};
+use ureq::http::header::{AUTHORIZATION, LOCATION, PROXY_AUTHORIZATION, RANGE};
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::typestate::AgentScope;
@@ -30,9 +33,13 @@ use crate::credentials::{Address, Login, Logins, Scheme};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Task;
 use crate::source::deb::mirror::local_path;
+use answer::continues;
 use failure::{Attempt, Failure};
+use pace::Pace;
 pub use route::Proxies;
 use route::Route;
+pub use wrong::{OTHER_FILE, is_web_page, packed_unasked, web_page};
+use wrong::{too_large, wrong_size};
 
 /// How often a request is tried in all, if each time nothing or little comes.
 const ATTEMPTS: u32 = 5;
@@ -43,6 +50,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const WORTH_IT: u64 = 1024 * 1024;
 const CONNECT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(60);
+/// What a busy server may ask us to wait before the next attempt.
+const PATIENCE: Duration = Duration::from_secs(60);
 const REDIRECTS: u32 = 10;
 /// A file of a length that nobody says has no more bytes.
 const MAX_UNKNOWN: u64 = 16 << 30;
@@ -81,6 +90,7 @@ pub struct Client {
     access: Access,
     // Made when first needed.
     agents: Mutex<BTreeMap<Route, Agent>>,
+    pace: Pace,
     pause: Box<dyn Fn(Duration) + Send + Sync>,
 }
 
@@ -106,7 +116,7 @@ impl Client {
     ) -> Result<Self> {
         let access = access.into();
         access.proxies.check()?;
-        Ok(Self { access, agents: Mutex::default(), pause: Box::new(pause) })
+        Ok(Self { access, agents: Mutex::default(), pace: Pace::USUAL, pause: Box::new(pause) })
     }
 
     /// Gets a file of at most `limit` bytes into memory.
@@ -123,14 +133,15 @@ impl Client {
         self.retrying(|| {
             let response = self.send(address, 0)?;
             if response.status() != StatusCode::OK {
-                return Err(Failure::status(url, response.status()));
+                return Err(Failure::answer(url, &response));
             }
             let body = response.into_body();
             if body.content_length().is_some_and(|length| length > limit) {
                 return Err(Failure::lasting(too_large(url, limit)));
             }
             let mut bytes = Vec::new();
-            let read = body.into_reader().take(limit + 1).read_to_end(&mut bytes);
+            let mut reader = self.pace.keep(body.into_reader()).take(limit + 1);
+            let read = reader.read_to_end(&mut bytes);
             read.map_err(|error| Failure::transport(url, error.into()))?;
             if bytes.len() as u64 > limit {
                 return Err(Failure::lasting(too_large(url, limit)));
@@ -143,14 +154,21 @@ impl Client {
     /// has come stays there when the line breaks.
     ///
     /// The size is checked if it is known, the content is not: that is the caller's duty. Without
-    /// a size the file is as long as the server says, or what it sends if it does not say.
+    /// a size the file is as long as the server says, or what it sends if it does not say. Gives
+    /// how the server has packed it, should it have done so unasked.
     ///
     /// # Errors
     /// As [`Client::get`]; [`Id::WrongDigest`] if the server's file has another size,
     /// [`Id::WebPage`] if it answers with a page for people, [`Id::StoreWrite`].
-    pub fn download(&self, url: &str, into: &Path, size: Option<u64>, task: &Task) -> Result<()> {
+    pub fn download(
+        &self,
+        url: &str,
+        into: &Path,
+        size: Option<u64>,
+        task: &Task,
+    ) -> Result<Option<String>> {
         if let Some(path) = self.on_disk(url) {
-            return local::copy_to(&path, into, size, task);
+            return local::copy_to(&path, into, size, task).map(|()| None);
         }
         let address = &Address::parse(url)?;
         let cannot_write = || format!("cannot write `{}`", into.display());
@@ -161,16 +179,15 @@ impl Client {
             .open(into)
             .or_fail(Id::StoreWrite, cannot_write)?;
         let mut counted = 0;
+        let length = |file: &File| file.metadata().map(|meta| meta.len());
+        // What was had before and comes again is no progress.
+        let mut furthest = length(&file).or_fail(Id::StoreWrite, cannot_write)?;
         self.retrying(|| {
-            let length = |file: &File| {
-                let length = file.metadata().or_fail(Id::StoreWrite, cannot_write);
-                length.map(|meta| meta.len()).map_err(Failure::lasting)
-            };
-            let before = length(&file)?;
             let mut done = Progressed { task, counted: &mut counted };
             self.download_once(address, &mut file, size, &mut done).map_err(|failure| {
-                let after = length(&file).unwrap_or(before);
-                failure.after(after.saturating_sub(before))
+                let before = furthest;
+                furthest = before.max(length(&file).unwrap_or(before));
+                failure.after(furthest - before)
             })
         })
     }
@@ -181,7 +198,7 @@ impl Client {
         file: &mut File,
         wanted: Option<u64>,
         progressed: &mut Progressed<'_>,
-    ) -> Attempt<()> {
+    ) -> Attempt<Option<String>> {
         let io = |error: std::io::Error| {
             let error = Error::new(Id::StoreWrite, "cannot write a download").caused_by(error);
             Failure::lasting(error)
@@ -192,7 +209,7 @@ impl Client {
             have = 0;
         }
         if wanted == Some(have) {
-            return Ok(());
+            return Ok(None);
         }
         let url = &address.to_string();
         let response = self.send(address, have)?;
@@ -207,19 +224,21 @@ impl Client {
                 file.set_len(0).map_err(io)?;
                 return self.download_once(address, file, wanted, progressed);
             }
-            status => return Err(Failure::status(url, status)),
+            _ => return Err(Failure::answer(url, &response)),
         }
         progressed.reached(have);
+        let packed = answer::packed(response.headers());
         let body = response.into_body();
         let offered = body.content_length().map(|length| have + length);
-        let mut reader = body.into_reader();
+        let mut reader = self.pace.keep(body.into_reader());
         if let (Some(size), Some(offered)) = (wanted, offered)
             && size != offered
         {
             let mut start = Vec::new();
             // What is there of it shows what it is; an error shows nothing.
             let _ = reader.take(PAGE_START).read_to_end(&mut start);
-            return Err(Failure::lasting(wrong_size(url, &start, size, &offered.to_string())));
+            let wrong = wrong_size(url, &start, size, &offered.to_string());
+            return Err(Failure::lasting(packed_unasked(wrong, packed.as_deref())));
         }
         let end = wanted.or(offered);
         let most = end.unwrap_or(MAX_UNKNOWN);
@@ -244,11 +263,14 @@ impl Client {
                 Id::CutShort,
                 format!("`{url}` ended after {have} of {size} bytes"),
             ))),
-            _ if have <= most => Ok(()),
+            _ if have <= most => Ok(packed),
             _ => {
                 file.set_len(0).map_err(io)?;
                 Err(Failure::lasting(match end {
-                    Some(size) => wrong_size(url, &start.unwrap_or_default(), size, "more"),
+                    Some(size) => {
+                        let wrong = wrong_size(url, &start.unwrap_or_default(), size, "more");
+                        packed_unasked(wrong, packed.as_deref())
+                    }
                     None => too_large(url, MAX_UNKNOWN),
                 }))
             }
@@ -311,10 +333,16 @@ impl Client {
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
-        request.call().map_err(|error| match route.proxy() {
-            Some(proxy) => Failure::transport(url, error).by_way_of(&proxy),
-            None => Failure::transport(url, error),
-        })
+        let response = request.call();
+        let Some(proxy) = route.proxy() else {
+            return response.map_err(|error| Failure::transport(url, error));
+        };
+        match response {
+            Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err(Failure::proxy_login(url).by_way_of(&proxy))
+            }
+            response => response.map_err(|error| Failure::transport(url, error).by_way_of(&proxy)),
+        }
     }
 
     fn on_disk(&self, url: &str) -> Option<PathBuf> {
@@ -342,25 +370,15 @@ impl Client {
             if !failure.passing || failed >= ATTEMPTS {
                 return Err(failure.error);
             }
-            (self.pause)(FIRST_PAUSE * 2_u32.pow(failed - 1));
+            let pause = FIRST_PAUSE * 2_u32.pow(failed - 1);
+            let wanted = failure.wait.unwrap_or(pause);
+            if wanted > PATIENCE {
+                let hint = format!("it wants to be left alone for {} s", wanted.as_secs());
+                return Err(failure.error.hint(hint));
+            }
+            (self.pause)(pause.max(wanted));
         }
     }
-}
-
-/// Whether these first bytes of a file are those of a web page: what captive portals and error
-/// pages send with a cheerful status. The type that a server claims is not asked: many have one for
-/// all files.
-pub fn is_web_page(start: &[u8]) -> bool {
-    let mut start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
-    while let Some(comment) = start.strip_prefix(b"<!--") {
-        let end = comment.windows(3).position(|end| end == b"-->");
-        start = end.map_or(&[][..], |end| comment[end + 3..].trim_ascii_start());
-    }
-    let begins = |tag: &&str| {
-        start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag.as_bytes()))
-    };
-    let tags = ["<!doctype html", "<html", "<head", "<body", "<title", "<meta", "<script"];
-    tags.iter().any(begins)
 }
 
 /// A task's bytes, each counted once although a download may begin anew.
@@ -412,42 +430,6 @@ fn config(roots: RootCerts) -> ConfigBuilder<AgentScope> {
 fn unauthorized(url: &str, hint: &str) -> Error {
     Error::new(Id::Unauthorized, format!("the server of `{url}` wants a name and a password"))
         .hint(hint)
-}
-
-/// Whether the answer is the rest, from byte `have` on, of a file of `size` bytes, if known.
-fn continues(response: &Response<Body>, have: u64, size: Option<u64>) -> bool {
-    let header = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-    let range = header.and_then(|header| header.strip_prefix("bytes "));
-    let parts = range.and_then(|range| {
-        let (span, total) = range.split_once('/')?;
-        let (first, _) = span.split_once('-')?;
-        Some((first.trim().parse::<u64>().ok()?, total.trim()))
-    });
-    let right = |total: &str| size.is_none_or(|size| total == "*" || total.parse() == Ok(size));
-    parts.is_some_and(|(first, total)| first == have && right(total))
-}
-
-/// What to do about a server that has another file than the one that was asked for.
-pub const OTHER_FILE: &str =
-    "another mirror may have the right file (`--mirror URL`); for a `url`, check its `sha256`";
-
-fn too_large(url: &str, limit: u64) -> Error {
-    Error::new(Id::TooLarge, format!("`{url}` has more than {limit} bytes"))
-}
-
-/// `start` is what came, or some of it.
-fn wrong_size(url: &str, start: &[u8], size: u64, offered: &str) -> Error {
-    if is_web_page(start) {
-        return web_page(url);
-    }
-    Error::new(Id::WrongDigest, format!("`{url}` offers {offered} bytes instead of {size}"))
-        .hint(OTHER_FILE)
-}
-
-/// The error for an answer which [`is_web_page`].
-pub fn web_page(url: &str) -> Error {
-    Error::new(Id::WebPage, format!("the server answered with a web page instead of `{url}`"))
-        .hint("is there a login page or a filter between this host and the server?")
 }
 
 #[cfg(test)]

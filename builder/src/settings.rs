@@ -10,7 +10,7 @@ use crate::environment::Environment;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::in_use::InUse;
 use crate::source::Caches;
-use crate::store::Store;
+use crate::store::{BLOBS, Store};
 
 /// What the user and the host say.
 #[derive(Debug)]
@@ -73,12 +73,22 @@ impl Settings {
         Ok(store.using([path, &self.caches.root].into_iter().filter_map(InUse::shared)))
     }
 
-    /// Opens the store for clearing up, while nobody uses it or the caches.
+    /// Opens a store that is there already: a command that makes nothing would make the store which
+    /// was named wrongly, and be content with all of its no blobs. `what` says what it would do.
     ///
     /// # Errors
-    /// [`Id::NoCache`], [`Id::StoreWrite`], [`Id::StoreBusy`].
-    pub fn store_alone(&self) -> Result<Store> {
-        let path = self.store_path()?;
+    /// [`Id::NoCache`], [`Id::StoreWrite`]; [`Id::Read`] if there is no store.
+    pub fn store_to(&self, what: &str) -> Result<Store> {
+        self.must_be_there(what)?;
+        self.store()
+    }
+
+    /// As [`Self::store_to`] for clearing up, while nobody uses the store or the caches.
+    ///
+    /// # Errors
+    /// As there, and [`Id::StoreBusy`].
+    pub fn store_alone_to(&self, what: &str) -> Result<Store> {
+        let path = self.must_be_there(what)?;
         let store = Store::open(path)?;
         let mut ours = Vec::new();
         for directory in [path, &self.caches.root] {
@@ -91,6 +101,15 @@ impl Settings {
             })?);
         }
         Ok(store.using(ours))
+    }
+
+    fn must_be_there(&self, what: &str) -> Result<&Path> {
+        let path = self.store_path()?;
+        let cannot = || format!("there is no store `{}` to {what}", path.display());
+        std::fs::read_dir(path.join(BLOBS)).or_fail(Id::Read, cannot).map_err(|error| {
+            error.hint("`--store DIR` or `ORLOP_STORE` names it; `orlop store path` shows it")
+        })?;
+        Ok(path)
     }
 }
 

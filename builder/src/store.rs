@@ -52,6 +52,8 @@ pub struct Store {
     in_use: Arc<Vec<InUse>>,
 }
 
+/// The directory of a store that has the blobs: what has none is not a store.
+pub const BLOBS: &str = "blobs";
 /// Blobs are never written again.
 const BLOB_MODE: u32 = 0o444;
 /// Results are replaced as a whole; who may see the directory may read them.
@@ -67,7 +69,7 @@ impl Store {
         let make = || {
             fs::create_dir_all(&root)?;
             let sharing = Sharing::of(&root)?;
-            for directory in ["blobs", "steps", "partial", "tmp"] {
+            for directory in [BLOBS, "steps", "partial", "tmp"] {
                 sharing.directory(&root.join(directory))?;
             }
             Ok::<_, io::Error>(sharing)
@@ -108,7 +110,7 @@ impl Store {
             fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect()
         };
         let all = || -> io::Result<Vec<PathBuf>> {
-            let directories = list(&self.root.join("blobs"))?;
+            let directories = list(&self.root.join(BLOBS))?;
             Ok(directories
                 .iter()
                 .map(|directory| list(directory))
@@ -146,7 +148,7 @@ impl Store {
     /// Where the blob's file is or would be.
     pub fn blob_path(&self, sha256: &Sha256) -> PathBuf {
         let name = sha256.to_string();
-        self.root.join("blobs").join(&name[..2]).join(name)
+        self.root.join(BLOBS).join(&name[..2]).join(name)
     }
 
     /// Whether the blob is there with this size. Its digest is compared by whoever reads it.

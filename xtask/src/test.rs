@@ -71,6 +71,9 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
     };
     let mut unit = cargo_test();
     unit.args(["--workspace", "--exclude", "qemu-tests", "--no-fail-fast"]);
+    if args.full {
+        unit.env("ORLOP_TEST_FULL", "1");
+    }
     tally.count("tests beside the code and of the command line", with_pattern(unit))?;
     let mut pause = cargo_test();
     pause.args(["--manifest-path", PAUSE]);

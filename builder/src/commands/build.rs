@@ -55,10 +55,12 @@ pub fn build(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Built> {
-    let store = settings.store()?;
+    let held = (!args.offline).then(|| settings.store()).transpose()?;
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock, lock_path } =
         load(named, locking.unless_offline(args.offline), settings, progress)?;
+    let there = || settings.store_to("build from").map_err(|e| e.hint("`orlop fetch` fills one"));
+    let store = held.map_or_else(there, Ok)?;
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
     let output = args.output.clone().unwrap_or_else(default);
     vacant(&output)?;

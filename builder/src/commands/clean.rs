@@ -34,12 +34,12 @@ pub struct Args {
 /// Removes, and says what.
 ///
 /// # Errors
-/// Those of [`Needed::find`] and of removing; [`crate::error::Id::StoreBusy`].
+/// Those of [`Settings::store_alone_to`], of [`Needed::find`] and of removing.
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let outcome = if args.dry_run { Outcome::DryRun } else { Outcome::Removed };
     let store = match outcome {
-        Outcome::DryRun => settings.store()?,
-        Outcome::Removed => settings.store_alone()?,
+        Outcome::DryRun => settings.store_to("clean")?,
+        Outcome::Removed => settings.store_alone_to("clean")?,
     };
     let places = Places { store: store.root(), caches: &settings.caches.root };
     let needed = Needed::find(&store, Path::new("."), &args.keep)?;

@@ -37,19 +37,16 @@ pub fn run(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
-    if matches!(command, Command::Verify) {
-        // A store that was named wrongly would be made, and all of its no blobs found good.
-        let path = settings.store_path()?;
-        let cannot = || format!("there is no store `{}` to verify", path.display());
-        std::fs::read_dir(path).or_fail(Id::Read, cannot).map_err(|error| {
-            error.hint("`--store DIR` or `ORLOP_STORE` names it; `orlop store path` shows it")
-        })?;
-    }
-    let store = settings.store()?;
     match command {
-        Command::Path if global.json => print_json(&json!({ "store": shown(store.root()) })),
-        Command::Path => print(store.root().display().to_string()),
+        Command::Path => {
+            let path = settings.store_path()?;
+            if global.json {
+                return print_json(&json!({ "store": shown(path) }));
+            }
+            print(path.display().to_string())
+        }
         Command::Add { files } => {
+            let store = settings.store()?;
             let mut blobs = Vec::new();
             for path in files {
                 let cannot = || format!("cannot read `{}`", path.display());
@@ -72,6 +69,7 @@ pub fn run(
         }
         Command::Unpack(args) => unpack::run(args, global, settings, progress),
         Command::Verify => {
+            let store = settings.store_to("verify")?;
             let task = progress.task("verify", None);
             let (mut count, mut damaged) = (0_u64, Vec::new());
             for (path, name) in store.blobs()? {

@@ -152,6 +152,8 @@ ids! {
     ExcludedPackage = "E0412", Lock;
     /// A suite has no such component, or not for this architecture.
     MissingIndex = "E0413", Lock;
+    /// Packages of the root cannot be in it together.
+    PackagesConflict = "E0414", Lock;
     // E05: fetch.
     /// A file cannot be had from any of its addresses.
     FetchFailed = "E0501", Fetch;

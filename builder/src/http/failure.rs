@@ -2,9 +2,13 @@
 
 use std::error::Error as StdError;
 use std::io::ErrorKind;
+use std::time::Duration;
 
-use ureq::http::StatusCode;
+use ureq::http::{Response, StatusCode};
+use ureq::{Body, Timeout};
 
+use super::answer::retry_after;
+use super::pace::TooSlow;
 use crate::error::{Error, Id};
 
 /// The result of one attempt of several.
@@ -19,17 +23,19 @@ pub(super) struct Failure {
     pub(super) passing: bool,
     /// Bytes that the attempt brought nevertheless.
     pub(super) progress: u64,
+    /// How long the server wants to be left alone.
+    pub(super) wait: Option<Duration>,
 }
 
 impl Failure {
     /// Another attempt may do better.
     pub(super) fn passing(error: Error) -> Self {
-        Self { error, passing: true, progress: 0 }
+        Self { error, passing: true, progress: 0, wait: None }
     }
 
     /// Another attempt would end in the same way.
     pub(super) fn lasting(error: Error) -> Self {
-        Self { error, passing: false, progress: 0 }
+        Self { error, passing: false, progress: 0, wait: None }
     }
 
     /// The attempt brought so many bytes before it failed.
@@ -44,7 +50,9 @@ impl Failure {
     }
 
     /// The server answered with something that is not the file.
-    pub(super) fn status(url: &str, status: StatusCode) -> Self {
+    pub(super) fn answer(url: &str, response: &Response<Body>) -> Self {
+        let status = response.status();
+        let wait = retry_after(response.headers());
         match status {
             StatusCode::NOT_FOUND | StatusCode::GONE => Self::lasting(Error::new(
                 Id::NotFound,
@@ -58,12 +66,18 @@ impl Failure {
                 let busy =
                     [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
                 if busy || status.is_server_error() {
-                    Self::passing(error)
+                    Self { wait, ..Self::passing(error) }
                 } else {
                     Self::lasting(error)
                 }
             }
         }
+    }
+
+    /// The proxy wants to know who asks.
+    pub(super) fn proxy_login(url: &str) -> Self {
+        let message = format!("the proxy wants a name and a password on the way to `{url}`");
+        Self::lasting(Error::new(Id::ProxyFailed, message).hint(PROXY_LOGIN))
     }
 
     /// There is no whole answer.
@@ -80,6 +94,9 @@ impl Failure {
             E::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
                 Self::lasting(untrusted(url, io))
             }
+            E::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<TooSlow>()) => Self::passing(
+                failure(Id::CutShort, format!("the server sends `{url}` too slowly"), io),
+            ),
             E::Io(io) => match io.kind() {
                 ErrorKind::UnexpectedEof
                 | ErrorKind::ConnectionReset
@@ -98,6 +115,13 @@ impl Failure {
                 | ErrorKind::HostUnreachable => Self::lasting(no_connection(url).caused_by(io)),
                 _ => Self::passing(no_connection(url).caused_by(io)),
             },
+            E::Timeout(Timeout::PerRead | Timeout::RecvResponse | Timeout::RecvBody) => {
+                Self::passing(failure(
+                    Id::CutShort,
+                    format!("the server of `{url}` fell silent"),
+                    error,
+                ))
+            }
             E::Timeout(_) => Self::passing(no_connection(url).caused_by(error)),
             E::ConnectionFailed => Self::lasting(no_connection(url)),
             E::HostNotFound => Self::lasting(unknown_host(url)),
@@ -114,6 +138,13 @@ impl Failure {
                 format!("`{url}` is not an http or https address"),
                 error,
             )),
+            // A chunk's head has come in part only.
+            E::BodyStalled => Self::passing(failure(
+                Id::CutShort,
+                format!("the connection was cut while fetching `{url}`"),
+                error,
+            )),
+            E::ConnectProxyFailed(why) if why.contains("407") => Self::proxy_login(url),
             E::ConnectProxyFailed(_) | E::InvalidProxyUrl => Self::lasting(
                 failure(
                     Id::ProxyFailed,
@@ -130,6 +161,9 @@ impl Failure {
         }
     }
 }
+
+const PROXY_LOGIN: &str = "write them into its address, `http://NAME:PASSWORD@HOST:PORT`; for \
+                           Debian's mirrors apt's `auth.conf` does as well";
 
 fn no_connection(url: &str) -> Error {
     Error::new(Id::NoConnection, format!("cannot connect to the server of `{url}`"))

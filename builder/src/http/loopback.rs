@@ -20,6 +20,8 @@ pub(crate) enum Answer {
     Status(u16, &'static str),
     /// Exactly these bytes.
     Raw(Vec<u8>),
+    /// These bytes, and then the others again and again until the client has enough.
+    Endless(&'static [u8], &'static [u8]),
 }
 
 /// A server that answers its requests one after the other from a script; the last answer is
@@ -33,9 +35,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(script: impl IntoIterator<Item = Answer>) -> Self {
+        Self::at("127.0.0.1", script)
+    }
+
+    /// The same at another number of this host.
+    pub(crate) fn at(host: &str, script: impl IntoIterator<Item = Answer>) -> Self {
         let mut script: Vec<_> = script.into_iter().collect();
         script.reverse();
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
@@ -120,6 +127,13 @@ fn give(answer: &Answer, head: &str, mut stream: TcpStream) -> std::io::Result<(
             write!(stream, "{}{body}", head_of(*status, body.len()))
         }
         Answer::Raw(bytes) => stream.write_all(bytes),
+        Answer::Endless(head, piece) => {
+            let many = piece.repeat(1000);
+            stream.write_all(head)?;
+            loop {
+                stream.write_all(&many)?;
+            }
+        }
     }
 }
 

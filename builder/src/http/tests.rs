@@ -1,5 +1,7 @@
 //! Downloads from a server on the loopback: redirects, ranges, failures, proxies.
 
+mod odd;
+
 use std::sync::Mutex;
 
 use super::loopback::{Answer, Server, nobody};
@@ -15,7 +17,7 @@ fn content() -> Vec<u8> {
 }
 
 /// Downloads over a file that holds `before`; gives the result and what the file holds then.
-fn download(server: &Server, before: &[u8], size: usize) -> (Result<()>, Vec<u8>) {
+fn download(server: &Server, before: &[u8], size: usize) -> (Result<Option<String>>, Vec<u8>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("partial");
     std::fs::write(&path, before).unwrap();

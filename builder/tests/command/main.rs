@@ -14,6 +14,7 @@ mod fetching;
 mod go;
 mod ids;
 mod json;
+mod kills;
 mod locking;
 #[path = "../../src/source/go/tests/testing.rs"]
 #[expect(dead_code, reason = "the unit tests of Go components need more of it")]

@@ -108,3 +108,31 @@ fn a_damaged_file_of_the_root_is_told_by_its_path_and_component() {
         write(&blob, &whole);
     }
 }
+
+/// Nor is a directory of the user made into a store.
+#[test]
+fn a_command_that_puts_nothing_in_makes_no_store_of_what_was_named_wrongly() {
+    let project = Project::locked();
+    project.write("mine/thesis.txt", "x");
+    let list = |path: &Path| fs::read_dir(path).unwrap().count();
+    for wrong in ["wrong", "mine"] {
+        for (words, what) in [
+            (&["store", "verify"][..], "verify"),
+            (&["clean"], "clean"),
+            (&["clean", "--older-than", "0d"], "clean"),
+            (&["clean", "--dry-run"], "clean"),
+            (&["build", "--offline"], "build from"),
+        ] {
+            let words = [words, &["--store", wrong, "--progress", "none"]].concat();
+            let ended = project.run(&words);
+            assert_eq!(ended.status, Some(7), "{words:?}");
+            let said = format!("error[E0701]: there is no store `{wrong}` to {what}");
+            assert!(ended.stderr.starts_with(&said), "{words:?}: {}", ended.stderr);
+            assert!(!project.path("wrong").exists() && list(&project.path("mine")) == 1);
+        }
+        let path = project.good(&["store", "path", "--store", wrong]).stdout;
+        assert_eq!(path, format!("{wrong}\n"));
+        project.run(&["doctor", "--store", wrong]);
+        assert!(!project.path("wrong").exists() && list(&project.path("mine")) == 1);
+    }
+}

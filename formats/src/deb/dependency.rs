@@ -77,6 +77,13 @@ impl Constraint {
 }
 
 impl Alternative {
+    /// Whether a package of its name in this version is meant, or one that is provided without a
+    /// version: that fits no bound (policy 7.5).
+    pub fn allows(&self, version: Option<&Version>) -> bool {
+        let Some(constraint) = &self.constraint else { return true };
+        version.is_some_and(|version| constraint.allows(version))
+    }
+
     /// Whether it is meant for `architecture`, such as `amd64`: one that is not asks for nothing.
     pub fn applies_to(&self, architecture: &str) -> bool {
         let mut negated = self.architectures.iter().filter_map(|name| name.strip_prefix('!'));

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod choice;
 pub(crate) mod conf;
+#[cfg(test)]
+mod conflicts;
 pub(crate) mod sources;
 #[cfg(test)]
 mod tests;

@@ -165,11 +165,10 @@ impl Archive {
 
     /// One of the others, of `suite`, that satisfies `wanted`.
     pub(super) fn other(&self, wanted: &Alternative, suite: &str) -> Option<(usize, &Record)> {
-        let allows = |record: &Record| {
-            wanted.constraint.as_ref().is_none_or(|bound| bound.allows(&record.version))
-        };
         self.others.iter().enumerate().find(|(_, record)| {
-            record.name == wanted.name && *record.suite == *suite && allows(record)
+            record.name == wanted.name
+                && *record.suite == *suite
+                && wanted.allows(Some(&record.version))
         })
     }
 
@@ -203,17 +202,11 @@ impl Archive {
         &'a self,
         wanted: &'b Alternative,
     ) -> impl Iterator<Item = &'a Record> + use<'a, 'b> {
-        let allows = |version: Option<&Version>| match (&wanted.constraint, version) {
-            (None, _) => true,
-            (Some(constraint), Some(version)) => constraint.allows(version),
-            // Policy 7.5: what is provided without a version satisfies no bound.
-            (Some(_), None) => false,
-        };
         let name = wanted.may_come_from(self.architecture.debian()).then_some(&wanted.name);
         let own = name.and_then(|name| self.records.get(name));
-        let own = own.filter(move |record| allows(Some(&record.version)));
+        let own = own.filter(|record| wanted.allows(Some(&record.version)));
         let provided = name.and_then(|name| self.providers.get(name)).into_iter().flatten();
-        let provided = provided.filter(move |(_, version)| allows(version.as_ref()));
+        let provided = provided.filter(|(_, version)| wanted.allows(version.as_ref()));
         own.into_iter().chain(provided.filter_map(|(name, _)| self.records.get(name)))
     }
 

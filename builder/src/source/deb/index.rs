@@ -48,6 +48,10 @@ pub struct Record {
     pub depends: String,
     /// `Provides`.
     pub provides: String,
+    /// `Conflicts`.
+    pub conflicts: String,
+    /// `Breaks`.
+    pub breaks: String,
 }
 
 /// An index that the release file lists.
@@ -228,6 +232,8 @@ fn record(
         },
         depends,
         provides: get("Provides").to_owned(),
+        conflicts: get("Conflicts").to_owned(),
+        breaks: get("Breaks").to_owned(),
     })
 }
 

@@ -3,10 +3,12 @@
 //!
 //! Within one snapshot of one release the candidate of each package is right, so there is nothing
 //! to search: no version is ever taken back, but for what a pinned package needs of its suite.
-//! `Recommends` and `Conflicts` are not looked at; two packages with one path are found when the
-//! tree is composed.
+//! Of a choice, what cannot be beside what is chosen already is taken last; that two packages
+//! cannot be in one root is an error then ([`conflict`]). `Recommends` are not looked at; two
+//! packages with one path are found when the tree is composed.
 
 mod compilers;
+mod conflict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,6 +19,7 @@ use super::archive::Archive;
 use super::index::Record;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::{Package, Role};
+use conflict::{Conflict, Exclusions};
 
 pub use compilers::compilers;
 
@@ -48,7 +51,8 @@ pub struct Resolution {
 /// Closes the list of packages. Pins change which version of a package counts in `archive`.
 ///
 /// # Errors
-/// [`Id::UnknownPackage`], [`Id::ExcludedPackage`], [`Id::Unsatisfiable`], [`Id::BadArchiveData`].
+/// [`Id::UnknownPackage`], [`Id::ExcludedPackage`], [`Id::Unsatisfiable`], [`Id::PackagesConflict`],
+/// [`Id::BadArchiveData`].
 pub fn resolve(archive: &mut Archive, wishes: &Wishes<'_>) -> Result<Resolution> {
     let read = |text: &String| {
         text.parse::<Wish>().or_fail(Id::UnknownPackage, || "cannot understand what is asked for")
@@ -122,12 +126,15 @@ fn close(archive: &Archive, wishes: &Named<'_>, pinned: &BTreeSet<String>) -> Re
         return Ok(Closed::Move { index, name, suite, requirer: requirer.to_owned() });
     }
     let mut packages = closure.packages(Role::Root);
-    for (record, requirer) in kernel(archive, &wishes.kernel.name)? {
+    let kernel = kernel(archive, &wishes.kernel.name)?;
+    closure.must_agree(&kernel)?;
+    for (record, requirer) in kernel {
         let package = packages.entry(record.name.clone());
         let package = package.or_insert_with(|| locked(record, Role::Kernel, BTreeSet::new()));
         package.role = Role::Kernel;
         package.required_by.insert(requirer);
     }
+    // Tools do not come into the root: they may be beside anything.
     for wish in &wishes.tools {
         let record = archive.named(&wish.name)?;
         let package = packages.entry(wish.name.clone());
@@ -193,9 +200,7 @@ fn dependency_on<'a>(
         else {
             continue;
         };
-        let own = archive.get(&wanted.name).filter(|found| {
-            wanted.constraint.as_ref().is_none_or(|constraint| constraint.allows(&found.version))
-        });
+        let own = archive.get(&wanted.name).filter(|found| wanted.allows(Some(&found.version)));
         return own.map(Some).ok_or_else(|| unsatisfiable(archive, chain, &part));
     }
     Ok(None)
@@ -236,6 +241,8 @@ struct Closure<'a> {
     plain: VecDeque<(&'a str, Dependency)>,
     open: VecDeque<(&'a str, Dependency)>,
     cut: BTreeSet<&'a str>,
+    exclusions: Exclusions<'a>,
+    conflicts: Vec<Conflict<'a>>,
     warnings: Vec<String>,
 }
 
@@ -267,6 +274,8 @@ impl<'a> Closure<'a> {
             plain: VecDeque::new(),
             open: VecDeque::new(),
             cut: BTreeSet::new(),
+            exclusions: Exclusions::new(archive.architecture()),
+            conflicts: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -276,6 +285,8 @@ impl<'a> Closure<'a> {
             chosen.required_by.insert(requirer.to_owned());
             return Ok(());
         }
+        self.conflicts.extend(self.exclusions.conflicts(record)?);
+        self.exclusions.add(record)?;
         let required_by = BTreeSet::from([requirer.to_owned()]);
         self.chosen.insert(&record.name, Chosen { record, first: requirer, required_by });
         for part in dependencies(record, self.archive.architecture())? {
@@ -291,7 +302,7 @@ impl<'a> Closure<'a> {
     fn settle_all(&mut self) -> Result<Option<(&'a str, usize, &'a Record)>> {
         while let Some((requirer, part)) = self.plain.pop_front().or_else(|| self.open.pop_front())
         {
-            match self.settle(requirer, &part) {
+            match self.settle(requirer, &part)? {
                 Settled::Take(record) => self.choose(record, requirer)?,
                 Settled::Cut(name) => drop(self.cut.insert(name)),
                 Settled::Lack => {
@@ -305,6 +316,27 @@ impl<'a> Closure<'a> {
         Ok(None)
     }
 
+    /// That all of what was chosen, and the kernel, may be in one root.
+    fn must_agree(&mut self, kernel: &[(&'a Record, String)]) -> Result<()> {
+        for (record, _) in kernel {
+            if !self.chosen.contains_key(record.name.as_str()) {
+                self.conflicts.extend(self.exclusions.conflicts(record)?);
+                self.exclusions.add(record)?;
+            }
+        }
+        if self.conflicts.is_empty() {
+            return Ok(());
+        }
+        Err(conflict::error(&self.conflicts, |name| {
+            let of_kernel = kernel.iter().find(|(record, _)| record.name == name);
+            match of_kernel.filter(|_| !self.chosen.contains_key(name)) {
+                Some((_, requirer)) if requirer == RECIPE => vec![RECIPE.into(), name.into()],
+                Some((_, meta)) => vec![RECIPE.into(), meta.clone(), name.into()],
+                None => self.way_to(name),
+            }
+        }))
+    }
+
     /// What a pinned package needs of its own suite.
     fn of_same_suite(&self, requirer: &str, part: &Dependency) -> Option<(usize, &'a Record)> {
         let record = self.chosen.get(requirer)?.record;
@@ -316,35 +348,51 @@ impl<'a> Closure<'a> {
         alternatives.find_map(|wanted| self.archive.other(wanted, &record.suite))
     }
 
-    /// What is chosen already is preferred; else the first alternative that can be had. An
+    /// What is chosen already is preferred; else the first alternative that can be had and be
+    /// beside what is chosen; else the first that can be had, whose conflict is told in the end. An
     /// excluded package counts as one that can be had, so leaving it out pulls in no other.
-    fn settle(&mut self, requirer: &str, part: &Dependency) -> Settled<'a> {
+    fn settle(&mut self, requirer: &str, part: &Dependency) -> Result<Settled<'a>> {
         let is_chosen = |record: &&Record| self.chosen.contains_key(record.name.as_str());
         let mut alternatives = part.alternatives.iter();
         if let Some(record) =
             alternatives.find_map(|wanted| self.archive.candidates(wanted).find(is_chosen))
         {
-            return Settled::Take(record);
+            return Ok(Settled::Take(record));
         }
+        let mut second = Settled::Lack;
         for wanted in &part.alternatives {
             let candidates: Vec<_> = self.archive.candidates(wanted).collect();
             let names = || candidates.iter().map(|record| &record.name);
             let mut excluded = std::iter::once(&wanted.name).chain(names());
             if let Some((name, _)) = excluded.find_map(|name| self.exclude.get_key_value(name)) {
-                return Settled::Cut(name);
+                return Ok(Settled::Cut(name));
             }
-            let Some(&record) = candidates.first() else { continue };
+            let Some(&first) = candidates.first() else { continue };
+            let mut fitting = None;
+            for record in &candidates {
+                if self.exclusions.conflicts(record)?.is_empty() {
+                    fitting = Some(*record);
+                    break;
+                }
+            }
+            let Some(record) = fitting else {
+                if matches!(second, Settled::Lack) {
+                    second = Settled::Take(first);
+                }
+                continue;
+            };
             if candidates.len() > 1 && record.name != wanted.name {
                 let names: Vec<_> = names().map(|name| format!("`{name}`")).collect();
                 self.warnings.push(format!(
-                    "`{requirer}` needs `{wanted}`, which several packages provide: of {} the \
-                     first was taken; name the one you want in `packages`",
-                    names.join(", ")
+                    "`{requirer}` needs `{wanted}`, which {} provide: `{}` was taken; name the one \
+                     you want in `packages`",
+                    names.join(", "),
+                    record.name
                 ));
             }
-            return Settled::Take(record);
+            return Ok(Settled::Take(record));
         }
-        Settled::Lack
+        Ok(second)
     }
 
     /// From the recipe to this package, by who asked first.

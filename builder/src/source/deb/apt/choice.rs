@@ -17,7 +17,9 @@ const VERSIONS: &[&str] =
     &["1.0-1", "1.0-1~bpo13+1", "1.0-1+deb13u1", "1.0~rc1-1", "1:0.9", "2", "10", "0:1.0-1.1"];
 
 /// Name, codename and further fields of a release file.
-const SUITES: &[(&str, &str, &str)] = &[
+type Suite = (&'static str, &'static str, &'static str);
+
+const SUITES: &[Suite] = &[
     ("stable", "one", ""),
     ("stable-updates", "one-updates", ""),
     ("stable-backports", "one-backports", "NotAutomatic: yes\nButAutomaticUpgrades: yes\n"),
@@ -47,17 +49,13 @@ fn package(numbers: &mut Numbers, number: usize, version: &str) -> String {
     crate::source::deb::testing::package(&format!("p{number:02}"), version, &depends)
 }
 
-/// Writes an archive below the host's root, and apt's sources for it.
-fn publish(host: &Host, numbers: &mut Numbers) {
+/// Writes an archive below the host's root, and apt's sources for it: the paragraphs that `index`
+/// gives for each suite.
+fn publish(host: &Host, suites: &[Suite], mut index: impl FnMut() -> Vec<String>) {
     let mut sources = String::new();
-    for (suite, codename, fields) in SUITES {
-        let mut index = vec![crate::source::deb::testing::package("kernel", "6", "")];
-        for number in 0..12 {
-            if numbers.below(2) == 0 {
-                let version = numbers.one_of(VERSIONS);
-                index.push(package(numbers, number, version));
-            }
-        }
+    for (suite, codename, fields) in suites {
+        let mut index = index();
+        index.push(crate::source::deb::testing::package("kernel", "6", ""));
         let index = index.join("\n");
         let release = format!(
             "Origin: test\nSuite: {suite}\nCodename: {codename}\n{fields}Date: Thu, 19 Nov 2026 \
@@ -77,9 +75,29 @@ fn publish(host: &Host, numbers: &mut Numbers) {
     host.apt("apt-get", &["update", "-q"]).unwrap();
 }
 
-fn read(host: &Host) -> Archive {
+/// An archive of one suite, as apt and we read it.
+pub(super) fn publish_one(host: &Host, index: &[String]) -> Archive {
+    publish(host, &SUITES[..1], || index.to_vec());
+    read(host, &SUITES[..1])
+}
+
+/// An archive of all suites, in each of which half of the packages are.
+fn publish_all(host: &Host, numbers: &mut Numbers) {
+    publish(host, SUITES, || {
+        let mut index = Vec::new();
+        for number in 0..12 {
+            if numbers.below(2) == 0 {
+                let version = numbers.one_of(VERSIONS);
+                index.push(package(numbers, number, version));
+            }
+        }
+        index
+    });
+}
+
+fn read(host: &Host, suites: &[Suite]) -> Archive {
     let (mut origins, mut records) = (Vec::new(), Vec::new());
-    for (_, codename, _) in SUITES {
+    for (_, codename, _) in suites {
         let directory = host.root().join("archive/dists").join(codename);
         let text = fs::read_to_string(directory.join("Release")).unwrap();
         let release = Release::parse(&text).unwrap();
@@ -99,15 +117,15 @@ fn ours(host: &Host, wish: &str) -> Option<BTreeMap<String, String>> {
         kernel: "kernel",
         exclude: &BTreeMap::new(),
     };
-    let packages = resolve(&mut read(host), &wishes).ok()?.packages.into_iter();
+    let packages = resolve(&mut read(host, SUITES), &wishes).ok()?.packages.into_iter();
     let packages = packages.filter(|package| package.name != "kernel");
     Some(packages.map(|package| (package.name, package.version)).collect())
 }
 
-/// Names and versions that apt would install for a wish.
-fn apts(host: &Host, wish: &str) -> Option<BTreeMap<String, String>> {
-    let arguments = ["--simulate", "--no-install-recommends", "-q", "install", wish];
-    let output = host.apt("apt-get", &arguments).ok()?;
+/// Names and versions that apt would install for wishes.
+pub(super) fn install(host: &Host, wishes: &[&str]) -> Option<BTreeMap<String, String>> {
+    let options = ["--simulate", "--no-install-recommends", "-q", "install"];
+    let output = host.apt("apt-get", &[&options, wishes].concat()).ok()?;
     let line = |line: &str| {
         let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
         Some((name.to_owned(), rest.strip_prefix('(')?.split(' ').next()?.to_owned()))
@@ -120,8 +138,8 @@ fn apt_chooses_the_candidates_that_we_choose() {
     for seed in 0..6 {
         let mut numbers = Numbers(seed);
         let host = Host::new();
-        publish(&host, &mut numbers);
-        let archive = read(&host);
+        publish_all(&host, &mut numbers);
+        let archive = read(&host, SUITES);
         let names: Vec<_> = (0..12).map(|number| format!("p{number:02}")).collect();
         let arguments: Vec<_> =
             std::iter::once("policy").chain(names.iter().map(String::as_str)).collect();
@@ -151,7 +169,7 @@ fn apt_takes_for_a_pin_what_we_take() {
     for seed in 100..106 {
         let mut numbers = Numbers(seed);
         let host = Host::new();
-        publish(&host, &mut numbers);
+        publish_all(&host, &mut numbers);
         for _ in 0..12 {
             let name = format!("p{:02}", numbers.below(12));
             let wish = match numbers.below(3) {
@@ -162,7 +180,7 @@ fn apt_takes_for_a_pin_what_we_take() {
                     format!("{name}/{}", numbers.one_of(&suites))
                 }
             };
-            let (ours, apts) = (ours(&host, &wish), apts(&host, &wish));
+            let (ours, apts) = (ours(&host, &wish), install(&host, &[&wish]));
             match (&ours, &apts) {
                 (Some(_), Some(_)) => both += 1,
                 (None, None) => neither += 1,

@@ -50,6 +50,7 @@ pub fn compilers(archive: &Archive, wanted: &BTreeSet<String>) -> Result<Resolut
         closure.choose(archive.named(name)?, RECIPE)?;
     }
     closure.settle_all()?;
+    closure.must_agree(&[])?;
     let packages = closure.packages(Role::Compiler).into_values().collect();
     Ok(Resolution { packages, warnings: closure.warnings })
 }

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use super::super::why::why;
 use super::*;
 
+mod conflicts;
+
 /// One line a package: name, version, then `key: value` with bars between them.
 fn archive(lines: &[&str]) -> Archive {
     Archive::new(Architecture::Amd64, Vec::new(), lines.iter().map(|line| record("trixie", line)))
@@ -30,6 +32,8 @@ fn record(suite: &str, line: &str) -> Record {
         blob: Blob { sha256: Sha256::of(line), size: 1 },
         depends: field("depends"),
         provides: field("provides"),
+        conflicts: field("conflicts"),
+        breaks: field("breaks"),
     }
 }
 
@@ -145,8 +149,8 @@ fn several_providers_are_a_warning_unless_one_is_chosen() {
         check(&lines, "a"),
         format!(
             "a 1 Root <- recipe\n{K_LOCKED}\np 1 Root <- a\n\
-             warning: `a` needs `v`, which several packages provide: of `p`, `q` the first \
-             was taken; name the one you want in `packages`"
+             warning: `a` needs `v`, which `p`, `q` provide: `p` was taken; name the one you want \
+             in `packages`"
         )
     );
     assert_eq!(
