@@ -37,6 +37,7 @@ pub mod start;
 pub mod step;
 pub mod store;
 pub mod stored;
+pub mod unfinished;
 
 #[cfg(test)]
 #[path = "../tests/shared/documented.rs"]

@@ -21,6 +21,7 @@ pub use place::path;
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::Recipe;
+use crate::unfinished::{self, Kind};
 
 impl Lock {
     /// Reads the lock at `path`.
@@ -48,10 +49,7 @@ impl Lock {
     pub fn write(&self, path: &Path) -> Result<()> {
         let write = || {
             let path = &durable::through_links(path)?;
-            let mut file = tempfile::Builder::new()
-                .prefix(".orlop-lock-")
-                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-                .tempfile_in(durable::parent(path))?;
+            let mut file = unfinished::file(durable::parent(path), Kind::Lock, 0o666)?;
             file.write_all(self.to_toml().as_bytes())?;
             durable::persist(file, path, Name::Now)
         };

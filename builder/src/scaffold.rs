@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use formats::quote;
@@ -11,6 +10,7 @@ use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe;
 use crate::recipe::model::Name;
+use crate::unfinished::{self, Kind};
 
 /// The recipe that a project extends, below a checkout of this repository.
 const BASE: &str = "recipes/node.toml";
@@ -80,6 +80,8 @@ fn is_empty_directory(target: &Path, shown: &Path) -> Result<bool> {
         Error::new(Id::InitInTheWay, format!("`{shown}` {what}: nothing is overwritten"))
             .hint("name a directory that does not exist, or an empty one")
     };
+    // What an `init` that was killed left there.
+    unfinished::clear(target, Kind::Project);
     match fs::read_dir(target).map(Iterator::count) {
         Ok(0) => Ok(true),
         Ok(_) => Err(in_the_way("is not empty")),
@@ -95,21 +97,18 @@ fn is_empty_directory(target: &Path, shown: &Path) -> Result<bool> {
 /// the way meanwhile.
 fn create(target: &Path, files: &[(&str, String)]) -> std::io::Result<()> {
     let parent = target.parent().unwrap_or(Path::new("/"));
-    let beside = tempfile::Builder::new()
-        .prefix(".orlop-init-")
-        .permissions(fs::Permissions::from_mode(0o777))
-        .tempdir_in(parent)?;
+    let beside = unfinished::directory(parent, Kind::Project, 0o777)?;
     write_all(beside.path(), files)?;
     durable::contents(beside.path())?;
     durable::rename(beside.path(), target)?;
-    drop(beside.keep());
+    beside.keep();
     Ok(())
 }
 
 /// The directory is there already and may be somebody's working directory, so it is not replaced:
 /// its entries are moved in, `recipe.toml` last, and taken out again if one fails.
 fn fill(target: &Path, files: &[(&str, String)]) -> std::io::Result<()> {
-    let inside = tempfile::Builder::new().prefix(".orlop-init-").tempdir_in(target)?;
+    let inside = unfinished::directory(target, Kind::Project, 0o700)?;
     write_all(inside.path(), files)?;
     durable::contents(inside.path())?;
     let mut names: Vec<_> = files.iter().filter_map(|(path, _)| path.split('/').next()).collect();

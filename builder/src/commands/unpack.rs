@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use formats::architecture::Architecture;
@@ -18,6 +17,7 @@ use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::source::deb::extract;
 use crate::start::Start;
+use crate::unfinished;
 
 /// Where scripts that start programs are, below the directory.
 const PROGRAMS: &str = "start";
@@ -53,10 +53,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let task = progress.task("unpack", None);
     let parent = output.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).or_fail(Id::Write, cannot)?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".orlop-unpack-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir_in(parent)
+    let scratch = unfinished::directory(parent, unfinished::Kind::Unpacked, 0o755)
         .or_fail(Id::Write, cannot)?;
     extract::all(&packages, &store, scratch.path(), &|_| true)?;
     starts(&args.start, recipe.arch, scratch.path(), &output)?;
@@ -64,7 +61,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     durable::contents(scratch.path())
         .and_then(|()| durable::rename(scratch.path(), &output))
         .or_fail(Id::Write, cannot)?;
-    drop(scratch.keep());
+    scratch.keep();
     task.done(format!("{} packages", packages.len()));
     if global.json {
         return print_json(&serde_json::json!({

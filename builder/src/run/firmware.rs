@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::run::plan::Format;
+use crate::unfinished;
 
 /// Where firmware describes itself, the site's own words first.
 const DESCRIPTIONS: [&str; 2] = ["etc/qemu/firmware", "usr/share/qemu/firmware"];
@@ -99,7 +100,8 @@ impl Firmware {
         // Read and written, not copied: the copy would be read-only where the original is. Whole or
         // not at all, for a half would be taken for what an earlier run kept.
         let copy = || {
-            let mut file = tempfile::NamedTempFile::new_in(durable::parent(to))?;
+            let mut file =
+                unfinished::file(durable::parent(to), unfinished::Kind::Variables, 0o600)?;
             file.write_all(&fs::read(&self.vars)?)?;
             durable::persist(file, to, Name::Now)
         };

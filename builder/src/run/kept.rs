@@ -18,6 +18,7 @@ use crate::image::disk::{Role, Slot};
 use crate::image::inspect::RootSummary;
 use crate::run::Options;
 use crate::stored::Hex;
+use crate::unfinished;
 
 /// The shape of the record. Fields may come without a new one.
 const SCHEMA: u32 = 1;
@@ -74,7 +75,8 @@ impl Base {
     pub(super) fn write(&self, kept: &Path) -> Result<()> {
         let path = record(kept);
         let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(durable::parent(&path))?;
+            let mut file =
+                unfinished::file(durable::parent(&path), unfinished::Kind::Record, 0o600)?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
             durable::persist(file, &path, Name::Now)
         };

@@ -11,17 +11,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
 
 use formats::digest::{Hasher, Sha256};
 use formats::tree::Blob;
-use rustix::fs::FlockOperation;
 use tempfile::{NamedTempFile, TempDir, TempPath};
 
 use super::{BLOB_MODE, RESULT_MODE, Store};
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Id, Result};
+use crate::unfinished::{locked, sweep};
 
 /// How many blobs of a batch wait for their names: what an interrupted build has written in vain,
 /// and what is remembered of each meanwhile.
@@ -73,16 +72,7 @@ impl Store {
 
     /// Removes temporary files whose writer is gone. Best effort: another process may be faster.
     pub(super) fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let Ok(file) = File::open(&path) else { continue };
-            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                let directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                let remove = if directory { fs::remove_dir_all } else { fs::remove_file };
-                drop(remove(&path));
-            }
-        }
+        sweep(&self.root.join("tmp"), |_| true);
     }
 }
 
@@ -90,15 +80,6 @@ fn unfinished() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("blob-").permissions(fs::Permissions::from_mode(RESULT_MODE));
     builder
-}
-
-/// Locks what was just made, which tells `sweep` that somebody is still writing. A sweep in another
-/// process may have been faster: it removes the file before it lets go of it.
-fn locked(file: &File, path: &Path) -> io::Result<bool> {
-    rustix::fs::flock(file, FlockOperation::LockShared)?;
-    let ours = file.metadata()?;
-    let there = fs::symlink_metadata(path);
-    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
 }
 
 /// Many blobs on their way into the store. Dropped before it is finished, it leaves out those that
@@ -285,6 +266,8 @@ impl Write for BlobWriter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use rustix::io::Errno;
 
     use super::*;

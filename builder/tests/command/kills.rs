@@ -116,7 +116,7 @@ fn kill_after(project: &Project, words: &[&str], time: Duration) -> bool {
 #[test]
 fn a_command_that_is_killed_leaves_nothing_half_done_and_no_garbage() {
     let full = std::env::var_os("ORLOP_TEST_FULL").is_some();
-    let (kills, seed) = if full { (120, 7) } else { (18, 1) };
+    let (kills, seed) = if full { (120, 7) } else { (12, 1) };
     let seed = std::env::var("ORLOP_TEST_SEED").map_or(seed, |seed| seed.parse().unwrap());
     let mut numbers = Numbers(seed);
     let mut told = format!("seed {seed}");
@@ -130,9 +130,10 @@ fn a_command_that_is_killed_leaves_nothing_half_done_and_no_garbage() {
         project.good(deed.words);
         lasts.push(began.elapsed());
     }
-    project.good(&["build"]);
-    project.good(&["build"]);
-    project.good(&["clean", "--older-than", "0d"]);
+    forget_all(&project);
+    for words in [&["lock"][..], &["build"], &["build"], &["clean", "--older-than", "0d"]] {
+        project.good(words);
+    }
     let lock = project.read("orlop.lock");
     let clean = (names(&project.path("")), names(&project.store()));
     let output = files(&project.path("orlop-out"));
@@ -183,6 +184,8 @@ fn a_command_that_is_killed_leaves_nothing_half_done_and_no_garbage() {
         let (files, store) = (names(&project.path("")), names(&project.store()));
         let more = |found: &[String], clean: &[String]| {
             let more = found.iter().filter(|name| !clean.contains(name));
+            // A directory of the store stays for what comes next.
+            let more = more.filter(|name| !name.ends_with('/') || name.starts_with('.'));
             more.cloned().collect::<Vec<_>>()
         };
         let left = [more(&files, &clean.0), more(&store, &clean.1)].concat();
