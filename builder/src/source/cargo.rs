@@ -7,6 +7,7 @@
 mod baseline;
 mod compilers;
 mod crates;
+mod names;
 mod place;
 mod toolchain;
 
@@ -207,6 +208,7 @@ impl Component {
             let dependencies = files::text(&outputs.join(format!("{program}.d")))?;
             self.check_sources(&dependencies, &sources, place.path())?;
             let path = outputs.join(program);
+            names::check(program, &path, places.iter().map(|(from, _)| from.as_str()))?;
             let mut file = File::open(&path)
                 .or_fail(Id::Bug, || format!("`cargo build` has not made `{}`", path.display()))?;
             blobs.insert(program.clone(), store.put(&mut file)?);

@@ -101,6 +101,28 @@ fn the_same_static_program_comes_out_of_any_directory() {
     assert_eq!(blobs[0], blobs[1]);
 }
 
+/// What the compiler replaces in the names of source files stays in a text: the program would be
+/// another one in each directory, under one key.
+#[test]
+fn a_program_that_names_the_directory_it_was_made_in_is_refused() {
+    for (file, text) in [
+        ("program/src/main.rs", "fn main() { println!(\"{}\", env!(\"CARGO_MANIFEST_DIR\")) }\n"),
+        ("program/src/main.rs", "fn main() { println!(\"{}\", env!(\"HERE\")) }\n"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("workspace");
+        let cargo = workspace(&root);
+        fs::write(root.join(file), text).unwrap();
+        fs::create_dir(root.join(".cargo")).unwrap();
+        let here = "[env]\nHERE = { value = 'x', relative = true }\n";
+        fs::write(root.join(".cargo/config.toml"), here).unwrap();
+        let error = build(directory.path(), &cargo, 1).unwrap_err();
+        assert_eq!(error.id(), Id::CargoPackage);
+        let said = format!("names the directory `{}` of this host", root.display());
+        assert!(error.chain().contains(&said), "{}", error.chain());
+    }
+}
+
 #[test]
 fn the_key_knows_all_that_shapes_a_program_and_no_more() {
     let directory = tempfile::tempdir().unwrap();
