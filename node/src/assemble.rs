@@ -15,6 +15,7 @@ mod system;
 #[cfg(test)]
 mod testing;
 
+use std::borrow::Cow;
 use std::io;
 
 use formats::node_config::NodeConfig;
@@ -69,13 +70,27 @@ pub enum Error {
 /// kubelet's arguments, without which it does not start, come last.
 pub fn assemble(config: &NodeConfig, root: &Root, now: u64, floor: u64) -> Result<System, Error> {
     let facts = Facts::read(root, now.max(floor))?;
-    plan(config, &facts).write(root)?;
-    Ok(system(config))
+    let config = &named(config, &facts);
+    let plan = plan(config, &facts);
+    plan.write(root)?;
+    Ok(System { problems: plan.told, ..system(config) })
+}
+
+/// A node that nobody has named keeps the name by which its cluster knows it: the one that DHCP or
+/// its cards would give it may be another at each boot, and its certificate is for this one.
+fn named<'c>(config: &'c NodeConfig, facts: &Facts) -> Cow<'c, NodeConfig> {
+    match &facts.registered {
+        Some(name) if config.hostname.is_none() => {
+            Cow::Owned(NodeConfig { hostname: Some(name.clone()), ..config.clone() })
+        }
+        _ => Cow::Borrowed(config),
+    }
 }
 
 /// Plans the files of `config` on a node of which `facts` are known. Equal arguments make an equal
 /// plan.
 pub fn plan(config: &NodeConfig, facts: &Facts) -> Plan {
+    let config = &named(config, facts);
     let mut plan = Plan::default();
     registries::plan(&config.containerd, &mut plan);
     cni::plan(config.cni.as_ref(), &mut plan);

@@ -13,6 +13,7 @@ use formats::system;
 use crate::arguments::{Arguments, Failure};
 use crate::assemble;
 use crate::fetch::{self, Limits};
+use crate::leftovers;
 use crate::masquerade;
 use crate::root::{Keep, PUBLIC, Root, SECRET};
 use crate::source::last_good::LastGood;
@@ -71,11 +72,13 @@ pub fn found(
 ) -> Result<(), Failure> {
     let decision = source::decide(places::all(root, read_volume));
     let last_good = LastGood::load(root).map_err(|error| error.to_string());
-    let plan = Plan::new(decision, last_good, root.path(KUBELET).exists());
+    let mut plan = Plan::new(decision, last_good, root.path(KUBELET).exists());
     let noted = match &plan.address {
         Some(address) => root.write(CONFIG_URL, address.whole().as_bytes(), SECRET, Keep::ThisBoot),
         None => root.remove(CONFIG_URL),
     };
+    // Only now, when kubelet cannot run: later these files are of this boot.
+    plan.problems.extend(leftovers::clear(root, &plan.config));
     let carried_out = carry_out(plan, root, clock, log);
     noted.map_err(|error| Failure::Failed(format!("cannot write `{CONFIG_URL}`: {error}")))?;
     carried_out
@@ -117,6 +120,7 @@ fn carry_out(
     let mut failures = Vec::new();
     let system = match assemble::assemble(&plan.config, root, clock.now, clock.floor) {
         Ok(system) => {
+            system.problems.iter().for_each(|problem| log(problem));
             if let Some(Err(error)) = plan.keep.map(|copy| copy.keep(root)) {
                 let message = format!("cannot keep the node config as the last good copy: {error}");
                 failures.push(message);

@@ -4,15 +4,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
+use formats::node_config::HostName;
+
 use super::cluster::Cluster;
 use super::serving::Kept;
 use super::{Error, cluster, registries, serving};
+use crate::credential::Credential;
 use crate::root::Root;
 
 /// The directory of static pods; all that is in it is ours.
 pub(super) const MANIFESTS: &str = "/run/orlop/kubelet/manifests";
 /// Where kubelet keeps the certificates it was given, and we the pair that we make.
 pub(super) const CERTIFICATES: &str = "/var/lib/kubelet/pki";
+/// Leads to the one in use.
+const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 /// Our own small files; more is a damaged one.
 const LIMIT: u64 = 1024 * 1024;
 const MEMORY: &str = "/proc/meminfo";
@@ -28,6 +33,8 @@ pub struct Facts {
     pub(super) cluster: Option<Cluster>,
     /// kubelet's client certificates and the link to the current one.
     pub(super) client_certificates: BTreeSet<String>,
+    /// The name in kubelet's client certificate: what the node is called in its cluster.
+    pub(super) registered: Option<HostName>,
     /// The serving pair on the disk, if it is whole.
     pub(super) serving: Option<Kept>,
     /// Files of an earlier configuration which the next may no longer have.
@@ -59,6 +66,10 @@ impl Facts {
             client_certificates: certificates
                 .map(|name| format!("{}/{name}", CERTIFICATES))
                 .collect(),
+            registered: text(root, CURRENT)?
+                .as_deref()
+                .and_then(Credential::parse)
+                .and_then(|credential| credential.node),
             serving: serving_pair(root)?,
             ours,
         })

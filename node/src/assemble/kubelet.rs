@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use formats::node_config::{Api, Kubernetes, NodeConfig, ServingCertificate, Taint};
+use formats::node_config::{Api, HostName, Kubernetes, NodeConfig, ServingCertificate, Taint};
 use serde_json::{Map, Value, json};
 
 use super::cluster::{self, Cluster, Credentials};
@@ -50,7 +50,7 @@ pub(super) fn plan(config: &NodeConfig, facts: &Facts, plan: &mut Plan) {
         plan.make_serving_pair(wanted);
     }
     plan.write_file(File::public(CONFIGURATION, configuration(config, kubernetes, facts)));
-    join(&kubernetes.api, facts, plan);
+    join(config.hostname.as_ref(), &kubernetes.api, facts, plan);
     for (name, manifest) in &kubernetes.static_pods {
         // kubelet takes YAML and JSON under either name. A pod may hold passwords.
         let path = format!("{MANIFESTS}/{}.yaml", name.as_str());
@@ -100,15 +100,26 @@ fn names(config: &NodeConfig, kubernetes: &Kubernetes) -> Vec<String> {
 }
 
 /// The files by which kubelet finds its API server. A token is for joining: another one alone does
-/// not make a node join again.
-fn join(api: &Api, facts: &Facts, plan: &mut Plan) {
+/// not make a node join again. Another name does: the API server lets a certificate speak for the
+/// node that it names, and for no other.
+fn join(name: Option<&HostName>, api: &Api, facts: &Facts, plan: &mut Plan) {
     let Api::Server { server, ca, token } = api else {
         plan.remove(BOOTSTRAP);
         plan.remove(CA);
         return;
     };
     let wanted = Cluster::new(server, ca);
-    let credentials = wanted.credentials_of(facts.cluster.as_ref());
+    let mut credentials = wanted.credentials_of(facts.cluster.as_ref());
+    if credentials != Credentials::OtherCluster
+        && let (Some(name), Some(was)) = (name, &facts.registered)
+        && name != was
+    {
+        credentials = Credentials::OtherCluster;
+        plan.tell(format!(
+            "the node was `{was}` in its cluster and is `{name}` now: it joins anew, and the Node \
+             `{was}` stays there until somebody deletes it"
+        ));
+    }
     if credentials != Credentials::Good {
         plan.remove(KUBECONFIG);
     }

@@ -18,11 +18,17 @@ pub struct Plan {
     serving: Option<Wanted>,
     /// In the order of writing.
     files: Vec<File>,
+    /// What people should know of it, a line each.
+    pub(super) told: Vec<String>,
 }
 
 impl Plan {
     pub(super) fn write_file(&mut self, file: File) {
         self.files.push(file);
+    }
+
+    pub(super) fn tell(&mut self, line: String) {
+        self.told.push(line);
     }
 
     pub(super) fn remove(&mut self, path: impl Into<String>) {
@@ -79,6 +85,9 @@ fn put(root: &Root, file: &File) -> Result<(), Error> {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.told {
+            writeln!(f, "tell {line}")?;
+        }
         for path in &self.removals {
             writeln!(f, "remove {path}")?;
         }

@@ -1,0 +1,84 @@
+//! kubelet's client certificate and key, which it keeps in one file of PEM blocks (`cert-dir` of
+//! kubelet). It is the node's identity in its cluster, so its name is the node's.
+
+use formats::node_config::{Certificates, HostName};
+use rcgen::KeyPair;
+
+/// What the subject's common name begins with (Node authorization, Kubernetes).
+const SUBJECT: &[u8] = b"system:node:";
+const CERTIFICATE: &str = "-----END CERTIFICATE-----";
+
+/// A whole pair of certificate and key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The node that it is for, if that could be the name of one.
+    pub node: Option<HostName>,
+}
+
+impl Credential {
+    /// Reads the file's text: the node's certificate, those between it and the authority, its key.
+    /// Nothing if one of them is damaged; whether they are good is found by who uses them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (certificates, key) = text.split_at(text.rfind(CERTIFICATE)? + CERTIFICATE.len());
+        let certificates: Certificates = certificates.parse().ok()?;
+        KeyPair::from_pem(key.trim_start()).ok()?;
+        Some(Self { node: certificates.ders().next().and_then(node) })
+    }
+}
+
+/// Its name stands in the certificate as a string of its own, behind a byte that has the length
+/// (X.690 section 8.1.3).
+fn node(der: &[u8]) -> Option<HostName> {
+    let at = der.windows(SUBJECT.len()).position(|bytes| bytes == SUBJECT)?;
+    let length = usize::from(*der.get(at.checked_sub(1)?)?);
+    let name = der.get(at + SUBJECT.len()..at.checked_add(length)?)?;
+    str::from_utf8(name).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, DnType, PKCS_ECDSA_P256_SHA256};
+
+    use super::*;
+
+    /// As kubelet writes it.
+    pub(crate) fn credential_of(node: &str) -> String {
+        let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
+        parameters.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        parameters.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        certificate.pem() + &key.serialize_pem()
+    }
+
+    #[test]
+    fn the_name_is_read_out_of_the_certificate() {
+        for name in ["alpha", "worker-1.example.internal", &"a".repeat(63)] {
+            let credential = Credential::parse(&credential_of(name)).expect("whole");
+            assert_eq!(credential.node.expect("a name").as_str(), name);
+        }
+        // Whole, and of something that no node can be called.
+        let odd = Credential::parse(&credential_of("No Name")).expect("whole");
+        assert_eq!(odd.node, None);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_one_is_none() {
+        let whole = credential_of("alpha");
+        for end in [0, 1, 100, whole.len() / 2, whole.len() - 40] {
+            assert_eq!(Credential::parse(&whole[..end]), None, "{end}");
+        }
+        assert_eq!(Credential::parse(&whole.replace('M', "\0")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), at in 0_usize..60) {
+            let mut der = bytes;
+            let at = at.min(der.len());
+            der.splice(at..at, SUBJECT.iter().copied());
+            let _ = node(&der);
+        }
+    }
+}
