@@ -34,14 +34,15 @@ pub const MODULES: &[&str] = &[
 
 /// Runs the program and reads `file`, which it writes; and what people should know. A node
 /// without the program has no config, and one whose config cannot be taken in has none either:
-/// both still boot.
-pub fn run(program: &Path, file: &Path, limit: Duration) -> (System, Vec<String>) {
+/// both still boot. `crashed` says that STATE was not unmounted in the last boot.
+pub fn run(program: &Path, file: &Path, limit: Duration, crashed: bool) -> (System, Vec<String>) {
     if !program.exists() {
         return (System::default(), Vec::new());
     }
     let failed = |reason: &str| format!("cannot take in the node config: {reason}");
     let mut problems = Vec::new();
-    match limited::run(program, &["configure"], limit) {
+    let arguments = ["configure", "--after-crash"];
+    match limited::run(program, &arguments[..1 + usize::from(crashed)], limit) {
         Ok(ended) => {
             ended.output.lines().for_each(|line| log::info(&format!("orlop-node: {line}")));
             problems.extend(reason(&ended, limit).map(|reason| failed(&reason)));
@@ -94,15 +95,17 @@ mod tests {
         let arguments = ["-c", write, program.to_str().expect("a path in UTF-8"), script];
         let written = limited::run(Path::new("/bin/sh"), &arguments, MINUTE).expect("a shell");
         assert_eq!(written, Ended { exit: Some(Exit::Status(0)), output: String::new() });
-        run(&program, &program.with_extension("toml"), limit)
+        run(&program, &program.with_extension("toml"), limit, true)
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
     fn what_the_program_wrote_is_taken() {
-        let (system, problems) =
-            run_script("test $1 = configure && echo 'hostname = \"n1\"' > $0.toml", MINUTE);
+        let (system, problems) = run_script(
+            "test \"$*\" = 'configure --after-crash' && echo 'hostname = \"n1\"' > $0.toml",
+            MINUTE,
+        );
         assert_eq!(system.hostname.as_deref(), Some("n1"));
         assert_eq!(problems, [""; 0]);
     }
@@ -140,6 +143,6 @@ mod tests {
     #[test]
     fn an_image_without_the_program_has_no_config_and_no_problem() {
         let none = Path::new("/nonexistent");
-        assert_eq!(run(none, none, MINUTE), (System::default(), Vec::new()));
+        assert_eq!(run(none, none, MINUTE, false), (System::default(), Vec::new()));
     }
 }

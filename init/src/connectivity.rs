@@ -245,10 +245,8 @@ impl Connectivity {
             log::info(&format!("the host name is {hostname}"));
             self.hostname = hostname;
         }
-        let addresses = self.links.iter().flat_map(|link| &link.addresses);
-        let addresses: Vec<IpAddr> = addresses.map(|(address, _)| *address).collect();
         let texts = (
-            identity::hosts(&self.hostname, &addresses),
+            identity::hosts(&self.hostname, &identity::addresses(&self.links)),
             identity::resolv_conf(&self.name_servers(), &self.search()),
         );
         if self.written.as_ref() != Some(&texts) {

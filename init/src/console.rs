@@ -23,8 +23,11 @@ use crate::unit::UnitName;
 
 /// Bytes that wait for the line at most: some screens.
 const QUEUE: usize = 64 * 1024;
-/// Characters of a line of somebody else's output.
-const WIDTH: usize = 160;
+/// Characters of a line, of which terminals make several: a cause is told whole.
+const WIDTH: usize = 600;
+/// Of a line that is longer still, so many stay of its beginning, and the rest of its end, where
+/// Go programs have the cause.
+const BEGINNING: usize = 150;
 
 /// What the whole screen shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -170,12 +173,12 @@ fn seconds(time: Duration) -> String {
 
 /// What others wrote must neither move the cursor nor flood the line.
 fn plain(text: &str) -> String {
-    let mut plain: String =
-        text.chars().take(WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(WIDTH).is_some() {
-        plain.push_str("...");
+    let mut plain: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let length = plain.len();
+    if length > WIDTH {
+        plain.splice(BEGINNING..BEGINNING + length - WIDTH, " ... ".chars());
     }
-    plain
+    plain.into_iter().collect()
 }
 
 /// The console and what is to be written to it.
@@ -311,6 +314,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_line_is_shown_whole_and_a_very_long_one_with_both_its_ends() {
+        let whole = "x".repeat(WIDTH);
+        assert_eq!(plain(&whole), whole);
+        let long = plain(&format!("begins {}\tthe cause é", "x".repeat(5000)));
+        assert!(long.starts_with("begins xx") && long.ends_with("x the cause é"), "{long}");
+        assert!(long.contains("x ... x") && long.chars().count() == WIDTH + 5, "{long}");
+    }
+
     #[track_caller]
     fn check(screen: &Screen, now: Duration, want: &Expect) {
         want.assert_eq(&render(screen, now));
@@ -354,7 +366,7 @@ mod tests {
         ];
         screen.waits.insert(name("y"), "containerd, network".into());
         let lines =
-            vec!["level=error msg=\"\u{1b}[31mno overlay\u{1b}[0m\"".into(), "x".repeat(200)];
+            vec!["level=error msg=\"\u{1b}[31mno overlay\u{1b}[0m\"".into(), "no device".into()];
         screen.output.insert(name("containerd"), lines);
         screen.problems.push("cannot use unit `z.toml`: line 1,\ncolumn 2".into());
         check(
@@ -367,7 +379,7 @@ mod tests {
                     address   none yet
                     unit      containerd  FAILED: ended with status 1; restart in 2.0 s
                               | level=error msg=" [31mno overlay [0m"
-                              | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
+                              | no device
                     unit      kubelet     starting for 9.0 s, LATE: connection refused
                     unit      x           FAILED: no such file
                     unit      y           waits for containerd, network

@@ -30,6 +30,8 @@ const APPROVAL: Duration = Duration::from_secs(15);
 const POD: usize = 320;
 /// Characters of a reason in somebody else's words.
 const REASON: usize = 120;
+/// The network of pods comes and goes while a cluster's plugin is installed.
+const NETWORK_PLUGIN: Duration = Duration::from_secs(10);
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,11 @@ enum Kind {
     Denied,
     Unapproved,
     Credentials,
+    Registration,
+    Kubelet,
     PodNetwork,
+    Sandbox,
+    Manifest,
     Disk,
     Eviction,
     Image,
@@ -53,8 +59,9 @@ impl Kind {
         match self {
             Self::Authority | Self::Names | Self::Clock => API_SILENCE,
             Self::Token | Self::Rights | Self::Denied => API_SILENCE,
-            Self::Unapproved | Self::Credentials => API_SILENCE,
-            Self::PodNetwork | Self::Image => POD_SILENCE,
+            Self::Unapproved | Self::Credentials | Self::Registration => API_SILENCE,
+            Self::Kubelet => API_SILENCE,
+            Self::PodNetwork | Self::Sandbox | Self::Manifest | Self::Image => POD_SILENCE,
             Self::Disk | Self::Eviction => DISK_SILENCE,
         }
     }
@@ -69,8 +76,8 @@ impl Kind {
         match self {
             Self::Authority | Self::Names | Self::Clock => Some(1),
             Self::Token | Self::Rights | Self::Denied => Some(2),
-            Self::Unapproved | Self::Credentials => Some(3),
-            Self::PodNetwork | Self::Disk | Self::Eviction | Self::Image => None,
+            Self::Unapproved | Self::Credentials | Self::Registration => Some(3),
+            _ => None,
         }
     }
 
@@ -78,6 +85,7 @@ impl Kind {
     fn patience(self) -> Duration {
         match self {
             Self::Unapproved | Self::Credentials => APPROVAL,
+            Self::Sandbox => NETWORK_PLUGIN,
             _ => Duration::ZERO,
         }
     }
@@ -234,7 +242,8 @@ impl Diagnosis {
 fn classify(line: &str, now: Duration) -> Option<Cause> {
     let cause = |kind: Kind, subject: &str, text: String| {
         let (subject, told) = (subject.to_owned(), kind.patience().is_zero());
-        let pod = (kind == Kind::Image).then(|| pod(line)).flatten();
+        let of_pod = matches!(kind, Kind::Image | Kind::Sandbox);
+        let pod = of_pod.then(|| pod(line)).flatten();
         Some(Cause { kind, subject, text, pod, first: now, last: now, told })
     };
     if line.contains("no space left on device") {
@@ -284,8 +293,51 @@ fn classify(line: &str, now: Duration) -> Option<Cause> {
         }
         return None;
     }
-    let (kind, text) = credentials(line)?;
-    cause(kind, "", text.to_owned())
+    if let Some((kind, text)) = credentials(line) {
+        return cause(kind, "", text.to_owned());
+    }
+    // Whose server is not reached has no other cause than that.
+    let quoted = QUOTED.iter().find(|(words, ..)| line.contains(words) && !suspects_server(line));
+    let &(_, kind, subject, text) = quoted?;
+    let subject = field(line, subject).unwrap_or_default();
+    let name = subject.rsplit('/').next().filter(|_| kind == Kind::Manifest).unwrap_or(&subject);
+    let reason = field(line, " err=").unwrap_or_else(|| "the log of kubelet says why".to_owned());
+    cause(kind, &subject, format!("{} {reason}", text.replace('#', name)))
+}
+
+/// What kubelet ends or does without, whose reason is told in its own words, all of them: what a
+/// line has, what that is, the field that says of which, the text.
+const QUOTED: [(&str, Kind, &str, &str); 7] = [
+    (
+        "\"Unable to register node with API server",
+        Kind::Registration,
+        "",
+        "the API server does not register this node:",
+    ),
+    ("\"command failed\"", Kind::Kubelet, "", "kubelet does not start:"),
+    ("\"Failed to start ContainerManager\"", Kind::Kubelet, "", "kubelet does not start:"),
+    ("\"Failed to start cAdvisor\"", Kind::Kubelet, "", "kubelet does not start:"),
+    ("\"Failed to initialize internal modules\"", Kind::Kubelet, "", "kubelet does not start:"),
+    ("\"Failed to create sandbox for pod\"", Kind::Sandbox, " pod=", "the pod # gets no sandbox:"),
+    (
+        "\"Could not process manifest file\"",
+        Kind::Manifest,
+        " path=",
+        "the static pod # is ignored:",
+    ),
+];
+
+/// The value of a field, out of its quotes (Go's `strconv.Quote`).
+fn field(line: &str, name: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut chars = after(line, name)?.strip_prefix('"')?.chars();
+    while let Some(c) = chars.next().filter(|c| *c != '"') {
+        text.push(match c {
+            '\\' => chars.next().map(|c| if c == 'n' || c == 't' { ' ' } else { c })?,
+            c => c,
+        });
+    }
+    Some(text)
 }
 
 /// What the API server holds of the node, once they speak with each other.

@@ -8,6 +8,8 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::net::LinkStatus;
+
 /// When there is no link that a name could be made of.
 pub const DEFAULT_HOSTNAME: &str = "orlop";
 
@@ -30,6 +32,33 @@ pub fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
         text.push_str(&format!("{address} {hostname}\n"));
     }
     text
+}
+
+/// All addresses of the node, first those that packets beyond its networks come from: of a link
+/// with a gateway, in the gateway's network if there is one. kubelet registers the node by the
+/// first one of its name in `/etc/hosts`.
+pub fn addresses(links: &[LinkStatus]) -> Vec<IpAddr> {
+    let rank = |link: &LinkStatus, (address, prefix): (IpAddr, u8)| {
+        let mut gateways =
+            link.gateways.iter().filter(|gateway| gateway.is_ipv4() == address.is_ipv4());
+        match gateways.clone().any(|gateway| bits(*gateway, prefix) == bits(address, prefix)) {
+            true => 0,
+            false => 2 - u8::from(gateways.next().is_some()),
+        }
+    };
+    let all = links.iter().flat_map(|link| link.addresses.iter().map(move |own| (link, *own)));
+    let mut ranked: Vec<_> = all.map(|(link, own)| (rank(link, own), own.0)).collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, address)| address).collect()
+}
+
+/// The first `prefix` bits.
+fn bits(address: IpAddr, prefix: u8) -> u128 {
+    let (bits, length) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    bits.checked_shr(length - u32::from(prefix).min(length)).unwrap_or(0)
 }
 
 /// `/etc/resolv.conf`, each name server and domain once, in their order.
@@ -118,7 +147,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    std::fs::rename(&new, path)
+    std::fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]
@@ -137,6 +167,39 @@ mod tests {
             hosts("n1", &addresses(&["10.0.2.15", "2001:db8::5"])),
             format!("{local}10.0.2.15 n1\n2001:db8::5 n1\n")
         );
+    }
+
+    #[test]
+    fn the_address_of_the_default_route_comes_first() {
+        let link = |own: &[(&str, u8)], gateways: &[&str]| LinkStatus {
+            name: String::new(),
+            mac: [0; 6],
+            carrier: true,
+            dhcp: false,
+            asking_since: None,
+            addresses: own.iter().map(|(own, prefix)| (own.parse().unwrap(), *prefix)).collect(),
+            gateways: addresses(gateways),
+            dns: Vec::new(),
+            search: Vec::new(),
+            ntp: Vec::new(),
+            hostname: None,
+        };
+        let order = |links: &[LinkStatus]| -> Vec<String> {
+            super::addresses(links).iter().map(ToString::to_string).collect()
+        };
+        let storage = || link(&[("192.168.77.10", 24)], &[]);
+        let uplink = || link(&[("10.0.3.15", 24), ("2001:db8::5", 64)], &["10.0.3.2"]);
+        assert_eq!(order(&[storage(), uplink()]), ["10.0.3.15", "192.168.77.10", "2001:db8::5"]);
+        assert_eq!(order(&[uplink(), storage()]), ["10.0.3.15", "2001:db8::5", "192.168.77.10"]);
+        // Of several addresses the one in the gateway's network; with several gateways the first.
+        let two = link(&[("198.51.100.7", 24), ("192.0.2.10", 24)], &["192.0.2.1"]);
+        assert_eq!(order(&[two, uplink()])[..2], ["192.0.2.10", "10.0.3.15"]);
+        // A gateway on the link, outside its networks.
+        let narrow = link(&[("203.0.113.9", 32)], &["10.1.1.1"]);
+        assert_eq!(order(&[storage(), narrow]), ["203.0.113.9", "192.168.77.10"]);
+        assert_eq!(order(&[storage()]), ["192.168.77.10"]);
+        let all = link(&[("10.0.0.1", 0)], &["192.0.2.1"]);
+        assert_eq!(order(&[all]), ["10.0.0.1"]);
     }
 
     #[test]

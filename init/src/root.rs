@@ -149,8 +149,9 @@ fn prepare(problems: &mut Problems) -> Result<System, String> {
             let failures = mounts::cni();
             // The other end never says anything: it goes when they are loaded.
             let _ = wait_for_modules.recv();
+            let (program, crashed) = (Path::new(configure::PROGRAM), state.journal_replayed);
             let (system, mut problems) =
-                configure::run(Path::new(configure::PROGRAM), Path::new(PATH), configure::LIMIT);
+                configure::run(program, Path::new(PATH), configure::LIMIT, crashed);
             marks::mark("configured");
             problems.extend(failures.iter().map(ToString::to_string));
             Ok((state, system, problems))

@@ -52,6 +52,22 @@ fn what_kubelet_says_becomes_what_is_wrong() {
             "the cluster has denied this node's request for a certificate",
         ),
         (
+            r#"E1121 06:39:45.1 1 kubelet_node_status.go:114] "Unable to register node with API server, error getting existing node" err="nodes \"beta\" is forbidden: User \"system:node:alpha\" cannot get resource \"nodes\" in API group \"\" at the cluster scope: node 'alpha' cannot read 'beta', only its own Node object" node="beta""#,
+            "the API server does not register this node: nodes \"beta\" is forbidden: User \"system:node:alpha\" cannot get resource \"nodes\" in API group \"\" at the cluster scope: node 'alpha' cannot read 'beta', only its own Node object",
+        ),
+        (
+            r#"E1121 06:39:45.1 1 run.go:72] "command failed" err="failed to load kubelet config file, path: /run/orlop/kubelet/config.json, error: failed to load Kubelet config file /run/orlop/kubelet/config.json, error failed to decode, error: json: cannot unmarshal string into Go struct field KubeletConfiguration.maxPods of type int32""#,
+            "kubelet does not start: failed to load kubelet config file, path: /run/orlop/kubelet/config.json, error: failed to load Kubelet config file /run/orlop/kubelet/config.json, error failed to decode, error: json: cannot unmarshal string into Go struct field KubeletConfiguration.maxPods of type int32",
+        ),
+        (
+            r#"E1121 06:39:45.1 1 kubelet.go:1821] "Failed to start ContainerManager" err="start cpu manager error: could not restore state from checkpoint: configured policy \"static\" differs from state checkpoint policy \"none\", please drain this node and delete the CPU manager checkpoint file \"/var/lib/kubelet/cpu_manager_state\" before restarting Kubelet""#,
+            "kubelet does not start: start cpu manager error: could not restore state from checkpoint: configured policy \"static\" differs from state checkpoint policy \"none\", please drain this node and delete the CPU manager checkpoint file \"/var/lib/kubelet/cpu_manager_state\" before restarting Kubelet",
+        ),
+        (
+            r#"E1121 06:39:45.1 1 file.go:186] "Could not process manifest file" err="invalid pod: [spec.containers[0].name: Invalid value: \"UPPER\": a lowercase RFC 1123 label must consist of ...]" path="/run/orlop/kubelet/manifests/y.yaml""#,
+            "the static pod y.yaml is ignored: invalid pod: [spec.containers[0].name: Invalid value: \"UPPER\": a lowercase RFC 1123 label must consist of ...]",
+        ),
+        (
             NO_CNI,
             "there is no pod network: neither the cluster nor `[cni]` of the node config has put a configuration into /etc/cni/net.d",
         ),
@@ -290,4 +306,17 @@ proptest! {
         let _ = diagnosis.line(s(1), &format!("{known} {before}{line}"));
         let _ = diagnosis.tick(s(1000));
     }
+}
+
+#[test]
+fn a_pod_that_gets_no_sandbox_is_told_when_it_lasts_and_until_it_runs() {
+    let failed = r#"E1128 11:20:01.1 1 kuberuntime_sandbox.go:70] "Failed to create sandbox for pod" err="rpc error: code = Unknown desc = failed to start sandbox \"ab\": failed to create containerd task: OCI runtime create failed: exec /pause: exec format error" pod="default/hello-n1""#;
+    let started = r#"I1128 11:21:01.1 1 pod_startup_latency_tracker.go:148] "Observed pod startup duration" pod="default/hello-n1" podStartSLOduration=1"#;
+    let mut diagnosis = Diagnosis::default();
+    assert_eq!(diagnosis.line(s(1), failed).told, [""; 0], "a network plugin may be on its way");
+    let want = "the pod default/hello-n1 gets no sandbox: rpc error: code = Unknown desc = failed \
+                to start sandbox \"ab\": failed to create containerd task: OCI runtime create \
+                failed: exec /pause: exec format error";
+    assert_eq!(diagnosis.line(s(14), failed).told, [want]);
+    assert_eq!(diagnosis.line(s(60), started).told, [format!("no longer: {want}")]);
 }
