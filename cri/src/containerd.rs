@@ -1,6 +1,6 @@
-//! Calls of containerd's own services, to bring an image in: content, images, leases. The
-//! messages are those of `services/{content,images,leases}/v1/*.proto` and
-//! `types/descriptor.proto` of containerd/containerd, folder `api`.
+//! Calls of containerd's own services, to bring an image in and to look at what became of it:
+//! content, images, snapshots, leases. The messages are those of
+//! `services/{content,images,snapshots,leases}/v1/*.proto` and `types/{descriptor,mount}.proto` of containerd/containerd, folder `api`.
 //!
 //! Every call needs the metadata `containerd-namespace`; what is written under a lease
 //! (`containerd-lease`) is not collected as garbage while the lease exists.
@@ -32,6 +32,8 @@ pub enum Made {
     Existed,
 }
 
+/// What the CRI unpacks with.
+const SNAPSHOTTER: &str = "overlayfs";
 /// `WRITE` and `COMMIT` of `WriteAction`.
 const WRITE: u64 = 1;
 const COMMIT: u64 = 2;
@@ -127,6 +129,73 @@ impl<T: Transport> Client<T> {
         }
     }
 
+    /// `Images.List`: the name of each image, and what it points to.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn images(&mut self, limit: Duration) -> Result<Vec<(String, Descriptor)>, Error> {
+        let response = self.unary("/containerd.services.images.v1.Images/List", &[], limit)?;
+        Ok(read_images(&response)?)
+    }
+
+    /// `Images.Delete`: the name; what it points to is collected when nothing else does.
+    ///
+    /// # Errors
+    /// Those of the call; one that does not exist is none.
+    pub fn delete_image(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
+        self.remove(
+            "/containerd.services.images.v1.Images/Delete",
+            Message::new().text(1, name),
+            limit,
+        )
+    }
+
+    /// `Content.Delete`: what is known of a blob.
+    ///
+    /// # Errors
+    /// Those of the call; one that does not exist is none.
+    pub fn delete_blob(&mut self, digest: &str, limit: Duration) -> Result<(), Error> {
+        let request = Message::new().text(1, digest);
+        self.remove("/containerd.services.content.v1.Content/Delete", request, limit)
+    }
+
+    /// `Snapshots.View` under the name `key`: the directories of the snapshot `parent` and of those
+    /// below it, the uppermost first; nothing if there is no such snapshot.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn view_snapshot(
+        &mut self,
+        key: &str,
+        parent: &str,
+        limit: Duration,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let request = Message::new().text(1, SNAPSHOTTER).text(2, key).text(3, parent);
+        let path = "/containerd.services.snapshots.v1.Snapshots/View";
+        match self.unary(path, request.as_bytes(), limit) {
+            Ok(response) => Ok(Some(read_directories(&response)?)),
+            Err(error) if error.is(Status::NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `Snapshots.Remove`.
+    ///
+    /// # Errors
+    /// Those of the call, also when another snapshot lies on it; one that does not exist is none.
+    pub fn remove_snapshot(&mut self, key: &str, limit: Duration) -> Result<(), Error> {
+        let request = Message::new().text(1, SNAPSHOTTER).text(2, key);
+        self.remove("/containerd.services.snapshots.v1.Snapshots/Remove", request, limit)
+    }
+
+    /// That it is not there is what was wanted.
+    fn remove(&mut self, path: &str, request: Message, limit: Duration) -> Result<(), Error> {
+        match self.unary(path, request.as_bytes(), limit) {
+            Err(error) if error.is(Status::NOT_FOUND) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// `Images.Create`, or `Images.Update` if there is one of that name: lets it point to `target`.
     ///
     /// # Errors
@@ -173,27 +242,63 @@ fn fill(bytes: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
     Ok(length)
 }
 
-/// `GetImageResponse`: field 1 is the image, whose field 3 is the target.
+/// `GetImageResponse`: field 1 is the image.
 fn read_target(message: &[u8]) -> Result<Descriptor, Malformed> {
-    let (mut image, mut target) = (&[][..], &[][..]);
+    Ok(read_images(message)?.pop().map(|(_, target)| target).unwrap_or_default())
+}
+
+/// `ListImagesResponse`: each field 1 is an image; of that field 1 is the name, field 3 the target.
+fn read_images(message: &[u8]) -> Result<Vec<(String, Descriptor)>, Malformed> {
+    let mut images = Vec::new();
     protobuf::each(message, |field, value| {
         if field == 1 {
-            image = value.bytes();
+            images.push(value.bytes());
         }
     })?;
-    protobuf::each(image, |field, value| {
-        if field == 3 {
-            target = value.bytes();
+    let read = |image: &[u8]| {
+        let (mut name, mut target) = (String::new(), Descriptor::default());
+        let mut bytes = Vec::new();
+        protobuf::each(image, |field, value| match field {
+            1 => name = value.text(),
+            3 => bytes = value.bytes().to_vec(),
+            _ => {}
+        })?;
+        protobuf::each(&bytes, |field, value| match field {
+            1 => target.media_type = value.text(),
+            2 => target.digest = value.text(),
+            3 => target.size = value.number(),
+            _ => {}
+        })?;
+        Ok((name, target))
+    };
+    images.into_iter().map(read).collect()
+}
+
+/// `ViewSnapshotResponse`: each field 1 is a mount (`types/mount.proto`): of that field 2 is the
+/// source, if it is one directory, and an option names several.
+fn read_directories(message: &[u8]) -> Result<Vec<String>, Malformed> {
+    let mut mounts = Vec::new();
+    protobuf::each(message, |field, value| {
+        if field == 1 {
+            mounts.push(value.bytes());
         }
     })?;
-    let mut descriptor = Descriptor::default();
-    protobuf::each(target, |field, value| match field {
-        1 => descriptor.media_type = value.text(),
-        2 => descriptor.digest = value.text(),
-        3 => descriptor.size = value.number(),
-        _ => {}
-    })?;
-    Ok(descriptor)
+    let mut directories = Vec::new();
+    for mount in mounts {
+        let (mut source, mut lower) = (String::new(), None);
+        protobuf::each(mount, |field, value| match field {
+            2 => source = value.text(),
+            4 => {
+                let option = value.text();
+                let list = option.strip_prefix("lowerdir=").map(str::to_owned);
+                lower = list.or(lower.take());
+            }
+            _ => {}
+        })?;
+        let list = lower.unwrap_or(source);
+        directories.extend(list.split(':').map(str::to_owned));
+    }
+    Ok(directories)
 }
 
 #[cfg(test)]
@@ -209,6 +314,21 @@ mod tests {
         let response = Message::new().message(1, &image);
         let want = Descriptor { media_type: "type".into(), digest: "sha256:aa".into(), size: 300 };
         assert_eq!(read_target(response.as_bytes()), Ok(want));
+    }
+
+    #[test]
+    fn the_directories_of_a_snapshot_are_read_of_one_and_of_several() {
+        let bind = Message::new().text(1, "bind").text(2, "/s/1/fs").text(4, "ro").text(4, "rbind");
+        let overlay = Message::new().text(1, "overlay").text(2, "overlay").text(4, "index=off");
+        let overlay = overlay.text(4, "lowerdir=/s/2/fs:/s/1/fs").text(4, "userxattr");
+        for (mount, want) in [(bind, vec!["/s/1/fs"]), (overlay, vec!["/s/2/fs", "/s/1/fs"])] {
+            let response = Message::new().message(1, &mount);
+            assert_eq!(
+                read_directories(response.as_bytes()),
+                Ok(want.iter().map(|d| (*d).to_owned()).collect())
+            );
+        }
+        assert_eq!(read_directories(&[]), Ok(Vec::new()));
     }
 
     #[test]
@@ -232,6 +352,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read_target(&bytes);
+            let _ = read_directories(&bytes);
         }
     }
 }

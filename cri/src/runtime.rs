@@ -136,6 +136,25 @@ impl<T: Transport> Client<T> {
         read_list(&response, read_sandbox)
     }
 
+    /// `ListPodSandbox`: all, also those that ended with an earlier boot.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn sandboxes(&mut self, limit: Duration) -> Result<Vec<Sandbox>, Error> {
+        let response = self.unary("/runtime.v1.RuntimeService/ListPodSandbox", &[], limit)?;
+        read_list(&response, read_sandbox)
+    }
+
+    /// `RemovePodSandbox`: with its containers.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn remove_sandbox(&mut self, id: &str, limit: Duration) -> Result<(), Error> {
+        let request = Message::new().text(1, id);
+        let path = "/runtime.v1.RuntimeService/RemovePodSandbox";
+        self.unary(path, request.as_bytes(), limit).map(drop)
+    }
+
     /// `StopPodSandbox`: kills what runs in it, and takes its network down.
     ///
     /// # Errors

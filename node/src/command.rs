@@ -19,8 +19,9 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "configure",
-        arguments: "[--url] [--root DIR]",
-        about: "take in the node config; with --url, fetch it first",
+        arguments: "[--url | --after-crash] [--root DIR]",
+        about: "take in the node config; with --url, fetch it first; with --after-crash, look at \
+                what the last boot left",
         run: configure::command,
     },
     Command {
@@ -89,7 +90,9 @@ mod tests {
         ] {
             let failure = run(call.split_whitespace().map(OsString::from)).unwrap_err();
             assert_eq!(failure.status(), 2);
-            let text = format!("{message}\nusage: orlop-node COMMAND\n  configure [--url]");
+            let text = format!(
+                "{message}\nusage: orlop-node COMMAND\n  configure [--url | --after-crash]"
+            );
             assert!(failure.to_string().starts_with(&text), "{failure}");
         }
         assert_eq!(run([OsString::from("--help")].into_iter()), Ok(()));

@@ -12,6 +12,7 @@ use formats::system;
 
 use crate::arguments::{Arguments, Failure};
 use crate::assemble;
+use crate::crash;
 use crate::fetch::{self, Limits};
 use crate::leftovers;
 use crate::masquerade;
@@ -41,7 +42,7 @@ pub struct Clock {
     pub floor: u64,
 }
 
-/// `configure [--url] [--root DIR]`.
+/// `configure [--url | --after-crash] [--root DIR]`.
 ///
 /// # Errors
 /// [`Failure::Usage`]; [`Failure::Failed`] if the node's files cannot be made, or with `--url` if
@@ -50,9 +51,13 @@ pub struct Clock {
 pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     let root = Root::new(arguments.option("--root")?.unwrap_or_else(|| "/".to_owned()));
     let by_url = arguments.flag("--url");
+    let crashed = arguments.flag("--after-crash");
     arguments.finish()?;
     let clock = clock(&root);
     let mut log = |line: &str| eprintln!("{line}");
+    if crashed && let Err(error) = crash::note(&root) {
+        log(&format!("cannot note that the last boot did not end in order: {error}"));
+    }
     if by_url {
         fetched(&root, clock, Limits::default(), &mut log)
     } else {
@@ -77,7 +82,8 @@ pub fn found(
         Some(address) => root.write(CONFIG_URL, address.whole().as_bytes(), SECRET, Keep::ThisBoot),
         None => root.remove(CONFIG_URL),
     };
-    // Only now, when kubelet cannot run: later these files are of this boot.
+    // Only now, when nothing of it can run: later these files are of this boot.
+    plan.problems.extend(crash::database::clear(root));
     plan.problems.extend(leftovers::clear(root, &plan.config));
     let carried_out = carry_out(plan, root, clock, log);
     noted.map_err(|error| Failure::Failed(format!("cannot write `{CONFIG_URL}`: {error}")))?;

@@ -21,6 +21,8 @@ use formats::digest::Sha256;
 use serde::Deserialize;
 
 use crate::arguments::{Arguments, Failure};
+use crate::crash;
+use crate::root::Root;
 use archive::Archive;
 
 /// Where containerd listens.
@@ -28,17 +30,17 @@ pub const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Bytes of an answer of containerd: lists of containers are the longest.
 pub const LONGEST_ANSWER: usize = 16 << 20;
 /// What CRI, and so kubelet, sees of containerd.
-const NAMESPACE: &str = "k8s.io";
+pub(crate) const NAMESPACE: &str = "k8s.io";
 /// Keeps what is written from being collected before the image points to it.
 const LEASE: &str = "orlop-import-images";
 /// For one question.
-const QUESTION: Duration = Duration::from_secs(30);
+pub(crate) const QUESTION: Duration = Duration::from_secs(30);
 /// For one blob, whose bytes containerd syncs to the disk.
 const BLOB: Duration = Duration::from_secs(600);
 /// Until the CRI knows what containerd knows: it hears of it by an event.
 const NOTICE: Duration = Duration::from_secs(5);
 /// Of an index, a manifest or a configuration.
-const LONGEST_DOCUMENT: u64 = 4 << 20;
+pub(crate) const LONGEST_DOCUMENT: u64 = 4 << 20;
 
 /// The annotation with the whole name of an image.
 const NAME: &str = "io.containerd.image.name";
@@ -148,6 +150,16 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     arguments.finish()?;
     let mut client = connect(Path::new(&socket)).map_err(Failure::Failed)?;
     client.set_metadata("containerd-namespace", NAMESPACE);
+    let root = Root::new("/");
+    // First, so that an image of ours which is damaged is imported again.
+    if let Some(since) = crash::since(&root) {
+        for line in crash::make_good(&mut client, &root, since) {
+            eprintln!("orlop-node: {line}");
+        }
+    }
+    if let Err(error) = crash::database::remove(&root) {
+        eprintln!("orlop-node: cannot remove {}: {error}", crash::database::ASIDE);
+    }
     import_all(&mut client, Path::new(&directory), &mut io::stderr()).map_err(Failure::Failed)
 }
 
@@ -304,7 +316,7 @@ fn noticed(store: &mut impl Store, name: &str, config: &str) -> Result<bool, Str
 }
 
 /// Where a layout keeps a blob. Only sha256 is known, and nothing else gets into a path.
-fn blob_path(digest: &str) -> Result<String, String> {
+pub(crate) fn blob_path(digest: &str) -> Result<String, String> {
     let hex = digest.strip_prefix("sha256:").filter(|hex| {
         hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     });

@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod assemble;
 pub mod command;
 pub mod configure;
+pub mod crash;
 pub mod credential;
 pub mod fetch;
 mod image_credentials;

@@ -121,7 +121,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// An archive of plain files.
-    pub(in super::super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    pub(crate) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, content) in files {
             let mut block = [0; 512];
