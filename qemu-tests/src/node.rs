@@ -23,6 +23,8 @@ const STOP: Duration = Duration::from_secs(5 * 60);
 pub struct Setup<'a> {
     /// The node's name.
     pub name: &'a str,
+    /// Whether the config says it.
+    pub named: bool,
     /// The API server as the guest sees it; without it, the cluster's.
     pub server: Option<String>,
     /// Another CA than the cluster's.
@@ -52,6 +54,7 @@ impl<'a> Setup<'a> {
     pub fn new(name: &'a str) -> Self {
         Self {
             name,
+            named: true,
             server: None,
             ca: None,
             token: None,
@@ -72,6 +75,8 @@ impl<'a> Setup<'a> {
         let server = self.server.as_deref().unwrap_or(&facts.guest_server);
         let (ca, token) = (self.ca.unwrap_or(&facts.ca), self.token.unwrap_or(&facts.token));
         let Self { name, kubernetes, kubelet, tables, .. } = self;
+        let hostname = self.named.then(|| format!("hostname = \"{name}\"\n"));
+        let hostname = hostname.unwrap_or_default();
         let registry = self.registry.map_or_else(String::new, |port| {
             format!(
                 "[containerd.registries.\"registry.test\"]\n\
@@ -79,7 +84,7 @@ impl<'a> Setup<'a> {
             )
         });
         format!(
-            "schema = 1\nhostname = \"{name}\"\n\
+            "schema = 1\n{hostname}\
              [kubernetes]\nserver = \"{server}\"\ntoken = \"{token}\"\nca = '''\n{ca}'''\n{kubernetes}\n\
              [kubelet]\nport = {port}\n{kubelet}\
              [cni]\nbridge = \"10.88.0.0/16\"\n{registry}{tables}"

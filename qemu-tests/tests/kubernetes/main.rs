@@ -5,6 +5,7 @@
 //! sets them.
 
 mod certificates;
+mod crash;
 mod faults;
 mod pods;
 mod restart;
@@ -33,6 +34,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_pod_that_fills_the_disk_is_evicted", faults::a_pod_that_fills_the_disk_is_evicted),
     ("a_unit_that_always_fails_is_shown_with_its_last_lines", faults::a_failing_unit_is_shown),
     ("a_reboot_and_a_power_cut_bring_the_node_back", restart::a_reboot_and_a_power_cut),
+    ("a_power_cut_at_any_moment_leaves_a_node_that_runs_pods", crash::any_power_cut),
+    (
+        "what_an_earlier_boot_left_is_made_good_or_dropped_with_a_line",
+        crash::what_an_earlier_boot_left,
+    ),
     ("an_api_server_that_is_away_is_named_and_waited_for", trouble::the_api_server_is_away),
     ("a_wrong_ca_is_named_and_the_right_one_ends_it", trouble::a_wrong_ca_is_named),
     ("an_unknown_token_is_named_and_a_good_one_ends_it", trouble::an_unknown_token_is_named),

@@ -1,0 +1,185 @@
+//! What a node makes of what an earlier boot has left: after a power cut, under another name, with
+//! other settings.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use qemu_tests::disk::Disk;
+use qemu_tests::{Cluster, Machine, Node, Orlop, Setup};
+use serde_json::{Value, json};
+
+use crate::world::{LIMIT, pod, privileged, runs, world};
+
+/// A node on its own with one pod, whose image the root brings.
+const ALONE: &str = r#"schema = 1
+[kubernetes]
+standalone = true
+[kubernetes.static-pods]
+hello = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: hello
+spec:
+  containers:
+    - name: hello
+      image: orlop.dev/pause:1
+      imagePullPolicy: Never
+"""
+[cni]
+bridge = "10.88.0.0/16"
+"#;
+
+/// How many times the power is cut.
+fn cuts() -> u32 {
+    if std::env::var_os("ORLOP_TEST_FULL").is_some() { 20 } else { 3 }
+}
+
+/// Numbers of an xorshift generator (Marsaglia 2003), from a seed that is told.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Result<Self> {
+        let seed = match std::env::var("ORLOP_TEST_SEED") {
+            Ok(seed) => seed.parse().context("`ORLOP_TEST_SEED` is no number")?,
+            Err(_) => {
+                let bytes = std::fs::read("/proc/sys/kernel/random/uuid")?;
+                bytes.iter().fold(1, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(*byte))
+            }
+        };
+        Ok(Self(seed.max(1)))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// On a first boot or a later one, before the pod runs or after: always comes back to a running
+/// pod.
+pub(crate) fn any_power_cut(orlop: &Orlop) -> Result<()> {
+    let mut random = Random::new()?;
+    orlop.measured(format!("power cuts by ORLOP_TEST_SEED={}", random.0));
+    let directory = tempfile::tempdir()?;
+    let config = directory.path().join("node.toml");
+    std::fs::write(&config, ALONE)?;
+    let mut disk = directory.path().join("0.raw");
+    let boot = |disk: &Path| -> Result<Machine> {
+        let boot = orlop.boot_other(orlop.node_image()?).args(&["--direct", "--config"]);
+        let mut machine = boot.path(&config).disk(disk).start()?;
+        machine.wait_for_mark("root-init-start", LIMIT)?;
+        Ok(machine)
+    };
+    for cut in 0..cuts() {
+        // The first boot does what no other does: it unpacks.
+        if cut > 0 && random.below(3) == 0 {
+            disk = directory.path().join(format!("{cut}.raw"));
+        }
+        let mut machine = boot(&disk)?;
+        let after_pod = random.below(3) > 0;
+        if after_pod {
+            machine.wait_for_mark("pod-running", LIMIT).with_context(|| format!("cut {cut}"))?;
+        }
+        let moment = Duration::from_millis(random.below(if after_pod { 60_000 } else { 15_000 }));
+        let from = machine.console().len();
+        let word = machine.wait_for_line(from, &["orlop", "panicked"], moment);
+        ensure!(word.is_err(), "PID 1 panicked{}", machine.so_far());
+        orlop.measured(format!("cut {cut}: {moment:?} later, pod: {after_pod}"));
+        machine.cut_power();
+    }
+    let mut machine = boot(&disk)?;
+    machine.wait_for_mark("pod-running", LIMIT)?;
+    ensure!(!machine.so_far().contains("FAILED"), "a unit failed{}", machine.so_far());
+    machine.cut_power();
+    Ok(())
+}
+
+/// The first card leads nowhere but to the API server; the way out is by the second.
+const TWO_CARDS: &str = "[network.links.eth0]\ndhcp = false\naddresses = [\"10.0.2.15/24\"]\n";
+const SECOND_CARD: [&str; 5] = [
+    "--",
+    "-netdev",
+    "user,id=second,net=10.0.3.0/24,restrict=on",
+    "-device",
+    "virtio-net-pci,netdev=second",
+];
+
+/// As a disk does that loses what it promised: files of a layer are empty, kubelet's state is not
+/// what kubelet wrote.
+const DAMAGE: &str = "cd /proc/1/root/var/lib && \
+    for file in containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/pause; do \
+        : > $file; done && \
+    : > kubelet/allocated_pods_state; echo '{}' > kubelet/memory_manager_state; \
+    echo broken > kubelet/cpu_manager_state; sync; touch /tmp/done; tail -f /dev/null";
+
+fn address(cluster: &Cluster, node: &str) -> Result<String> {
+    let node = cluster.get(&["node", node])?;
+    let addresses = node["status"]["addresses"].as_array().context("addresses")?;
+    let own = addresses.iter().find(|address| address["type"] == "InternalIP");
+    Ok(own.and_then(|own| own["address"].as_str()).context("an InternalIP")?.to_owned())
+}
+
+fn boot_id(node: &Value) -> String {
+    node["status"]["nodeInfo"]["bootID"].as_str().unwrap_or_default().to_owned()
+}
+
+/// One disk, three boots: damaged and cut; renamed, with another policy; without a name.
+pub(crate) fn what_an_earlier_boot_left(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let cluster = &world.cluster;
+    let directory = tempfile::tempdir()?;
+    let disk = Disk::copy(&orlop.node_image()?.join("disk.raw"), &directory.path().join("d.raw"))?;
+    disk.grow(4 << 30)?;
+    let setup = |name| Setup {
+        disk: Some(disk.path()),
+        tables: TWO_CARDS,
+        args: &SECOND_CARD,
+        ..world.setup(name)
+    };
+    let sleeper = |name: &str, node: &str| {
+        pod(name, node, json!({ "command": ["tail", "-f", "/dev/null"] }), json!({}))
+    };
+
+    let mut node = Node::start(orlop, cluster, &setup("before"))?;
+    node.ready(cluster)?;
+    ensure!(address(cluster, "before")? == "10.0.3.15", "{}", address(cluster, "before")?);
+    let mut vandal = privileged("vandal", "before", DAMAGE);
+    let done = json!({ "exec": { "command": ["test", "-e", "/tmp/done"] }, "periodSeconds": 1 });
+    vandal["spec"]["containers"][0]["readinessProbe"] = done;
+    runs(cluster, &vandal)?;
+    node.machine.cut_power();
+
+    let kubelet = "cpuManagerPolicy = \"static\"\n";
+    let mut node = Node::start(orlop, cluster, &Setup { kubelet, ..setup("after") })?;
+    for words in [
+        &["allocated_pods_state", "damaged"][..],
+        &["cpu_manager_state", "damaged"],
+        &["`before`", "is `after` now"],
+    ] {
+        node.machine.wait_for_line(0, words, LIMIT)?;
+    }
+    node.ready(cluster)?;
+    runs(cluster, &sleeper("again", "after"))?;
+    let before = boot_id(&cluster.get(&["node", "after"])?);
+    node.power_off()?;
+    let log = disk.read(&disk.judge()?, "/log/orlop/images.log")?;
+    ensure!(log.contains("pause of sha256:") && log.contains("unpacked again"), "{log}");
+
+    // The policy has changed back, and nobody says a name.
+    let unnamed = Setup { named: false, ..setup("after") };
+    let mut node = Node::start(orlop, cluster, &unnamed)?;
+    node.machine.wait_for_line(0, &["policy `static`", "`none`"], LIMIT)?;
+    cluster.watch(&["node", "after"], LIMIT, "the node comes back by its name", |node| {
+        let conditions = node["status"]["conditions"].as_array();
+        let ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
+        boot_id(node) != before && conditions.into_iter().flatten().any(ready)
+    })?;
+    if address(cluster, "after")? != "10.0.3.15" {
+        bail!("the node's address is {} now", address(cluster, "after")?);
+    }
+    Ok(())
+}
