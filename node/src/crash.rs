@@ -13,7 +13,6 @@ mod layer;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::root::{Keep, PUBLIC, Root};
 
@@ -47,6 +46,8 @@ pub(crate) fn since(root: &Root) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     #[test]
@@ -59,9 +60,9 @@ mod tests {
         for (name, age) in [("init.log", 5000), ("kubelet.log", 1000)] {
             let path = format!("{LOGS}/{name}");
             root.write(&path, b"", PUBLIC, Keep::ThisBoot).unwrap();
-            let time = UNIX_EPOCH + std::time::Duration::from_secs(1_795_000_000 - age);
+            let time = UNIX_EPOCH + Duration::from_secs(1_795_000_000 - age);
             let file = fs::File::options().write(true).open(root.path(&path)).unwrap();
-            file.set_times(fs::FileTimes::new().set_modified(SystemTime::from(time))).unwrap();
+            file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
         }
         note(&root).unwrap();
         assert_eq!(since(&root), Some(1_795_000_000 - 1000 - LAST));
