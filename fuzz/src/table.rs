@@ -77,7 +77,7 @@ targets! {
          "formats/src/node_config/section.rs" "formats/src/node_config/token.rs"
          "formats/src/node_config/url.rs" "node/src/configure/plan.rs"];
     "packages" packages "package indexes in their packings"
-        ["builder/src/source/deb/index.rs"];
+        ["builder/src/source/deb/index.rs" "builder/src/source/deb/index/record.rs"];
     "recipe" recipe "recipes; checks and shows what was read"
         ["builder/src/recipe/value.rs" "builder/src/recipe/model.rs" "builder/src/recipe/model/values.rs"
          "formats/src/architecture.rs" "formats/src/oci/reference.rs"];
