@@ -2,6 +2,7 @@
 //! values. None of it may shape a byte of an image.
 #![expect(clippy::disallowed_methods, reason = "this is the rim: the one place that asks the time")]
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -103,13 +104,16 @@ impl Settings {
         Ok(store.using(ours))
     }
 
-    fn must_be_there(&self, what: &str) -> Result<&Path> {
+    fn must_be_there(&self, purpose: &str) -> Result<&Path> {
         let path = self.store_path()?;
-        let cannot = || format!("there is no store `{}` to {what}", path.display());
-        std::fs::read_dir(path.join(BLOBS)).or_fail(Id::Read, cannot).map_err(|error| {
-            error.hint("`--store DIR` or `ORLOP_STORE` names it; `orlop store path` shows it")
-        })?;
-        Ok(path)
+        std::fs::read_dir(path.join(BLOBS)).map(|_| path).map_err(|error| {
+            let there = ![ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind());
+            let what = if there { "cannot read the store" } else { "there is no store" };
+            let message = format!("{what} `{}` to {purpose}", path.display());
+            Error::new(Id::Read, message)
+                .caused_by(error)
+                .hint("`--store DIR` or `ORLOP_STORE` names it; `orlop store path` shows it")
+        })
     }
 }
 

@@ -178,7 +178,7 @@ impl Component {
         let target = place.join("target");
         let cargo = self.cargo(environment, &place, store)?;
         let sources = self.sources()?;
-        let digests = place::digests(&self.package, &sources);
+        let digests = place::digests(&self.package, &self.workspace.vendored()?, &sources);
         place.forget_changed(&digests, |packages| {
             let command = packages
                 .iter()
@@ -233,15 +233,11 @@ impl Component {
                 sources.insert(directory.join(name).to_string_lossy().into_owned(), digest);
             }
         }
-        // The digests of all files of a crate, which Cargo compares before it compiles them.
+        // Cargo compares only the files that `.cargo-checksum.json` lists: who patches a crate by
+        // hand empties the list, and what was added to one, a `build.rs` even, stands in none.
         for directory in self.workspace.vendored()? {
-            for (name, path) in files::entries(&root.join(&directory))? {
-                let path = path.join(".cargo-checksum.json");
-                if path.is_file() {
-                    let name = directory.join(name).join(".cargo-checksum.json");
-                    let digest = digest::of_file(&path, |_| ())?;
-                    sources.insert(name.to_string_lossy().into_owned(), digest);
-                }
+            for (name, digest) in files::digests(&root.join(&directory), |_| false)? {
+                sources.insert(directory.join(name).to_string_lossy().into_owned(), digest);
             }
         }
         Ok(sources)

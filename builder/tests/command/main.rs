@@ -11,6 +11,7 @@ mod crates;
 #[path = "../shared/documented.rs"]
 mod documented;
 mod fetching;
+mod full;
 mod go;
 mod ids;
 mod json;

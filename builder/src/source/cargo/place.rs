@@ -19,6 +19,11 @@ use crate::cargo_workspace::Package;
 use crate::error::Result;
 use crate::source::caches::cannot_write;
 
+/// What all crates that a workspace brings itself are noted as: no package is called so. Cargo knows
+/// them by the checksum of the archive that they once were, so if one of them was changed, nothing
+/// that was compiled can be kept.
+const VENDORED: &str = "vendored crates";
+
 /// An open directory: it is ours as long as this lives.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -81,7 +86,7 @@ impl Place {
         // Nothing is known of them until a build has ended well.
         noted.retain(|name, _| !changed.contains(&name.as_str()));
         self.write("built.json", &serde_json::json!(noted).to_string())?;
-        if target.exists() && clean(&changed).is_err() {
+        if target.exists() && (changed.contains(&VENDORED) || clean(&changed).is_err()) {
             fs::remove_dir_all(&target).map_err(|error| cannot_write(&target).caused_by(error))?;
         }
         Ok(())
@@ -104,19 +109,28 @@ impl Place {
     }
 }
 
-/// The digest of the files of each package, by its name.
+/// The digest of the files of each package, by its name, and of all that are in `vendored`.
 pub(super) fn digests<'a>(
     package: &'a Package,
+    vendored: &[PathBuf],
     sources: &BTreeMap<String, Sha256>,
 ) -> BTreeMap<&'a str, Sha256> {
-    let digests = package.directories.iter().map(|(directory, name)| {
+    let of = |directory: &Path| {
         let mut hasher = Hasher::new();
         for (path, digest) in
             sources.iter().filter(|(path, _)| Path::new(path).starts_with(directory))
         {
             hasher.update(format!("{path}\0{digest}\n"));
         }
-        (name.as_str(), hasher.finish())
-    });
-    digests.collect()
+        hasher.finish()
+    };
+    let packages = package.directories.iter();
+    let mut digests: BTreeMap<_, _> =
+        packages.map(|(directory, name)| (name.as_str(), of(directory))).collect();
+    if !vendored.is_empty() {
+        let mut hasher = Hasher::new();
+        vendored.iter().for_each(|directory| hasher.update(of(directory).as_bytes()));
+        digests.insert(VENDORED, hasher.finish());
+    }
+    digests
 }

@@ -471,23 +471,33 @@ fn a_workspace_that_brings_its_crates_is_built_with_them_and_watches_them() {
     write("vendor/given/Cargo.toml", manifest);
     let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap();
     let checksum = lock.split('\'').rev().nth(1).unwrap();
-    let mut keys = BTreeSet::new();
-    for source in
-        ["pub fn place() -> &'static str {\n    \"one\"\n}\n", "pub fn place() -> u8 {\n    2\n}\n"]
-    {
+    let (mut keys, mut programs) = (BTreeSet::new(), BTreeSet::new());
+    for (source, listed) in [
+        ("pub fn place() -> &'static str {\n    \"one\"\n}\n", true),
+        // As patched by hand, with new digests and with none: Cargo itself sees no change.
+        ("pub fn place() -> u8 {\n    2\n}\n", true),
+        ("pub fn place() -> u8 {\n    3\n}\n", false),
+        ("pub fn place() -> u8 {\n    4\n}\n", false),
+    ] {
         write("vendor/given/src/lib.rs", source);
         let files = format!(
-            r#"{{"files":{{"Cargo.toml":"{}","src/lib.rs":"{}"}},"package":"{checksum}"}}"#,
+            r#""Cargo.toml":"{}","src/lib.rs":"{}""#,
             Sha256::of(manifest),
             Sha256::of(source)
         );
-        write("vendor/given/.cargo-checksum.json", &files);
+        let files = if listed { files } else { String::new() };
+        let checksums = format!(r#"{{"files":{{{files}}},"package":"{checksum}"}}"#);
+        write("vendor/given/.cargo-checksum.json", &checksums);
         let component = Component::load(&cargo, Architecture::Amd64).unwrap();
         assert_eq!(component.lock, Lockfile::default());
         keys.insert(component.inputs(&toolchain).unwrap().digest());
-        build(directory.path(), &cargo, 2).unwrap();
+        programs.insert(build(directory.path(), &cargo, 2).unwrap().1.sha256);
     }
-    assert_eq!(keys.len(), 2);
+    assert_eq!((keys.len(), programs.len()), (4, 4));
+    // A file that no list names.
+    write("vendor/given/build.rs", "fn main() {}\n");
+    let component = Component::load(&cargo, Architecture::Amd64).unwrap();
+    assert!(keys.insert(component.inputs(&toolchain).unwrap().digest()));
     assert!(!root.join("elsewhere").exists());
 }
 

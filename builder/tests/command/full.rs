@@ -1,0 +1,78 @@
+//! A disk that takes no more: whatever cannot be written is named, what was there before is there
+//! still, and nothing half-done is left. Nothing can be mounted here, so a limit on the size of a
+//! file stands for the disk: any write may be the one that fails.
+
+use std::fs;
+use std::path::Path;
+
+use builder::process::Command;
+
+use crate::project::{Ended, Project, start};
+
+/// Runs `orlop` with a limit on files, in the shell's blocks of 512 or 1024 bytes.
+fn with_limit(project: &Project, words: &[&str], blocks: u32) -> Ended {
+    // A signal would end the program; without it write(2) says that there is no more room.
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let command = Command::new("/bin/sh")
+        .env_clear()
+        .env("HOME", project.home())
+        .env("PATH", project.path("bin"))
+        .env("ORLOP_STORE", project.store())
+        .env("ORLOP_DEBIAN_MIRROR", format!("{}/debian", project.server.url()))
+        .directory(&project.path(""))
+        .args(["-c", &script, env!("CARGO_BIN_EXE_orlop"), "--progress", "none"])
+        .args(words);
+    project.end(start(command))
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn where_nothing_more_can_be_written_nothing_half_done_is_left() {
+    let project = Project::new();
+    project.write("big", vec![7; 3 << 20]);
+    project.good(&["lock"]);
+    let lock = project.read("orlop.lock");
+    let before = names(&project.path(""));
+    let mut refused = Vec::new();
+    for (words, ids) in [
+        (&["lock"][..], &["E0702", "E0703"][..]),
+        (&["fetch"], &["E0703"]),
+        (&["store", "add", "big"], &["E0703"]),
+        (&["build"], &["E0702", "E0703"]),
+    ] {
+        for blocks in [0, 1, 8, 100, 1000, 10_000] {
+            fs::remove_dir_all(project.store()).unwrap();
+            if words == ["build"] {
+                project.good(&["fetch"]);
+            }
+            let ended = with_limit(&project, words, blocks);
+            let told = format!("{words:?} {blocks}: {}", ended.stderr);
+            if ended.status != Some(0) {
+                assert_eq!(ended.status, Some(7), "{told}");
+                let id = ended.stderr.get("error[".len().."error[E0000".len()).unwrap_or_default();
+                assert!(ids.contains(&id), "{told}");
+                assert!(ended.stderr.contains("File too large"), "{told}");
+                refused.push(words[0]);
+                // Where outputs are by default; there is nothing in it.
+                drop(fs::remove_dir(project.path("orlop-out")));
+                assert_eq!(names(&project.path("")), before, "{told}");
+            }
+            assert!(project.read("orlop.lock") == lock, "{told}");
+            assert_eq!(names(&project.store().join("tmp")), [""; 0], "{told}");
+            project.good(&["store", "verify"]);
+            drop(fs::remove_dir_all(project.path("orlop-out")));
+        }
+    }
+    for words in ["lock", "fetch", "store", "build"] {
+        let times = refused.iter().filter(|refused| **refused == words).count();
+        assert!(times > 1, "{words} was refused {times} times");
+    }
+    project.good(&["build"]);
+}
