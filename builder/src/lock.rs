@@ -35,6 +35,11 @@ impl Lock {
                 Err(Error::new(Id::LockMissing, format!("there is no lock `{}`", path.display()))
                     .hint("`orlop lock` makes it"))
             }
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                let message =
+                    format!("`{}` is not a lock: it is not text in UTF-8", path.display());
+                Err(Error::new(Id::LockFormat, message).hint("`orlop lock` makes it anew"))
+            }
             Err(error) => {
                 Err(Error::new(Id::Read, format!("cannot read the lock `{}`", path.display()))
                     .caused_by(error))

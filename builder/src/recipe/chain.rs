@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use formats::near::near;
@@ -12,8 +13,16 @@ use super::path::normal;
 use super::problem::{File, Place, Problem, Sources, report};
 use super::typed;
 use super::value::{Entry, Kind, Table, Value};
-use crate::error::{Context as _, Error, Id, Result};
+use crate::error::{Error, Id, Result};
 use crate::lock;
+
+/// Reads a file of a recipe. The library's words for what is not UTF-8 speak of a stream.
+fn read_text(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => io::Error::new(error.kind(), "it is not text in UTF-8"),
+        _ => error,
+    })
+}
 
 /// A recipe file and all it extends, parsed.
 #[derive(Debug)]
@@ -39,10 +48,13 @@ impl Chain {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let mut chain =
             Self { sources: Sources::default(), layers: Vec::new(), profiles: BTreeMap::new() };
-        let text = fs::read_to_string(path)
-            .or_fail(Id::RecipeNotFound, || format!("cannot read the recipe `{}`", path.display()));
-        let text = text.map_err(|error| {
-            error.hint("name a recipe file, or make a project with `orlop init DIR`")
+        let text = read_text(path).map_err(|error| {
+            let message = format!("cannot read the recipe `{}`", path.display());
+            let cure = match error.kind() {
+                ErrorKind::InvalidData => "save it as UTF-8",
+                _ => "name a recipe file, or make a project with `orlop init DIR`",
+            };
+            Error::new(Id::RecipeNotFound, message).caused_by(error).hint(cure)
         })?;
         let mut seen = Vec::new();
         let mut next = Some((path.to_owned(), text));
@@ -57,10 +69,14 @@ impl Chain {
                         let problem = chain.cycle(first, &place);
                         return Err(report(&[problem], &chain.sources));
                     }
-                    let text = fs::read_to_string(&parent).map_err(|error| {
-                        let parent = parent.display();
+                    let text = read_text(&parent).map_err(|error| {
+                        let parent = parent.display().to_string();
                         let message = format!("cannot read what it extends, `{parent}`: {error}");
-                        let problem = Problem::new(Id::RecipeExtends, message).at(&place);
+                        let mut problem = Problem::new(Id::RecipeExtends, message).at(&place);
+                        if parent.contains(['~', '$']) {
+                            let cure = "write the path itself: no `~` and no variable is replaced";
+                            problem = problem.hint(cure);
+                        }
                         report(&[problem], &chain.sources)
                     })?;
                     Some((parent, text))

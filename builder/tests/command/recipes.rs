@@ -144,6 +144,35 @@ fn a_parent_that_is_not_there_is_named() {
 }
 
 #[test]
+fn what_is_not_utf_8_and_what_only_a_shell_replaces_is_said_to_be_so() {
+    let project = Project::locked();
+    std::fs::write(project.path("latin.toml"), b"schema = 1 # caf\xe9\n").unwrap();
+    project.refused(
+        &["check", "latin.toml"],
+        expect![[r#"
+            exit 3
+            error[E0309]: cannot read the recipe `latin.toml`: it is not text in UTF-8
+              hint: save it as UTF-8
+        "#]],
+    );
+    for parent in ["~/base.toml", "$HOME/base.toml"] {
+        project.write("child.toml", format!("schema = 1\nextends = \"{parent}\"\n"));
+        let ended = project.run(&["check", "child.toml"]);
+        assert_eq!(ended.status, Some(3));
+        assert!(ended.stderr.contains("hint: write the path itself"), "{}", ended.stderr);
+    }
+    std::fs::write(project.path("orlop.lock"), b"schema = 1 # caf\xe9\n").unwrap();
+    project.refused(
+        &["build"],
+        expect![[r#"
+            exit 4
+            error[E0403]: `orlop.lock` is not a lock: it is not text in UTF-8
+              hint: `orlop lock` makes it anew
+        "#]],
+    );
+}
+
+#[test]
 fn check_tells_everything_at_once() {
     let project = Project::new();
     project.change("path = \"overlay\"", "path = \"overlays\"");
