@@ -2,7 +2,6 @@
 //! kubelet). It is the node's identity in its cluster, so its name is the node's.
 
 use formats::node_config::{Certificates, HostName};
-use rcgen::KeyPair;
 
 /// What the subject's common name begins with (Node authorization, Kubernetes).
 const SUBJECT: &[u8] = b"system:node:";
@@ -21,9 +20,24 @@ impl Credential {
     pub fn parse(text: &str) -> Option<Self> {
         let (certificates, key) = text.split_at(text.rfind(CERTIFICATE)? + CERTIFICATE.len());
         let certificates: Certificates = certificates.parse().ok()?;
-        KeyPair::from_pem(key.trim_start()).ok()?;
+        is_key(key).then_some(())?;
         Some(Self { node: certificates.ders().next().and_then(node) })
     }
+}
+
+/// A whole block of PEM of a private key. What is in it is kubelet's affair: it writes keys of
+/// elliptic curves in a form of their own (RFC 5915).
+fn is_key(text: &str) -> bool {
+    let mut lines = text.trim().lines();
+    let label = lines.next().and_then(|line| line.strip_prefix("-----BEGIN "));
+    let end = lines.next_back().and_then(|line| line.strip_prefix("-----END "));
+    let base64 = |line: &str| {
+        line.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+    };
+    label.is_some_and(|label| label.ends_with("PRIVATE KEY-----"))
+        && label == end
+        && lines.clone().next().is_some()
+        && lines.all(base64)
 }
 
 /// Its name stands in the certificate as a string of its own, behind a byte that has the length
@@ -38,18 +52,18 @@ fn node(der: &[u8]) -> Option<HostName> {
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;
-    use rcgen::{CertificateParams, DnType, PKCS_ECDSA_P256_SHA256};
+    use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
     use super::*;
 
-    /// As kubelet writes it.
+    /// As kubelet writes it, with the name that it gives to the block of the key.
     pub(crate) fn credential_of(node: &str) -> String {
         let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
         parameters.distinguished_name.push(DnType::OrganizationName, "system:nodes");
         parameters.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
         let certificate = parameters.self_signed(&key).expect("a certificate");
-        certificate.pem() + &key.serialize_pem()
+        certificate.pem() + &key.serialize_pem().replace(" PRIVATE KEY", " EC PRIVATE KEY")
     }
 
     #[test]

@@ -100,13 +100,8 @@ pub(crate) fn any_power_cut(orlop: &Orlop) -> Result<()> {
 
 /// The first card leads nowhere but to the API server; the way out is by the second.
 const TWO_CARDS: &str = "[network.links.eth0]\ndhcp = false\naddresses = [\"10.0.2.15/24\"]\n";
-const SECOND_CARD: [&str; 5] = [
-    "--",
-    "-netdev",
-    "user,id=second,net=10.0.3.0/24,restrict=on",
-    "-device",
-    "virtio-net-pci,netdev=second",
-];
+const SECOND_CARD: [&str; 5] =
+    ["--", "-netdev", "user,id=second,net=10.0.3.0/24", "-device", "virtio-net-pci,netdev=second"];
 
 /// As a disk does that loses what it promised: files of a layer are empty, kubelet's state is not
 /// what kubelet wrote.
