@@ -2,6 +2,7 @@
 
 pub mod allow;
 pub mod layers;
+pub mod module_files;
 pub mod modules;
 pub mod program;
 pub mod system;

@@ -128,6 +128,7 @@ pub fn tools() -> &'static [Tool] {
         program("zstd", "zstd", Test, "packs what we unpack", V),
         program("bzip2", "bzip2", Test, "packs what we unpack", V),
         program("zip", "zip", Test, "packs what we unpack", V),
+        program("modprobe", "kmod", Test, "judges the indexes of modules", V),
         program("openssl", "openssl", Test, "asks for a certificate as a node does", &[]),
         program("busybox", "busybox-static", Test, "what pods of the tests run", &[]),
         program("nft", "nftables", Test, "what kube-proxy of the tests calls", V),

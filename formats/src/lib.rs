@@ -15,6 +15,7 @@ pub mod fat;
 pub mod gpt;
 mod le;
 pub mod manifest;
+pub mod module_index;
 pub mod near;
 pub mod node_config;
 pub mod oci;

@@ -1,12 +1,14 @@
 //! Loading kernel modules in an order that the builder has worked out: a list with the path of one
-//! uncompressed module on each line, dependencies first. So no `modules.dep` is read at boot and
+//! module on each line, dependencies first. So no `modules.dep` is read at boot and
 //! no module program is needed. What only some nodes need, the kernel asks for when it is needed:
 //! [`load_on_demand`].
 //!
 //! What a module's signature says, dm-verity has said before of every byte of the file, and the
 //! kernel takes a long time to say it again. So the signature is left out where the kernel does
-//! not insist on it: `docs/decisions/0009-modules-without-their-signature.md`.
+//! not insist on it: `docs/decisions/0009-modules-without-their-signature.md`. A module that is
+//! compressed the kernel unpacks itself, and checks.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
-use rustix::system::init_module;
+use rustix::system::{finit_module, init_module};
 
 /// The modules of the root.
 pub const LIST: &str = "/usr/lib/orlop/modules-load";
@@ -67,7 +69,7 @@ pub fn load_on_demand(sys: &Path) -> io::Result<()> {
 fn load_each(paths: impl Iterator<Item = PathBuf>) -> Loaded {
     let mut loaded = Loaded::default();
     for path in paths {
-        match load_one(&path) {
+        match load_one(&path, c"") {
             Ok(()) => loaded.count += 1,
             Err(error) if is_for_another_machine(&error) => loaded.unused.push(name(&path)),
             Err(source) => loaded.failures.push(ModuleError { module: name(&path), source }),
@@ -79,17 +81,26 @@ fn load_each(paths: impl Iterator<Item = PathBuf>) -> Loaded {
 /// Set when the kernel has refused a module for its signature's absence: it will refuse the next.
 static SIGNATURES_NEEDED: AtomicBool = AtomicBool::new(false);
 
+/// `MODULE_INIT_COMPRESSED_FILE` of `include/uapi/linux/module.h`.
+const COMPRESSED: i32 = 4;
+
 /// Loads the module in this file. That the kernel has it already is well too.
-pub(crate) fn load_one(path: &Path) -> io::Result<()> {
+pub(crate) fn load_one(path: &Path, parameters: &CStr) -> io::Result<()> {
     // Named here, because the kernel's answer to a missing symbol is "no such file" too.
-    let module = fs::read(path).map_err(|error| {
+    let unread = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))
-    })?;
-    let load = |image: &[u8]| match init_module(image, c"") {
+    };
+    let loaded = |result| match result {
         // Built in, or loaded by the initrd.
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error),
     };
+    if path.extension().is_some_and(|suffix| suffix != "ko") {
+        let file = fs::File::open(path).map_err(unread)?;
+        return Ok(loaded(finit_module(file, parameters, COMPRESSED))?);
+    }
+    let module = fs::read(path).map_err(unread)?;
+    let load = |image: &[u8]| loaded(init_module(image, parameters));
     let bare = without_signature(&module);
     if bare.len() < module.len() && !SIGNATURES_NEEDED.load(Ordering::Relaxed) {
         match load(bare) {
@@ -135,9 +146,10 @@ fn paths(text: &str) -> impl Iterator<Item = PathBuf> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(PathBuf::from)
 }
 
-/// The kernel's name of a module: the file's without `.ko`, with `_` for `-`.
+/// The kernel's name of a module: the file's without `.ko` and what follows, with `_` for `-`.
 pub(crate) fn name(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_")
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    file.split('.').next().unwrap_or_default().replace('-', "_")
 }
 
 impl fmt::Display for ModuleError {
@@ -173,17 +185,17 @@ mod tests {
 
     #[test]
     fn a_module_is_named_as_the_kernel_names_it() {
-        assert_eq!(
-            name(Path::new("/lib/modules/6.12/kernel/drivers/md/dm-verity.ko")),
-            "dm_verity"
-        );
+        for file in ["dm-verity.ko", "dm-verity.ko.xz", "dm_verity"] {
+            let path = Path::new("/lib/modules/6.12/kernel/drivers/md").join(file);
+            assert_eq!(name(&path), "dm_verity");
+        }
     }
 
     #[test]
     fn one_bad_module_does_not_stop_the_others_and_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let list = directory.path().join("load-order");
-        std::fs::write(&list, "/nowhere/dm-mod.ko\n/nowhere/erofs.ko\n").unwrap();
+        std::fs::write(&list, "/nowhere/dm-mod.ko\n/nowhere/erofs.ko.xz\n").unwrap();
         let loaded = load_list(&list).unwrap();
         assert_eq!(loaded.count, 0);
         let failures: Vec<_> = loaded.failures.iter().map(ToString::to_string).collect();
@@ -192,7 +204,7 @@ mod tests {
             [
                 "cannot load module `dm_mod`: cannot read /nowhere/dm-mod.ko: \
                  No such file or directory (os error 2)",
-                "cannot load module `erofs`: cannot read /nowhere/erofs.ko: \
+                "cannot load module `erofs`: cannot read /nowhere/erofs.ko.xz: \
                  No such file or directory (os error 2)",
             ]
         );

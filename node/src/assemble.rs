@@ -59,6 +59,9 @@ pub enum Error {
     Certificate(#[from] rcgen::Error),
 }
 
+/// What `/home`, `/mnt` and `/srv` of the image lead to, for volumes of the kind `hostPath`.
+const PLACES: [&str; 3] = ["/var/home", "/var/mnt", "/var/srv"];
+
 /// Makes all files of `config`, removes those of an earlier one, and gives what PID 1 needs to
 /// know; the source of the config and its problems are the caller's to add.
 ///
@@ -92,6 +95,7 @@ fn named<'c>(config: &'c NodeConfig, facts: &Facts) -> Cow<'c, NodeConfig> {
 pub fn plan(config: &NodeConfig, facts: &Facts) -> Plan {
     let config = &named(config, facts);
     let mut plan = Plan::default();
+    PLACES.iter().for_each(|place| plan.directory(place));
     registries::plan(&config.containerd, &mut plan);
     cni::plan(config.cni.as_ref(), &mut plan);
     kubelet::plan(config, facts, &mut plan);

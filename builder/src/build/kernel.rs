@@ -1,12 +1,13 @@
 //! The kernel part: `vmlinuz` for the UKI, modules for initrd and root.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use formats::architecture::Architecture;
 use formats::tree::{Blob, Kind, Node, TreePath};
 use serde::{Deserialize, Serialize};
 
+use crate::compose::module_files::{self, Shipped};
 use crate::compose::modules::{self, Available, ModInfo};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model::Kernel;
@@ -28,8 +29,9 @@ pub struct KernelPart {
     pub root_modules: Vec<(String, StoredBlob)>,
     /// Modules of the initrd in load order.
     pub initrd_modules: Vec<(String, StoredBlob)>,
-    /// Text of `modules.dep` and `modules.alias` for what the root ships.
-    pub indexes: (StoredBlob, StoredBlob),
+    /// What stands beside the modules, by its name: the indexes of what the root ships, and what
+    /// the kernel was built with.
+    pub beside: Vec<(String, StoredBlob)>,
     /// Text of [`LOAD_ORDER`].
     pub load_order: StoredBlob,
 }
@@ -55,68 +57,99 @@ impl KernelPart {
         let (release, vmlinuz) = vmlinuz(&files, architecture.kernel_image())?;
         let directory = format!("usr/lib/modules/{release}/");
         let below = |path: &TreePath| path.as_str().strip_prefix(&directory).map(str::to_owned);
-        let builtin = files
-            .iter()
-            .find(|(path, _)| below(path).is_some_and(|rest| rest == "modules.builtin"));
-        let builtin = builtin.map_or(Ok(Vec::new()), |(_, blob)| store.read_blob(blob))?;
-        let builtin = String::from_utf8_lossy(&builtin);
+        let find = |name: &str| files.iter().find(|(path, _)| path.as_str() == name);
+        let builtin = find(&format!("{directory}modules.builtin")).map(|(_, blob)| *blob);
+        let config = find(&format!("boot/config-{release}")).map(|(_, blob)| *blob);
+        let read = |blob: Option<Blob>| {
+            let bytes = blob.map_or(Ok(Vec::new()), |blob| store.read_blob(&blob))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
         let module_files: BTreeMap<String, Blob> = files
             .iter()
             .filter_map(|(path, blob)| below(path).map(|rest| (rest, *blob)))
             .filter(|(rest, _)| rest.contains(".ko"))
             .collect();
-        let available = Available::new(module_files.keys().map(String::as_str), &builtin);
+        let available = Available::new(module_files.keys().map(String::as_str), &read(builtin)?);
 
-        let plain = RefCell::new(BTreeMap::new());
         let batch = store.batch();
-        let mut info = |name: &str| -> Result<ModInfo> {
+        let keep_plain = Cell::new(true);
+        let (known, plain) = (RefCell::new(BTreeMap::new()), RefCell::new(BTreeMap::new()));
+        let info = |name: &str| -> Result<ModInfo> {
+            if let Some(info) = known.borrow().get(name) {
+                return Ok(ModInfo::clone(info));
+            }
             let path = &available.modules[name];
             let content = modules::decompress(path, store.read_blob(&module_files[path])?)?;
             let info =
                 ModInfo::of(&content).or_fail(Id::KernelPackage, || format!("module `{name}`"))?;
-            let path = path.split_once(".ko").map_or(path.as_str(), |(stem, _)| stem);
-            let module =
-                (format!("{path}.ko"), StoredBlob(batch.put_bytes(&content)?), info.clone());
-            plain.borrow_mut().insert(name.to_owned(), module);
+            known.borrow_mut().insert(name.to_owned(), info.clone());
+            if keep_plain.get() {
+                let blob = StoredBlob(batch.put_bytes(&content)?);
+                plain.borrow_mut().insert(name.to_owned(), blob);
+            }
             Ok(info)
         };
-        let at_boot = available.closure(&kernel.modules, &mut info)?;
+        let at_boot = available.closure(&kernel.modules, info)?;
+        let in_initrd = available.closure(&kernel.initrd_modules, info)?;
+        let quick = available.closure(&kernel.modules_uncompressed, info)?;
+        let packed = unpacks_modules(&read(config)?);
+        keep_plain.set(!packed);
         let wanted = kernel.modules.iter().chain(&kernel.modules_on_demand);
-        let in_root = available.closure(wanted, &mut info)?;
-        let in_initrd = available.closure(&kernel.initrd_modules, &mut info)?;
-        batch.finish()?;
+        let in_root = available.closure(wanted, info)?;
 
-        let plain = plain.into_inner();
-        let listed = |order: &[String]| {
-            let modules = order.iter().map(|name| (plain[name].0.clone(), plain[name].1));
-            modules.collect::<Vec<_>>()
+        let plain = plain.take();
+        let unpacked = |name: &String| {
+            let stem = available.modules[name].split(".ko").next().unwrap_or_default();
+            (format!("{stem}.ko"), plain[name])
         };
-        let paths = plain.iter().map(|(name, (path, ..))| (name.clone(), path.clone()));
-        let paths: BTreeMap<_, _> = paths.filter(|(name, _)| in_root.contains(name)).collect();
-        let infos = plain.iter().map(|(name, (_, _, info))| (name.clone(), info.clone())).collect();
-        let root_modules = listed(&in_root);
-        let load_order: String =
-            listed(&at_boot).iter().map(|(path, _)| format!("/{directory}{path}\n")).collect();
+        let in_package = |name: &String| {
+            let path = &available.modules[name];
+            (path.clone(), StoredBlob(module_files[path]))
+        };
+        let form = |name: &String| {
+            let stays = packed && !at_boot.contains(name) && !quick.contains(name);
+            if stays { in_package(name) } else { unpacked(name) }
+        };
+        let root_modules = in_root.iter().map(form).collect::<Vec<_>>();
+        let initrd_modules = in_initrd.iter().map(unpacked).collect::<Vec<_>>();
+        let known = known.take();
+        let shipped: Vec<_> = in_root
+            .iter()
+            .zip(&root_modules)
+            .map(|(name, (path, _))| Shipped {
+                name: name.clone(),
+                path: path.clone(),
+                info: known[name].clone(),
+            })
+            .collect();
+        let load_order: String = (shipped.iter())
+            .filter(|module| at_boot.contains(&module.name))
+            .map(|module| format!("/{directory}{}\n", module.path))
+            .collect();
+        let mut beside = Vec::new();
+        for (name, bytes) in module_files::indexes(&shipped, &available) {
+            beside.push((name.to_owned(), StoredBlob(batch.put_bytes(&bytes)?)));
+        }
+        let load_order = StoredBlob(batch.put_bytes(load_order.as_bytes())?);
+        batch.finish()?;
+        let given = [("config", config), ("modules.builtin", builtin)];
+        let given = given.into_iter().filter_map(|(name, blob)| Some((name, blob?)));
+        beside.extend(given.map(|(name, blob)| (name.to_owned(), StoredBlob(blob))));
         Ok(Self {
-            vmlinuz: StoredBlob(vmlinuz),
-            indexes: (
-                StoredBlob(
-                    store.put_bytes(modules::dep_index(&in_root, &paths, &infos).as_bytes())?,
-                ),
-                StoredBlob(store.put_bytes(modules::alias_index(&in_root, &infos).as_bytes())?),
-            ),
-            load_order: StoredBlob(store.put_bytes(load_order.as_bytes())?),
-            initrd_modules: listed(&in_initrd),
-            root_modules,
             release,
+            vmlinuz: StoredBlob(vmlinuz),
+            root_modules,
+            initrd_modules,
+            beside,
+            load_order,
         })
     }
 
     /// All blobs that it names.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
-        let modules = self.root_modules.iter().chain(&self.initrd_modules).map(|(_, blob)| blob);
-        let others = [&self.vmlinuz, &self.indexes.0, &self.indexes.1, &self.load_order];
-        modules.chain(others).map(|blob| &blob.0)
+        let named = self.root_modules.iter().chain(&self.initrd_modules).chain(&self.beside);
+        let others = [&self.vmlinuz, &self.load_order];
+        named.map(|(_, blob)| blob).chain(others).map(|blob| &blob.0)
     }
 
     /// What the root gets of it.
@@ -126,16 +159,20 @@ impl KernelPart {
     pub fn nodes(&self) -> Result<Vec<(TreePath, Node)>> {
         let directory = format!("usr/lib/modules/{}", self.release);
         let mut files = vec![(LOAD_ORDER.to_owned(), self.load_order)];
-        files.push((format!("{directory}/modules.dep"), self.indexes.0));
-        files.push((format!("{directory}/modules.alias"), self.indexes.1));
-        let modules = self.root_modules.iter();
-        files.extend(modules.map(|(path, blob)| (format!("{directory}/{path}"), *blob)));
+        let below = self.root_modules.iter().chain(&self.beside);
+        files.extend(below.map(|(path, blob)| (format!("{directory}/{path}"), *blob)));
         let node = |(path, blob): (String, StoredBlob)| {
             let path = TreePath::new(&path).or_fail(Id::KernelPackage, || "a module's path")?;
             Ok((path, Node::file(blob.0, 0o644)))
         };
         files.into_iter().map(node).collect()
     }
+}
+
+/// Whether a kernel of this configuration unpacks modules itself, so that they can stay as its
+/// package has them.
+fn unpacks_modules(config: &str) -> bool {
+    config.lines().any(|line| line == "CONFIG_MODULE_DECOMPRESS=y")
 }
 
 /// The kernel whose file is called `name` and a release, and that release.

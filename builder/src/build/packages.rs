@@ -75,7 +75,7 @@ impl<'a> Unpacker<'a> {
         let inputs = Inputs::new().with("deb", package.blob.sha256);
         let inputs = match package.role {
             Role::Root => inputs.with_all("drop", &self.request.recipe.debian.drop),
-            Role::Kernel => inputs.with("keep", "kernel and modules"),
+            Role::Kernel => inputs.with("keep", "kernel, its configuration and modules"),
             Role::Tool => inputs.with("keep", "EFI programs"),
             // Unpacked elsewhere, as files of this host.
             Role::Compiler => inputs,
@@ -102,7 +102,9 @@ impl<'a> Unpacker<'a> {
             path.as_str().starts_with(directory) || directory.starts_with(path.as_str())
         };
         match role {
-            Role::Kernel => below("boot/vmlinuz-") || below("usr/lib/modules/"),
+            Role::Kernel => {
+                ["boot/vmlinuz-", "boot/config-", "usr/lib/modules/"].into_iter().any(below)
+            }
             Role::Tool => below("usr/lib/systemd/boot/efi/"),
             Role::Compiler => false,
             Role::Root => {

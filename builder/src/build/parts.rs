@@ -155,6 +155,7 @@ fn kernel(
         .with_all("deb", packages.map(|package| package.blob.sha256))
         .with_all("module", &request.recipe.kernel.modules)
         .with_all("on-demand-module", &request.recipe.kernel.modules_on_demand)
+        .with_all("uncompressed-module", &request.recipe.kernel.modules_uncompressed)
         .with_all("initrd-module", &request.recipe.kernel.initrd_modules);
     let step = Step::new(step::Kind::Kernel, "kernel", inputs);
     let complete = |part: &KernelPart| part.blobs().all(|blob| request.store.has(blob));

@@ -1,9 +1,7 @@
-//! Kernel modules: which to ship, in which order to load them, and the indexes beside them.
+//! Kernel modules: what they say of themselves, which to ship, and in which order to load them.
 //!
-//! Debian's kernel packages carry neither `modules.dep` nor `modules.alias` (a maintainer script
-//! makes them), so both come from the modules' own `.modinfo` sections
-//! (kernel `include/linux/module.h`, `MODULE_INFO`). Modules are shipped uncompressed: deltas of
-//! compressed ones are five times larger.
+//! All of it comes from the modules' own `.modinfo` sections (kernel `include/linux/module.h`,
+//! `MODULE_INFO`); the indexes that are made of that are in [`super::module_files`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -20,6 +18,8 @@ pub struct ModInfo {
     pub depends: Vec<String>,
     /// Modules that are useful before (`softdep=pre:`), if there are such.
     pub soft_before: Vec<String>,
+    /// Modules that are useful after (`softdep=post:`), if there are such.
+    pub soft_after: Vec<String>,
     /// Device and protocol patterns that this module answers to.
     pub aliases: Vec<String>,
 }
@@ -48,9 +48,17 @@ impl ModInfo {
                     info.depends.extend(names.map(canonical));
                 }
                 Some(("softdep", list)) => {
-                    let before = list.split_once("pre:").map_or("", |(_, names)| names);
-                    let before = before.split_once("post:").map_or(before, |(names, _)| names);
-                    info.soft_before.extend(before.split_whitespace().map(canonical));
+                    let (mut before, mut after, mut neither) = Default::default();
+                    let mut names: &mut Vec<String> = &mut neither;
+                    for word in list.split_whitespace() {
+                        match word {
+                            "pre:" => names = &mut before,
+                            "post:" => names = &mut after,
+                            name => names.push(canonical(name)),
+                        }
+                    }
+                    info.soft_before.extend(before);
+                    info.soft_after.extend(after);
                 }
                 Some(("alias", pattern)) => info.aliases.push(pattern.to_owned()),
                 _ => {}
@@ -105,8 +113,8 @@ impl Available {
         Self { modules, builtin: builtin.lines().map(canonical).collect() }
     }
 
-    /// `wanted` and all that they depend on, each after its dependencies. What is built in needs
-    /// no file. The order depends on the names only.
+    /// `wanted` and all that they depend on, each after its dependencies, and what is useful to have
+    /// behind them. What is built in needs no file. The order depends on the names only.
     ///
     /// # Errors
     /// [`Id::UnknownModule`] with near names; what `info` fails with.
@@ -144,6 +152,9 @@ impl Available {
             self.visit(before, seen, order, info)?;
         }
         order.push(name.to_owned());
+        for after in &info_of.soft_after {
+            self.visit(after, seen, order, info)?;
+        }
         Ok(())
     }
 
@@ -160,40 +171,6 @@ impl Available {
             }
         })
     }
-}
-
-/// `modules.dep` of the modules that are shipped, each path relative to the modules' directory.
-/// Direct and indirect dependencies, the needed-first order reversed as depmod has it.
-pub fn dep_index(
-    order: &[String],
-    paths: &BTreeMap<String, String>,
-    infos: &BTreeMap<String, ModInfo>,
-) -> String {
-    let mut text = String::new();
-    for name in order {
-        let mut needed = BTreeSet::new();
-        let mut queue = vec![name.as_str()];
-        while let Some(next) = queue.pop() {
-            for dependency in infos.get(next).into_iter().flat_map(|info| &info.depends) {
-                if paths.contains_key(dependency) && needed.insert(dependency.as_str()) {
-                    queue.push(dependency);
-                }
-            }
-        }
-        let last_first = order.iter().rev().filter(|other| needed.contains(other.as_str()));
-        let listed: String = last_first.map(|other| format!(" {}", paths[other])).collect();
-        text += &format!("{}:{listed}\n", paths[name]);
-    }
-    text
-}
-
-/// `modules.alias` of the modules that are shipped.
-pub fn alias_index(order: &[String], infos: &BTreeMap<String, ModInfo>) -> String {
-    let lines = order.iter().flat_map(|name| {
-        let aliases = infos.get(name).into_iter().flat_map(|info| &info.aliases);
-        aliases.map(move |alias| format!("alias {alias} {name}\n"))
-    });
-    lines.collect()
 }
 
 #[cfg(test)]
@@ -253,23 +230,6 @@ mod tests {
         assert_eq!(error.id(), Id::UnknownModule);
         assert_eq!(error.to_string(), "this kernel has no module `erof`, `zzz`");
         assert_eq!(error.hints(), ["did you mean `erofs` instead of `erof`?"]);
-    }
-
-    #[test]
-    fn the_indexes_hold_what_is_shipped_and_nothing_else() {
-        let (available, mut info) = kernel();
-        let order = available.closure(&["dm_verity".to_owned(), "erofs".to_owned()], &mut info);
-        let order = order.unwrap();
-        let infos: BTreeMap<_, _> =
-            order.iter().map(|name| (name.clone(), info(name).unwrap())).collect();
-        let paths: BTreeMap<_, _> =
-            order.iter().map(|name| (name.clone(), format!("{name}.ko"))).collect();
-        assert_eq!(
-            dep_index(&order, &paths, &infos),
-            "dm_mod.ko:\ndm_bufio.ko: dm_mod.ko\ndm_verity.ko: dm_bufio.ko dm_mod.ko\n\
-             crc32c_generic.ko:\nlibcrc32c.ko:\nerofs.ko: libcrc32c.ko\n"
-        );
-        assert_eq!(alias_index(&order, &infos), "alias fs-erofs erofs\n");
     }
 
     #[test]

@@ -126,6 +126,9 @@ pub struct Kernel {
     /// Modules in the root that are loaded when the kernel asks for them.
     #[serde(default)]
     pub modules_on_demand: BTreeSet<String>,
+    /// Of those on demand the ones that are kept uncompressed, with what they depend on.
+    #[serde(default)]
+    pub modules_uncompressed: BTreeSet<String>,
     /// Modules in the initrd: what it takes to reach the root, loaded in dependency order.
     #[serde(default)]
     pub initrd_modules: BTreeSet<String>,

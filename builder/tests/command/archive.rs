@@ -159,7 +159,7 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32
     tar.append_data(&mut header, path, content).unwrap();
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut writer = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
     writer.write_all(content).unwrap();
     writer.finish().unwrap()
@@ -256,7 +256,7 @@ impl Archive {
 }
 
 /// An ELF file with nothing but a `.modinfo`.
-fn module(depends: &str) -> Vec<u8> {
+pub(crate) fn module(depends: &str) -> Vec<u8> {
     let names = b"\0.modinfo\0.shstrtab\0";
     let info = format!("license=GPL\0depends={depends}\0");
     let (names_at, info_at) = (64, 64 + names.len());

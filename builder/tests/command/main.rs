@@ -20,6 +20,7 @@ mod locking;
 #[path = "../../src/source/go/tests/testing.rs"]
 #[expect(dead_code, reason = "the unit tests of Go components need more of it")]
 mod made_up;
+mod modules;
 mod others;
 mod overlays;
 mod pins;

@@ -21,6 +21,9 @@ fn plan_of_a_cluster_node() {
     expect![[r#"
         remove /var/lib/kubelet/kubeconfig
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
+        directory /var/home
+        directory /var/mnt
+        directory /var/srv
         directory /var/lib/orlop/cni/net.d
         directory /var/lib/orlop/cni/bin
         directory /run/orlop/kubelet/manifests
@@ -190,6 +193,9 @@ fn plan_of_a_node_on_its_own() {
         remove /run/orlop/kubelet/ca.crt
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
+        directory /var/home
+        directory /var/mnt
+        directory /var/srv
         directory /var/lib/orlop/cni/net.d
         directory /var/lib/orlop/cni/bin
         directory /run/orlop/kubelet/manifests
@@ -301,6 +307,9 @@ fn plan_without_kubernetes() {
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
+        directory /var/home
+        directory /var/mnt
+        directory /var/srv
         directory /var/lib/orlop/cni/net.d
         directory /var/lib/orlop/cni/bin
     "#]]
@@ -322,6 +331,9 @@ fn plan_of_registries() {
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
+        directory /var/home
+        directory /var/mnt
+        directory /var/srv
         directory /var/lib/orlop/cni/net.d
         directory /var/lib/orlop/cni/bin
         0644 /etc/containerd/certs.d/_default/hosts.toml

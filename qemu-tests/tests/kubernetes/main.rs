@@ -7,6 +7,7 @@
 mod certificates;
 mod crash;
 mod faults;
+mod modules;
 mod pods;
 mod restart;
 mod services;
@@ -28,6 +29,10 @@ const TESTS: &[(&str, Test)] = &[
         certificates::a_serving_certificate_by_the_cluster,
     ),
     ("a_service_by_kube_proxy_answers_from_a_pod", services::a_service_answers_from_a_pod),
+    (
+        "what_networks_and_volumes_ask_of_the_kernel_is_loaded_when_they_ask",
+        modules::what_is_asked_for_is_loaded,
+    ),
     ("daemons_and_shims_that_are_killed_come_back", faults::killed_daemons_come_back),
     ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),
     ("a_memory_hog_stays_in_its_pod", faults::a_memory_hog_stays_in_its_pod),

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 pub(crate) const LIMIT: Duration = Duration::from_secs(10 * 60);
 /// The image with the tools of a shell.
 pub(crate) const BUSYBOX: &str = "registry.test/busybox:1";
+/// The image with what sets up networks and loads modules, and the tools of a shell.
+pub(crate) const NETWORK: &str = "registry.test/network:1";
 /// The image with kube-proxy and `nft`.
 pub(crate) const PROXY: &str = "registry.test/kube-proxy:1";
 
@@ -146,10 +148,28 @@ fn merge(into: &mut Value, more: Value) {
     }
 }
 
-/// Busybox from the host's static binary; kube-proxy from the cluster's programs with the host's
-/// `nft` and the libraries it needs.
+/// Busybox from the host's static binary; the host's `ip`, `tc`, `nft` and `modprobe`; kube-proxy
+/// from the cluster's programs with the host's `nft`.
 fn images(cluster: &Cluster) -> Result<Content> {
     let mut content = Content::default();
+    add(&mut content, BUSYBOX, "/bin/sh", &busybox()?)?;
+
+    let mut files = busybox()?;
+    for program in ["ip", "tc", "nft", "modprobe"] {
+        with_libraries(&mut files, program, &format!("/usr/sbin/{program}"))?;
+    }
+    add(&mut content, NETWORK, "/bin/sh", &files)?;
+
+    let mut files = Files::new();
+    files.directory("/tmp", 0o1777)?;
+    let proxy = cluster.facts.bin.join("kube-proxy");
+    files.file("/usr/bin/kube-proxy", 0o755, read(&proxy)?)?;
+    with_libraries(&mut files, "nft", "/usr/bin/nft")?;
+    add(&mut content, PROXY, "/usr/bin/kube-proxy", &files)?;
+    Ok(content)
+}
+
+fn busybox() -> Result<Files> {
     let mut files = Files::new();
     files.directory("/tmp", 0o1777)?;
     files.file("/bin/busybox", 0o755, read(Path::new("/bin/busybox"))?)?;
@@ -157,21 +177,19 @@ fn images(cluster: &Cluster) -> Result<Content> {
     for applet in list.lines().filter(|applet| *applet != "busybox") {
         files.symlink(&format!("/bin/{applet}"), "busybox")?;
     }
-    add(&mut content, BUSYBOX, "/bin/sh", &files)?;
+    Ok(files)
+}
 
-    let mut files = Files::new();
-    files.directory("/tmp", 0o1777)?;
-    let proxy = cluster.facts.bin.join("kube-proxy");
-    files.file("/usr/bin/kube-proxy", 0o755, read(&proxy)?)?;
-    let find = "PATH=$PATH:/usr/sbin command -v nft";
-    let nft = PathBuf::from(run(command("sh").args(["-c", find]))?.trim());
-    files.file("/usr/bin/nft", 0o755, read(&nft)?)?;
-    let libraries = run(command("ldd").arg(&nft))?;
+/// A program of this host and the libraries that it needs.
+fn with_libraries(files: &mut Files, program: &str, at: &str) -> Result<()> {
+    let find = format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}");
+    let program = PathBuf::from(run(command("sh").args(["-c", &find]))?.trim());
+    files.file(at, 0o755, read(&program)?)?;
+    let libraries = run(command("ldd").arg(&program))?;
     for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
         files.file(library, 0o755, read(Path::new(library))?)?;
     }
-    add(&mut content, PROXY, "/usr/bin/kube-proxy", &files)?;
-    Ok(content)
+    Ok(())
 }
 
 fn add(content: &mut Content, name: &str, entrypoint: &str, files: &Files) -> Result<()> {

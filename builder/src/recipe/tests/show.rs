@@ -27,6 +27,7 @@ fn show_gives_every_value_its_line() {
         initrd-modules = [] # default
         modules = [] # default
         modules-on-demand = [] # default
+        modules-uncompressed = [] # default
         package = "linux" # base.toml:8
 
         [debian]

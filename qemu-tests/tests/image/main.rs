@@ -2,6 +2,8 @@
 //! recipe, the lock and the store. Needs no QEMU; `cargo xtask test` sets `ORLOP` and
 //! `ORLOP_IMAGE`.
 
+mod modules;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -30,6 +32,8 @@ const TESTS: &[(&str, Test)] = &[
     ("gpgv_agrees_with_the_signatures_that_the_lock_believed", gpgv),
     ("both_slots_hold_the_root_image", slots),
     ("the_image_is_as_small_as_we_promise", small),
+    ("the_table_of_modules_is_that_of_the_node_image", modules::the_table),
+    ("modprobe_finds_each_module_that_is_shipped_and_what_is_built_in", modules::modprobe),
     ("nothing_changed_means_nothing_written", nothing_changed),
     ("the_number_of_jobs_does_not_shape_a_byte", jobs),
     ("another_place_user_time_and_no_network_give_the_same_bytes", elsewhere),
@@ -161,7 +165,9 @@ fn small(orlop: &Orlop) -> Result<()> {
     let around_the_kernel = size("uki.efi")?.saturating_sub(size("vmlinuz")?);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(orlop.image("build.json"))?)?;
     let packages = report["packages"].as_object().context("packages in build.json")?.len();
+    let node = fs::metadata(orlop.node_image()?.join("root.img"))?.len();
     for (what, is, most) in [
+        ("bytes of the node's root", node, 150 << 20),
         ("bytes of PID 1", init.parse()?, 2_000_000),
         ("bytes of the UKI beside the kernel", around_the_kernel, 2_500_000),
         ("Debian packages in the root", packages as u64, 12),
