@@ -26,6 +26,7 @@ use crate::lock::model::Role;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::source::Caches;
+use crate::source::cargo::Seen;
 use crate::step::{Kind, Outcome, Record, Step, Steps};
 use crate::store::Store;
 
@@ -73,18 +74,19 @@ pub struct Built {
 pub fn build(request: &Request<'_>) -> Result<Built> {
     let show = |warnings: &[String]| warnings.iter().for_each(|text| request.progress.warn(text));
     // Before anything is compiled: who has another compiler than the lock need not wait to know.
-    let mut warnings = rustc::check(request)?;
+    let seen = Seen::new();
+    let mut warnings = rustc::check(request, &seen)?;
     show(&warnings);
-    let mut built = images(request)?;
+    let mut built = images(request, &seen)?;
     show(&built.warnings);
     warnings.append(&mut built.warnings);
     Ok(Built { warnings, ..built })
 }
 
 /// The build without that look at the compiler. The warnings are yet to be shown.
-fn images(request: &Request<'_>) -> Result<Built> {
+fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
     let mut steps = Steps::new(request.store, request.recipe.name.as_str());
-    let parts = parts::gather(request, &mut steps)?;
+    let parts = parts::gather(request, &mut steps, seen)?;
     let tree = tree::compose(request, &mut steps, &parts)?;
     let in_root = request.lock.packages.iter().filter(|package| package.role != Role::Tool);
     let packages = in_root.map(|package| (package.name.clone(), package.version.clone())).collect();

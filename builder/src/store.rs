@@ -16,6 +16,7 @@ mod derived;
 mod read;
 mod roots;
 mod sharing;
+mod verified;
 mod write;
 
 use std::collections::BTreeSet;
@@ -34,6 +35,7 @@ use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::in_use::{InUse, touch};
 use sharing::Sharing;
+use verified::Verified;
 
 pub use derived::{Purpose, Question};
 pub use read::{Damaged, StreamError};
@@ -48,6 +50,8 @@ pub struct Store {
     read_only: bool,
     // Kind and key of each result that was found or put in.
     used: Arc<Mutex<BTreeSet<(String, Sha256)>>>,
+    // Blobs that need not be hashed again.
+    verified: Arc<Verified>,
     // Nobody clears up while we live.
     in_use: Arc<Vec<InUse>>,
 }
@@ -77,8 +81,8 @@ impl Store {
         let sharing = make()
             .or_fail(Id::StoreWrite, || format!("cannot make the store at `{}`", root.display()))?;
         let read_only = rustix::fs::access(root.join("tmp"), Access::WRITE_OK).is_err();
-        let (used, in_use) = (Arc::default(), Arc::default());
-        let store = Self { root, sharing, read_only, used, in_use };
+        let (used, verified, in_use) = Default::default();
+        let store = Self { root, sharing, read_only, used, verified, in_use };
         store.sweep();
         Ok(store)
     }
@@ -158,10 +162,9 @@ impl Store {
 
     /// The blob of this digest, if it is there. Nobody has said its size, so it is read.
     pub fn find(&self, sha256: &Sha256) -> Option<Blob> {
-        let path = self.blob_path(sha256);
-        let size = fs::metadata(&path).ok()?.len();
-        let found = crate::digest::of_file(&path, |_| ()).ok()?;
-        (found == *sha256).then_some(Blob { sha256: *sha256, size })
+        let size = fs::metadata(self.blob_path(sha256)).ok()?.len();
+        let blob = Blob { sha256: *sha256, size };
+        self.open_blob(&blob).is_ok().then_some(blob)
     }
 
     /// Moves a complete file, whose digest the caller has just computed, into the store.

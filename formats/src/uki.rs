@@ -2,8 +2,8 @@
 //! sections of one PE file. (UAPI.5, "Unified Kernel Image"; Microsoft's "PE Format".)
 //!
 //! [`build`] adds the sections, [`pad_to`] brings the file to the one size that all UKIs of a node
-//! have, [`Uki::parse`] reads. Signing is not done here: it comes after padding, for padding must
-//! lie inside what is signed.
+//! have ([`announce_padding`] without holding it), [`Uki::parse`] reads. Signing is not done here: it
+//! comes after padding, for padding must lie inside what is signed.
 
 mod pe;
 
@@ -126,6 +126,18 @@ pub fn add_sections(stub: &[u8], sections: &[Section<'_>]) -> Result<Vec<u8>, Uk
 /// # Errors
 /// See [`UkiError`]; the image is then unchanged.
 pub fn pad_to(image: &mut Vec<u8>, size: u64) -> Result<(), UkiError> {
+    let zeros = announce_padding(image, size)?;
+    let zeros = usize::try_from(zeros).map_err(|_| UkiError::TooLarge)?;
+    image.resize(image.len() + zeros, 0);
+    Ok(())
+}
+
+/// As [`pad_to`], for who does not hold the zeros: writes the header of `.pad` and returns how many
+/// zeros stand behind the image then.
+///
+/// # Errors
+/// See [`UkiError`]; the image is then unchanged.
+pub fn announce_padding(image: &mut [u8], size: u64) -> Result<u64, UkiError> {
     let mut headers = Headers::parse(image)?;
     let target = usize::try_from(size).map_err(|_| UkiError::TooLarge)?;
     if headers.is_signed() {
@@ -141,12 +153,14 @@ pub fn pad_to(image: &mut Vec<u8>, size: u64) -> Result<(), UkiError> {
     if !size.is_multiple_of(u64::from(alignment)) {
         return Err(UkiError::UnalignedTarget { target: size, alignment });
     }
-    if missing == 0 {
-        return Ok(());
+    if !image.len().is_multiple_of(alignment as usize) {
+        return Err(UkiError::Damaged("the last section is not aligned"));
     }
-    let zeros = vec![0; missing];
-    headers.append(image, &[Section { name: ".pad", data: &zeros }])?;
-    headers.write(image)
+    if missing > 0 {
+        headers.announce(image.len(), &[(".pad", missing)])?;
+        headers.write(image)?;
+    }
+    Ok(missing as u64)
 }
 
 /// A UKI, or any other EFI program, as a list of sections.
@@ -275,8 +289,12 @@ mod tests {
     fn padding_gives_the_exact_size_and_keeps_all_sections() {
         let mut image = add_sections(&stub(), &PARTS).unwrap();
         let before = image.clone();
+        let mut bare = image.clone();
+        let zeros = announce_padding(&mut bare, 65_536).unwrap();
         pad_to(&mut image, 65_536).unwrap();
         assert_eq!(image.len(), 65_536);
+        assert_eq!((bare.len(), zeros), (before.len(), (65_536 - before.len()) as u64));
+        assert!(image.starts_with(&bare) && bare != before);
         let uki = Uki::parse(&image).unwrap();
         for part in PARTS {
             assert_eq!(uki.section(part.name), Some(part.data));

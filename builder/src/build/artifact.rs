@@ -5,10 +5,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use formats::digest::Sha256;
+use formats::tree::Blob;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Error, Id, Result};
+use crate::image::efi::Content;
 use crate::image::sparse;
+use crate::store::Store;
 use crate::stored::Hex;
 
 /// What a file of a build is.
@@ -124,14 +127,39 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`Id::Write`]; [`Id::Bug`] if it is not as planned.
     pub fn save(&mut self, kind: Kind, bytes: &[u8]) -> Result<()> {
+        self.put(kind, bytes, bytes.len() as u64)?;
+        self.record(kind, bytes.len() as u64, Some(Sha256::of(bytes)))
+    }
+
+    /// Writes a file that may end in many zeros.
+    ///
+    /// # Errors
+    /// As [`Writer::save`].
+    pub fn save_content(&mut self, kind: Kind, content: &Content) -> Result<()> {
+        self.put(kind, content.bytes(), content.size())?;
+        self.record(kind, content.size(), Some(content.sha256()))
+    }
+
+    /// Writes a file that is a blob of the store, whose digest is known.
+    ///
+    /// # Errors
+    /// Those of the store and of [`Writer::save`].
+    pub fn save_blob(&mut self, kind: Kind, blob: &Blob, store: &Store) -> Result<Vec<u8>> {
+        let bytes = store.read_blob(blob)?;
+        self.put(kind, &bytes, blob.size)?;
+        self.record(kind, blob.size, Some(blob.sha256))?;
+        Ok(bytes)
+    }
+
+    /// Writes a file that begins with `bytes` and is zero behind them.
+    fn put(&self, kind: Kind, bytes: &[u8], size: u64) -> Result<()> {
         let path = self.path(kind);
         let write = || {
             let file = File::create_new(&path)?;
-            file.set_len(bytes.len() as u64)?;
+            file.set_len(size)?;
             sparse::write(&file, bytes, 0)
         };
-        write().or_fail(Id::Write, || format!("cannot write `{}`", path.display()))?;
-        self.record(kind, bytes.len() as u64, Some(Sha256::of(bytes)))
+        write().or_fail(Id::Write, || format!("cannot write `{}`", path.display()))
     }
 
     /// Records a file that was written to [`Writer::path`].
@@ -187,6 +215,18 @@ mod tests {
         Planned { kind: Kind::UkiA, size: Some(1 << 20) },
         Planned { kind: Kind::Initrd, size: None },
     ];
+
+    #[test]
+    fn a_blob_of_the_store_is_written_and_recorded_by_its_own_digest() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().join("store")).unwrap();
+        let blob = store.put_bytes(b"kernel").unwrap();
+        let mut writer = Writer::new(directory.path(), &PLAN[1..]);
+        assert_eq!(writer.save_blob(Kind::Initrd, &blob, &store).unwrap(), b"kernel");
+        assert_eq!(std::fs::read(writer.path(Kind::Initrd)).unwrap(), b"kernel");
+        let made = writer.finish().unwrap();
+        assert_eq!((made[0].size, made[0].sha256), (6, Some(Hex(Sha256::of("kernel")))));
+    }
 
     #[test]
     fn the_record_has_what_was_planned_and_the_digest_of_what_was_written() {

@@ -194,10 +194,8 @@ impl<'a> Plan<'a> {
         let root_path = files.path(Kind::Root);
         let root = root::write(&self.erofs, *self.volume.as_bytes(), store, &root_path, task)?;
         files.record(Kind::Root, root.size, Some(root.sha256))?;
-        let initrd = store.read_blob(initrd)?;
-        files.save(Kind::Initrd, &initrd)?;
-        let vmlinuz = store.read_blob(&self.kernel.vmlinuz.0)?;
-        files.save(Kind::Kernel, &vmlinuz)?;
+        let initrd = files.save_blob(Kind::Initrd, initrd, store)?;
+        let vmlinuz = files.save_blob(Kind::Kernel, &self.kernel.vmlinuz.0, store)?;
 
         let signer = Unsigned;
         let stub = store.read_blob(&self.stub)?;
@@ -212,8 +210,8 @@ impl<'a> Plan<'a> {
         files.save(Kind::Uki, made.bytes())?;
         let uki_size = made.bytes().len() as u64;
         let (uki_a, uki_b) = (seal(made)?, seal(make(Slot::B)?)?);
-        files.save(Kind::UkiA, uki_a.bytes())?;
-        files.save(Kind::UkiB, uki_b.bytes())?;
+        files.save_content(Kind::UkiA, uki_a.content())?;
+        files.save_content(Kind::UkiB, uki_b.content())?;
 
         let loader = Padded::loader(store.read_blob(&self.loader)?).sign(&signer)?;
         let disk_path = files.path(Kind::Disk);

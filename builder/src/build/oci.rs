@@ -15,6 +15,7 @@ use crate::build::root::{self, EPOCH, SinkError};
 use crate::compose::layers::Layers;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model::{Name, Oci};
+use crate::source::cargo::Seen;
 use crate::source::local;
 use crate::step::{Inputs, Kind, Step, Steps};
 use crate::store::Store;
@@ -27,12 +28,13 @@ use crate::stored::StoredBlob;
 pub fn archive(
     request: &Request<'_>,
     steps: &mut Steps<'_>,
+    seen: &Seen,
     name: &Name,
     oci: &Oci,
 ) -> Result<(TreePath, Node)> {
     let scope = format!("oci {name} ");
     let mut layers = Layers::default();
-    for (owner, nodes) in parts::compile(request, steps, &scope, &oci.go, &oci.cargo)? {
+    for (owner, nodes) in parts::compile(request, steps, seen, &scope, &oci.go, &oci.cargo)? {
         layers.add(&owner, nodes);
     }
     for (owner, component) in &oci.local {

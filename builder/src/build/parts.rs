@@ -14,7 +14,7 @@ use crate::error::{Error, Id, Result};
 use crate::lock::model::Role;
 use crate::progress::Progress;
 use crate::recipe::model::{Cargo, Go, ImagePath, Name, Url};
-use crate::source::cargo::{self, Toolchain};
+use crate::source::cargo::{self, Seen, Toolchain};
 use crate::source::deb::alternatives::Alternative;
 use crate::source::deb::contents::{Contents, Entry};
 use crate::source::{go, local, url};
@@ -52,7 +52,7 @@ pub struct Parts {
 ///
 /// # Errors
 /// Those of the sources.
-pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
+pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Result<Parts> {
     let unpacker = Unpacker::new(request)?;
     let mut packages = Vec::new();
     let mut dropped = BTreeMap::new();
@@ -65,7 +65,7 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
     let kernel = kernel(request, steps, &unpacker)?;
     packages.push(("kernel".to_owned(), kernel.nodes()?));
 
-    let built = compile(request, steps, "", &request.recipe.go, &request.recipe.cargo)?;
+    let built = compile(request, steps, seen, "", &request.recipe.go, &request.recipe.cargo)?;
     let programs = built.iter().flat_map(|(_, nodes)| nodes).map(|(path, _)| path.clone());
     let programs = programs.collect();
     let mut components = built;
@@ -80,7 +80,7 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>) -> Result<Parts> {
         components.push((name.to_string(), local::nodes(request.store, component)?));
     }
     for (name, image) in &request.recipe.oci {
-        components.push((name.to_string(), vec![oci::archive(request, steps, name, image)?]));
+        components.push((name.to_string(), vec![oci::archive(request, steps, seen, name, image)?]));
     }
 
     let tools = unpacker.unpack(steps, Role::Tool)?;
@@ -180,6 +180,7 @@ pub type Programs = BTreeMap<String, StoredBlob>;
 pub fn compile(
     request: &Request<'_>,
     steps: &mut Steps<'_>,
+    seen: &Seen,
     scope: &str,
     go: &BTreeMap<Name, Go>,
     cargo: &BTreeMap<Name, Cargo>,
@@ -206,6 +207,7 @@ pub fn compile(
                 Ok((component.inputs(&toolchain)?, (component, toolchain)))
             },
             |(component, toolchain)| {
+                seen.forget();
                 component.build(toolchain, environment, caches, store, request.jobs)
             },
         )?;
@@ -219,14 +221,14 @@ pub fn compile(
             step::Kind::Cargo,
             &format!("{scope}cargo {name}"),
             || {
-                let component = cargo::Component::load(cargo, request.recipe.arch)?;
-                // A result that is remembered needs none, and the next build may.
-                component.is_fetched(store)?;
-                let toolchain = Toolchain::find(environment, &cargo.workspace, compilers)?;
+                let component = cargo::Component::load(cargo, request.recipe.arch, seen)?;
+                component.note_crates(store)?;
+                let toolchain = Toolchain::find(environment, &cargo.workspace, compilers, seen)?;
                 let inputs = component.inputs(&toolchain)?;
                 Ok((inputs, (component, toolchain)))
             },
             |(component, toolchain)| {
+                seen.forget();
                 component.build(environment, toolchain, caches, store, request.jobs)
             },
         )?;

@@ -8,15 +8,15 @@ use crate::environment::Environment;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Rustc;
 use crate::recipe::Recipe;
-use crate::source::cargo;
+use crate::source::cargo::{self, Seen};
 
 /// The compilers that are here for the recipe's Cargo components. A workspace may name its own.
 ///
 /// # Errors
 /// [`Id::MissingTool`], [`Id::Read`].
-pub fn here(recipe: &Recipe, environment: &Environment) -> Result<BTreeSet<Rustc>> {
+pub fn here(recipe: &Recipe, environment: &Environment, seen: &Seen) -> Result<BTreeSet<Rustc>> {
     let workspaces: BTreeSet<_> = recipe.all_cargo().map(|(_, cargo)| &cargo.workspace).collect();
-    workspaces.into_iter().map(|workspace| cargo::ask(environment, workspace)).collect()
+    workspaces.into_iter().map(|workspace| cargo::ask(environment, workspace, seen)).collect()
 }
 
 /// Compares them with the lock's: what comes back is worth a warning.
@@ -24,8 +24,8 @@ pub fn here(recipe: &Recipe, environment: &Environment) -> Result<BTreeSet<Rustc
 /// # Errors
 /// [`Id::OtherRustc`] if they differ and the request is to use what the lock says and nothing else;
 /// those of [`here`].
-pub fn check(request: &Request<'_>) -> Result<Vec<String>> {
-    let messages = others(&here(request.recipe, request.environment)?, &request.lock.rustc);
+pub fn check(request: &Request<'_>, seen: &Seen) -> Result<Vec<String>> {
+    let messages = others(&here(request.recipe, request.environment, seen)?, &request.lock.rustc);
     match messages.first() {
         Some(message) if request.locked => Err(Error::new(Id::OtherRustc, message.clone())
             .hint("use that compiler, or let `orlop lock` record this one")),

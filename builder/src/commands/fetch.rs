@@ -13,8 +13,9 @@ use crate::lock::{self, Lock};
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
+use crate::source::cargo::{self, Seen};
 use crate::source::deb::reach::Reach;
-use crate::source::{cargo, deb, go};
+use crate::source::{deb, go};
 use crate::store::{Looked, Store};
 
 /// Downloads at once: mirrors ask not to be flooded.
@@ -130,6 +131,7 @@ pub fn bring(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<()> {
+    let seen = Seen::new();
     let mut components = Vec::new();
     for (name, go) in recipe.all_go() {
         let component = go::Component::load(go, recipe.arch)?;
@@ -143,9 +145,10 @@ pub fn bring(
         fetch_go(&name, &component, store, settings, progress)?;
     }
     for (name, cargo) in recipe.all_cargo() {
-        let component = cargo::Component::load(cargo, recipe.arch)?;
+        let component = cargo::Component::load(cargo, recipe.arch, &seen)?;
         if !component.is_fetched(store)? {
             let task = progress.task(format!("fetch {name}"), None);
+            seen.forget();
             component.fetch(&settings.environment, store)?;
             task.done("complete");
         }

@@ -19,6 +19,7 @@ use crate::lock::{self, Lock};
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
+use crate::source::cargo::Seen;
 use crate::source::deb;
 use crate::source::deb::reach::Reach;
 use crate::source::deb::release::Times;
@@ -148,7 +149,7 @@ fn recorded(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Vec<Rustc>> {
-    match rustc::here(recipe, &settings.environment) {
+    match rustc::here(recipe, &settings.environment, &Seen::new()) {
         Ok(here) => Ok(here.into_iter().collect()),
         Err(error) if error.id() == Id::MissingTool && !before.is_empty() => {
             progress.warn("`rustc` is not on this host: the lock keeps the one it had");

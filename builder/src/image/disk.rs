@@ -99,7 +99,7 @@ pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
     for segment in esp.segments() {
         match segment.piece {
             Piece::Bytes(bytes) => put(&bytes, start + segment.offset)?,
-            Piece::External(id) => put(ukis[id].bytes(), start + segment.offset)?,
+            Piece::External(id) => put(ukis[id].content().bytes(), start + segment.offset)?,
             Piece::Zeros => {}
         }
     }
@@ -128,7 +128,7 @@ fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result
         content: Content::Bytes(content.to_vec()),
     };
     let mut files = vec![
-        file(layout.architecture().boot_file(), inputs.loader.bytes()),
+        file(layout.architecture().boot_file(), inputs.loader.content().bytes()),
         file(esp::LOADER_CONF, LOADER_CONF.as_bytes()),
     ];
     for (id, (slot, size)) in [Slot::A, Slot::B].into_iter().zip(uki_sizes).enumerate() {

@@ -10,6 +10,7 @@
 
 use std::fmt;
 
+use formats::digest::{Hasher, Sha256};
 use formats::uki::{self, UkiError};
 
 use super::disk::{Slot, mib, roomy};
@@ -44,7 +45,52 @@ pub trait Signer: fmt::Debug {
     ///
     /// # Errors
     /// Those of the signer.
-    fn sign(&self, program: Program, bytes: Vec<u8>) -> Result<Vec<u8>>;
+    fn sign(&self, program: Program, content: Content) -> Result<Content>;
+}
+
+/// A file that may end in many zeros, which are counted and not held: most of a UKI is padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    bytes: Vec<u8>,
+    zeros: u64,
+}
+
+impl Content {
+    /// A file without what is padded.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, zeros: 0 }
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64 + self.zeros
+    }
+
+    /// All but the zeros behind them.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All of it.
+    pub fn into_bytes(self) -> Vec<u8> {
+        let Self { mut bytes, zeros } = self;
+        bytes.resize(bytes.len() + usize::try_from(zeros).unwrap_or(usize::MAX), 0);
+        bytes
+    }
+
+    /// Its digest.
+    pub fn sha256(&self) -> Sha256 {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let mut hasher = Hasher::new();
+        hasher.update(&self.bytes);
+        let mut left = self.zeros;
+        while left > 0 {
+            let piece = left.min(ZEROS.len() as u64);
+            hasher.update(&ZEROS[..usize::try_from(piece).unwrap_or(ZEROS.len())]);
+            left -= piece;
+        }
+        hasher.finish()
+    }
 }
 
 /// Leaves a program as it is.
@@ -56,8 +102,8 @@ impl Signer for Unsigned {
         0
     }
 
-    fn sign(&self, _: Program, bytes: Vec<u8>) -> Result<Vec<u8>> {
-        Ok(bytes)
+    fn sign(&self, _: Program, content: Content) -> Result<Content> {
+        Ok(content)
     }
 }
 
@@ -72,12 +118,12 @@ pub struct Made {
 #[derive(Debug, Clone)]
 pub struct Padded {
     program: Program,
-    bytes: Vec<u8>,
+    content: Content,
 }
 
 /// A program as it will be on the disk, byte for byte.
 #[derive(Debug, Clone)]
-pub struct Ready(Vec<u8>);
+pub struct Ready(Content);
 
 impl Made {
     /// The UKI of `slot`.
@@ -99,7 +145,7 @@ impl Made {
         let program = Program::Uki(slot);
         let has = bytes.len() as u64;
         let room = size.bytes().saturating_sub(signer.room());
-        uki::pad_to(&mut bytes, room).map_err(|error| match error {
+        let zeros = uki::announce_padding(&mut bytes, room).map_err(|error| match error {
             UkiError::LargerThanTarget { .. } => {
                 let needs = has + signer.room();
                 let message = format!("{program} has {} and may have {size}", mib(needs));
@@ -115,14 +161,14 @@ impl Made {
             .hint("pad, then sign: the padding must be part of what is signed"),
             error => Error::new(Id::Bug, format!("cannot pad {program}")).caused_by(error),
         })?;
-        Ok(Padded { program, bytes })
+        Ok(Padded { program, content: Content { bytes, zeros } })
     }
 }
 
 impl Padded {
     /// The boot loader.
     pub fn loader(bytes: Vec<u8>) -> Self {
-        Self { program: Program::Loader, bytes }
+        Self { program: Program::Loader, content: Content::new(bytes) }
     }
 
     /// Signs it.
@@ -130,26 +176,26 @@ impl Padded {
     /// # Errors
     /// Those of `signer`; [`Id::Bug`] if the signature has another size than was said.
     pub fn sign(self, signer: &dyn Signer) -> Result<Ready> {
-        let Self { program, bytes } = self;
-        let wanted = bytes.len() as u64 + signer.room();
-        let signed = signer.sign(program, bytes)?;
-        if signed.len() as u64 == wanted {
+        let Self { program, content } = self;
+        let wanted = content.size() + signer.room();
+        let signed = signer.sign(program, content)?;
+        if signed.size() == wanted {
             return Ok(Ready(signed));
         }
-        let message = format!("{program} has {} bytes when signed, not {wanted}", signed.len());
+        let message = format!("{program} has {} bytes when signed, not {wanted}", signed.size());
         Err(Error::new(Id::Bug, message))
     }
 }
 
 impl Ready {
     /// The file.
-    pub fn bytes(&self) -> &[u8] {
+    pub fn content(&self) -> &Content {
         &self.0
     }
 
     /// How many bytes it has.
     pub(super) fn size(&self) -> u64 {
-        self.0.len() as u64
+        self.0.size()
     }
 }
 
@@ -172,12 +218,13 @@ mod tests {
             self.says
         }
 
-        fn sign(&self, program: Program, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+        fn sign(&self, program: Program, content: Content) -> Result<Content> {
+            let mut bytes = content.into_bytes();
             assert!(
                 program == Program::Loader || Uki::parse(&bytes).unwrap().section(".pad").is_some()
             );
             bytes.resize(bytes.len() + self.adds, 0xAB);
-            Ok(bytes)
+            Ok(Content::new(bytes))
         }
     }
 
@@ -188,13 +235,17 @@ mod tests {
         let signer = Appends { says: 1536, adds: 1536 };
         let ready = made().pad(size, &signer).unwrap().sign(&signer).unwrap();
         assert_eq!(ready.size(), size.bytes());
-        assert!(ready.bytes().ends_with(&[0xAB; 1536]));
+        assert!(ready.content().bytes().ends_with(&[0xAB; 1536]));
         let plain = made().pad(size, &Unsigned).unwrap().sign(&Unsigned).unwrap();
         assert_eq!(plain.size(), size.bytes());
-        assert!(plain.bytes().starts_with(b"MZ") && plain.bytes().ends_with(&[0; 1536]));
+        let (size, digest) = (plain.size(), plain.content().sha256());
+        let whole = plain.content().clone().into_bytes();
+        assert!(whole.starts_with(b"MZ") && whole.ends_with(&[0; 1536]));
+        assert_eq!((whole.len() as u64, Sha256::of(&whole)), (size, digest));
+        assert!(plain.content().bytes().len() < 100_000, "the padding is not held");
 
         let loader = Padded::loader(vec![1; 1000]).sign(&signer).unwrap();
-        assert_eq!(loader.bytes()[1000..], [0xAB; 1536]);
+        assert_eq!(loader.content().bytes()[1000..], [0xAB; 1536]);
     }
 
     #[test]

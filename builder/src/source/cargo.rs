@@ -9,15 +9,17 @@ mod compilers;
 mod crates;
 mod names;
 mod place;
+mod seen;
 mod toolchain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use formats::architecture::Architecture;
-use formats::digest::{Hasher, Sha256};
+use formats::digest::Hasher;
 use formats::tree::Blob;
 
 use super::caches::Caches;
@@ -31,7 +33,9 @@ use crate::recipe::model;
 use crate::step::Inputs;
 use crate::store::Store;
 use place::Place;
+use seen::{Digests, Files, View};
 
+pub use seen::Seen;
 pub use toolchain::{Toolchain, ask};
 
 /// The profile of `Cargo.toml` for programs that go into an image.
@@ -61,31 +65,30 @@ const COMMON: &[&str] = &[
 #[derive(Debug)]
 pub struct Component {
     architecture: Architecture,
-    workspace: Workspace,
+    view: Rc<View>,
     name: String,
     package: Package,
     // Invariant: not empty, and programs of the package.
     programs: BTreeSet<String>,
-    /// The crates that come out of the store: none if the workspace brings its own.
-    lock: Lockfile,
 }
 
 impl Component {
-    /// Reads the workspace's manifests, to build for `architecture`.
+    /// Reads the workspace's manifests, to build for `architecture`; what was `seen` of it is not
+    /// read again.
     ///
     /// # Errors
     /// [`Id::Read`]; [`Id::CargoPackage`] if a manifest is not understood or there is no such
     /// package or program.
-    pub fn load(cargo: &model::Cargo, architecture: Architecture) -> Result<Self> {
-        let workspace = Workspace::read(&cargo.workspace)?;
-        let package = workspace.package(&cargo.package)?;
+    pub fn load(cargo: &model::Cargo, architecture: Architecture, seen: &Seen) -> Result<Self> {
+        let view = seen.workspace(&cargo.workspace)?;
+        let package = view.workspace.package(&cargo.package)?;
+        view.lockfile()?;
         let component = Self {
             architecture,
-            lock: workspace.lockfile()?,
             name: cargo.package.clone(),
             programs: cargo.programs.keys().cloned().collect(),
             package,
-            workspace,
+            view,
         };
         let refused = |message, hint: &str| Err(Error::new(Id::CargoPackage, message).hint(hint));
         if component.programs.is_empty() {
@@ -97,8 +100,8 @@ impl Component {
             let names: Vec<_> = component.package.programs.iter().map(String::as_str).collect();
             return refused(message, &format!("it has `{}`", names.join("`, `")));
         }
-        if !component.workspace.has_profile(PROFILE) {
-            let root = component.workspace.root().display();
+        if !component.workspace().has_profile(PROFILE) {
+            let root = component.workspace().root().display();
             let message = format!("the workspace `{root}` has no profile `{PROFILE}`");
             return refused(message, "add `[profile.node]` with `inherits = \"release\"`");
         }
@@ -111,7 +114,7 @@ impl Component {
     /// # Errors
     /// [`Id::Read`].
     pub fn inputs(&self, toolchain: &Toolchain) -> Result<Inputs> {
-        let sources = self.sources()?;
+        let sources = self.sources(|of| self.view.files(of))?;
         Ok(Inputs::new()
             .with("target", self.architecture.rust())
             .with("profile", PROFILE)
@@ -122,13 +125,22 @@ impl Component {
             .with_all("source", sources.iter().map(|(path, digest)| format!("{path} {digest}"))))
     }
 
-    /// Whether all crates are in the store. They are noted as used: `orlop clean` keeps them.
+    /// Notes that the crates are used: `orlop clean` keeps them. A result that is remembered needs
+    /// none, and the next build may.
+    ///
+    /// # Errors
+    /// [`Id::StoreWrite`].
+    pub fn note_crates(&self, store: &Store) -> Result<()> {
+        crates::note(self.lock()?, store)
+    }
+
+    /// Whether all crates are in the store. They are noted as used, and read.
     ///
     /// # Errors
     /// [`Id::StoreWrite`].
     pub fn is_fetched(&self, store: &Store) -> Result<bool> {
-        crates::note(&self.lock, store)?;
-        Ok(crates::missing(&self.lock, store).is_empty())
+        self.note_crates(store)?;
+        Ok(crates::missing(self.lock()?, store).is_empty())
     }
 
     /// Brings the crates into the store. Cargo fetches what is missing as if the user had started
@@ -139,7 +151,7 @@ impl Component {
     /// [`Id::MissingTool`] without Cargo, [`Id::ToolFailed`] with Cargo's own words;
     /// [`Id::CargoNotFetched`], [`Id::StoreWrite`].
     pub fn fetch(&self, environment: &Environment, store: &Store) -> Result<()> {
-        let missing = crates::missing(&self.lock, store);
+        let missing = crates::missing(self.lock()?, store);
         if missing.is_empty() {
             return Ok(());
         }
@@ -147,7 +159,7 @@ impl Component {
             Error::new(Id::CargoNotFetched, "Cargo has no place for crates")
                 .hint("set `HOME` or `CARGO_HOME`")
         })?;
-        let command = Command::new("cargo").directory(self.workspace.root()).env_clear();
+        let command = Command::new("cargo").directory(self.workspace().root()).env_clear();
         // Crates of all platforms are in the lock, and Cargo wants to see them all.
         let variables = environment.for_fetch().filter(|(name, _)| *name != "CARGO_BUILD_TARGET");
         variables
@@ -177,8 +189,8 @@ impl Component {
         let place = Place::open(&self.place(toolchain, caches))?;
         let target = place.join("target");
         let cargo = self.cargo(environment, &place, store)?;
-        let sources = self.sources()?;
-        let digests = place::digests(&self.package, &self.workspace.vendored()?, &sources);
+        let sources = self.sources(|of| self.view.files_now(of).map(Rc::new))?;
+        let digests = place::digests(&self.package, &self.workspace().vendored()?, &sources);
         place.forget_changed(&digests, |packages| {
             let command = packages
                 .iter()
@@ -216,9 +228,19 @@ impl Component {
         Ok(blobs)
     }
 
-    /// All files that we know of as sources, by their path in the workspace.
-    fn sources(&self) -> Result<BTreeMap<String, Sha256>> {
-        let root = self.workspace.root();
+    fn workspace(&self) -> &Workspace {
+        &self.view.workspace
+    }
+
+    /// The crates that come out of the store: none if the workspace brings its own.
+    fn lock(&self) -> Result<&Lockfile> {
+        self.view.lockfile()
+    }
+
+    /// All files that we know of as sources, by their path in the workspace; `read` reads those of
+    /// a directory.
+    fn sources(&self, read: impl Fn(&Files) -> Result<Rc<Digests>>) -> Result<Digests> {
+        let root = self.workspace().root();
         let mut sources = BTreeMap::new();
         let manifests = self.package.manifests.iter().map(PathBuf::as_path);
         for name in COMMON.iter().map(Path::new).chain(manifests) {
@@ -229,15 +251,15 @@ impl Component {
             }
         }
         for directory in self.package.directories.keys() {
-            for (name, digest) in files::digests(&root.join(directory), apart)? {
-                sources.insert(directory.join(name).to_string_lossy().into_owned(), digest);
+            for (name, digest) in read(&Files::Package(directory.clone()))?.iter() {
+                sources.insert(directory.join(name).to_string_lossy().into_owned(), *digest);
             }
         }
         // Cargo compares only the files that `.cargo-checksum.json` lists: who patches a crate by
         // hand empties the list, and what was added to one, a `build.rs` even, stands in none.
-        for directory in self.workspace.vendored()? {
-            for (name, digest) in files::digests(&root.join(&directory), |_| false)? {
-                sources.insert(directory.join(name).to_string_lossy().into_owned(), digest);
+        for directory in self.workspace().vendored()? {
+            for (name, digest) in read(&Files::Crates(directory.clone()))?.iter() {
+                sources.insert(directory.join(name).to_string_lossy().into_owned(), *digest);
             }
         }
         Ok(sources)
@@ -247,7 +269,7 @@ impl Component {
     /// toolchains: Cargo does not link again for another linker or C library.
     fn place(&self, toolchain: &Toolchain, caches: &Caches) -> PathBuf {
         let mut hasher = Hasher::new();
-        hasher.update(self.workspace.root().as_os_str().as_encoded_bytes());
+        hasher.update(self.workspace().root().as_os_str().as_encoded_bytes());
         toolchain.facts.iter().for_each(|fact| hasher.update(format!("\0{fact}")));
         let name = hasher.finish().to_string();
         caches.cargo_target.join(&name[..16])
@@ -261,7 +283,7 @@ impl Component {
         toolchain: &Toolchain,
         place: &Place,
     ) -> Result<Vec<(String, String)>> {
-        let root = self.workspace.root();
+        let root = self.workspace().root();
         let crates = place.join("crates");
         let library = format!("/rustc/{}", toolchain.commit());
         let mut places = vec![
@@ -288,13 +310,8 @@ impl Component {
     }
 
     /// Whether `inputs` knows all files that Cargo says a program was made from.
-    fn check_sources(
-        &self,
-        dependencies: &str,
-        sources: &BTreeMap<String, Sha256>,
-        place: &Path,
-    ) -> Result<()> {
-        let root = self.workspace.root();
+    fn check_sources(&self, dependencies: &str, sources: &Digests, place: &Path) -> Result<()> {
+        let root = self.workspace().root();
         // Names are relative if the workspace's configuration wants them so.
         let paths = dependency_paths(dependencies).map(|path| root.join(path));
         for path in paths.filter(|path| !path.starts_with(place)) {
@@ -316,7 +333,7 @@ impl Component {
 
     /// Whether all files in a directory of the workspace are known as sources.
     fn watches(&self, directory: &Path) -> bool {
-        let root = self.workspace.root();
+        let root = self.workspace().root();
         self.package.directories.keys().any(|package| {
             let between = directory.ancestors().take_while(|path| *path != package);
             directory.starts_with(package)
@@ -329,20 +346,20 @@ impl Component {
     fn cargo(&self, environment: &Environment, place: &Place, store: &Store) -> Result<Cargo<'_>> {
         check_top(Path::new("/"))?;
         let mut settings = String::new();
-        if self.workspace.vendored()?.is_empty() {
-            let crates = crates::unpack(&self.lock, &place.join("crates"), store)?;
-            settings = crates::settings(&self.lock, &crates, &self.registries())?;
+        if self.workspace().vendored()?.is_empty() {
+            let crates = crates::unpack(self.lock()?, &place.join("crates"), store)?;
+            settings = crates::settings(self.lock()?, &crates, &self.registries())?;
         }
-        if self.workspace.config().has_build_directory() {
+        if self.workspace().config().has_build_directory() {
             let target = place.join("target").to_string_lossy().into_owned();
             settings += &format!("[build]\nbuild-dir = {}\n", serde_json::Value::from(target));
         }
         let config = place.write("config.toml", &settings)?;
-        let sysroot = Toolchain::sysroot(environment, self.workspace.root())?;
+        let sysroot = Toolchain::sysroot(environment, self.workspace().root())?;
         Ok(Cargo {
             architecture: self.architecture,
-            workspace: &self.workspace,
-            configs: self.workspace.config().path.iter().cloned().chain([config]).collect(),
+            workspace: self.workspace(),
+            configs: self.workspace().config().path.iter().cloned().chain([config]).collect(),
             path: environment.path(),
             home: place.join("home"),
             target: place.join("target"),
@@ -352,8 +369,8 @@ impl Component {
 
     /// Registries that the manifests name and only a configuration of the user explains.
     fn registries(&self) -> BTreeMap<&str, &str> {
-        let mut registries = self.workspace.registries();
-        registries.retain(|name, _| !self.workspace.config().has_registry(name));
+        let mut registries = self.workspace().registries();
+        registries.retain(|name, _| !self.workspace().config().has_registry(name));
         registries
     }
 }

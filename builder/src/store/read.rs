@@ -1,9 +1,9 @@
 //! Reading blobs: what comes out is what the name says, or an error.
 //!
 //! That a blob is there with its size says nothing of its bytes: disks fail, and stores are copied.
-//! So whatever reads a blob hashes it, and nobody is given a byte of a damaged one as if it were
-//! right: a stream ends with an error, and what needs the file itself gets it after it was read
-//! once as a whole.
+//! So whoever is the first to read a blob hashes it ([`Verified`](super::verified) knows who was),
+//! and nobody is given a byte of a damaged one as if it were right: a stream ends with an error,
+//! and what needs the file itself gets it after it was read once as a whole.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -12,6 +12,7 @@ use formats::digest::{Hasher, Sha256};
 use formats::tree::Blob;
 
 use super::Store;
+use super::verified::Identity;
 use crate::error::{Context as _, Error, Id, Result};
 
 /// How much is read at once.
@@ -37,6 +38,14 @@ pub enum StreamError {
     Store(Error),
 }
 
+/// The file of a blob, which has its size.
+struct Opened {
+    file: File,
+    identity: Identity,
+    /// Whether it was read before, and was right.
+    is_known: bool,
+}
+
 impl Store {
     /// Gives all bytes of a blob to `sink`, piece by piece. Only if this succeeds were they the
     /// blob's.
@@ -48,8 +57,8 @@ impl Store {
         blob: &Blob,
         sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), StreamError> {
-        let mut file = self.sized(blob).map_err(StreamError::Store)?;
-        self.pour(&mut file, blob, sink)
+        let mut opened = self.opened(blob).map_err(StreamError::Store)?;
+        self.pour(&mut opened, blob, sink)
     }
 
     /// Reads a whole blob: for small ones.
@@ -57,9 +66,10 @@ impl Store {
     /// # Errors
     /// [`Id::StoreMissing`], [`Id::Read`], [`Id::WrongDigest`].
     pub fn read_blob(&self, blob: &Blob) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.sized(blob)?.read_to_end(&mut bytes).or_fail(Id::Read, || cannot_read(blob))?;
-        self.compare(blob, Sha256::of(&bytes))?;
+        let mut opened = self.opened(blob)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(blob.size).unwrap_or_default());
+        opened.file.read_to_end(&mut bytes).or_fail(Id::Read, || cannot_read(blob))?;
+        self.judge(&opened, blob, || Sha256::of(&bytes))?;
         Ok(bytes)
     }
 
@@ -68,28 +78,31 @@ impl Store {
     /// # Errors
     /// [`Id::StoreMissing`], [`Id::Read`], [`Id::WrongDigest`].
     pub fn open_blob(&self, blob: &Blob) -> Result<File> {
-        let mut file = self.sized(blob)?;
-        self.pour(&mut file, blob, |_| Ok(())).map_err(|error| match error {
+        let mut opened = self.opened(blob)?;
+        if opened.is_known {
+            return Ok(opened.file);
+        }
+        self.pour(&mut opened, blob, |_| Ok(())).map_err(|error| match error {
             StreamError::Store(error) => error,
             StreamError::Sink(error) => Error::new(Id::Read, cannot_read(blob)).caused_by(error),
         })?;
-        file.rewind().or_fail(Id::Read, || cannot_read(blob))?;
-        Ok(file)
+        opened.file.rewind().or_fail(Id::Read, || cannot_read(blob))?;
+        Ok(opened.file)
     }
 
     fn pour(
         &self,
-        file: &mut File,
+        opened: &mut Opened,
         blob: &Blob,
         mut sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), StreamError> {
-        let mut hasher = Hasher::new();
+        let mut hasher = (!opened.is_known).then(Hasher::new);
         let mut buffer = vec![0; CHUNK.min(usize::try_from(blob.size).unwrap_or(CHUNK).max(1))];
         let mut left = blob.size;
         while left > 0 {
             let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let read = match file.read(&mut buffer[..wanted]) {
-                // Cut off while it was read: the digest tells.
+            let read = match opened.file.read(&mut buffer[..wanted]) {
+                // Cut off while it was read.
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -98,15 +111,18 @@ impl Store {
                     return Err(StreamError::Store(error));
                 }
             };
-            hasher.update(&buffer[..read]);
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&buffer[..read]);
+            }
             sink(&buffer[..read]).map_err(StreamError::Sink)?;
             left -= read as u64;
         }
-        self.compare(blob, hasher.finish()).map_err(StreamError::Store)
+        let found = || hasher.map_or(blob.sha256, Hasher::finish);
+        self.judge(opened, blob, found).map_err(StreamError::Store)
     }
 
     /// Opens it if it has its size.
-    fn sized(&self, blob: &Blob) -> Result<File> {
+    fn opened(&self, blob: &Blob) -> Result<Opened> {
         let path = self.blob_path(&blob.sha256);
         let file = File::open(&path).map_err(|error| {
             let message =
@@ -114,12 +130,30 @@ impl Store {
             let missing = Error::new(Id::StoreMissing, message).hint("`orlop fetch` brings it");
             if error.kind() == io::ErrorKind::NotFound { missing } else { missing.caused_by(error) }
         })?;
-        let size = file.metadata().or_fail(Id::Read, || format!("`{}`", path.display()))?.len();
-        if size == blob.size {
-            return Ok(file);
+        let meta = file.metadata().or_fail(Id::Read, || format!("`{}`", path.display()))?;
+        if meta.len() == blob.size {
+            let identity = Identity::of(&meta);
+            let is_known = self.verified.is(&blob.sha256, identity);
+            return Ok(Opened { file, identity, is_known });
         }
         let message =
-            format!("`{}` has {size} bytes and should have {}", path.display(), blob.size);
+            format!("`{}` has {} bytes and should have {}", path.display(), meta.len(), blob.size);
+        Err(self.cure(Error::new(Id::WrongDigest, message), blob))
+    }
+
+    /// Whether what was read of a blob is the blob. Of a file that is known and was not changed
+    /// while it was read, nothing needs to be `found`.
+    fn judge(&self, opened: &Opened, blob: &Blob, found: impl FnOnce() -> Sha256) -> Result<()> {
+        if !opened.is_known {
+            self.compare(blob, found())?;
+            self.verified.note(blob.sha256, opened.identity);
+            return Ok(());
+        }
+        let now = opened.file.metadata().or_fail(Id::Read, || cannot_read(blob))?;
+        if Identity::of(&now) == opened.identity {
+            return Ok(());
+        }
+        let message = format!("blob `{}` was changed while it was read", blob.sha256);
         Err(self.cure(Error::new(Id::WrongDigest, message), blob))
     }
 
@@ -229,5 +263,74 @@ mod tests {
         for reading in readings(&store, &blob) {
             assert_eq!(reading.unwrap_err().id(), Id::WrongDigest);
         }
+    }
+
+    /// Changes a byte of a file in its place and puts the time of its last change back, as far as
+    /// anybody can: waits until the clock of the file system has gone on.
+    fn damage_unseen(path: &std::path::Path) {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let before = fs::metadata(path).unwrap();
+        let changed = |meta: &fs::Metadata| (meta.ctime(), meta.ctime_nsec());
+        while changed(&fs::metadata(path).unwrap()) == changed(&before) {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let mut content = fs::read(path).unwrap();
+        content[0] ^= 1;
+        fs::write(path, content).unwrap();
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
+        assert_eq!(fs::metadata(path).unwrap().ino(), before.ino());
+    }
+
+    fn is_known(store: &Store, blob: &Blob) -> bool {
+        store.opened(blob).unwrap().is_known
+    }
+
+    #[test]
+    fn a_blob_is_hashed_once_for_as_long_as_its_file_stays_as_it_is() {
+        let (_directory, store) = store();
+        for (number, read) in (0_u8..).zip([
+            |store: &Store, blob: &Blob| store.read_blob(blob).map(drop),
+            |store: &Store, blob: &Blob| store.open_blob(blob).map(drop),
+            |store: &Store, blob: &Blob| {
+                store
+                    .find(&blob.sha256)
+                    .map(drop)
+                    .ok_or_else(|| Error::new(Id::WrongDigest, "as if it were not there"))
+            },
+        ]) {
+            let content = vec![number; 2 * CHUNK];
+            let blob = store.put_bytes(&content).unwrap();
+            assert!(!is_known(&store, &blob), "it was written, and never read");
+            read(&store, &blob).unwrap();
+            assert!(is_known(&store.clone(), &blob));
+            for reading in readings(&store, &blob) {
+                assert!(reading.unwrap() == content);
+            }
+            assert!(!is_known(&Store::open(store.root()).unwrap(), &blob), "in this process");
+
+            damage_unseen(&store.blob_path(&blob.sha256));
+            assert_eq!(read(&store, &blob).unwrap_err().id(), Id::WrongDigest);
+            for reading in readings(&store, &blob) {
+                assert_eq!(reading.unwrap_err().id(), Id::WrongDigest);
+            }
+        }
+    }
+
+    #[test]
+    fn a_blob_that_changes_while_it_is_read_is_not_believed_because_it_was_right_before() {
+        let (_directory, store) = store();
+        let blob = store.put_bytes(&vec![7; 2 * CHUNK]).unwrap();
+        store.read_blob(&blob).unwrap();
+        let path = store.blob_path(&blob.sha256);
+        let mut pieces = 0;
+        let stream = store.stream(&blob, |_| {
+            pieces += 1;
+            if pieces == 1 {
+                damage_unseen(&path);
+            }
+            Ok(())
+        });
+        assert!(matches!(stream, Err(StreamError::Store(error)) if error.id() == Id::WrongDigest));
     }
 }

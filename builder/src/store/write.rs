@@ -41,7 +41,10 @@ impl Store {
     /// [`Id::StoreWrite`].
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Blob> {
         let blob = Blob { sha256: Sha256::of(bytes), size: bytes.len() as u64 };
-        if self.has(&blob) { Ok(blob) } else { self.put(&mut &bytes[..]) }
+        if !self.has(&blob) {
+            self.writer()?.these(bytes, blob)?;
+        }
+        Ok(blob)
     }
 
     /// Begins a blob whose digest is not known yet.
@@ -115,7 +118,10 @@ impl Batch {
     /// [`Id::StoreWrite`].
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Blob> {
         let blob = Blob { sha256: Sha256::of(bytes), size: bytes.len() as u64 };
-        if self.has(&blob) { Ok(blob) } else { self.put(&mut &bytes[..]) }
+        if !self.has(&blob) {
+            self.writer()?.these(bytes, blob)?;
+        }
+        Ok(blob)
     }
 
     /// Whether the store has the blob, or will have it when this is finished.
@@ -211,26 +217,46 @@ enum Target<'a> {
     Batch(&'a Batch),
 }
 
+impl<'a> Target<'a> {
+    fn store(&self) -> &'a Store {
+        match self {
+            Self::Store(store) => store,
+            Self::Batch(batch) => &batch.store,
+        }
+    }
+}
+
 impl<'a> BlobWriter<'a> {
     fn new(target: Target<'a>, file: NamedTempFile) -> Self {
         Self { target, file, hasher: Hasher::new(), size: 0 }
     }
 
     fn all_of(mut self, content: &mut impl Read) -> Result<Blob> {
-        let store = match self.target {
-            Target::Store(store) => store,
-            Target::Batch(batch) => &batch.store,
-        };
+        let store = self.target.store();
         io::copy(content, &mut self).or_fail(Id::StoreWrite, || store.cannot_write())?;
         self.finish()
+    }
+
+    /// Takes the bytes of a blob that was made of them.
+    fn these(mut self, bytes: &[u8], blob: Blob) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .or_fail(Id::StoreWrite, || self.target.store().cannot_write())?;
+        self.name(blob)
     }
 
     /// The blob is complete: names it and makes it visible, or leaves that to the batch.
     ///
     /// # Errors
     /// [`Id::StoreWrite`].
-    pub fn finish(self) -> Result<Blob> {
-        let blob = Blob { sha256: self.hasher.finish(), size: self.size };
+    pub fn finish(mut self) -> Result<Blob> {
+        let sha256 = std::mem::take(&mut self.hasher).finish();
+        let blob = Blob { sha256, size: self.size };
+        self.name(blob)?;
+        Ok(blob)
+    }
+
+    fn name(self, blob: Blob) -> Result<()> {
         let file = self.file;
         let seal = |file: &File| file.set_permissions(fs::Permissions::from_mode(BLOB_MODE));
         match self.target {
@@ -247,7 +273,7 @@ impl<'a> BlobWriter<'a> {
             }
             _ => {}
         }
-        Ok(blob)
+        Ok(())
     }
 }
 

@@ -157,6 +157,24 @@ impl Headers {
         image: &mut Vec<u8>,
         sections: &[Section<'_>],
     ) -> Result<(), UkiError> {
+        let sizes: Vec<_> = sections.iter().map(|one| (one.name, one.data.len())).collect();
+        let file_end = self.announce(image.len(), &sizes)?;
+        for section in sections {
+            let start = self.aligned_in_file(image.len())? as usize;
+            image.resize(start, 0);
+            image.extend(section.data);
+        }
+        image.resize(file_end, 0);
+        Ok(())
+    }
+
+    /// Remembers the headers of sections, by name and size, that stand behind the first `length`
+    /// bytes of the file. Returns where the last one ends there.
+    pub(super) fn announce(
+        &mut self,
+        length: usize,
+        sections: &[(&str, usize)],
+    ) -> Result<usize, UkiError> {
         if self.is_signed() {
             return Err(UkiError::Signed);
         }
@@ -171,19 +189,19 @@ impl Headers {
         // All checks before the first change, so that an error leaves the image as it was.
         let mut headers = Vec::new();
         let mut initialized_data = self.initialized_data;
-        let mut file_end = self.aligned_in_file(image.len())?;
+        let mut file_end = self.aligned_in_file(length)?;
         let alignment = self.section_alignment.max(PAGE);
         let mut memory_end =
             self.memory_end()?.checked_next_multiple_of(alignment).ok_or(UkiError::TooLarge)?;
-        for section in sections {
+        for (new, length) in sections {
             let mut header = [0; SECTION_HEADER];
-            let taken = self.sections.iter().chain(&headers).any(|old| name(old) == section.name);
-            if !matches!(section.name.len(), 1..=8) || !section.name.is_ascii() || taken {
-                return Err(UkiError::SectionName(section.name.to_owned()));
+            let taken = self.sections.iter().chain(&headers).any(|old| name(old) == *new);
+            if !matches!(new.len(), 1..=8) || !new.is_ascii() || taken {
+                return Err(UkiError::SectionName((*new).to_owned()));
             }
-            let size = u32::try_from(section.data.len()).map_err(|_| UkiError::TooLarge)?;
-            let raw = self.aligned_in_file(section.data.len())?;
-            header[..section.name.len()].copy_from_slice(section.name.as_bytes());
+            let size = u32::try_from(*length).map_err(|_| UkiError::TooLarge)?;
+            let raw = self.aligned_in_file(*length)?;
+            header[..new.len()].copy_from_slice(new.as_bytes());
             put(&mut header, 8, size.to_le_bytes());
             put(&mut header, 12, memory_end.to_le_bytes());
             put(&mut header, 16, raw.to_le_bytes());
@@ -198,15 +216,9 @@ impl Headers {
                 .ok_or(UkiError::TooLarge)?;
             initialized_data = initialized_data.checked_add(raw).ok_or(UkiError::TooLarge)?;
         }
-        for section in sections {
-            let start = self.aligned_in_file(image.len())? as usize;
-            image.resize(start, 0);
-            image.extend(section.data);
-        }
-        image.resize(file_end as usize, 0);
         self.sections.extend(headers);
         self.initialized_data = initialized_data;
-        Ok(())
+        Ok(file_end as usize)
     }
 
     /// Writes what has changed over the headers of `image`.

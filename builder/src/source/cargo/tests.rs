@@ -4,6 +4,7 @@ mod pinned;
 
 use std::fs;
 
+use formats::digest::Sha256;
 use tar::EntryType;
 
 use super::*;
@@ -70,7 +71,7 @@ fn workspace(root: &Path) -> model::Cargo {
 fn build(root: &Path, cargo: &model::Cargo, jobs: usize) -> Result<(Store, Blob)> {
     let store = Store::open(root.join("store")).unwrap();
     let caches = Caches::below(&root.join("caches"));
-    let component = Component::load(cargo, Architecture::Amd64).unwrap();
+    let component = Component::load(cargo, Architecture::Amd64, &Seen::new()).unwrap();
     let built = component.build(&environment(), &toolchain(), &caches, &store, jobs)?;
     Ok((store, built["program"]))
 }
@@ -129,11 +130,16 @@ fn the_key_knows_all_that_shapes_a_program_and_no_more() {
     let cargo = workspace(directory.path());
     let toolchain = toolchain();
     let key = || {
-        Component::load(&cargo, Architecture::Amd64).unwrap().inputs(&toolchain).unwrap().digest()
+        Component::load(&cargo, Architecture::Amd64, &Seen::new())
+            .unwrap()
+            .inputs(&toolchain)
+            .unwrap()
+            .digest()
     };
     let mut keys = vec![key()];
     let elsewhere = tempfile::tempdir().unwrap();
-    let copy = Component::load(&workspace(elsewhere.path()), Architecture::Amd64).unwrap();
+    let copy =
+        Component::load(&workspace(elsewhere.path()), Architecture::Amd64, &Seen::new()).unwrap();
     assert_eq!(copy.inputs(&toolchain).unwrap().digest(), keys[0], "the place is no input");
     fs::write(directory.path().join("other/src/lib.rs"), "// Not a dependency.\n").unwrap();
     assert_eq!(key(), keys[0], "another package is no input");
@@ -163,7 +169,11 @@ fn the_key_knows_all_that_shapes_a_program_and_no_more() {
     let mut newer = toolchain.clone();
     newer.facts[0].push_str("newer");
     keys.push(
-        Component::load(&cargo, Architecture::Amd64).unwrap().inputs(&newer).unwrap().digest(),
+        Component::load(&cargo, Architecture::Amd64, &Seen::new())
+            .unwrap()
+            .inputs(&newer)
+            .unwrap()
+            .digest(),
     );
     let different: BTreeSet<_> = keys.iter().collect();
     assert_eq!(different.len(), keys.len());
@@ -175,7 +185,7 @@ fn a_source_that_changes_is_one_line_of_what_shapes_a_program() {
     let cargo = workspace(directory.path());
     let toolchain = toolchain();
     let lines = || {
-        Component::load(&cargo, Architecture::Amd64)
+        Component::load(&cargo, Architecture::Amd64, &Seen::new())
             .unwrap()
             .inputs(&toolchain)
             .unwrap()
@@ -195,8 +205,8 @@ fn what_a_program_is_made_from_must_be_watched() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().canonicalize().unwrap();
     let cargo = workspace(&root);
-    let component = Component::load(&cargo, Architecture::Amd64).unwrap();
-    let sources = component.sources().unwrap();
+    let component = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap();
+    let sources = component.sources(|of| component.view.files(of)).unwrap();
     let target = root.join("target");
     let check = |list: &[PathBuf]| {
         let list: Vec<_> =
@@ -292,7 +302,7 @@ fn crates_come_out_of_the_store_and_no_setting_of_the_user_into_the_program() {
     let build = |environment: &Environment, caches: &str| {
         let store = Store::open(directory.path().join("store")).unwrap();
         let caches = Caches::below(&directory.path().join(caches));
-        let component = Component::load(&cargo, Architecture::Amd64).unwrap();
+        let component = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap();
         component.build(environment, &toolchain(), &caches, &store, 2).map(|built| {
             let blob = built["program"];
             (blob, store.read_blob(&blob).unwrap())
@@ -336,7 +346,7 @@ fn crates_come_out_of_the_store_and_no_setting_of_the_user_into_the_program() {
 fn crates_of_cargos_cache_are_believed_by_their_digest() {
     let directory = tempfile::tempdir().unwrap();
     let (cargo, given) = workspace_with_crate(&directory.path().join("workspace"));
-    let component = Component::load(&cargo, Architecture::Amd64).unwrap();
+    let component = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap();
     let store = Store::open(directory.path().join("store")).unwrap();
     let home = directory.path().join("home");
     let put = |registry: &str, bytes: &[u8]| {
@@ -345,7 +355,7 @@ fn crates_of_cargos_cache_are_believed_by_their_digest() {
         fs::write(path.join("given-1.0.0.crate"), bytes).unwrap();
     };
     put("another-registry", b"of the same name");
-    let missing = crates::missing(&component.lock, &store);
+    let missing = crates::missing(component.lock().unwrap(), &store);
     let error = crates::take(&missing, &home, &store).unwrap_err();
     assert_eq!(error.id(), Id::CargoNotFetched);
     assert!(!component.is_fetched(&store).unwrap());
@@ -358,7 +368,8 @@ fn crates_of_cargos_cache_are_believed_by_their_digest() {
 fn crates_are_unpacked_once_and_stay_as_the_lock_has_them() {
     let directory = tempfile::tempdir().unwrap();
     let (cargo, given) = workspace_with_crate(&directory.path().join("workspace"));
-    let lock = Component::load(&cargo, Architecture::Amd64).unwrap().lock;
+    let lock =
+        Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap().lock().unwrap().clone();
     let store = Store::open(directory.path().join("store")).unwrap();
     let blob = store.put_bytes(&given).unwrap();
     let crates = directory.path().join("crates");
@@ -388,7 +399,8 @@ fn crates_are_unpacked_once_and_stay_as_the_lock_has_them() {
 fn a_crate_that_leaves_its_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (cargo, _) = workspace_with_crate(&directory.path().join("workspace"));
-    let mut lock = Component::load(&cargo, Architecture::Amd64).unwrap().lock;
+    let mut lock =
+        Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap().lock().unwrap().clone();
     let store = Store::open(directory.path().join("store")).unwrap();
     let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut builder = tar::Builder::new(gzip);
@@ -488,15 +500,15 @@ fn a_workspace_that_brings_its_crates_is_built_with_them_and_watches_them() {
         let files = if listed { files } else { String::new() };
         let checksums = format!(r#"{{"files":{{{files}}},"package":"{checksum}"}}"#);
         write("vendor/given/.cargo-checksum.json", &checksums);
-        let component = Component::load(&cargo, Architecture::Amd64).unwrap();
-        assert_eq!(component.lock, Lockfile::default());
+        let component = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap();
+        assert_eq!(*component.lock().unwrap(), Lockfile::default());
         keys.insert(component.inputs(&toolchain).unwrap().digest());
         programs.insert(build(directory.path(), &cargo, 2).unwrap().1.sha256);
     }
     assert_eq!((keys.len(), programs.len()), (4, 4));
     // A file that no list names.
     write("vendor/given/build.rs", "fn main() {}\n");
-    let component = Component::load(&cargo, Architecture::Amd64).unwrap();
+    let component = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap();
     assert!(keys.insert(component.inputs(&toolchain).unwrap().digest()));
     assert!(!root.join("elsewhere").exists());
 }
@@ -532,9 +544,15 @@ fn a_component_without_programs_or_package_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let cargo = workspace(directory.path());
     let none = model::Cargo { programs: BTreeMap::new(), ..cargo.clone() };
-    assert_eq!(Component::load(&none, Architecture::Amd64).unwrap_err().id(), Id::CargoPackage);
+    assert_eq!(
+        Component::load(&none, Architecture::Amd64, &Seen::new()).unwrap_err().id(),
+        Id::CargoPackage
+    );
     let unknown = model::Cargo { package: "unknown".to_owned(), ..cargo };
-    assert_eq!(Component::load(&unknown, Architecture::Amd64).unwrap_err().id(), Id::CargoPackage);
+    assert_eq!(
+        Component::load(&unknown, Architecture::Amd64, &Seen::new()).unwrap_err().id(),
+        Id::CargoPackage
+    );
 }
 
 /// A library with C in it, compiled as the crate `cc` does, but by a shell.
@@ -576,4 +594,33 @@ fn a_program_with_c_in_it_names_no_directory_of_the_host_either() {
         blobs.push(blob);
     }
     assert_eq!(blobs[0], blobs[1]);
+}
+
+#[test]
+fn what_components_share_is_read_once_until_something_is_compiled() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let cargo = workspace(&root.join("workspace"));
+    fs::create_dir(root.join("bin")).unwrap();
+    let script =
+        format!("#!/bin/sh\necho asked >>'{}/asked'\necho 'rustc 1.0.0'\n", root.display());
+    crate::process::write_program(&root.join("bin/rustc"), script.as_bytes());
+    let path = format!("{}:/usr/bin:/bin", root.join("bin").display());
+    let environment = Environment::new([("PATH".into(), path.into())]);
+    let asked = || fs::read_to_string(root.join("asked")).unwrap().lines().count();
+    let seen = Seen::new();
+    let toolchain = Toolchain::of_host(&environment);
+    let key = |seen: &Seen| {
+        ask(&environment, &cargo.workspace, seen).unwrap();
+        let component = Component::load(&cargo, Architecture::Amd64, seen).unwrap();
+        component.inputs(&toolchain).unwrap().digest()
+    };
+    let first = key(&seen);
+    assert_eq!(asked(), 2, "once for the toolchain itself");
+    fs::write(root.join("workspace/library/src/lib.rs"), "pub fn other() {}\n").unwrap();
+    assert_eq!((key(&seen), asked()), (first, 2));
+    assert_ne!(key(&Seen::new()), first);
+    seen.forget();
+    assert_ne!(key(&seen), first);
+    assert_eq!(asked(), 4);
 }

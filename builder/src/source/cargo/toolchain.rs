@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use formats::architecture::Architecture;
 
 use super::super::caches::Caches;
-use super::compilers;
+use super::{Seen, compilers};
 use crate::environment::Environment;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::{Package, Rustc};
@@ -35,8 +35,8 @@ enum Tools {
 }
 
 impl Toolchain {
-    /// Asks `rustc` which it is; what compiles and links beside it are the packages `compilers` of
-    /// the lock. Costs a short process.
+    /// Asks `rustc` which it is, unless that was `seen`; what compiles and links beside it are the
+    /// packages `compilers` of the lock. To ask costs a short process.
     ///
     /// # Errors
     /// [`Id::MissingTool`] without `rustc`; [`Id::Compilers`] if the lock names no compilers.
@@ -44,12 +44,13 @@ impl Toolchain {
         environment: &Environment,
         workspace: &Path,
         compilers: &[Package],
+        seen: &Seen,
     ) -> Result<Self> {
         if compilers.is_empty() {
             return Err(Error::new(Id::Compilers, "the lock names no compilers")
                 .hint("`orlop lock` asks for those of `debian.compilers`"));
         }
-        let words = says(environment, workspace)?;
+        let words = seen.rustc(environment, workspace)?;
         let packages = compilers.iter().map(|package| {
             let Package { name, version, blob, .. } = package;
             format!("{name} {version} {}", blob.sha256)
@@ -125,8 +126,8 @@ fn link_with(command: Command, architecture: Architecture, linker: &Path) -> Com
 ///
 /// # Errors
 /// [`Id::MissingTool`], [`Id::Read`] if there is no such workspace.
-pub fn ask(environment: &Environment, workspace: &Path) -> Result<Rustc> {
-    Ok(parse(&says(environment, workspace)?))
+pub fn ask(environment: &Environment, workspace: &Path, seen: &Seen) -> Result<Rustc> {
+    Ok(parse(&seen.rustc(environment, workspace)?))
 }
 
 /// A command that sees where programs and toolchains are, and nothing else.
@@ -155,7 +156,11 @@ fn rustc(environment: &Environment, workspace: &Path) -> Command {
     clean(Command::new("rustc"), environment, workspace)
 }
 
-fn says(environment: &Environment, workspace: &Path) -> Result<String> {
+/// What the compiler of a workspace says of itself.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) fn says(environment: &Environment, workspace: &Path) -> Result<String> {
     // Starting a program in a directory that is not there fails as if there were no program.
     if !workspace.is_dir() {
         let message = format!("cannot read the workspace `{}`", workspace.display());
@@ -195,7 +200,7 @@ mod tests {
     fn the_rust_compiler_of_this_host_says_which_it_is() {
         let toolchain = Toolchain::of_host(&environment());
         assert!(toolchain.facts[0].starts_with("rustc "), "{:?}", toolchain.facts);
-        assert_eq!(ask(&environment(), Path::new("/")).unwrap(), *toolchain.rustc());
+        assert_eq!(ask(&environment(), Path::new("/"), &Seen::new()).unwrap(), *toolchain.rustc());
         assert!(toolchain.rustc().version.starts_with("rustc "), "{:?}", toolchain.rustc());
         assert!(toolchain.rustc().host.contains("linux"), "{:?}", toolchain.rustc());
         let sysroot = Toolchain::sysroot(&environment(), Path::new("/")).unwrap();
@@ -218,9 +223,9 @@ mod tests {
 
     #[test]
     fn a_lock_without_compilers_and_a_workspace_that_is_not_there_are_told_apart() {
-        let error = Toolchain::find(&environment(), Path::new("/"), &[]).unwrap_err();
+        let error = Toolchain::find(&environment(), Path::new("/"), &[], &Seen::new()).unwrap_err();
         assert_eq!((error.id(), error.hints().len()), (Id::Compilers, 1));
-        let error = ask(&environment(), Path::new("/not/there")).unwrap_err();
+        let error = ask(&environment(), Path::new("/not/there"), &Seen::new()).unwrap_err();
         assert_eq!(error.id(), Id::Read);
     }
 }

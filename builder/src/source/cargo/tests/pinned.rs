@@ -43,7 +43,8 @@ fn what_cargo_is_told_has_a_version() {
     ]);
     let toolchain = Toolchain::of_host(&environment);
     let component =
-        Component::load(&workspace(&root.join("workspace")), Architecture::Amd64).unwrap();
+        Component::load(&workspace(&root.join("workspace")), Architecture::Amd64, &Seen::new())
+            .unwrap();
     let store = Store::open(root.join("store")).unwrap();
     let caches = Caches::below(&root.join("caches"));
     let built = component.build(&environment, &toolchain, &caches, &store, 1).unwrap();
