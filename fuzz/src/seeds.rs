@@ -575,3 +575,18 @@ pub(crate) fn unit() -> Vec<Vec<u8>> {
         oom-score = -999\ndeadline = \"60s\"\nstop-timeout = \"20s\"\nmemory-max = \"1GiB\"\n\
         pids-max = 4096\nlog-limit = \"512KiB\"\n[environment]\nA = \"b\"\n"])
 }
+
+pub(crate) fn port_map() -> Vec<Vec<u8>> {
+    let request = r#"{"cniVersion":"1.0.0","name":"orlop","type":"portmap","snat":true,
+        "cni.dev/valid-attachments":[{"containerID":"c","ifname":"eth0"}],
+        "runtimeConfig":{"portMappings":[
+            {"hostPort":8080,"containerPort":80,"protocol":"tcp","hostIP":"192.0.2.1"}]},
+        "prevResult":{"interfaces":[{"name":"eth0","sandbox":"/run/x"}],
+            "ips":[{"address":"10.88.0.5/16","interface":0}]}}"#;
+    let routes = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                  cni0\t0000580A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
+    // `struct nlmsghdr` and `struct nlmsgerr` with the message that was refused.
+    let mut refused = vec![36, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 254, 255, 255, 255];
+    refused.extend([20, 0, 0, 0, 0, 10, 5, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    vec![request.into(), routes.into(), refused]
+}

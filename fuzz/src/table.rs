@@ -78,6 +78,9 @@ targets! {
          "formats/src/node_config/url.rs" "node/src/configure/plan.rs"];
     "packages" packages "package indexes in their packings"
         ["builder/src/source/deb/index.rs" "builder/src/source/deb/index/record.rs"];
+    "port-map" port_map "what a CNI runtime asks of portmap, and what the kernel says to that"
+        ["node/src/port_map/request.rs" "node/src/port_map/route.rs"
+         "node/src/nftables/message.rs"];
     "recipe" recipe "recipes; checks and shows what was read"
         ["builder/src/recipe/value.rs" "builder/src/recipe/model.rs" "builder/src/recipe/model/values.rs"
          "formats/src/architecture.rs" "formats/src/oci/reference.rs"];

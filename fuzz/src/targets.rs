@@ -421,3 +421,7 @@ pub(crate) fn uki(bytes: &[u8]) {
 pub(crate) fn unit(bytes: &[u8]) {
     text(bytes, |text| drop(Unit::parse(&PathBuf::from("unit.toml"), text)));
 }
+
+pub(crate) fn port_map(bytes: &[u8]) {
+    node::outside::port_map(bytes);
+}

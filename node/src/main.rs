@@ -1,10 +1,16 @@
 //! The program `orlop-node`, which PID 1 and its units call. What it has to say goes to stderr, a
-//! line each.
+//! line each. Called by the name of a CNI plugin it is one.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match node::command::run(std::env::args_os().skip(1)) {
+    let mut arguments = std::env::args_os();
+    let called = arguments.next().unwrap_or_default();
+    if Path::new(&called).file_name() == Some(node::port_map::NAME.as_ref()) {
+        return node::port_map::main();
+    }
+    match node::command::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for line in failure.to_string().lines() {

@@ -7,30 +7,18 @@
 //! ip saddr SUBNET oifname != "cni0" masquerade } }`, or the same of `ip6`. `nft list ruleset` of
 //! a debugging pod shows it so. The kernel must have `nf_tables`, `nft_chain_nat` and `nft_masq`.
 
-mod batch;
-
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use formats::node_config::Subnet;
-use rustix::io::Errno;
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
-};
 
-use self::batch::{Answer, Batch, Family, LAST, answers};
 use crate::assemble::cni::BRIDGE;
+use crate::nftables::{Batch, Family, Hook, Rule, lacks};
 
 /// The name of the table, which nobody else uses.
 const TABLE: &str = "orlop";
-/// The kernel answers within the call; this bounds what a bug could cost.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// More than the answers to one batch; each quotes the message it is about.
-const ANSWERS: usize = 16 * 1024;
+/// The name of its chain.
+const CHAIN: &str = "masquerade";
 
 /// Makes the rule for `subnet` in place of the one there was; without a subnet there is none.
 ///
@@ -43,7 +31,7 @@ pub fn set(subnet: Option<Subnet>) -> io::Result<()> {
             remove(family)?;
         }
     }
-    match subnet.map_or(Ok(()), |subnet| send(&rule(subnet))) {
+    match subnet.map_or(Ok(()), |subnet| rule(subnet).send()) {
         // The rule asks for nothing else that could be absent.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(lacks("`nft_chain_nat` or `nft_masq`"))
@@ -59,22 +47,21 @@ fn family(subnet: Subnet) -> Family {
     }
 }
 
-/// The table is made so that it can be removed with all that an earlier call put into it, and
-/// then made again: one transaction, so that no packet meets a node without the rule.
+/// In one transaction with the removal of an earlier one, so that no packet meets a node without
+/// the rule.
 fn rule(subnet: Subnet) -> Batch {
     let mut batch = Batch::new(family(subnet));
-    batch.add_table(TABLE);
-    batch.delete_table(TABLE);
-    batch.add_table(TABLE);
-    batch.add_postrouting_chain(TABLE, "masquerade");
-    batch.add_masquerade(TABLE, "masquerade", subnet, BRIDGE);
+    batch.fresh_table(TABLE);
+    batch.add_chain(TABLE, CHAIN, Hook::Source);
+    let rule = Rule::default().source_in(subnet.first(), subnet.prefix());
+    batch.add_rule(TABLE, CHAIN, &rule.not_to_link(BRIDGE).masquerade());
     batch
 }
 
 fn remove(family: Family) -> io::Result<()> {
     let mut batch = Batch::new(family);
     batch.delete_table(TABLE);
-    match send(&batch) {
+    match batch.send() {
         // There is none, or the kernel cannot have one.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::Unsupported) =>
@@ -83,49 +70,6 @@ fn remove(family: Family) -> io::Result<()> {
         }
         other => other,
     }
-}
-
-/// Has the kernel do all of the batch, or nothing.
-fn send(batch: &Batch) -> io::Result<()> {
-    let socket = open().map_err(unsupported)?;
-    let kernel = SocketAddrNetlink::new(0, 0);
-    sendto(&socket, &batch.finish(), SendFlags::empty(), &kernel)?;
-    let mut buffer = vec![0; ANSWERS];
-    loop {
-        let length = match recv(&socket, buffer.as_mut_slice(), RecvFlags::empty()) {
-            Ok((length, _)) => length,
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        for Answer { sequence, errno } in answers(&buffer[..length]) {
-            if errno != 0 {
-                return Err(unsupported(Errno::from_raw_os_error(errno)));
-            }
-            if sequence == LAST {
-                return Ok(());
-            }
-        }
-    }
-}
-
-fn open() -> rustix::io::Result<OwnedFd> {
-    let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
-    let socket = socket_with(AddressFamily::NETLINK, kind, flags, Some(NETFILTER))?;
-    bind(&socket, &SocketAddrNetlink::new(0, 0))?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    Ok(socket)
-}
-
-/// One kind of error for all the ways in which a kernel says that it lacks a part.
-fn unsupported(error: Errno) -> io::Error {
-    match error {
-        Errno::PROTONOSUPPORT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT => lacks("nftables"),
-        other => other.into(),
-    }
-}
-
-fn lacks(part: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, format!("the kernel has no {part}"))
 }
 
 #[cfg(test)]
@@ -137,14 +81,5 @@ mod tests {
         for (subnet, want) in [("10.88.0.0/16", Family::Ip), ("fd00:88::/64", Family::Ip6)] {
             assert_eq!(family(subnet.parse().unwrap()), want);
         }
-    }
-
-    #[test]
-    fn a_kernel_without_nftables_is_told_from_one_that_refuses() {
-        for errno in [Errno::PROTONOSUPPORT, Errno::OPNOTSUPP, Errno::AFNOSUPPORT] {
-            assert_eq!(unsupported(errno).kind(), io::ErrorKind::Unsupported);
-        }
-        assert_eq!(unsupported(Errno::PERM).kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(unsupported(Errno::NOENT).kind(), io::ErrorKind::NotFound);
     }
 }

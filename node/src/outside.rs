@@ -12,3 +12,9 @@ pub fn image(bytes: &[u8]) {
         let _ = archive.file(name, 1 << 20);
     }
 }
+
+/// What a CNI runtime writes to `portmap`, the kernel's table of routes, and its answers.
+pub fn port_map(bytes: &[u8]) {
+    crate::nftables::outside(bytes);
+    crate::port_map::outside(bytes);
+}

@@ -3,8 +3,9 @@
 //! Format: CNI specification 1.0.0; plugins `bridge` and `host-local` of
 //! `github.com/containernetworking/plugins` 1.9.
 //!
-//! containerd reads `/etc/cni/net.d` and runs plugins of `/opt/cni/bin` and `/usr/lib/cni`. A
-//! cluster's CNI comes as a pod which writes to the first two through `hostPath` and expects to find
+//! containerd reads `/etc/cni/net.d` and runs plugins of `/usr/lib/orlop/cni`, which has
+//! [`crate::port_map`], of `/opt/cni/bin` and of `/usr/lib/cni`. A
+//! cluster's CNI comes as a pod which writes to `/etc/cni/net.d` and `/opt/cni/bin` through `hostPath` and expects to find
 //! there after a reboot what it wrote. So PID 1 binds both to directories on STATE, and what this
 //! program writes it writes there.
 
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use super::file::File;
 use super::plan::Plan;
+use crate::port_map;
 
 /// The name of the bridge's link.
 pub const BRIDGE: &str = "cni0";
@@ -38,7 +40,7 @@ pub(super) fn plan(cni: Option<&Cni>, plan: &mut Plan) {
 }
 
 /// No `ipMasq`, for which the plugin would run programs that a node does not have: the rule is made
-/// by [`crate::masquerade`]. No `portmap`, for the same reason: a pod's `hostPort` has no effect.
+/// by [`crate::masquerade`]. `portmap` is [`crate::port_map`].
 fn list(cni: &Cni) -> String {
     let everywhere = match cni.bridge.first() {
         IpAddr::V4(_) => "0.0.0.0/0",
@@ -58,6 +60,9 @@ fn list(cni: &Cni) -> String {
                 "ranges": [[{ "subnet": cni.bridge.to_string() }]],
                 "routes": [{ "dst": everywhere }],
             },
+        }, {
+            "type": port_map::NAME,
+            "capabilities": { "portMappings": true },
         }],
     });
     format!("{list:#}\n")

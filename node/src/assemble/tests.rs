@@ -227,6 +227,12 @@ fn plan_of_a_node_on_its_own() {
                   },
                   "isGateway": true,
                   "type": "bridge"
+                },
+                {
+                  "capabilities": {
+                    "portMappings": true
+                  },
+                  "type": "portmap"
                 }
               ]
             }
