@@ -147,24 +147,57 @@ pub fn cgroups() -> Result<(), Failure> {
     fs::write(&protected, PROTECTED).doing(|| format!("write {}", protected.display()))
 }
 
-/// Places below the read-only root or in the `/etc` of one boot that a cluster's CNI writes to, its
-/// plugins and configuration, and where STATE keeps them over a restart.
-const CNI: [(&str, &str); 2] =
-    [("/var/lib/orlop/cni/bin", "/opt/cni/bin"), ("/var/lib/orlop/cni/net.d", "/etc/cni/net.d")];
-
-/// Makes what STATE keeps of a cluster's network visible where it is looked for. An image without
-/// such a place, one that runs no cluster's CNI, is left as it is. What fails is in the result and
-/// stops no other.
-pub fn cni() -> Vec<Failure> {
-    CNI.iter().filter_map(|(kept, seen)| keep(kept.as_ref(), seen.as_ref()).err()).collect()
+/// A place below the read-only root, or in the `/etc` of one boot, that pods write programs and
+/// configuration of the node to, and where STATE keeps them over a restart.
+struct Kept {
+    on_state: &'static str,
+    seen_at: &'static str,
+    /// What looks there: in an image without this program nobody misses the place.
+    read_by: &'static str,
 }
 
-fn keep(kept: &Path, seen: &Path) -> Result<(), Failure> {
-    if fs::create_dir_all(seen).is_err() && !seen.is_dir() {
+const KEPT: [Kept; 3] = [
+    // A cluster's CNI: its plugins and its configuration.
+    Kept {
+        on_state: "/var/lib/orlop/cni/bin",
+        seen_at: "/opt/cni/bin",
+        read_by: "/usr/bin/containerd",
+    },
+    Kept {
+        on_state: "/var/lib/orlop/cni/net.d",
+        seen_at: "/etc/cni/net.d",
+        read_by: "/usr/bin/containerd",
+    },
+    // FlexVolume drivers, which come as pods that know kubelet's default path.
+    Kept {
+        on_state: "/var/lib/kubelet/volume-plugins",
+        seen_at: "/usr/libexec/kubernetes/kubelet-plugins/volume/exec",
+        read_by: "/usr/bin/kubelet",
+    },
+];
+
+/// Makes what STATE keeps for pods visible where it is looked for. What fails is in the result and
+/// stops no other.
+pub fn kept() -> Vec<Failure> {
+    KEPT.iter().filter_map(|place| keep(Path::new("/"), place).err()).collect()
+}
+
+fn keep(root: &Path, place: &Kept) -> Result<(), Failure> {
+    let at = |path: &str| root.join(path.trim_start_matches('/'));
+    if !at(place.read_by).exists() {
         return Ok(());
     }
-    fs::create_dir_all(kept).doing(|| format!("make {}", kept.display()))?;
-    mount_bind(kept, seen).doing(|| format!("bind {} to {}", kept.display(), seen.display()))
+    let (on_state, seen_at) = (at(place.on_state), at(place.seen_at));
+    if let Err(error) = fs::create_dir_all(&seen_at)
+        && !seen_at.is_dir()
+    {
+        // The root is read-only: the directory must be in the image.
+        let what = format!("give pods {}, which the image lacks", place.seen_at);
+        return Err(error).doing(|| what);
+    }
+    fs::create_dir_all(&on_state).doing(|| format!("make {}", place.on_state))?;
+    mount_bind(&on_state, &seen_at)
+        .doing(|| format!("bind {} to {}", place.on_state, place.seen_at))
 }
 
 /// Makes one mount, and its directory if need be.
@@ -264,14 +297,37 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_a_place_for_plugins_is_left_as_it_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("file");
-        fs::write(&file, "").unwrap();
-        let kept = directory.path().join("kept");
-        // Below a file no directory can be made, as below a read-only root.
-        keep(&kept, &file.join("opt/cni/bin")).unwrap();
-        assert!(!kept.exists());
+    fn a_place_that_the_image_lacks_is_a_failure_if_a_program_of_it_looks_there() {
+        for place in &KEPT {
+            let directory = tempfile::tempdir().unwrap();
+            let root = directory.path();
+            // Below a file no directory can be made, as below a read-only root.
+            let first = place.seen_at.split('/').nth(1).unwrap();
+            fs::write(root.join(first), "").unwrap();
+            assert!(keep(root, place).is_ok(), "nobody looks there");
+
+            fs::remove_file(root.join(first)).unwrap();
+            let program = root.join(&place.read_by[1..]);
+            fs::create_dir_all(program.parent().unwrap()).unwrap();
+            fs::write(&program, "").unwrap();
+            let at = root.join(&place.seen_at[1..]);
+            fs::create_dir_all(at.parent().unwrap()).unwrap();
+            fs::write(&at, "").unwrap();
+            let failure = keep(root, place).unwrap_err().to_string();
+            let want = format!("cannot give pods {}, which the image lacks: ", place.seen_at);
+            assert!(failure.starts_with(&want), "{failure}");
+            assert!(!root.join(&place.on_state[1..]).exists());
+        }
+    }
+
+    #[test]
+    fn the_recipe_has_the_directory_of_every_kept_place() {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes");
+        let text = |name: &str| fs::read_to_string(recipes.join(name)).unwrap();
+        let recipes = text("base.toml") + &text("node.toml");
+        for place in KEPT.iter().filter(|place| !place.seen_at.starts_with("/etc/")) {
+            assert!(recipes.contains(&format!("\"{}\"", place.seen_at)), "{}", place.seen_at);
+        }
     }
 
     #[test]

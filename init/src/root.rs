@@ -146,7 +146,7 @@ fn prepare(problems: &mut Problems) -> Result<System, String> {
         let configured = scope.spawn(move || {
             let state = state::mount()?;
             marks::mark("state-mounted");
-            let failures = mounts::cni();
+            let failures = mounts::kept();
             // The other end never says anything: it goes when they are loaded.
             let _ = wait_for_modules.recv();
             let (program, crashed) = (Path::new(configure::PROGRAM), state.journal_replayed);

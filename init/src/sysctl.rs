@@ -5,9 +5,11 @@ use std::path::Path;
 use crate::log;
 
 /// Below `/proc/sys`.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     // Pods reach each other and the world through the node.
     ("net/ipv4/ip_forward", "1"),
+    // Our own links take what routers announce all the same: `net::link` sets `accept_ra` to 2.
+    ("net/ipv6/conf/all/forwarding", "1"),
     // Traffic between pods of one node passes netfilter; needs the module `br_netfilter`.
     ("net/bridge/bridge-nf-call-iptables", "1"),
     // What kubelet's `protectKernelDefaults` asks for.
@@ -57,7 +59,12 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         std::fs::create_dir_all(root.path().join("vm")).expect("made");
         std::fs::write(root.path().join("vm/overcommit_memory"), "0").expect("written");
+        let forwarding = root.path().join("net/ipv6/conf/all/forwarding");
+        std::fs::create_dir_all(forwarding.parent().expect("a path")).expect("made");
+        std::fs::write(&forwarding, "0").expect("written");
         apply(root.path());
+        // Pods may have IPv6 whatever the node's own links have.
+        assert_eq!(std::fs::read_to_string(&forwarding).expect("readable"), "1");
         let read = std::fs::read_to_string(root.path().join("vm/overcommit_memory"));
         assert_eq!(read.expect("readable"), "1");
         assert!(!root.path().join("vm/panic_on_oom").exists());

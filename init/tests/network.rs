@@ -390,9 +390,9 @@ fn a_link_that_goes_and_comes_back() {
     assert!(!node.said("eth0 has lost its address 10.9.8.7"), "{:?}", node.lines);
 }
 
-/// A router advertisement with a prefix, name servers and no default route (RFC 4861, RFC 8106).
+/// A router advertisement with a prefix, name servers and a default route (RFC 4861, RFC 8106).
 fn advertisement() -> Vec<u8> {
-    let mut bytes = vec![134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut bytes = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 7, 8, 0, 0, 0, 0]);
     bytes.extend([0x20, 0x01, 0x0d, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend([25, 3, 0, 0, 0, 0, 2, 88]);
@@ -401,6 +401,8 @@ fn advertisement() -> Vec<u8> {
 }
 
 fn a_router_gives_addresses() {
+    // As on a node, where packets of pods are forwarded; links take part that appear later.
+    fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("set");
     let _cable = Cable::new();
     let mut node = Node::new("[network.links.eth0]\ndhcp = false\n");
     // The router needs its link-local address, which the kernel checks for a second owner first.
@@ -430,6 +432,7 @@ fn a_router_gives_addresses() {
     assert_eq!(node.read("resolv.conf"), "nameserver 2001:db8:9::53\n");
     let own: IpAddr = "2001:db8:9:0:5054:ff:fe12:3456".parse().unwrap();
     assert!(node.read("hosts").contains(&format!("{own} orlop-525400123456\n")));
+    assert!(ip("-6 route show default dev eth0").contains("via fe80::"));
 
     // A static link does not listen to routers, and forgets what it has heard.
     let off = "[network.links.eth0]\ndhcp = false\nslaac = false\n";
