@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use formats::node_config::{LARGEST, NodeConfig, Problem, parse};
+use formats::node_config::{LARGEST, NodeConfig, Problem, parse, static_pod_problems};
 
 use crate::error::{Context as _, Error, Id, Result, Shown, several};
 
@@ -74,7 +74,10 @@ impl Source {
 
     /// What is wrong with it, nothing if nothing is.
     pub fn problems(&self) -> Vec<Problem> {
-        parse(&self.text).err().unwrap_or_default()
+        match parse(&self.text) {
+            Ok(config) => static_pod_problems(&self.text, &config),
+            Err(problems) => problems,
+        }
     }
 
     /// What it means.
@@ -83,7 +86,14 @@ impl Source {
     /// [`Id::NodeConfig`] with everything that is wrong.
     pub fn load(self) -> Result<Loaded> {
         match parse(&self.text) {
-            Ok(config) => Ok(Loaded { text: self.text, config }),
+            Ok(config) => {
+                // A node would go on, with a line on its screen; here somebody can mend it.
+                let problems = static_pod_problems(&self.text, &config);
+                if !problems.is_empty() {
+                    return Err(report(&[(self, problems)]));
+                }
+                Ok(Loaded { text: self.text, config })
+            }
             Err(problems) => Err(report(&[(self, problems)])),
         }
     }

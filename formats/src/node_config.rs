@@ -14,8 +14,13 @@ mod name;
 mod network;
 mod pem;
 mod problem;
+mod proxy;
+mod route;
 mod section;
 mod show;
+#[cfg(feature = "manifests")]
+mod static_pod;
+mod sysctl;
 mod token;
 mod update;
 mod url;
@@ -29,12 +34,18 @@ pub use name::{DomainName, Host, HostName};
 pub use network::{Link, Network, Time, TimeServer};
 pub use pem::Certificates;
 pub use problem::Problem;
+pub use proxy::{Exempt, Proxy, ProxyUrl};
+pub use route::{Destination, Route};
 pub use show::Secrets;
+#[cfg(feature = "manifests")]
+pub use static_pod::static_pod_problems;
+pub use sysctl::SysctlName;
 pub use token::BootstrapToken;
 pub use update::{Policy, Update};
 pub use url::{Scheme, Url};
 
 use section::{Missing, Notes, Section};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::excerpt;
@@ -62,6 +73,10 @@ pub struct NodeConfig {
     pub hostname: Option<HostName>,
     /// How it is reached.
     pub network: Network,
+    /// Who is asked instead of servers beyond its network.
+    pub proxy: Proxy,
+    /// Settings of the kernel.
+    pub sysctl: BTreeMap<SysctlName, String>,
     /// Where the time comes from.
     pub time: Time,
     /// The cluster; without it kubelet is not started.
@@ -160,6 +175,8 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
     section.require("schema");
     let hostname = section.parsed::<HostName>("hostname").map(|name| name.value);
     let network = section.section("network", Network::read).unwrap_or_default();
+    let proxy = section.section("proxy", Proxy::read).unwrap_or_default();
+    let sysctl = sysctl::read(section);
     let time = section.section("time", Time::read).unwrap_or_default();
     let kubernetes = section.section("kubernetes", Kubernetes::read).flatten();
     let kubelet = kubelet::read(section);
@@ -174,7 +191,18 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
     let cni = section.section("cni", |section| Cni::read(section, &network)).flatten();
     let containerd = section.section("containerd", Containerd::read).unwrap_or_default();
     let update = section.section("update", Update::read).unwrap_or_default();
-    NodeConfig { hostname, network, time, kubernetes, kubelet, cni, containerd, update }
+    NodeConfig {
+        hostname,
+        network,
+        proxy,
+        sysctl,
+        time,
+        kubernetes,
+        kubelet,
+        cni,
+        containerd,
+        update,
+    }
 }
 
 impl Cni {

@@ -7,9 +7,12 @@
 //!
 //! It is read by hand: what `serde` generates for reading would cost PID 1 its room.
 
+mod name_server;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+pub use name_server::NameServer;
 use serde::Serialize;
 use serde::de::Error as _;
 use toml::Spanned;
@@ -46,10 +49,12 @@ pub struct System {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Network {
-    /// Name servers instead of what DHCP says.
-    pub dns: Vec<IpAddr>,
-    /// Search domains instead of what DHCP says.
-    pub search: Vec<String>,
+    /// Name servers instead of what DHCP and routers say; an empty list says that there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<NameServer>>,
+    /// Search domains instead of what DHCP says; an empty list says that there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Vec<String>>,
     /// By the kernel's name of the link, or by any name if the link says a MAC address.
     /// A link that no entry is about has DHCP and SLAAC.
     pub links: BTreeMap<String, Link>,
@@ -70,6 +75,9 @@ pub struct Link {
     pub addresses: Vec<String>,
     /// Default gateways, at most one of each family in use.
     pub gateways: Vec<IpAddr>,
+    /// Ways to other networks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
     /// Largest packet in bytes; the driver's default without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
@@ -83,9 +91,24 @@ impl Default for Link {
             slaac: true,
             addresses: Vec::new(),
             gateways: Vec::new(),
+            routes: Vec::new(),
             mtu: None,
         }
     }
+}
+
+/// A way to another network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Route {
+    /// The network: `10.96.0.0/12`.
+    pub to: String,
+    /// Who knows the way, a neighbour on the link; without, the network is on the link itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<IpAddr>,
+    /// Of several ways the one with the lowest wins; without, as for a gateway of the link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<u32>,
 }
 
 /// The clock.
@@ -124,8 +147,8 @@ fn network(table: &DeTable<'_>) -> Result<Network, Error> {
     let mut network = Network::default();
     for (key, value) in entries(table) {
         match key {
-            "dns" => network.dns = value.addresses()?,
-            "search" => network.search = value.texts()?,
+            "dns" => network.dns = Some(value.parsed("IP addresses")?),
+            "search" => network.search = Some(value.texts()?),
             "links" => {
                 for (name, value) in entries(value.table()?) {
                     network.links.insert(name.to_owned(), link(value.table()?)?);
@@ -145,12 +168,35 @@ fn link(table: &DeTable<'_>) -> Result<Link, Error> {
             "dhcp" => link.dhcp = value.boolean()?,
             "slaac" => link.slaac = value.boolean()?,
             "addresses" => link.addresses = value.texts()?,
-            "gateways" => link.gateways = value.addresses()?,
+            "gateways" => link.gateways = value.parsed("IP addresses")?,
+            "routes" => {
+                let items = value.value.as_array().ok_or_else(|| value.wrong("a list"))?;
+                for item in items {
+                    let item = Value { key, value: item.get_ref() };
+                    link.routes.push(route(item.table()?)?);
+                }
+            }
             "mtu" => link.mtu = Some(value.number()?),
             _ => {}
         }
     }
     Ok(link)
+}
+
+fn route(table: &DeTable<'_>) -> Result<Route, Error> {
+    let mut route = Route { to: String::new(), via: None, metric: None };
+    for (key, value) in entries(table) {
+        match key {
+            "to" => route.to = value.text()?,
+            "via" => {
+                let via = value.text()?.parse().map_err(|_| value.wrong("an IP address"))?;
+                route.via = Some(via);
+            }
+            "metric" => route.metric = Some(value.number()?),
+            _ => {}
+        }
+    }
+    Ok(route)
 }
 
 fn time(table: &DeTable<'_>) -> Result<Time, Error> {
@@ -201,9 +247,9 @@ impl<'t> Value<'t> {
         items.iter().map(|item| Value { key: self.key, value: item.get_ref() }.text()).collect()
     }
 
-    fn addresses(&self) -> Result<Vec<IpAddr>, Error> {
+    fn parsed<T: std::str::FromStr>(&self, wanted: &str) -> Result<Vec<T>, Error> {
         let texts = self.texts()?;
-        texts.iter().map(|text| text.parse().map_err(|_| self.wrong("IP addresses"))).collect()
+        texts.iter().map(|text| text.parse().map_err(|_| self.wrong(wanted))).collect()
     }
 
     fn table(&self) -> Result<&'t DeTable<'t>, Error> {
@@ -226,8 +272,10 @@ mod tests {
             awaits_url: Some("https://config.example/node.toml".to_owned()),
             problems: vec!["line 3, column 1: unknown key `hostnam`".to_owned()],
             network: Network {
-                dns: vec!["192.0.2.53".parse().expect("an address")],
-                search: vec!["example.internal".to_owned()],
+                dns: Some(
+                    ["192.0.2.53", "fe80::1%eth0"].map(|s| s.parse().expect("good")).to_vec(),
+                ),
+                search: Some(vec!["example.internal".to_owned()]),
                 links: BTreeMap::from([
                     ("eth0".to_owned(), Link::default()),
                     (
@@ -238,6 +286,11 @@ mod tests {
                             slaac: false,
                             addresses: vec!["2001:db8::10/64".to_owned()],
                             gateways: vec!["2001:db8::1".parse().expect("an address")],
+                            routes: vec![Route {
+                                to: "2001:db8:9::/48".to_owned(),
+                                via: Some("2001:db8::9".parse().expect("an address")),
+                                metric: Some(50),
+                            }],
                             mtu: Some(1400),
                         },
                     ),
@@ -249,7 +302,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for system in [full(), System::default()] {
+        let none = Network { dns: Some(vec![]), search: Some(vec![]), ..Network::default() };
+        let none = System { network: none, ..System::default() };
+        for system in [full(), none, System::default()] {
             let text = toml::to_string(&system).expect("TOML can hold it");
             assert_eq!(System::parse(&text), Ok(system), "{text}");
         }
@@ -266,7 +321,7 @@ mod tests {
             problems = ["line 3, column 1: unknown key `hostnam`"]
 
             [network]
-            dns = ["192.0.2.53"]
+            dns = ["192.0.2.53", "fe80::1%eth0"]
             search = ["example.internal"]
 
             [network.links.eth0]
@@ -282,6 +337,11 @@ mod tests {
             addresses = ["2001:db8::10/64"]
             gateways = ["2001:db8::1"]
             mtu = 1400
+
+            [[network.links.uplink.routes]]
+            to = "2001:db8:9::/48"
+            via = "2001:db8::9"
+            metric = 50
 
             [time]
             servers = ["192.0.2.123"]

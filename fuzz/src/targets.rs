@@ -335,6 +335,9 @@ pub(crate) fn node_config(bytes: &[u8]) {
         for text in [text, &format!("schema = 1\n{text}")] {
             match node_config::parse(text) {
                 Ok(config) => {
+                    for problem in node_config::static_pod_problems(text, &config) {
+                        problem.excerpt(Path::new("node.toml"), text);
+                    }
                     assert_eq!(node_config::parse(&config.to_toml(Secrets::Shown)), Ok(config));
                 }
                 Err(problems) => {

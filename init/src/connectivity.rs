@@ -9,14 +9,14 @@ mod server;
 mod trouble;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use formats::system::System;
+use formats::system::{NameServer, System};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
 use crate::clock::monotonic;
@@ -179,7 +179,7 @@ impl Connectivity {
     /// Takes another configuration, at run time.
     pub fn apply(&mut self, system: System) -> Vec<Notice> {
         let changes = match &mut self.network {
-            Some(network) => network.apply(&system.network),
+            Some(network) => network.apply(&system),
             None => Vec::new(),
         };
         self.system = system;
@@ -271,20 +271,30 @@ impl Connectivity {
         given.or_else(made).unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned())
     }
 
-    fn name_servers(&self) -> Vec<IpAddr> {
-        let configured = &self.system.network.dns;
-        if configured.is_empty() {
-            let offered: Vec<IpAddr> =
-                self.links.iter().flat_map(|link| link.dns.clone()).collect();
-            identity::first_nameservers(&offered)
-        } else {
-            identity::first_nameservers(configured)
+    fn name_servers(&self) -> Vec<NameServer> {
+        match &self.system.network.dns {
+            Some(configured) => identity::first_nameservers(configured),
+            None => {
+                let offered = self.links.iter().flat_map(|link| link.dns.clone());
+                identity::first_nameservers(&offered.collect::<Vec<_>>())
+            }
         }
     }
 
+    /// Where a name server listens. One on a link that there is not is asked nothing.
+    fn resolver(&self, server: &NameServer) -> Option<SocketAddr> {
+        let scope = match &server.link {
+            Some(name) => self.links.iter().find(|link| link.name == *name)?.index,
+            None => 0,
+        };
+        Some(match server.address {
+            IpAddr::V4(address) => (address, dns::PORT).into(),
+            IpAddr::V6(address) => SocketAddrV6::new(address, dns::PORT, 0, scope).into(),
+        })
+    }
+
     fn search(&self) -> Vec<String> {
-        let configured = &self.system.network.search;
-        if !configured.is_empty() {
+        if let Some(configured) = &self.system.network.search {
             return configured.clone();
         }
         let mut search: Vec<String> = Vec::new();
@@ -321,7 +331,7 @@ impl Connectivity {
 
     fn start_threads(&mut self, now: Duration, notices: &mut Vec<Notice>) {
         let resolvers: Vec<SocketAddr> =
-            self.name_servers().iter().map(|server| SocketAddr::new(*server, dns::PORT)).collect();
+            self.name_servers().iter().filter_map(|server| self.resolver(server)).collect();
         let search = self.search();
         if let Some(servers) = self.keeper.ask(now) {
             let (search, resolvers) = (search.clone(), resolvers.clone());
@@ -398,6 +408,7 @@ impl Connectivity {
             keeper: &self.keeper,
             server: self.server.trouble(),
             awaits_url: self.system.awaits_url.as_deref(),
+            names: self.system.network.dns.is_some() || !self.name_servers().is_empty(),
             began: self.began,
             now,
         });

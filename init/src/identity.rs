@@ -8,6 +8,8 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
 
+use formats::system::NameServer;
+
 use crate::net::LinkStatus;
 
 /// When there is no link that a name could be made of.
@@ -62,7 +64,7 @@ fn bits(address: IpAddr, prefix: u8) -> u128 {
 }
 
 /// `/etc/resolv.conf`, each name server and domain once, in their order.
-pub fn resolv_conf(servers: &[IpAddr], search: &[String]) -> String {
+pub fn resolv_conf(servers: &[NameServer], search: &[String]) -> String {
     let mut text = String::new();
     if !search.is_empty() {
         text.push_str(&format!("search {}\n", search.join(" ")));
@@ -74,11 +76,11 @@ pub fn resolv_conf(servers: &[IpAddr], search: &[String]) -> String {
 }
 
 /// The name servers that count, each once.
-pub fn first_nameservers(servers: &[IpAddr]) -> Vec<IpAddr> {
-    let mut first: Vec<IpAddr> = Vec::new();
+pub fn first_nameservers(servers: &[NameServer]) -> Vec<NameServer> {
+    let mut first: Vec<NameServer> = Vec::new();
     for server in servers {
         if !first.contains(server) && first.len() < NAMESERVERS {
-            first.push(*server);
+            first.push(server.clone());
         }
     }
     first
@@ -172,6 +174,7 @@ mod tests {
     #[test]
     fn the_address_of_the_default_route_comes_first() {
         let link = |own: &[(&str, u8)], gateways: &[&str]| LinkStatus {
+            index: 2,
             name: String::new(),
             mac: [0; 6],
             carrier: true,
@@ -179,6 +182,7 @@ mod tests {
             asking_since: None,
             addresses: own.iter().map(|(own, prefix)| (own.parse().unwrap(), *prefix)).collect(),
             gateways: addresses(gateways),
+            dhcpv6: None,
             dns: Vec::new(),
             search: Vec::new(),
             ntp: Vec::new(),
@@ -204,12 +208,13 @@ mod tests {
 
     #[test]
     fn name_servers_are_listed_once_and_three_at_most() {
-        let servers = addresses(&["10.0.2.3", "10.0.2.4", "10.0.2.3", "2001:db8::53", "10.0.3.4"]);
+        let servers = ["10.0.2.3", "fe80::1%eth0", "10.0.2.3", "2001:db8::53", "10.0.3.4"]
+            .map(|server| server.parse().expect("a name server"));
         let search = ["a.example".to_owned(), "b.example".to_owned()];
         assert_eq!(
             resolv_conf(&servers, &search),
             "search a.example b.example\n\
-             nameserver 10.0.2.3\nnameserver 10.0.2.4\nnameserver 2001:db8::53\n"
+             nameserver 10.0.2.3\nnameserver fe80::1%eth0\nnameserver 2001:db8::53\n"
         );
         assert_eq!(resolv_conf(&[], &[]), "");
     }

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use formats::system;
+use formats::system::{self, NameServer, System};
 use rustix::event::epoll;
 
 use crate::clock::monotonic;
@@ -84,6 +84,8 @@ impl fmt::Display for Change {
 /// One wired link and what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkStatus {
+    /// The kernel's number.
+    pub index: u32,
     /// The kernel's name.
     pub name: String,
     /// Its hardware address.
@@ -98,14 +100,25 @@ pub struct LinkStatus {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Of default routes, except those which the kernel has from routers.
     pub gateways: Vec<IpAddr>,
+    /// A router says that what it does not tell itself is asked for by DHCPv6.
+    pub dhcpv6: Option<Dhcpv6>,
     /// Name servers that the network offers.
-    pub dns: Vec<IpAddr>,
+    pub dns: Vec<NameServer>,
     /// Search domains that the network offers.
     pub search: Vec<String>,
     /// Time servers that the network offers.
     pub ntp: Vec<Ipv4Addr>,
     /// The name that the DHCP server has for this node; one label.
     pub hostname: Option<String>,
+}
+
+/// What routers leave to DHCPv6 (RFC 4861, section 4.2), which this node does not speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dhcpv6 {
+    /// Since when they say so, on the clock of [`monotonic`].
+    pub since: Duration,
+    /// Addresses too, and not only who knows names.
+    pub addresses: bool,
 }
 
 /// Where the kernel shows links; a test has directories of its own.
@@ -128,6 +141,8 @@ impl Default for Places {
 pub struct Network {
     places: Places,
     config: system::Network,
+    /// What the config calls the node.
+    hostname: Option<String>,
     /// Watches all sockets; sockets come and go inside it, so that its own descriptor never does.
     epoll: OwnedFd,
     notifications: Notifications,
@@ -143,7 +158,8 @@ pub struct Network {
 ///
 /// # Errors
 /// When the kernel refuses the sockets.
-pub fn start(places: Places, config: system::Network) -> Result<Network, NetError> {
+pub fn start(places: Places, system: &System) -> Result<Network, NetError> {
+    let (config, hostname) = (system.network.clone(), system.hostname.clone());
     let open = "open a netlink socket";
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).doing(|| "watch sockets")?;
     // News first, then the list: nothing is missed between.
@@ -152,7 +168,8 @@ pub fn start(places: Places, config: system::Network) -> Result<Network, NetErro
     epoll::add(&epoll, &notifications, data, epoll::EventFlags::IN).doing(|| "watch sockets")?;
     let requests = Requests::open().doing(|| open)?;
     let (links, untold) = (BTreeMap::new(), Vec::new());
-    let mut network = Network { places, config, epoll, notifications, requests, links, untold };
+    let mut network =
+        Network { places, config, hostname, epoll, notifications, requests, links, untold };
     network.untold = network.list().doing(|| "list the network links")?;
     Ok(network)
 }
@@ -193,9 +210,11 @@ impl Network {
     }
 
     /// Takes another configuration; links whose settings stay the same are not touched.
-    pub fn apply(&mut self, config: &system::Network) -> Vec<Change> {
-        self.config = config.clone();
+    pub fn apply(&mut self, system: &System) -> Vec<Change> {
+        self.config = system.network.clone();
+        self.hostname.clone_from(&system.hostname);
         self.each_link(|wired, kernel| {
+            let config = (&system.network, system.hostname.as_ref());
             let settings = Settings::of(config, &wired.name, wired.mac);
             wired.apply(settings, kernel)
         })
@@ -248,6 +267,12 @@ impl Network {
                 }
                 Vec::new()
             }
+            News::Router { link, managed, other } => {
+                if let Some(wired) = self.links.get_mut(&link) {
+                    wired.router_leaves(managed, other, monotonic());
+                }
+                Vec::new()
+            }
             News::Answer { .. } | News::Done { .. } => Vec::new(),
         }
     }
@@ -259,7 +284,7 @@ impl Network {
         }
         let ours = link.is_free_ethernet() && is_wired(&self.places.class_net, &link.name);
         let Some(mac) = link.mac.filter(|_| ours) else { return self.remove(link.index) };
-        let Self { links, epoll, requests, places, config, .. } = self;
+        let Self { links, epoll, requests, places, config, hostname, .. } = self;
         let mut kernel = Kernel { epoll, requests, ipv6: &places.ipv6, now: monotonic() };
         let mut changes = Vec::new();
         let wired = match links.entry(link.index) {
@@ -269,6 +294,7 @@ impl Network {
                     log::warn(&format!("cannot draw a random number: {error}"));
                     0
                 });
+                let config = (&*config, hostname.as_ref());
                 let settings = Settings::of(config, &link.name, mac);
                 let wired = entry.insert(Wired::new(link, mac, seed, settings));
                 wired.prepare(&kernel);

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
 
 use crate::sys::signals;
-use crate::unit::{GroupLimits, Unit};
+use crate::unit::{AbsolutePath, GroupLimits, Unit};
 
 /// Where programs look for others unless their unit says otherwise.
 const PATH: &str = "/usr/bin:/usr/sbin";
@@ -72,8 +72,13 @@ pub fn spawn(unit: &Unit, exec: &[String], cgroups: &Path, output: OwnedFd) -> R
         exec.split_first().ok_or_else(|| "its `exec` is empty".to_owned())?;
     let fail = |error: io::Error| format!("cannot start {program}: {error}");
     let nofile = unit.limits.nofile;
+    let more = match &unit.environment_from {
+        Some(path) if path.0.exists() => lines(path, "environment")?,
+        _ => String::new(),
+    };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", PATH).envs(&unit.environment);
+    command.envs(more.lines().filter_map(|line| line.split_once('=')));
     command.current_dir("/").stdin(Stdio::null());
     command.stderr(output.try_clone().map_err(fail)?).stdout(output);
     let prepare = move || {
@@ -113,16 +118,21 @@ pub fn spawn(unit: &Unit, exec: &[String], cgroups: &Path, output: OwnedFd) -> R
 pub fn command_line(unit: &Unit) -> Result<Vec<String>, String> {
     let mut exec = unit.exec.clone();
     if let Some(path) = &unit.arguments_from {
-        let fail = |error| format!("cannot read its arguments from {}: {error}", path.0.display());
-        let mut text = String::new();
-        let file = File::open(&path.0).map_err(fail)?;
-        file.take(LONGEST_ARGUMENTS + 1).read_to_string(&mut text).map_err(fail)?;
-        if text.len() as u64 > LONGEST_ARGUMENTS {
-            return Err(fail(io::ErrorKind::FileTooLarge.into()));
-        }
+        let text = lines(path, "arguments")?;
         exec.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
     }
     Ok(exec)
+}
+
+fn lines(path: &AbsolutePath, what: &str) -> Result<String, String> {
+    let fail = |error| format!("cannot read its {what} from {}: {error}", path.0.display());
+    let mut text = String::new();
+    let file = File::open(&path.0).map_err(fail)?;
+    file.take(LONGEST_ARGUMENTS + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > LONGEST_ARGUMENTS {
+        return Err(fail(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(text)
 }
 
 /// A unit runs without its limits rather than not at all.

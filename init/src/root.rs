@@ -192,7 +192,7 @@ fn load_modules(problems: &mut Problems) {
 }
 
 fn start_network(system: &System, problems: &mut Problems) -> Option<Network> {
-    match net::start(Places::default(), system.network.clone()) {
+    match net::start(Places::default(), system) {
         Ok(network) => Some(network),
         Err(error) => {
             problems.add(format!("there is no network: {error}"));

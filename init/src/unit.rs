@@ -24,6 +24,8 @@ pub struct Unit {
     pub exec: Vec<String>,
     /// More arguments: each line of this file, read at each start.
     pub arguments_from: Option<AbsolutePath>,
+    /// More environment: each line `NAME=VALUE` of this file, read at each start if it is there.
+    pub environment_from: Option<AbsolutePath>,
     /// It is only wanted if this is there when its turn comes.
     pub only_if_exists: Option<AbsolutePath>,
     /// What is run at a shutdown before the unit is stopped, or in its turn if it is done. Never

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         trial("a_program_that_is_missing_stops_nothing", a_program_that_is_missing_stops_nothing),
         trial("who_ignores_sigterm_is_killed", who_ignores_sigterm_is_killed),
         trial("a_config_that_was_fetched_is_taken_in", a_config_that_was_fetched_is_taken_in),
+        trial("a_unit_has_the_environment_of_a_file_if_there_is_one", a_unit_has_an_environment),
         trial("a_unit_is_wanted_once_its_arguments_are_there", a_unit_is_wanted_later),
         trial("a_one_shot_cleans_up_at_shutdown", a_one_shot_cleans_up_at_shutdown),
         trial("limits_are_written_to_the_group", limits_are_written_to_the_group),
@@ -279,6 +280,23 @@ fn who_ignores_sigterm_is_killed(node: &Node) {
     let console = node.read("console");
     assert!(console.contains("] stubborn did not stop in time: killed\n"), "{console}");
     assert!(console.contains("] stubborn stopped\n"), "{console}");
+}
+
+fn a_unit_has_an_environment(node: &Node) {
+    let keys = format!(
+        "ready = \"exit\"\nenvironment-from = {:?}\nenvironment = {{ A = \"own\", B = \"own\" }}\n",
+        node.path("environment")
+    );
+    node.script("none", "echo $A $B $C", &keys);
+    let script =
+        format!("printf 'B=x=y z\\n\\nnothing\\nC=3\\n' > {}", node.path("environment").display());
+    node.script("write", &script, "ready = \"exit\"\nafter = [\"none\"]\n");
+    node.script("some", "echo $A $B $C", &format!("{keys}after = [\"write\"]\n"));
+    node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"some\"]\n");
+
+    node.run();
+    assert_eq!(node.read("logs/none.log"), "own own\n");
+    assert_eq!(node.read("logs/some.log"), "own x=y z 3\n");
 }
 
 fn a_unit_is_wanted_later(node: &Node) {

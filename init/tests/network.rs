@@ -47,12 +47,15 @@ fn main() -> ExitCode {
     let tests = vec![
         trial("a_link_gets_what_dhcp_offers", a_link_gets_what_dhcp_offers),
         trial("a_lease_is_renewed_by_its_server", a_lease_is_renewed_by_its_server),
+        trial("a_refused_renewal_is_heard_at_once", a_refused_renewal_is_heard),
+        trial("a_lease_without_a_time_is_taken", a_lease_without_a_time_is_taken),
         trial("static_addresses_need_no_server", static_addresses_need_no_server),
         trial("settings_change_at_run_time", settings_change_at_run_time),
         trial("a_silent_server_is_named_until_it_answers", a_silent_server_is_named),
         trial("what_is_missing_is_told_in_time", what_is_missing_is_told_in_time),
         trial("a_link_that_goes_and_comes_back", a_link_that_goes_and_comes_back),
         trial("a_router_gives_addresses_and_name_servers", a_router_gives_addresses),
+        trial("a_network_that_is_managed_by_dhcpv6_is_named", a_managed_network_is_named),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
 }
@@ -100,7 +103,7 @@ impl Node {
         fs::create_dir_all(class_net.join("eth0/device")).expect("made");
         let places = Places { class_net, ..Places::default() };
         let system = System::parse(config).expect("good");
-        let network = net::start(places, system.network.clone()).expect("a network");
+        let network = net::start(places, &system).expect("a network");
         let connectivity = Connectivity::new(Start {
             etc: directory.path().to_owned(),
             system,
@@ -163,13 +166,19 @@ impl Node {
     }
 }
 
-/// What the DHCP server is told, and what it was asked: the kinds of the messages.
+/// What the DHCP server is told, and what it was asked: the kinds of the messages and the names that
+/// clients say.
 #[derive(Default)]
 struct Served {
     silent: bool,
     /// Seconds after which a lease is to be renewed, if not after half of its hour.
     renewal: Option<u8>,
+    /// Says nothing of how long a lease is good.
+    timeless: bool,
+    /// The last byte of the address that it gives; who asks for another one is refused.
+    host: u8,
     asked: Vec<u8>,
+    names: Vec<String>,
 }
 
 /// A DHCP server at the far end, which knows one client. Ends with the value.
@@ -184,7 +193,7 @@ impl Server {
         let index = far_index();
         let socket = packet::open(index).expect("a packet socket");
         let (reader, stop) = rustix::pipe::pipe().expect("a pipe");
-        let served = Arc::new(Mutex::new(Served { silent, ..Served::default() }));
+        let served = Arc::new(Mutex::new(Served { silent, host: 7, ..Served::default() }));
         let shared = Arc::clone(&served);
         let thread = std::thread::spawn(move || {
             loop {
@@ -200,7 +209,7 @@ impl Server {
                     continue;
                 };
                 let mut served = shared.lock().unwrap();
-                if let Some((kind, answer)) = serve(&buffer[..length], served.renewal) {
+                if let Some((kind, answer)) = serve(&buffer[..length], &mut served) {
                     served.asked.push(kind);
                     if !served.silent {
                         packet::broadcast(&socket, index, &answer).expect("sent");
@@ -219,8 +228,21 @@ impl Drop for Server {
     }
 }
 
+/// The value of an option in a message of our client, which has no padding between.
+fn option(message: &[u8], wanted: u8) -> Option<&[u8]> {
+    let mut options = message.get(240..)?;
+    while let [code, length, rest @ ..] = options {
+        let value = rest.get(..usize::from(*length))?;
+        if *code == wanted {
+            return Some(value);
+        }
+        options = &rest[value.len()..];
+    }
+    None
+}
+
 /// The kind of a client's packet, and the answer to it.
-fn serve(packet: &[u8], renewal: Option<u8>) -> Option<(u8, Vec<u8>)> {
+fn serve(packet: &[u8], served: &mut Served) -> Option<(u8, Vec<u8>)> {
     let from_client = packet.get(20..24)? == [0, 68, 0, 67];
     let question = packet.get(28..).filter(|_| from_client && packet[9] == 17)?;
     // Option 53 is the first that our client sends.
@@ -228,20 +250,36 @@ fn serve(packet: &[u8], renewal: Option<u8>) -> Option<(u8, Vec<u8>)> {
     let mut answer = vec![0; 236];
     answer[..3].copy_from_slice(&[2, 1, 6]);
     answer[4..8].copy_from_slice(&question[4..8]);
-    answer[16..20].copy_from_slice(&[10, 9, 8, 7]);
+    let name = option(question, 12).map(|name| String::from_utf8_lossy(name).into_owned());
+    served.names.extend(name);
+    let address = [10, 9, 8, served.host];
+    let own = &question[12..16];
+    let wanted = option(question, 50).unwrap_or(own);
+    let refused = kind == 3 && wanted != address;
     answer[28..34].copy_from_slice(&question[28..34]);
-    answer.extend([99, 130, 83, 99, 53, 1, if kind == 1 { 2 } else { 5 }]);
-    answer.extend([54, 4, 10, 9, 8, 1, 51, 4, 0, 0, 14, 16, 1, 4, 255, 255, 255, 0]);
-    answer.extend([3, 4, 10, 9, 8, 1, 6, 4, 10, 9, 8, 3, 26, 2, 5, 120]);
-    answer.extend(renewal.into_iter().flat_map(|seconds| [58, 4, 0, 0, 0, seconds]));
+    answer.extend([99, 130, 83, 99, 53, 1]);
+    answer.push(match kind {
+        1 => 2,
+        _ if refused => 6,
+        _ => 5,
+    });
+    answer.extend([54, 4, 10, 9, 8, 1]);
+    if !refused {
+        answer[16..20].copy_from_slice(&address);
+        answer
+            .extend([1, 4, 255, 255, 255, 0, 3, 4, 10, 9, 8, 1, 6, 4, 10, 9, 8, 3, 26, 2, 5, 120]);
+    }
+    if !refused && !served.timeless {
+        answer.extend([51, 4, 0, 0, 14, 16]);
+        answer.extend(served.renewal.into_iter().flat_map(|seconds| [58, 4, 0, 0, 0, seconds]));
+    }
     answer.extend([12, 6, b'w', b'o', b'r', b'k', b'e', b'r', 15, 3, b'l', b'a', b'n', 255]);
     let length = |more: usize| u16::try_from(answer.len() + more).unwrap().to_be_bytes();
     let mut packet = vec![0x45, 0];
     packet.extend(length(28));
     packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 8, 1]);
-    // Who has an address is answered there.
-    let own = &question[12..16];
-    packet.extend(if own == [0; 4] { &[255; 4] } else { own });
+    // Who has an address is answered there, but for a refusal.
+    packet.extend(if own == [0; 4] || refused { &[255; 4] } else { own });
     let sum = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let sum = sum.sum::<u32>();
     let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
@@ -290,10 +328,41 @@ fn a_lease_is_renewed_by_its_server() {
     assert_eq!(node.connectivity.troubles(), [""; 0]);
 }
 
+/// A server that has lost its list refuses a renewal to everyone on the link, not to the address.
+fn a_refused_renewal_is_heard() {
+    let _cable = Cable::new();
+    let server = Server::new(false);
+    server.served.lock().unwrap().renewal = Some(1);
+    let mut node = Node::new("hostname = \"n1.example\"");
+    node.until("it is up", |node| node.up);
+    ip("neigh replace 10.9.8.1 lladdr 52:54:00:09:08:01 dev eth0 nud permanent");
+    server.served.lock().unwrap().host = 8;
+    // Had the refusal not been heard, the server would be asked again after a minute, and
+    // everybody else long after.
+    node.until("the other address", |node| node.said("eth0 has address 10.9.8.8/24"));
+    assert!(node.said("eth0 has lost its address 10.9.8.7"), "{:?}", node.lines);
+    let mut names = server.served.lock().unwrap().names.clone();
+    names.dedup();
+    assert_eq!(names, ["n1"], "the server is told who asks");
+}
+
+fn a_lease_without_a_time_is_taken() {
+    let _cable = Cable::new();
+    let server = Server::new(false);
+    server.served.lock().unwrap().timeless = true;
+    let mut node = Node::new("[network]\ndns = []\nsearch = []\n");
+    node.until("it is up", |node| node.up);
+    assert!(node.said("eth0 has address 10.9.8.7/24"), "{:?}", node.lines);
+    assert_eq!(node.read("resolv.conf"), "", "the config says that there is none");
+    assert!(server.served.lock().unwrap().names.is_empty(), "the config names nobody");
+}
+
 const STATIC: &str = "hostname = \"n1\"\n[network]\ndns = [\"192.0.2.53\"]\nsearch = [\"a.b\"]\n\
     [network.links.uplink]\nmac = \"52:54:00:12:34:56\"\ndhcp = false\nslaac = false\n\
     addresses = [\"192.0.2.10/24\", \"2001:db8::10/64\"]\n\
-    gateways = [\"192.0.2.1\", \"2001:db8::1\"]\nmtu = 1300\n";
+    gateways = [\"192.0.2.1\", \"2001:db8::1\"]\nmtu = 1300\n\
+    routes = [{ to = \"10.96.0.0/12\", via = \"192.0.2.9\" }, { to = \"198.51.100.0/24\", metric = 7 }, \
+    { to = \"2001:db8:9::/48\", via = \"2001:db8:77::9\" }]\n";
 
 fn static_addresses_need_no_server() {
     let _cable = Cable::new();
@@ -309,6 +378,17 @@ fn static_addresses_need_no_server() {
     assert_eq!(node.read("resolv.conf"), "search a.b\nnameserver 192.0.2.53\n");
     assert!(ip("-4 route").contains("default via 192.0.2.1 dev eth0"));
     assert!(ip("-6 route").contains("default via 2001:db8::1 dev eth0"), "{}", ip("-6 route"));
+    let routes = ip("-4 route");
+    let index = ip("-o link show eth0").split(':').next().expect("an index").to_owned();
+    let metric = 100 + index.parse::<u32>().expect("a number");
+    for want in [
+        format!("10.96.0.0/12 via 192.0.2.9 dev eth0 proto static src 192.0.2.10 metric {metric}"),
+        "198.51.100.0/24 dev eth0 proto static scope link src 192.0.2.10 metric 7".to_owned(),
+    ] {
+        assert!(routes.contains(&want), "{routes}");
+    }
+    let routes = ip("-6 route");
+    assert!(routes.contains("2001:db8:9::/48 via 2001:db8:77::9 dev eth0"), "{routes}");
     assert!(ip("link show eth0").contains("mtu 1300"));
     let conf = |key| fs::read_to_string(format!("/proc/sys/net/ipv6/conf/eth0/{key}")).unwrap();
     assert_eq!((conf("accept_ra").as_str(), conf("autoconf").as_str()), ("0\n", "0\n"));
@@ -328,7 +408,8 @@ fn settings_change_at_run_time() {
     assert!(!node.said("eth0 has lost its address 192.0.2.10"), "{:?}", node.lines);
     let routes = ip("-4 route");
     assert!(routes.contains("default via 10.9.8.1 dev eth0"), "{routes}");
-    assert!(!routes.contains("via 192.0.2.1"), "{routes}");
+    assert!(!routes.contains("via 192.0.2.1 "), "{routes}");
+    assert!(routes.contains("10.96.0.0/12 via 192.0.2.9"), "what stays is not touched: {routes}");
     assert_eq!(node.screen().hostname, "n1", "the config's, whatever DHCP says");
 
     let notices = node.connectivity.apply(System::parse("hostname = \"n2\"").expect("good"));
@@ -337,6 +418,7 @@ fn settings_change_at_run_time() {
     node.until("the other is gone", |node| node.said("eth0 has lost its address 2001:db8::10"));
     assert!(!node.said("eth0 has lost its address 10.9.8.7"), "DHCP stays: {:?}", node.lines);
     assert!(!ip("-6 route").contains("2001:db8::1"), "{}", ip("-6 route"));
+    assert!(!ip("-4 route").contains("10.96.0.0/12"), "{}", ip("-4 route"));
     assert_eq!(node.read("hosts"), "127.0.0.1 localhost\n::1 localhost\n10.9.8.7 n2\n");
 }
 
@@ -390,21 +472,20 @@ fn a_link_that_goes_and_comes_back() {
     assert!(!node.said("eth0 has lost its address 10.9.8.7"), "{:?}", node.lines);
 }
 
-/// A router advertisement with a prefix, name servers and a default route (RFC 4861, RFC 8106).
-fn advertisement() -> Vec<u8> {
-    let mut bytes = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+/// A router advertisement with these flags, a prefix, name servers and a default route (RFC 4861,
+/// RFC 8106).
+fn advertisement(flags: u8) -> Vec<u8> {
+    let mut bytes = vec![134, 0, 0, 0, 64, flags, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 7, 8, 0, 0, 0, 0]);
     bytes.extend([0x20, 0x01, 0x0d, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    bytes.extend([25, 3, 0, 0, 0, 0, 2, 88]);
+    bytes.extend([25, 5, 0, 0, 0, 0, 2, 88]);
     bytes.extend([0x20, 0x01, 0x0d, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x53]);
+    bytes.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     bytes
 }
 
-fn a_router_gives_addresses() {
-    // As on a node, where packets of pods are forwarded; links take part that appear later.
-    fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("set");
-    let _cable = Cable::new();
-    let mut node = Node::new("[network.links.eth0]\ndhcp = false\n");
+/// The other end is a router that says `advertisement`, until it has come to this.
+fn hear(node: &mut Node, advertisement: &[u8], what: &str, is_so: impl Fn(&Node) -> bool) {
     // The router needs its link-local address, which the kernel checks for a second owner first.
     let socket = rustix::net::socket(
         rustix::net::AddressFamily::INET6,
@@ -417,19 +498,29 @@ fn a_router_gives_addresses() {
     rustix::net::sockopt::set_ipv6_multicast_if(&socket, index).expect("set");
     let everyone = std::net::SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
     let began = Instant::now();
-    while !node.said("eth0 has address 2001:db8:9:0:5054:ff:fe12:3456/64")
-        || node.read("resolv.conf").is_empty()
-    {
-        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", node.lines);
+    while !is_so(node) {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}: {:?}", node.lines);
         // Refused until the address is there.
         let flags = rustix::net::SendFlags::empty();
-        let _ = rustix::net::sendto(&socket, &advertisement(), flags, &everyone);
+        let _ = rustix::net::sendto(&socket, advertisement, flags, &everyone);
         let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
         poll(&mut [PollFd::from_borrowed_fd(node.connectivity.fd(), PollFlags::IN)], Some(&tick))
             .expect("polled");
         node.turn();
     }
-    assert_eq!(node.read("resolv.conf"), "nameserver 2001:db8:9::53\n");
+}
+
+fn a_router_gives_addresses() {
+    // As on a node, where packets of pods are forwarded; links take part that appear later.
+    fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("set");
+    let _cable = Cable::new();
+    let mut node = Node::new("[network.links.eth0]\ndhcp = false\n");
+    hear(&mut node, &advertisement(0), "an address and name servers", |node| {
+        node.said("eth0 has address 2001:db8:9:0:5054:ff:fe12:3456/64")
+            && !node.read("resolv.conf").is_empty()
+    });
+    let names = "nameserver 2001:db8:9::53\nnameserver fe80::1%eth0\n";
+    assert_eq!(node.read("resolv.conf"), names);
     let own: IpAddr = "2001:db8:9:0:5054:ff:fe12:3456".parse().unwrap();
     assert!(node.read("hosts").contains(&format!("{own} orlop-525400123456\n")));
     assert!(ip("-6 route show default dev eth0").contains("via fe80::"));
@@ -441,6 +532,23 @@ fn a_router_gives_addresses() {
     assert!(node.said(&format!("eth0 has lost its address {own}")), "{:?}", node.lines);
     assert!(!ip("-6 address show eth0").contains("2001:db8:9"));
     assert_eq!(node.read("resolv.conf"), "");
+}
+
+/// Of a managed network the node has the name servers that the router tells itself, and says whose
+/// words it does not speak.
+fn a_managed_network_is_named() {
+    let _cable = Cable::new();
+    let mut node = Node::new("[network.links.eth0]\ndhcp = false\n");
+    let mut managed = advertisement(0xc0);
+    // A prefix of which nobody makes an address.
+    managed[19] = 0x80;
+    let want = "the router on eth0 says that the rest is asked for by DHCPv6, which this system \
+                does not speak: the node has no IPv6 address on it";
+    hear(&mut node, &managed, "it is told", |node| node.said(want));
+    assert!(node.read("resolv.conf").ends_with("nameserver fe80::1%eth0\n"));
+    hear(&mut node, &advertisement(0), "it is over", |node| {
+        node.said(&format!("no longer: {want}"))
+    });
 }
 
 fn far_index() -> u32 {

@@ -9,6 +9,7 @@ mod facts;
 mod file;
 mod kubelet;
 mod plan;
+pub(crate) mod proxy;
 mod registries;
 mod serving;
 mod system;
@@ -26,6 +27,7 @@ pub use self::file::File;
 pub use self::plan::Plan;
 pub use self::system::system;
 use crate::root::Root;
+use crate::sysctl;
 
 /// Why a node's files could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,11 @@ pub fn plan(config: &NodeConfig, facts: &Facts) -> Plan {
     PLACES.iter().for_each(|place| plan.directory(place));
     registries::plan(&config.containerd, &mut plan);
     cni::plan(config.cni.as_ref(), &mut plan);
+    proxy::plan(config, &mut plan);
+    match sysctl::text(&config.sysctl) {
+        Some(text) => plan.write_file(File::public(sysctl::PATH, text)),
+        None => plan.remove(sysctl::PATH),
+    }
     kubelet::plan(config, facts, &mut plan);
     plan.remove_unwritten(&facts.ours);
     plan

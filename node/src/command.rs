@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::arguments::{Arguments, Failure};
-use crate::{configure, image_credentials, images, pods};
+use crate::{configure, image_credentials, images, pods, sysctl};
 
 /// One thing that the program can do.
 #[derive(Debug)]
@@ -17,6 +17,12 @@ struct Command {
 
 /// All commands, in the order of the help.
 const COMMANDS: &[Command] = &[
+    Command {
+        name: "apply-sysctl",
+        arguments: "[--root DIR]",
+        about: "give the kernel the settings that the node config has",
+        run: sysctl::command,
+    },
     Command {
         name: "configure",
         arguments: "[--url | --after-crash] [--root DIR]",
@@ -90,9 +96,7 @@ mod tests {
         ] {
             let failure = run(call.split_whitespace().map(OsString::from)).unwrap_err();
             assert_eq!(failure.status(), 2);
-            let text = format!(
-                "{message}\nusage: orlop-node COMMAND\n  configure [--url | --after-crash]"
-            );
+            let text = format!("{message}\nusage: orlop-node COMMAND\n  apply-sysctl [--root");
             assert!(failure.to_string().starts_with(&text), "{failure}");
         }
         assert_eq!(run([OsString::from("--help")].into_iter()), Ok(()));

@@ -13,12 +13,14 @@ use formats::system;
 use crate::arguments::{Arguments, Failure};
 use crate::assemble;
 use crate::crash;
+use crate::daemons;
 use crate::fetch::{self, Limits};
 use crate::leftovers;
 use crate::masquerade;
 use crate::root::{Keep, PUBLIC, Root, SECRET};
 use crate::source::last_good::LastGood;
 use crate::source::{self, Candidate, Found, LIMIT, Origin, places, volume};
+use crate::sysctl;
 use plan::Plan;
 
 /// The address to fetch the node config from; its absence says that there is nothing to fetch.
@@ -111,7 +113,14 @@ pub fn fetched(
     let origin = Origin::new(address.trim());
     let plan = Plan::of(Candidate { origin, found: Found::Text(text) })
         .map_err(|problems| failed(problems.join("\n")))?;
-    carry_out(plan, root, clock, log)
+    carry_out(plan, root, clock, log)?;
+    // Its unit may have been done with the config before this one.
+    if root.is_the_machines()
+        && let Err(failure) = sysctl::apply(root)
+    {
+        log(&failure.to_string());
+    }
+    Ok(())
 }
 
 /// Makes the files, keeps the copy, and tells PID 1 last of all, when everything is in place.
@@ -124,12 +133,16 @@ fn carry_out(
     plan.notes.iter().for_each(|note| log(note));
     plan.problems.iter().for_each(|problem| log(problem));
     let mut failures = Vec::new();
+    let proxy = assemble::proxy::text(root);
     let system = match assemble::assemble(&plan.config, root, clock.now, clock.floor) {
         Ok(system) => {
             system.problems.iter().for_each(|problem| log(problem));
             if let Some(Err(error)) = plan.keep.map(|copy| copy.keep(root)) {
                 let message = format!("cannot keep the node config as the last good copy: {error}");
                 failures.push(message);
+            }
+            if root.is_the_machines() && assemble::proxy::text(root) != proxy {
+                daemons::restart(root);
             }
             // Pods run without it, so it is told and no failure.
             let masquerading = root

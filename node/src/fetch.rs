@@ -11,11 +11,13 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::Agent;
+use formats::node_config::ProxyUrl;
 use ureq::http::header::CONTENT_TYPE;
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::{Agent, Proxy};
 
+use crate::assemble::proxy;
 use crate::root::Root;
 use crate::source::{self, Origin};
 pub use failure::Reason;
@@ -73,16 +75,33 @@ impl std::error::Error for FetchError {}
 /// # Errors
 /// See [`Reason`].
 pub fn fetch(root: &Root, address: &str, limits: Limits) -> Result<String, FetchError> {
-    get(root, address, limits)
-        .map_err(|reason| FetchError { address: Origin::new(address), reason })
+    let failed = |reason| FetchError { address: Origin::new(address), reason };
+    let Some(proxy) = proxy::proxy_for(root, address) else {
+        return get(root, address, None, limits).map_err(failed);
+    };
+    // The proxy is that of the config at hand, which may be an old one: the next must not be out of
+    // reach for that.
+    get(root, address, Some(&proxy), limits).or_else(|by_proxy| {
+        get(root, address, None, limits).map_err(|directly| {
+            let proxy = proxy.to_string();
+            failed(Reason::Twice { proxy, by_proxy: by_proxy.into(), directly: directly.into() })
+        })
+    })
 }
 
-fn get(root: &Root, address: &str, limits: Limits) -> Result<String, Reason> {
+fn get(
+    root: &Root,
+    address: &str,
+    proxy: Option<&ProxyUrl>,
+    limits: Limits,
+) -> Result<String, Reason> {
     let authorities = authorities(root);
     let trusts_none = authorities.is_empty();
     let transport = |error| Reason::of(error, limits, trusts_none);
     let secure = address.starts_with("https://");
-    let response = agent(authorities, secure, limits).get(address).call().map_err(transport)?;
+    let proxy = proxy.map(|proxy| Proxy::new(&proxy.expose())).transpose().map_err(transport)?;
+    let response =
+        agent(authorities, secure, proxy, limits).get(address).call().map_err(transport)?;
     if response.status() != StatusCode::OK {
         return Err(Reason::Status(response.status().as_u16(), response.status().to_string()));
     }
@@ -112,7 +131,12 @@ fn authorities(root: &Root) -> Vec<Certificate<'static>> {
         .collect()
 }
 
-fn agent(authorities: Vec<Certificate<'static>>, secure: bool, limits: Limits) -> Agent {
+fn agent(
+    authorities: Vec<Certificate<'static>>,
+    secure: bool,
+    proxy: Option<Proxy>,
+    limits: Limits,
+) -> Agent {
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -120,7 +144,7 @@ fn agent(authorities: Vec<Certificate<'static>>, secure: bool, limits: Limits) -
         .build();
     Agent::config_builder()
         .tls_config(tls)
-        .proxy(None)
+        .proxy(proxy)
         .http_status_as_error(false)
         .max_redirects(REDIRECTS)
         // What began in secret does not go on in the open.

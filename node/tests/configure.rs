@@ -105,7 +105,7 @@ fn a_config_in_fw_cfg_reaches_pid_1_and_is_kept() {
     let system = node.system();
     assert_eq!(system.hostname.as_deref(), Some("worker-1"));
     assert_eq!(system.source, "fw_cfg opt/org.orlop/node.toml");
-    assert_eq!(system.network.dns, ["192.0.2.53".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(system.network.dns, Some(vec!["192.0.2.53".parse().unwrap()]));
     assert_eq!((system.problems, system.awaits_url), (vec![], None));
     let copy = format!("# from: fw_cfg opt/org.orlop/node.toml\n{GOOD}");
     assert_eq!(node.read(COPY), Some(copy));

@@ -172,6 +172,21 @@ fn standard_input_is_a_file_like_others() {
     );
 }
 
+/// The node would go on, with a line on its screen; here it is an error.
+#[test]
+fn a_manifest_that_kubelet_would_pass_over_is_told_where_it_stands() {
+    let project = project();
+    let head = "schema = 1\n[kubernetes]\nstandalone = true\n[kubernetes.static-pods]\n";
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: { name: a }\nspec:\n  containers:\n  \
+                    - { name: A, image: b }\n";
+    project.write("pods.toml", &format!("{head}x = '''\n{manifest}'''\n"));
+    let ended = project.run(&["config", "check", "pods.toml"]);
+    assert_eq!(ended.status, Some(3), "{}", ended.stderr);
+    let want = "error[E0310]: static pod `x`: `A` cannot be the name of a container";
+    assert!(ended.stderr.starts_with(want), "{}", ended.stderr);
+    assert!(ended.stderr.contains("pods.toml:11:3"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let project = project();
@@ -191,8 +206,8 @@ fn show_prints_every_default_and_no_secret() {
         # hostname: from DHCP, else from the hardware address
 
         [network]
-        dns = []
-        search = []
+        # dns: from DHCP and routers
+        # search: from DHCP
         # links: DHCP and router advertisements on every wired link
 
         [time]

@@ -167,7 +167,8 @@ pub(super) fn is_host(address: IpAddr) -> bool {
         && !this
 }
 
-fn split(text: &str) -> Option<(IpAddr, u8)> {
+/// An address and a prefix length that its family has.
+pub(super) fn split(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = text.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
@@ -180,7 +181,7 @@ fn split(text: &str) -> Option<(IpAddr, u8)> {
 }
 
 /// The address with all bits behind the prefix 0, or 1.
-fn masked(address: IpAddr, prefix: u8, ones: bool) -> IpAddr {
+pub(super) fn masked(address: IpAddr, prefix: u8, ones: bool) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
             let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);

@@ -13,6 +13,8 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::section::Section;
+#[cfg(feature = "manifests")]
+pub(super) use value::is_quantity;
 
 /// Keys that the node sets itself, and why nobody else can. Dots lead into tables.
 pub const RESERVED: &[(&str, &str)] = &[
@@ -87,11 +89,17 @@ fn known() -> impl Iterator<Item = &'static str> + Clone {
     schema::FIELDS.iter().map(|(field, _)| *field).chain(reserved)
 }
 
-/// Every field of KubeletConfiguration that this version knows, in Kubernetes 1.36: for a test
-/// that compares them with kubelet's own source.
-pub fn fields() -> Vec<&'static str> {
+/// Every field of KubeletConfiguration that this version knows, in Kubernetes 1.36, with the kind of
+/// its value, `None` for those that the node sets itself: for a test that compares them with
+/// kubelet's own source.
+pub fn fields() -> Vec<(&'static str, Option<&'static str>)> {
     let not_kubelets = ["apiVersion", "kind"];
-    known().filter(|field| !not_kubelets.contains(field)).collect()
+    let kind = |field| {
+        let found = schema::FIELDS.iter().find(|(name, _)| *name == field);
+        found.map(|(_, kind)| kind.kind())
+    };
+    let fields = known().filter(|field| !not_kubelets.contains(field));
+    fields.map(|field| (field, kind(field))).collect()
 }
 
 /// Notes fields that kubelet does not take together, as far as the fragment alone tells.

@@ -7,16 +7,20 @@ use std::str::FromStr;
 
 use super::address::{Cidr, Mac, is_host};
 use super::name::{DomainName, Host};
+use super::route::{self, Route};
 use super::section::{Placed, Section};
+use crate::system::NameServer;
 
 /// How the node is reached and how it resolves names. Default: DHCP and router advertisements on
 /// every wired link.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Network {
-    /// Name servers, instead of what DHCP says: at most 3 (`MAXNS` of resolv.conf(5)).
-    pub dns: Vec<IpAddr>,
-    /// Domains in which short names are looked up, instead of what DHCP says.
-    pub search: Vec<DomainName>,
+    /// Name servers, instead of what DHCP and routers say: at most 3 (`MAXNS` of resolv.conf(5)). An
+    /// empty list says that there are none.
+    pub dns: Option<Vec<NameServer>>,
+    /// Domains in which short names are looked up, instead of what DHCP says. An empty list says
+    /// that there are none.
+    pub search: Option<Vec<DomainName>>,
     /// The links that are not left to the default. The key is the kernel's name of the link, or
     /// any name if the link is known by its hardware address.
     pub links: BTreeMap<String, Link>,
@@ -33,6 +37,8 @@ pub struct Link {
     pub addresses: Vec<Cidr>,
     /// Where what is for other networks goes: at most one for each family.
     pub gateways: Vec<IpAddr>,
+    /// Ways to other networks.
+    pub routes: Vec<Route>,
     /// Whether IPv6 addresses are made from router advertisements. Default: yes.
     pub slaac: bool,
     /// The largest packet, in bytes; the driver's or the network's own if none.
@@ -93,12 +99,13 @@ impl Time {
 
 impl Network {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        let written = ["dns", "search"].map(|key| section.place(key).is_some());
         let dns = section.list::<Server>("dns");
         if let Some(fourth) = dns.get(3) {
             let message = "`network.dns` has more than the 3 servers that are ever asked";
             section.notes.note(fourth.span.clone(), message);
         }
-        let search = section.list::<DomainName>("search");
+        let search = section.list::<SearchDomain>("search");
         let mut links = BTreeMap::new();
         let mut macs: Vec<Mac> = Vec::new();
         section.sections("links", |name, section| {
@@ -106,8 +113,8 @@ impl Network {
             links.insert(name.value.to_owned(), link);
         });
         Self {
-            dns: dns.into_iter().map(|server| server.value.0).collect(),
-            search: search.into_iter().map(|domain| domain.value).collect(),
+            dns: written[0].then(|| dns.into_iter().map(|server| server.value.0).collect()),
+            search: written[1].then(|| search.into_iter().map(|domain| domain.value.0).collect()),
             links,
         }
     }
@@ -137,11 +144,12 @@ impl Link {
         let understood = section.notes.problems.len() == before;
         let gateways = section.list::<Gateway>("gateways");
         let written = section.place("addresses").is_some();
-        let link = Self {
+        let mut link = Self {
             mac: mac.map(|mac| mac.value),
             dhcp: section.boolean("dhcp").unwrap_or(!written),
             addresses: addresses.iter().map(|address| address.value).collect(),
             gateways: gateways.iter().map(|gateway| gateway.value.0).collect(),
+            routes: Vec::new(),
             slaac: section.boolean("slaac").unwrap_or(true),
             // From ETH_MIN_MTU to ETH_MAX_MTU of linux/if_ether.h.
             mtu: section.number("mtu", 68..65_536),
@@ -151,6 +159,7 @@ impl Link {
         if understood {
             link.check_gateways(&gateways, section);
         }
+        link.routes = route::read(&link, section);
         let six = link.addresses.iter().any(|cidr| cidr.address().is_ipv6());
         // RFC 8200 section 5; Linux turns IPv6 off on a link that cannot carry it.
         if six && link.mtu.is_some_and(|mtu| mtu < 1280) {
@@ -191,7 +200,7 @@ impl Link {
     /// Whether the link has or gets an address of the gateway's family. It need not be of one
     /// network with the gateway, which is reached on the link in any case: hosters give addresses
     /// with a /32 and a gateway outside.
-    fn may_have_address_beside(&self, gateway: IpAddr) -> bool {
+    pub(super) fn may_have_address_beside(&self, gateway: IpAddr) -> bool {
         let written =
             self.addresses.iter().any(|cidr| cidr.address().is_ipv4() == gateway.is_ipv4());
         let given = match gateway {
@@ -220,17 +229,47 @@ fn printable(name: &str) -> String {
     name.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-/// The address of a name server: the node itself may be one.
+/// A name server: the node itself may be one.
 #[derive(Debug, PartialEq)]
-struct Server(IpAddr);
+struct Server(NameServer);
 
-impl std::str::FromStr for Server {
+impl FromStr for Server {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.parse::<IpAddr>().ok();
-        let good = address.filter(|address| is_host(*address) || address.is_loopback());
-        good.map(Self).ok_or_else(|| format!("`{text}` is not the IP address of a name server"))
+        let server = text.parse::<NameServer>().ok();
+        let good = |server: &NameServer| is_host(server.address) || server.address.is_loopback();
+        let server = server
+            .filter(good)
+            .ok_or_else(|| format!("`{text}` is not the IP address of a name server"))?;
+        let near = matches!(server.address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        match &server.link {
+            None if near => Err(format!(
+                "`{text}` is found on one link only: write which, such as `{text}%eth0`"
+            )),
+            Some(_) if !near => {
+                Err(format!("`{text}` is the same on all links: leave out what follows `%`"))
+            }
+            Some(link) if !is_link_name(link) => {
+                Err(format!("`{text}` does not end in the kernel's name of a link, such as `eth0`"))
+            }
+            _ => Ok(Self(server)),
+        }
+    }
+}
+
+/// A domain for short names.
+#[derive(Debug, PartialEq)]
+struct SearchDomain(DomainName);
+
+impl FromStr for SearchDomain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "." {
+            return Err("`.` is no domain: `search = []` says that there is none".to_owned());
+        }
+        text.parse().map(Self)
     }
 }
 
@@ -238,7 +277,7 @@ impl std::str::FromStr for Server {
 #[derive(Debug, PartialEq)]
 struct Gateway(IpAddr);
 
-impl std::str::FromStr for Gateway {
+impl FromStr for Gateway {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -30,7 +30,7 @@ impl Problem {
 
     /// `file:line:column`, the line that is meant and carets under the words, for people.
     ///
-    /// `text` is what was parsed. What might be the secret of a token shows as `*`: such excerpts
+    /// `text` is what was parsed. What might be a secret shows as `*`: such excerpts
     /// end in logs.
     pub fn excerpt(&self, path: &Path, text: &str) -> String {
         excerpt::excerpt(path, &veiled(text, self.span.start), self.span.clone())
@@ -48,14 +48,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The text with stars in the line of `offset` where a token's secret may stand, each for one
-/// byte, so that all stays where it is: what has about the form of a token, and all that is quoted
-/// in a line that speaks of one.
+/// The text with stars in the line of `offset` where a secret may stand, each for one byte, so that
+/// all stays where it is: what has about the form of a token, all that is quoted in a line that
+/// speaks of a token or a password, what stands before the `@` of an address, and the value of a
+/// variable in the manifest of a pod.
 fn veiled(text: &str, offset: usize) -> String {
     let range = excerpt::position(text, offset).range;
     let line = &text[range.clone()];
-    let quotes =
-        if line.to_ascii_lowercase().contains("tok") { line.find(['"', '\'']) } else { None };
+    let lower = line.to_ascii_lowercase();
+    let speaks = ["tok", "pass"].iter().any(|word| lower.contains(word));
+    let quotes = if speaks { line.find(['"', '\'']) } else { None };
+    let quotes = quotes.or(lower.find("value").map(|at| at + "value".len()));
+    let user = line.rfind('@').and_then(|at| Some(line[..at].find("://")? + 3..at));
     let mut veiled = text[..range.start].to_owned();
     for (at, c) in line.char_indices() {
         let before = &line[..at];
@@ -66,7 +70,8 @@ fn veiled(text: &str, offset: usize) -> String {
             start.strip_suffix('.').map(|id| id.chars().rev().take_while(|c| word(*c)).count());
         let secret = id == Some(6) && (12..=20).contains(&length);
         let quoted = quotes.is_some_and(|quote| at > quote);
-        veiled.push(if word(c) && (secret || quoted) { '*' } else { c });
+        let before_at = user.as_ref().is_some_and(|user| user.contains(&at));
+        veiled.push(if word(c) && (secret || quoted || before_at) { '*' } else { c });
     }
     veiled.push_str(&text[range.end..]);
     veiled
@@ -82,6 +87,9 @@ mod tests {
             ("token = \"abcdef.0123456789abcdef\"", "token = \"******.****************\""),
             ("tokne = 'abcdef.0123456789ABCDE' # x", "tokne = '******.***************' # *"),
             ("x = \"abcdef.0123456789abcdef\"", "x = \"abcdef.****************\""),
+            ("password = 'hunter2'", "password = '*******'"),
+            ("https = 'http://me:se@cret@proxy:3128'", "https = 'http://**:**@****@proxy:3128'"),
+            ("  - { name: A, value: 1234 }", "  - { name: A, value: **** }"),
             ("server = \"https://api.example.internal:6443\"", ""),
             ("\"node-role.kubernetes.io/x\" = \"worker\"", ""),
         ] {

@@ -308,6 +308,23 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
+    /// The tables of a list, each read by `read`.
+    pub(super) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_, 't>)) {
+        let Some(value) = self.value(key) else { return };
+        let Some(items) = value.get_ref().as_array() else {
+            return self.mismatch(key, value, "a list of tables");
+        };
+        let path = self.name(key);
+        for item in items {
+            match item.get_ref().as_table() {
+                Some(table) => {
+                    Section::read(table, item.span(), path.clone(), &mut *self.notes, &mut read);
+                }
+                None => self.mismatch(key, item, "a list of tables"),
+            }
+        }
+    }
+
     /// The strings of a table whose keys its author chooses.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<(Placed<&'a str>, Placed<&'a str>)> {
         let mut texts = Vec::new();

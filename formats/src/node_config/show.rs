@@ -6,7 +6,8 @@ use std::fmt::{Display, Write as _};
 use toml::Value;
 
 use super::{
-    Api, BootstrapToken, Kubernetes, Link, NodeConfig, Policy, Registry, SCHEMA, ServingCertificate,
+    Api, BootstrapToken, Kubernetes, Link, NodeConfig, Policy, Proxy, Registry, SCHEMA,
+    ServingCertificate,
 };
 use crate::quote;
 
@@ -30,14 +31,31 @@ impl NodeConfig {
             None => page.comment("hostname: from DHCP, else from the hardware address"),
         }
         page.table("network");
-        page.list("dns", &self.network.dns);
-        page.list("search", &self.network.search);
+        match &self.network.dns {
+            Some(servers) => page.list("dns", servers),
+            None => page.comment("dns: from DHCP and routers"),
+        }
+        match &self.network.search {
+            Some(domains) => page.list("search", domains),
+            None => page.comment("search: from DHCP"),
+        }
         if self.network.links.is_empty() {
             page.comment("links: DHCP and router advertisements on every wired link");
         }
         for (name, link) in &self.network.links {
-            page.table(&format!("network.links.{}", quote::key(name)));
-            link.show(&mut page);
+            let name = format!("network.links.{}", quote::key(name));
+            page.table(&name);
+            link.show(&name, &mut page);
+        }
+        if self.proxy.is_set() {
+            page.table("proxy");
+            self.proxy.show(&mut page, secrets);
+        }
+        if !self.sysctl.is_empty() {
+            page.table("sysctl");
+            for (name, value) in &self.sysctl {
+                page.text(&quote::key(name.as_str()), value);
+            }
         }
         page.table("time");
         page.list("servers", &self.time.servers);
@@ -72,8 +90,19 @@ impl NodeConfig {
     }
 }
 
+impl Proxy {
+    fn show(&self, page: &mut Page, secrets: Secrets) {
+        for (key, url) in [("http", &self.http), ("https", &self.https)] {
+            let Some(url) = url else { continue };
+            let shown = if secrets == Secrets::Shown { url.expose() } else { url.to_string() };
+            page.text(key, &shown);
+        }
+        page.list("no-proxy", &self.no_proxy);
+    }
+}
+
 impl Link {
-    fn show(&self, page: &mut Page) {
+    fn show(&self, name: &str, page: &mut Page) {
         if let Some(mac) = self.mac {
             page.text("mac", &mac.to_string());
         }
@@ -84,6 +113,17 @@ impl Link {
         match self.mtu {
             Some(mtu) => page.pair("mtu", mtu),
             None => page.comment("mtu: as the driver or the network says"),
+        }
+        for route in &self.routes {
+            page.line(&format!("\n[[{name}.routes]]"));
+            page.text("to", &route.to.to_string());
+            if let Some(via) = route.via {
+                page.text("via", &via.to_string());
+            }
+            match route.metric {
+                Some(metric) => page.pair("metric", metric),
+                None => page.comment("metric: that of the link's gateways"),
+            }
         }
     }
 }

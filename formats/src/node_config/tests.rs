@@ -26,6 +26,19 @@ mtu = 9000
 mac = "52-54-00-12-34-AB"
 dhcp = true
 addresses = ["198.51.100.7/31"]
+[[network.links."the fast one".routes]]
+to = "10.96.0.0/12"
+via = "198.51.100.6"
+metric = 50
+[[network.links."the fast one".routes]]
+to = "2001:db8:9::/48"
+[proxy]
+http = "http://proxy.example:3128"
+https = "http://me:s%40cret@proxy.example:3128"
+no-proxy = ["Example.Internal", "10.0.0.0/8"]
+[sysctl]
+"vm.max_map_count" = 262144
+"net/ipv4/conf/eth0.100/rp_filter" = "2"
 [time]
 servers = ["192.0.2.123", "time.example.internal"]
 [kubernetes]
@@ -82,7 +95,7 @@ fn every_key_is_read() {
     let fast = &config.network.links["the fast one"];
     assert_eq!(fast.mac.unwrap().to_string(), "52:54:00:12:34:ab");
     assert_eq!((fast.dhcp, fast.slaac, fast.mtu), (true, true, None));
-    assert_eq!(config.network.search[0].as_str(), "example.internal");
+    assert_eq!(config.network.search.unwrap()[0].as_str(), "example.internal");
     assert_eq!(config.time.servers[1].to_string(), "time.example.internal");
     let kubernetes = config.kubernetes.unwrap();
     let Api::Server { server, ca, token } = kubernetes.api else { panic!("there is a server") };
@@ -115,8 +128,8 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             # hostname: from DHCP, else from the hardware address
 
             [network]
-            dns = []
-            search = []
+            # dns: from DHCP and routers
+            # search: from DHCP
             # links: DHCP and router advertisements on every wired link
 
             [time]
@@ -155,6 +168,24 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             gateways = []
             slaac = true
             # mtu: as the driver or the network says
+
+            [[network.links."the fast one".routes]]
+            to = "10.96.0.0/12"
+            via = "198.51.100.6"
+            metric = 50
+
+            [[network.links."the fast one".routes]]
+            to = "2001:db8:9::/48"
+            # metric: that of the link's gateways
+
+            [proxy]
+            http = "http://proxy.example:3128"
+            https = "http://me:***@proxy.example:3128"
+            no-proxy = ["example.internal", "10.0.0.0/8"]
+
+            [sysctl]
+            "net.ipv4.conf.eth0/100.rp_filter" = "2"
+            "vm.max_map_count" = "262144"
 
             [time]
             servers = ["192.0.2.123", "time.example.internal"]

@@ -1,9 +1,9 @@
 //! Reading `/run/orlop/system.toml`, key by key: what `serde` generates for it is tens of kilobytes
 //! of PID 1. The format is [`formats::system`]'s, whose own reader is the judge in the tests.
 
-use std::net::IpAddr;
+use std::str::FromStr;
 
-use formats::system::{Link, System};
+use formats::system::{Link, Route, System};
 use toml::de::{DeTable, DeValue};
 
 /// Reads the file's text; keys that are not known are passed over.
@@ -22,8 +22,8 @@ pub(crate) fn parse(text: &str) -> Result<System, String> {
             "problems" => system.problems = list(value, string)?,
             "network" => each(as_table(value)?, |key, value| {
                 match key {
-                    "dns" => system.network.dns = list(value, address)?,
-                    "search" => system.network.search = list(value, string)?,
+                    "dns" => system.network.dns = Some(list(value, parsed)?),
+                    "search" => system.network.search = Some(list(value, string)?),
                     "links" => each(as_table(value)?, |name, value| {
                         let link = link(as_table(value)?)?;
                         system.network.links.insert(name.to_owned(), link);
@@ -55,13 +55,28 @@ fn link(table: &DeTable<'_>) -> Option<Link> {
             "dhcp" => link.dhcp = boolean(value)?,
             "slaac" => link.slaac = boolean(value)?,
             "addresses" => link.addresses = list(value, string)?,
-            "gateways" => link.gateways = list(value, address)?,
+            "gateways" => link.gateways = list(value, parsed)?,
+            "routes" => link.routes = list(value, route)?,
             "mtu" => link.mtu = Some(number(value)?),
             _ => {}
         }
         Some(())
     })?;
     Some(link)
+}
+
+fn route(value: &DeValue<'_>) -> Option<Route> {
+    let mut route = Route { to: String::new(), via: None, metric: None };
+    each(as_table(value)?, |key, value| {
+        match key {
+            "to" => route.to = string(value)?,
+            "via" => route.via = Some(parsed(value)?),
+            "metric" => route.metric = Some(number(value)?),
+            _ => {}
+        }
+        Some(())
+    })?;
+    Some(route)
 }
 
 /// Gives each key and value to `take`, until it finds one of another type.
@@ -83,7 +98,7 @@ fn string(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-fn address(value: &DeValue<'_>) -> Option<IpAddr> {
+fn parsed<T: FromStr>(value: &DeValue<'_>) -> Option<T> {
     string(value)?.parse().ok()
 }
 
@@ -122,7 +137,7 @@ mod tests {
         problems = ["line 3, column 1: unknown key `hostnam`"]
         later = { a = 1 }
         [network]
-        dns = ["192.0.2.53", "2001:db8::53"]
+        dns = ["192.0.2.53", "2001:db8::53", "fe80::1%eth0"]
         search = ["example.internal"]
         [network.links.eth0]
         [network.links.uplink]
@@ -131,6 +146,7 @@ mod tests {
         slaac = false
         addresses = ["192.0.2.10/24", "2001:db8::10/64"]
         gateways = ["192.0.2.1", "2001:db8::1"]
+        routes = [{ to = "10.96.0.0/12", via = "192.0.2.9", metric = 5 }, { to = "::/0" }]
         mtu = 1400
         [time]
         servers = ["192.0.2.123"]
@@ -138,7 +154,7 @@ mod tests {
 
     #[test]
     fn it_reads_what_the_formats_own_reader_reads() {
-        for text in [FULL, "", "[network.links.eth0]\nmtu = 1400"] {
+        for text in [FULL, "", "[network]\ndns = []", "[network.links.eth0]\nmtu = 1400"] {
             assert_eq!(parse(text), Ok(System::parse(text).expect("good")), "{text}");
         }
     }
@@ -152,6 +168,8 @@ mod tests {
             "[network]\ndns = [\"no address\"]",
             "[network.links]\neth0 = 1",
             "[network.links.eth0]\nmtu = -1",
+            "[network.links.eth0]\nroutes = [1]",
+            "[network.links.eth0]\nroutes = [{ to = \"::/0\", via = \"::/0\" }]",
             "[network.links.eth0]\ndhcp = \"yes\"",
             "[time]\nservers = [1]",
             "[network",

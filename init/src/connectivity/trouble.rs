@@ -25,6 +25,8 @@ pub(super) struct Facts<'a> {
     pub(super) keeper: &'a Keeper,
     pub(super) server: Option<&'a Unreachable>,
     pub(super) awaits_url: Option<&'a str>,
+    /// Whether there is a name server, or the config says that there is none.
+    pub(super) names: bool,
     /// When the network was started.
     pub(super) began: Duration,
     pub(super) now: Duration,
@@ -50,6 +52,9 @@ pub(super) fn all(facts: &Facts<'_>) -> Vec<String> {
             ));
         }
     }
+    troubles.extend(
+        facts.links.unwrap_or_default().iter().filter_map(|link| without_ipv6(facts, link)),
+    );
     let keeper = facts.keeper;
     if let Some(clock) = facts.clock {
         let nobody = !keeper.has_servers() && facts.now >= facts.began + NO_TIME_SERVER;
@@ -75,9 +80,27 @@ pub(super) fn next_change(
     now: Duration,
 ) -> Option<Duration> {
     let asking = links.iter().filter_map(|link| link.asking_since);
+    let asking = asking.chain(links.iter().filter_map(|link| Some(link.dhcpv6?.since)));
     let times =
         asking.map(|since| since + NO_ANSWER).chain([began + NO_LINK, began + NO_TIME_SERVER]);
     times.filter(|time| *time > now).min()
+}
+
+/// What a router leaves to DHCPv6 and nothing else gives.
+fn without_ipv6(facts: &Facts<'_>, link: &LinkStatus) -> Option<String> {
+    let asked = link.dhcpv6.filter(|asked| facts.now >= asked.since + NO_ANSWER)?;
+    let lacks = if asked.addresses && !link.addresses.iter().any(|(own, _)| own.is_ipv6()) {
+        "the node has no IPv6 address on it"
+    } else if !facts.names {
+        "the node has no name server"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the router on {} says that the rest is asked for by DHCPv6, which this system does not \
+         speak: {lacks}",
+        link.name
+    ))
 }
 
 /// One link that has a cable and an address is enough: others may be there for later.
@@ -94,11 +117,15 @@ fn without_link(links: &[LinkStatus]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::net::Dhcpv6;
     use crate::time::ask::Silence;
 
     fn link(name: &str, carrier: bool, asking_since: Option<u64>) -> LinkStatus {
         LinkStatus {
+            index: 2,
             name: name.to_owned(),
             mac: [2; 6],
             carrier,
@@ -106,6 +133,7 @@ mod tests {
             asking_since: asking_since.map(Duration::from_secs),
             addresses: Vec::new(),
             gateways: Vec::new(),
+            dhcpv6: None,
             dns: Vec::new(),
             search: Vec::new(),
             ntp: Vec::new(),
@@ -121,6 +149,7 @@ mod tests {
             keeper: &Keeper::default(),
             server: None,
             awaits_url: None,
+            names: true,
             began: Duration::from_secs(2),
             now: Duration::from_secs(now),
         })
@@ -152,6 +181,41 @@ mod tests {
     }
 
     #[test]
+    fn what_only_dhcpv6_would_give_is_told_when_it_is_lacking() {
+        let told = |addresses, own: &[IpAddr], names| {
+            let dhcpv6 = Some(Dhcpv6 { since: Duration::from_secs(4), addresses });
+            let own = own.iter().map(|address| (*address, 64)).collect();
+            let links = [LinkStatus { dhcpv6, addresses: own, ..link("eth0", true, None) }];
+            let keeper = Keeper::default();
+            let facts = |now| Facts {
+                links: Some(&links),
+                missing: &[],
+                clock: None,
+                keeper: &keeper,
+                server: None,
+                awaits_url: None,
+                names,
+                began: Duration::from_secs(2),
+                now: Duration::from_secs(now),
+            };
+            assert_eq!(all(&facts(8)), [""; 0], "it may still come by another way");
+            assert_eq!(
+                next_change(&links, Duration::ZERO, Duration::from_secs(7)),
+                Some(Duration::from_secs(9))
+            );
+            all(&facts(9)).concat()
+        };
+        let start = "the router on eth0 says that the rest is asked for by DHCPv6, which this \
+                     system does not speak: the node has no ";
+        let [four, six]: [IpAddr; 2] =
+            [[192, 0, 2, 10].into(), "2001:db8::1".parse().expect("an address")];
+        assert_eq!(told(true, &[four], true), format!("{start}IPv6 address on it"));
+        assert_eq!(told(true, &[four, six], true), "");
+        assert_eq!(told(false, &[six], false), format!("{start}name server"));
+        assert_eq!(told(false, &[], true), "");
+    }
+
+    #[test]
     fn time_alone_brings_a_word_once() {
         let second = Duration::from_secs;
         let links = [link("eth0", true, Some(4))];
@@ -172,6 +236,7 @@ mod tests {
                 keeper,
                 server: Some(&Unreachable::Refused(([10, 0, 2, 2], 6443).into())),
                 awaits_url: Some("https://config.example/n"),
+                names: true,
                 began: Duration::ZERO,
                 now: Duration::from_secs(60),
             })

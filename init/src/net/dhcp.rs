@@ -23,6 +23,9 @@ const REQUESTS: u32 = 4;
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 /// A shorter lease would be renewed all the time; it is taken as this long.
 const SHORTEST_LEASE: u32 = 60;
+/// How long an address is ours if the server does not say, which it must (RFC 2131, table 3): some
+/// small ones do not, and other clients take this or more.
+const UNSAID_LEASE: u32 = 3600;
 /// "For ever" in seconds, in option 51.
 const FOREVER: u32 = u32::MAX;
 
@@ -319,7 +322,7 @@ impl Client {
         if !is_usable(answer.address) {
             return None;
         }
-        let seconds = answer.lease?.max(SHORTEST_LEASE);
+        let seconds = answer.lease.unwrap_or(UNSAID_LEASE).max(SHORTEST_LEASE);
         let prefix = match answer.mask {
             Some(mask) => prefix_of(mask)?,
             // The classes are gone; a host alone is the only guess that cuts nobody off.
@@ -417,6 +420,7 @@ impl Client {
             own: Ipv4Addr::UNSPECIFIED,
             wanted: None,
             server: None,
+            hostname: None,
         };
         match &self.state {
             State::Requesting { offered, server, .. } => {

@@ -3,21 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use formats::system::NameServer;
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
 use super::dhcp::message::{Answer, CLIENT_PORT, SERVER_PORT};
 use super::dhcp::{Action, Client, Event, Lease, Listen};
 use super::netlink::{self, NameServers, Query};
 use super::route_socket::Requests;
 use super::settings::Settings;
-use super::{Change, LinkStatus};
+use super::{Change, Dhcpv6, LinkStatus};
 use crate::log;
 use crate::sys::packet;
 
@@ -39,12 +41,14 @@ pub(super) struct Wired {
     asking_since: Option<Duration>,
     /// Open only while an answer may come: it gets every packet of the link.
     packets: Option<OwnedFd>,
-    /// Open only while the lease is renewed.
-    port: Option<(Ipv4Addr, UdpSocket)>,
+    /// Open only while the lease is renewed: for what is sent to our address, and for a refusal,
+    /// which is sent to everyone (RFC 2131, section 4.1).
+    port: Option<(Ipv4Addr, [UdpSocket; 2])>,
     lease: Option<Lease>,
     configured: Vec<Query>,
     /// Those of IPv6 that the kernel has made of what routers announce, and our static ones.
     seen: BTreeMap<Ipv6Addr, u8>,
+    dhcpv6: Option<Dhcpv6>,
     /// Announced by routers, each good until.
     name_servers: BTreeMap<Ipv6Addr, Duration>,
 }
@@ -83,6 +87,7 @@ impl Wired {
             lease: None,
             configured: Vec::new(),
             seen: BTreeMap::new(),
+            dhcpv6: None,
             name_servers: BTreeMap::new(),
         }
     }
@@ -139,6 +144,7 @@ impl Wired {
             }
         }
         self.name_servers.clear();
+        self.dhcpv6 = None;
         // All at once, and the kernel's own news of it changes nothing more.
         let seen = std::mem::take(&mut self.seen);
         seen.into_keys().map(|address| self.lost(address.into())).collect()
@@ -209,11 +215,16 @@ impl Wired {
         changes
     }
 
-    /// A router says who knows names. Those on the link itself are left out: an address in
-    /// `resolv.conf` would need the link's name with it, and not every program reads that.
+    /// A router says what is asked for by DHCPv6.
+    pub(super) fn router_leaves(&mut self, managed: bool, other: bool, now: Duration) {
+        let asked = (managed || other) && self.settings.slaac;
+        let since = self.dhcpv6.map_or(now, |before| before.since);
+        self.dhcpv6 = asked.then_some(Dhcpv6 { since, addresses: managed });
+    }
+
+    /// A router says who knows names.
     pub(super) fn router_says(&mut self, news: &NameServers, now: Duration) {
-        let far = news.servers.iter().filter(|server| !server.is_unicast_link_local());
-        for server in far.filter(|server| !server.is_multicast()) {
+        for server in news.servers.iter().filter(|server| !server.is_multicast()) {
             if news.lifetime == 0 || !self.settings.slaac {
                 self.name_servers.remove(server);
             } else if self.name_servers.len() < MOST_NAME_SERVERS
@@ -249,10 +260,14 @@ impl Wired {
         }
         addresses.extend(self.seen.iter().map(|(address, prefix)| ((*address).into(), *prefix)));
         let lease = self.lease.as_ref();
-        let mut dns: Vec<IpAddr> =
-            lease.iter().flat_map(|lease| &lease.dns).map(|server| (*server).into()).collect();
-        dns.extend(self.name_servers.keys().map(|server| IpAddr::from(*server)));
+        let leased = lease.iter().flat_map(|lease| &lease.dns);
+        let mut dns: Vec<NameServer> = leased.map(|server| IpAddr::from(*server).into()).collect();
+        dns.extend(self.name_servers.keys().map(|server| NameServer {
+            address: (*server).into(),
+            link: server.is_unicast_link_local().then(|| self.name.clone()),
+        }));
         LinkStatus {
+            index: self.index,
             name: self.name.clone(),
             mac: self.mac,
             carrier: self.carrier,
@@ -260,6 +275,7 @@ impl Wired {
             asking_since: self.asking_since,
             addresses,
             gateways,
+            dhcpv6: self.dhcpv6,
             dns,
             search: lease.map(|lease| lease.search.clone()).unwrap_or_default(),
             ntp: lease.map(|lease| lease.ntp.clone()).unwrap_or_default(),
@@ -273,7 +289,10 @@ impl Wired {
         if let Err(error) = self.open_sockets(kernel.epoll) {
             log::warn(&format!("{}: cannot open a socket for DHCP: {error}", self.name));
         }
-        for action in actions {
+        for mut action in actions {
+            if let Action::Broadcast(question) | Action::Unicast(question, _) = &mut action {
+                question.hostname.clone_from(&self.settings.hostname);
+            }
             match action {
                 Action::Broadcast(question) => {
                     let packet = question.encode_packet();
@@ -284,7 +303,7 @@ impl Wired {
                 Action::Unicast(question, server) => {
                     let to = (server, SERVER_PORT);
                     let socket = self.port.as_ref();
-                    let sent = socket.map(|(_, port)| port.send_to(&question.encode(), to));
+                    let sent = socket.map(|(_, [port, _])| port.send_to(&question.encode(), to));
                     self.warn_if_failed(sent.map(|sent| sent.map(|_| ())));
                 }
                 Action::Configure(lease) => {
@@ -327,10 +346,8 @@ impl Wired {
             (Listen::Port(address), Some((bound, _))) if address == *bound => {}
             (Listen::Port(address), _) => {
                 self.port = None;
-                let socket = UdpSocket::bind((address, CLIENT_PORT))?;
-                socket.set_nonblocking(true)?;
-                watch(epoll, &socket)?;
-                self.port = Some((address, socket));
+                let sockets = [listen_at(address, epoll)?, listen_at(Ipv4Addr::BROADCAST, epoll)?];
+                self.port = Some((address, sockets));
             }
             (Listen::Nowhere | Listen::Link, _) => self.port = None,
         }
@@ -350,7 +367,7 @@ impl Wired {
                 }
             }
         }
-        if let Some((_, socket)) = &self.port {
+        for socket in self.port.iter().flat_map(|(_, sockets)| sockets) {
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 if from.port() == SERVER_PORT {
                     answers.extend(Answer::parse(&buffer[..length]));
@@ -401,6 +418,16 @@ impl Wired {
             Err(error) => log::warn(&format!("{}: cannot set {query:?}: {error}", self.name)),
         }
     }
+}
+
+/// A socket for answers to this address. Another link may have one for those to everyone.
+fn listen_at(address: Ipv4Addr, epoll: &OwnedFd) -> io::Result<UdpSocket> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &SocketAddrV4::new(address, CLIENT_PORT))?;
+    watch(epoll, &socket)?;
+    Ok(socket.into())
 }
 
 fn watch(epoll: &OwnedFd, socket: impl AsFd) -> io::Result<()> {

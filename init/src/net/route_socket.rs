@@ -14,9 +14,9 @@ use rustix::net::{
 
 use super::netlink::{Address, Link, News, Query, parse};
 
-/// `RTMGRP_LINK`, `RTMGRP_IPV6_IFADDR`, and the bit of `RTNLGRP_ND_USEROPT`: links, IPv6 addresses,
-/// what routers say beside addresses.
-const GROUPS: u32 = 0x1 | 0x100 | 1 << 19;
+/// `RTMGRP_LINK`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_IFINFO`, and the bit of `RTNLGRP_ND_USEROPT`:
+/// links, IPv6 addresses, what routers leave to DHCPv6 and say beside addresses.
+const GROUPS: u32 = 0x1 | 0x100 | 0x800 | 1 << 19;
 /// The kernel sends up to 32 KiB in one datagram.
 const DATAGRAM: usize = 32 * 1024;
 /// The kernel answers within the call; this bounds what a bug could cost.

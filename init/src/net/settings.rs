@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use formats::system;
 
 use super::dhcp::Lease;
-use super::dhcp::message::mask_of;
+use super::dhcp::message::{Route as DhcpRoute, mask_of};
 use super::netlink::{Change, Query, Route};
 
 /// Routes of a link have the metric 100 + its index: with several links the first one wins.
@@ -16,6 +16,8 @@ const METRIC: u32 = 100;
 /// What one link shall have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
+    /// What the DHCP server is told that the node is called.
+    pub(super) hostname: Option<String>,
     /// Ask for an IPv4 address.
     pub(super) dhcp: bool,
     /// Let the kernel take what routers announce.
@@ -24,30 +26,53 @@ pub(super) struct Settings {
     pub(super) addresses: Vec<(IpAddr, u8)>,
     /// Of default routes.
     pub(super) gateways: Vec<IpAddr>,
+    /// To other networks.
+    pub(super) routes: Vec<StaticRoute>,
     /// Wins over what DHCP says.
     pub(super) mtu: Option<u32>,
+}
+
+/// A way to another network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StaticRoute {
+    destination: IpAddr,
+    prefix: u8,
+    gateway: Option<IpAddr>,
+    /// That of the link's gateways without.
+    metric: Option<u32>,
 }
 
 impl Settings {
     /// The settings of the link with this name and hardware address: of the entry that says the
     /// address, else of the one with the name, else DHCP and SLAAC.
-    pub(super) fn of(config: &system::Network, name: &str, mac: [u8; 6]) -> Self {
+    pub(super) fn of(
+        (config, hostname): (&system::Network, Option<&String>),
+        name: &str,
+        mac: [u8; 6],
+    ) -> Self {
         let by_mac = config.links.values().find(|link| is_mac(link, mac));
         let by_name = config.links.get(name).filter(|link| link.mac.is_none());
-        by_mac.or(by_name).map_or_else(|| Self::new(&system::Link::default()), Self::new)
+        let mut settings =
+            by_mac.or(by_name).map_or_else(|| Self::new(&system::Link::default()), Self::new);
+        settings.hostname = hostname.cloned();
+        settings
     }
 
     /// For a link that is not ours any more.
     pub(super) fn nothing() -> Self {
-        Self { dhcp: false, slaac: false, addresses: Vec::new(), gateways: Vec::new(), mtu: None }
+        let (addresses, gateways, routes) = (Vec::new(), Vec::new(), Vec::new());
+        let (hostname, dhcp, slaac, mtu) = (None, false, false, None);
+        Self { hostname, dhcp, slaac, addresses, gateways, routes, mtu }
     }
 
     fn new(link: &system::Link) -> Self {
         Self {
+            hostname: None,
             dhcp: link.dhcp,
             slaac: link.slaac,
             addresses: link.addresses.iter().filter_map(|text| with_prefix(text)).collect(),
             gateways: link.gateways.clone(),
+            routes: link.routes.iter().filter_map(static_route).collect(),
             mtu: link.mtu,
         }
     }
@@ -67,26 +92,37 @@ impl Settings {
         queries.extend(leased.iter().filter(|own| !self.addresses.contains(own)).map(address));
 
         let metric = METRIC.saturating_add(link);
-        for gateway in &self.gateways {
-            queries.push(Query::Route {
-                route: Route {
-                    link,
-                    destination: match gateway {
-                        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-                    },
-                    prefix: 0,
-                    gateway: Some(*gateway),
-                    source: self.source_for(*gateway),
-                    metric,
-                },
-                change,
-            });
+        let everywhere = self.gateways.iter().map(|gateway| StaticRoute {
+            destination: match gateway {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            },
+            prefix: 0,
+            gateway: Some(*gateway),
+            metric: None,
+        });
+        let leased = lease.map(|lease| lease.address);
+        for StaticRoute { destination, prefix, gateway, metric: own } in
+            everywhere.chain(self.routes.iter().cloned())
+        {
+            let source = self.source_for(gateway.unwrap_or(destination), leased);
+            let metric = own.unwrap_or(metric);
+            let route = Route { link, destination, prefix, gateway, source, metric };
+            queries.push(Query::Route { route, change });
         }
         let has_default = self.gateways.iter().any(IpAddr::is_ipv4);
+        let is_ours = |route: &DhcpRoute| {
+            let same = |own: &StaticRoute| {
+                own.destination == IpAddr::V4(route.destination)
+                    && own.prefix == route.prefix
+                    && own.metric.is_none_or(|own| own == metric)
+            };
+            self.routes.iter().any(same)
+        };
         for route in lease.iter().flat_map(|lease| lease.routes.iter().map(move |r| (lease, r))) {
             let (lease, route) = route;
-            if route.prefix == 0 && has_default {
+            // What stands in the config wins.
+            if route.prefix == 0 && has_default || is_ours(route) {
                 continue;
             }
             queries.push(Query::Route {
@@ -105,8 +141,8 @@ impl Settings {
     }
 
     /// The own address beside a gateway, so that packets to it come from there: of its network,
-    /// else any.
-    fn source_for(&self, gateway: IpAddr) -> Option<Ipv4Addr> {
+    /// else any, else the one of the lease.
+    fn source_for(&self, gateway: IpAddr, leased: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let IpAddr::V4(gateway) = gateway else { return None };
         let own = || {
             self.addresses.iter().filter_map(|(address, prefix)| match address {
@@ -115,7 +151,7 @@ impl Settings {
             })
         };
         let near = own().find(|(own, mask)| (own.to_bits() ^ gateway.to_bits()) & mask == 0);
-        near.or_else(|| own().next()).map(|(own, _)| own)
+        near.or_else(|| own().next()).map(|(own, _)| own).or(leased)
     }
 }
 
@@ -128,6 +164,12 @@ pub(super) fn mac_text(mac: [u8; 6]) -> String {
 /// Whether an entry is about the link with this hardware address.
 pub(super) fn is_mac(link: &system::Link, mac: [u8; 6]) -> bool {
     link.mac.as_ref().is_some_and(|text| text.eq_ignore_ascii_case(&mac_text(mac)))
+}
+
+/// One whose network is no network is left out, `orlop-node` has said so.
+fn static_route(route: &system::Route) -> Option<StaticRoute> {
+    let (destination, prefix) = with_prefix(&route.to)?;
+    Some(StaticRoute { destination, prefix, gateway: route.via, metric: route.metric })
 }
 
 /// `192.0.2.10/24`; one that is not is left out, `orlop-node` has said so.
@@ -145,7 +187,7 @@ mod tests {
 
     fn settings(text: &str) -> Settings {
         let system = system::System::parse(text).unwrap();
-        Settings::of(&system.network, "eth0", MAC)
+        Settings::of((&system.network, None), "eth0", MAC)
     }
 
     /// In short what would be asked of the kernel.
@@ -157,7 +199,11 @@ mod tests {
                 let source = route.source.map(|source| format!(" from {source}"));
                 let gateway = route.gateway.map(|gateway| format!(" via {gateway}"));
                 let (source, gateway) = (source.unwrap_or_default(), gateway.unwrap_or_default());
-                format!("{}/{}{gateway}{source}", route.destination, route.prefix)
+                let metric = match route.metric {
+                    102 => String::new(),
+                    metric => format!(" metric {metric}"),
+                };
+                format!("{}/{}{gateway}{source}{metric}", route.destination, route.prefix)
             }
             other => format!("{other:?}"),
         };
@@ -217,6 +263,30 @@ mod tests {
                 "192.0.2.10/24",
                 "10.0.2.15/24",
                 "0.0.0.0/0 via 192.0.2.1 from 192.0.2.10"
+            ]
+        );
+    }
+
+    #[test]
+    fn routes_of_the_config_win_over_those_of_a_lease_and_leave_from_its_address() {
+        let mut lease = Lease::for_test([10, 0, 2, 15].into(), [10, 0, 2, 2].into());
+        lease.routes.push(DhcpRoute {
+            destination: [10, 96, 0, 0].into(),
+            prefix: 12,
+            gateway: [10, 0, 2, 3].into(),
+        });
+        let routes = "[[network.links.eth0.routes]]\nto = \"10.96.0.0/12\"\nvia = \"10.0.2.9\"\n\
+            [[network.links.eth0.routes]]\nto = \"198.51.100.0/24\"\n\
+            [[network.links.eth0.routes]]\nto = \"2001:db8:9::/48\"\nvia = \"fe80::9\"\nmetric = 7\n";
+        assert_eq!(
+            words(&settings(routes), Some(&lease)),
+            [
+                "mtu 1460",
+                "10.0.2.15/24",
+                "10.96.0.0/12 via 10.0.2.9 from 10.0.2.15",
+                "198.51.100.0/24 from 10.0.2.15",
+                "2001:db8:9::/48 via fe80::9 metric 7",
+                "0.0.0.0/0 via 10.0.2.2 from 10.0.2.15",
             ]
         );
     }

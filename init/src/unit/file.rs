@@ -214,6 +214,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
     let (mut exec, mut ready, mut cgroup, mut deadline) = (None, None, None, None);
     let mut kill = Kill::Cgroup;
     let (mut arguments_from, mut only_if_exists, mut stop_exec) = (None, None, None);
+    let mut environment_from = None;
     let (mut after, mut environment) = (BTreeMap::new(), BTreeMap::new());
     let (mut restart, mut oom_score) = (Restart::default(), OomScore::default());
     let (mut limits, mut group) = (Limits::default(), GroupLimits::default());
@@ -224,6 +225,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         match &*key.text()? {
             "exec" => exec = Some(value.program("exec")?),
             "arguments-from" => arguments_from = Some(value.checked()?),
+            "environment-from" => environment_from = Some(value.checked()?),
             "only-if-exists" => only_if_exists = Some(value.checked()?),
             "stop-exec" => stop_exec = Some(value.program("stop-exec")?),
             "after" => {
@@ -274,6 +276,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         name,
         exec: exec.ok_or_else(|| missing("exec"))?,
         arguments_from,
+        environment_from,
         only_if_exists,
         stop_exec,
         after,

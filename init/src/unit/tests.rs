@@ -72,6 +72,7 @@ fn a_unit_that_asks_for_nothing_gets_no_limits_but_that_of_its_log() {
     assert_eq!(unit.group, GroupLimits::default());
     assert_eq!(unit.log_limit, 4 << 20);
     assert_eq!((unit.arguments_from, unit.only_if_exists, unit.stop_exec), (None, None, None));
+    assert_eq!(unit.environment_from, None);
 }
 
 #[test]
@@ -202,8 +203,8 @@ fn the_units_of_our_images_are_good() {
     let image = tempfile::tempdir().expect("a temporary directory");
     // An image has the units of all overlays up to its own.
     for (overlay, names) in [
-        ("base", ["configure", "containerd"].as_slice()),
-        ("node", &["configure", "containerd", "images", "kubelet"]),
+        ("base", ["configure", "containerd", "sysctl"].as_slice()),
+        ("node", &["configure", "containerd", "images", "kubelet", "sysctl"]),
     ] {
         let directory = overlays.join(overlay).join("usr/lib/orlop/units");
         for entry in std::fs::read_dir(&directory).expect("readable") {

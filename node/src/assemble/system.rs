@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use formats::node_config::{Api, Link, NodeConfig};
+use formats::node_config::{Api, Link, NodeConfig, Route};
 use formats::system::{self, System};
 
 /// Where the config came from and what is wrong with it is left for others to add.
@@ -19,12 +19,16 @@ pub fn system(config: &NodeConfig) -> System {
         server,
         network: system::Network {
             dns: network.dns.clone(),
-            search: network.search.iter().map(ToString::to_string).collect(),
+            search: network.search.as_ref().map(|domains| texts(domains)),
             links,
         },
-        time: system::Time { servers: time.servers.iter().map(ToString::to_string).collect() },
+        time: system::Time { servers: texts(&time.servers) },
         ..System::default()
     }
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
 }
 
 fn link(link: &Link) -> system::Link {
@@ -32,10 +36,15 @@ fn link(link: &Link) -> system::Link {
         mac: link.mac.map(|mac| mac.to_string()),
         dhcp: link.dhcp,
         slaac: link.slaac,
-        addresses: link.addresses.iter().map(ToString::to_string).collect(),
+        addresses: texts(&link.addresses),
         gateways: link.gateways.clone(),
+        routes: link.routes.iter().map(route).collect(),
         mtu: link.mtu,
     }
+}
+
+fn route(route: &Route) -> system::Route {
+    system::Route { to: route.to.to_string(), via: route.via, metric: route.metric }
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ fn plan(config: &str) -> String {
 #[test]
 fn plan_of_a_cluster_node() {
     expect![[r#"
+        remove /run/orlop/proxy.env
+        remove /run/orlop/sysctl.conf
         remove /var/lib/kubelet/kubeconfig
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
         directory /var/home
@@ -193,6 +195,8 @@ fn plan_of_a_node_on_its_own() {
         remove /run/orlop/kubelet/ca.crt
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
+        remove /run/orlop/proxy.env
+        remove /run/orlop/sysctl.conf
         directory /var/home
         directory /var/mnt
         directory /var/srv
@@ -312,6 +316,8 @@ fn plan_without_kubernetes() {
         remove /run/orlop/kubelet/config.json
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
+        remove /run/orlop/proxy.env
+        remove /run/orlop/sysctl.conf
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
         directory /var/home
         directory /var/mnt
@@ -336,6 +342,8 @@ fn plan_of_registries() {
         remove /run/orlop/kubelet/config.json
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
+        remove /run/orlop/proxy.env
+        remove /run/orlop/sysctl.conf
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
         directory /var/home
         directory /var/mnt

@@ -71,13 +71,14 @@ impl Plan {
             Found::Address(_) => return Err(vec![format!("{origin}: an address, no config")]),
         };
         let config = parse(&origin.to_string(), &text)?;
+        let problems = ignored(&origin.to_string(), &text, &config);
         Ok(Self {
             config,
             source: origin.to_string(),
             address: None,
             keep: Some(LastGood::of(origin, &text)),
             notes: Vec::new(),
-            problems: Vec::new(),
+            problems,
         })
     }
 
@@ -125,9 +126,10 @@ impl Plan {
         };
         match parse(last_good::PATH, &copy.text) {
             Ok(config) => {
+                let bad = !problems.is_empty();
+                problems.extend(ignored(last_good::PATH, &copy.text, &config));
                 let source = format!("the last good copy, of {}", copy.origin);
                 let used = format!("used is {source}");
-                let bad = !problems.is_empty();
                 let mut plan = Self { config, source, ..Self::empty(problems) };
                 let place = if bad { &mut plan.problems } else { &mut plan.notes };
                 place.push(used);
@@ -164,11 +166,21 @@ fn parse(place: &str, text: &str) -> Result<NodeConfig, Vec<String>> {
         .map_err(|problems| problems.iter().map(|problem| format!("{place}:{problem}")).collect())
 }
 
+/// What kubelet will not run of a config that is good: each as of [`parse`]. The rest runs.
+fn ignored(place: &str, text: &str, config: &NodeConfig) -> Vec<String> {
+    let problems = node_config::static_pod_problems(text, config);
+    problems.iter().map(|problem| format!("{place}:{problem}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const GOOD: &str = "schema = 1\nhostname = \"new\"\n";
+    /// Of two static pods one is none that kubelet runs.
+    const PODS: &str = "schema = 1\n[kubernetes]\nstandalone = true\n[kubernetes.static-pods]\n\
+        good = \"{ apiVersion: v1, kind: Pod, metadata: { name: a }, spec: { containers: [{ name: a, image: b }] } }\"\n\
+        bad = \"kind: Deployment\"\n";
     const BAD: &str = "schema = 1\nhostnam = \"x\"\n\n[network]\ndnss = []\n";
 
     fn decision(found: Found) -> Decision {
@@ -264,5 +276,19 @@ mod tests {
             let last = plan.notes.last().unwrap();
             assert_eq!(last, "until it is fetched, containerd runs and kubelet does not");
         }
+    }
+
+    #[test]
+    fn a_manifest_that_kubelet_does_not_take_is_told_and_stops_nothing() {
+        let plan = Plan::new(decision(Found::Text(PODS.to_owned())), Ok(None), true);
+        let told = "static pod `bad`: kubelet takes `kind: Pod` of `apiVersion: v1` only";
+        assert_eq!(plan.problems.len(), 1, "{:?}", plan.problems);
+        assert!(plan.problems[0].starts_with("fw_cfg x:6:7: "), "{:?}", plan.problems);
+        assert!(plan.problems[0].contains(told), "{:?}", plan.problems);
+        assert_eq!(plan.config.kubernetes.unwrap().static_pods.len(), 2);
+        assert!(plan.keep.is_some(), "it is a good config");
+        let copy = Ok(Some(LastGood::of(Origin::new("x"), PODS)));
+        let plan = Plan::new(Decision { chosen: None, reason: "because".to_owned() }, copy, true);
+        assert!(plan.problems[0].contains(told), "{:?}", plan.problems);
     }
 }

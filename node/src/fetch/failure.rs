@@ -55,6 +55,15 @@ pub enum Reason {
     NoText(String),
     /// No answer that HTTP knows.
     Protocol(String),
+    /// Neither by the proxy nor without it.
+    Twice {
+        /// The proxy, without its password.
+        proxy: String,
+        /// Why not by the proxy.
+        by_proxy: Box<Reason>,
+        /// Why not without it.
+        directly: Box<Reason>,
+    },
 }
 
 /// What the clock says and where a certificate's validity begins or ends; seconds since 1970.
@@ -179,6 +188,9 @@ impl fmt::Display for Reason {
             Self::TooLarge(limit) => write!(f, "it has more than {limit} bytes"),
             Self::NoText(text) => f.write_str(text),
             Self::Protocol(text) => write!(f, "no proper answer: {text}"),
+            Self::Twice { proxy, by_proxy, directly } => {
+                write!(f, "by the proxy {proxy}: {by_proxy}; without it: {directly}")
+            }
         }
     }
 }

@@ -263,3 +263,47 @@ fn what_is_no_address_is_refused() {
         assert!(matches!(reason, Reason::Address(_)), "{address}: {reason:?}");
     }
 }
+
+/// A proxy that reaches nobody: what is behind it answers with `body`. It gives what it was asked.
+fn proxy(body: &'static str) -> (SocketAddr, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = Vec::new();
+        for answer in ["HTTP/1.1 200 Connection established\r\n\r\n", &ok(body)] {
+            let mut lines = BufReader::new(&stream).lines();
+            asked.extend(lines.by_ref().map(Result::unwrap).take_while(|line| !line.is_empty()));
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        asked
+    });
+    (address, thread)
+}
+
+#[test]
+fn a_config_comes_by_the_proxy_and_without_it_if_it_is_not_there() {
+    let (_directory, root) = image(&[]);
+    let by_proxy = |proxy: SocketAddr, address: &str| {
+        let text = format!("HTTP_PROXY=http://me:s%40cret@{proxy}\nNO_PROXY=127.0.0.0/8\n");
+        root.write(proxy::PATH, text.as_bytes(), crate::root::SECRET, Keep::ThisBoot).unwrap();
+        fetch(&root, address, Limits::default()).map_err(|error| error.to_string())
+    };
+    let (there, asked) = proxy("schema = 1\n");
+    // A name that is only known behind the proxy.
+    assert_eq!(by_proxy(there, "http://config.example/n"), Ok("schema = 1\n".to_owned()));
+    let asked = asked.join().unwrap();
+    assert_eq!(asked[0], "CONNECT config.example:80 HTTP/1.1");
+    let authorized = asked
+        .iter()
+        .any(|line| line.eq_ignore_ascii_case("proxy-authorization: Basic bWU6c0BjcmV0"));
+    assert!(authorized, "{asked:?}");
+
+    // Where that one was, nobody is any more.
+    let server = Server::plain(&ok("schema = 1\n"));
+    let error = by_proxy(there, "http://[::1]:1/n").unwrap_err();
+    let want = format!("by the proxy http://me:***@{there}: ");
+    assert!(error.contains(&want) && error.contains("; without it: "), "{error}");
+    assert!(!error.contains("cret"), "{error}");
+    assert_eq!(by_proxy(there, &server.url()), Ok("schema = 1\n".to_owned()), "by NO_PROXY");
+}

@@ -129,6 +129,25 @@ fn fits(wanted: &Type, value: &DeValue<'_>) -> bool {
 }
 
 impl Type {
+    /// What of JSON it is.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Boolean => "true or false",
+            Self::Integer(..) => "a whole number",
+            Self::Fraction => "a number",
+            Self::Text
+            | Self::Choice(_)
+            | Self::Address
+            | Self::Duration(..)
+            | Self::Quantity
+            | Self::Threshold
+            | Self::Cpus => "a string",
+            Self::List(_) => "a list",
+            Self::Map(_) | Self::Keys(..) | Self::Table(_) => "a table",
+            Self::Either(one, _) => one.kind(),
+        }
+    }
+
     /// What a person would call it, after "must be".
     fn in_words(&self) -> String {
         match self {
@@ -228,7 +247,7 @@ fn is_decimal(text: &str) -> bool {
 }
 
 /// An amount that is not negative, as `resource.ParseQuantity` of apimachinery reads it.
-fn is_quantity(text: &str) -> bool {
+pub(in crate::node_config) fn is_quantity(text: &str) -> bool {
     const SUFFIXES: &[&str] =
         &["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     let text = text.strip_prefix('+').unwrap_or(text);

@@ -51,6 +51,9 @@ pub(crate) struct Question {
     pub(crate) wanted: Option<Ipv4Addr>,
     /// Option 54: the server that we have chosen.
     pub(crate) server: Option<Ipv4Addr>,
+    /// Option 12: what we are called, for the server's list and its DNS. The client leaves it out;
+    /// who sends the question knows it.
+    pub(crate) hostname: Option<String>,
 }
 
 /// What a server answers. Options which are absent or malformed are `None` or empty.
@@ -141,6 +144,10 @@ impl Question {
             // lease, renewal, rebinding, domain, domains, NTP servers.
             option(55, &[1, 121, 3, 6, 12, 26, 51, 58, 59, 15, 119, 42]);
             option(57, &1500_u16.to_be_bytes());
+            // Servers disagree about dots in it, and about their own domain behind it.
+            if let Some(label) = self.hostname.as_ref().and_then(|name| name.split('.').next()) {
+                option(12, label.as_bytes());
+            }
         }
         bytes.push(255);
         bytes.resize(bytes.len().max(SHORTEST), 0);
@@ -390,6 +397,7 @@ pub(crate) mod tests {
             own: Ipv4Addr::UNSPECIFIED,
             wanted: None,
             server: None,
+            hostname: None,
         }
     }
 
@@ -428,6 +436,15 @@ pub(crate) mod tests {
         assert_eq!(bytes[236..240], COOKIE);
         assert_eq!(bytes[240..243], [53, 1, 1]);
         assert_eq!(bytes[243..252], [61, 7, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    }
+
+    #[test]
+    fn the_server_is_told_the_first_label_of_the_name() {
+        let hostname = Some("worker-1.example.internal".to_owned());
+        let bytes = Question { hostname, ..discover() }.encode();
+        let option = [&[12, 8][..], b"worker-1"].concat();
+        assert!(bytes.windows(option.len()).any(|part| part == option), "{bytes:?}");
+        assert!(!discover().encode()[240..].windows(2).any(|part| part == [12, 8]));
     }
 
     #[test]

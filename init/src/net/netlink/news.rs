@@ -17,6 +17,12 @@ const AF_INET6: u8 = 10;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
+const IFLA_INET6_FLAGS: u16 = 1;
+/// Of a kernel's header that programs do not get, `include/net/if_inet6.h`: the flags of RFC 4861,
+/// section 4.2.
+const IF_RA_MANAGED: u32 = 0x40;
+const IF_RA_OTHERCONF: u32 = 0x80;
 const IFA_ADDRESS: u16 = 1;
 const IFA_FLAGS: u16 = 8;
 const RT_SCOPE_LINK: u8 = 253;
@@ -25,6 +31,8 @@ const IFF_UP: u32 = 0x1;
 const IFF_LOOPBACK: u32 = 0x8;
 const IFF_LOWER_UP: u32 = 0x1_0000;
 const ARPHRD_ETHER: u16 = 1;
+/// `NLA_F_NESTED`, a mark at a kind.
+const NESTED: u16 = 0x8000;
 
 /// An address that changes by itself (RFC 8981): nobody should know a node by it.
 const IFA_F_TEMPORARY: u32 = 0x01;
@@ -48,6 +56,8 @@ pub(crate) enum News {
     Address(Address),
     /// A router announces name servers.
     NameServers(NameServers),
+    /// What routers leave to DHCPv6: addresses, and who knows names.
+    Router { link: u32, managed: bool, other: bool },
     /// The answer to the request with this number: 0, or an errno.
     Answer { sequence: u32, errno: i32 },
     /// The end of a list.
@@ -125,6 +135,7 @@ fn parse_one(message: &[u8]) -> Option<News> {
             Some(News::Answer { sequence, errno })
         }
         NLMSG_DONE => Some(News::Done { sequence }),
+        RTM_NEWLINK if payload.first() == Some(&AF_INET6) => parse_router(payload),
         RTM_NEWLINK => parse_link(payload).map(News::Link),
         // A bridge tells of a port that leaves it by a message of its own family (AF_BRIDGE).
         RTM_DELLINK if payload.first() == Some(&0) => u32_at(payload, 4).map(News::LinkGone),
@@ -162,6 +173,15 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
         }
     }
     Some(link)
+}
+
+/// What the kernel has of routers, in a message of a link's IPv6.
+fn parse_router(payload: &[u8]) -> Option<News> {
+    let of = |bytes, wanted| attributes(bytes).find(|(kind, _)| *kind & !NESTED == wanted);
+    let (_, ipv6) = of(payload.get(16..)?, IFLA_PROTINFO)?;
+    let flags = u32_at(of(ipv6, IFLA_INET6_FLAGS)?.1, 0)?;
+    let (managed, other) = (flags & IF_RA_MANAGED != 0, flags & IF_RA_OTHERCONF != 0);
+    Some(News::Router { link: u32_at(payload, 4)?, managed, other })
 }
 
 /// `struct ifaddrmsg`; `None` for IPv4 and for what counts only on the link or the host.
@@ -304,6 +324,23 @@ mod tests {
         let mut bytes = link_message(RTM_DELLINK, 0, ARPHRD_ETHER, "eth0", 0);
         bytes[HEADER] = 7; // AF_BRIDGE
         assert_eq!(parse(&bytes), []);
+    }
+
+    #[test]
+    fn what_routers_leave_to_dhcpv6_is_read() {
+        for (flags, managed, other) in
+            [(0, false, false), (0x40, true, false), (0x80 | 0x20, false, true)]
+        {
+            let mut message = Message::new(RTM_NEWLINK, 0, 0);
+            message.bytes.extend([AF_INET6, 0, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            message.attribute(IFLA_MASTER, &[0; 4]);
+            message.attribute(
+                IFLA_PROTINFO | NESTED,
+                &[&8_u16.to_ne_bytes()[..], &1_u16.to_ne_bytes(), &u32::to_ne_bytes(flags)]
+                    .concat(),
+            );
+            assert_eq!(parse(&message.finish()), [News::Router { link: 4, managed, other }]);
+        }
     }
 
     /// `struct ifaddrmsg` with an address, as the kernel would send it.
