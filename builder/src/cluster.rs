@@ -11,6 +11,7 @@ pub mod egress;
 pub mod events;
 pub mod files;
 pub mod follow;
+mod forward;
 pub mod node;
 pub mod objects;
 pub mod options;

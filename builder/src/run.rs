@@ -72,7 +72,7 @@ impl Reporter {
 
     /// The run makes no sense any more: the guest is ended at once.
     pub fn end(&self) {
-        self.send(watch::Event::Terminate);
+        self.send(watch::Event::Terminate(None));
     }
 
     fn send(&self, event: watch::Event) {

@@ -143,7 +143,7 @@ fn proxy(orlop: &Orlop) -> Result<()> {
     cluster.kubectl(["create".as_ref(), "-f".as_ref(), file.as_os_str()])?;
     let ask = || cluster.kubectl(["get", "--raw", "/api/v1/nodes/worker-1/proxy/healthz"]);
     let answer = format!("{:#}", ask().unwrap_err());
-    ensure!(answer.contains("no node is registered at 10.0.2.15:10250"), "{answer}");
+    ensure!(answer.contains("no node is registered at 10.0.2.15:10250, and no pod"), "{answer}");
     // Something that listens and is no kubelet: the connection comes, TLS does not.
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();

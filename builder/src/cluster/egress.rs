@@ -1,12 +1,12 @@
-//! How the API server reaches kubelets (for logs, exec, port-forward): an HTTP CONNECT proxy on a
-//! Unix socket, which knows for each node a port of this host that leads to it.
+//! How the API server reaches kubelets (for logs, exec, port-forward) and pods: an HTTP CONNECT
+//! proxy on a Unix socket, which knows for each node a port of this host that leads to it.
 //!
 //! A guest behind QEMU's user-mode network cannot be reached by its address, and several guests
 //! may have the same one elsewhere. The API server asks for an address, as its own
 //! `egressselector` package writes it (`CONNECT 10.0.2.15:10250 HTTP/1.1`, RFC 9110 section
 //! 9.3.6); the file of that name in the directory of nodes holds the port. It is read for each
-//! connection, so nodes come and go while the cluster runs. All else is refused: Services and
-//! pods are in the guest, and nothing here leads to them.
+//! connection, so nodes come and go while the cluster runs. What is at no node's address is looked
+//! for among the pods ([`super::forward`]); all else is refused.
 
 use std::fs;
 use std::io::{self, Read, Write as _};
@@ -14,8 +14,11 @@ use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use crate::cluster::forward::Reached;
 
 /// A request is longer than this only by mistake.
 const LONGEST_REQUEST: usize = 8 * 1024;
@@ -33,21 +36,27 @@ pub struct Proxy {
 
 impl Proxy {
     /// Listens on `directory/name`, however long the path of the directory is. `nodes` is the
-    /// directory of registered nodes.
+    /// directory of registered nodes, `pods` connects to what is at another address.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn start(directory: &Path, name: &str, nodes: &Path) -> io::Result<Self> {
+    pub fn start(
+        directory: &Path,
+        name: &str,
+        nodes: &Path,
+        pods: impl Fn(&str) -> Result<Reached, String> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let directory = fs::File::open(directory)?;
         let listener =
             UnixListener::bind(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))?;
         let (accepting, nodes) = (listener.try_clone()?, nodes.to_owned());
+        let pods = Arc::new(pods);
         let thread = thread::spawn(move || {
             for stream in accepting.incoming() {
                 match stream {
                     Ok(stream) => {
-                        let nodes = nodes.clone();
-                        thread::spawn(move || serve(stream, &nodes));
+                        let (nodes, pods) = (nodes.clone(), Arc::clone(&pods));
+                        thread::spawn(move || serve(stream, &nodes, &*pods));
                     }
                     // The peer was faster in going than we in coming, or there is a shortage that
                     // may pass; `stop` ends it otherwise.
@@ -84,15 +93,15 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// Serves one connection to its end. A connection that breaks has ended too.
-fn serve(mut client: UnixStream, nodes: &Path) {
+fn serve(mut client: UnixStream, nodes: &Path, pods: &dyn Fn(&str) -> Result<Reached, String>) {
     drop(client.set_read_timeout(Some(PATIENCE)));
-    match read_request(&mut client).and_then(|request| connect(&request, nodes)) {
-        Ok(node) => {
+    match read_request(&mut client).and_then(|request| connect(&request, nodes, pods)) {
+        Ok(reached) => {
             let greeted = client
                 .set_read_timeout(None)
                 .and_then(|()| client.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
             if greeted.is_ok() {
-                carry(&client, &node);
+                carry(&client, &reached.stream);
             }
         }
         Err(why) => {
@@ -122,19 +131,24 @@ fn read_request(client: &mut impl Read) -> Result<Vec<u8>, String> {
     Ok(request)
 }
 
-fn connect(request: &[u8], nodes: &Path) -> Result<TcpStream, String> {
+fn connect(
+    request: &[u8],
+    nodes: &Path,
+    pods: &dyn Fn(&str) -> Result<Reached, String>,
+) -> Result<Reached, String> {
     let address = target(request)?;
     let path = nodes.join(address);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(format!("no node is registered at {address}"));
+            return pods(address);
         }
         Err(error) => return Err(format!("cannot read what is registered at {address}: {error}")),
     };
     let port = text.trim().parse::<u16>();
     let port = port.map_err(|_| format!("what is registered at {address} is not a port"))?;
     TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .map(Reached::from)
         .map_err(|error| format!("port {port}, registered at {address}, does not answer: {error}"))
 }
 
@@ -195,7 +209,8 @@ mod tests {
             let directory = tempfile::Builder::new().prefix(&"long-".repeat(40)).tempdir().unwrap();
             let nodes = nodes_directory(directory.path());
             fs::create_dir(&nodes).unwrap();
-            let proxy = Proxy::start(directory.path(), "egress.sock", &nodes).unwrap();
+            let nobody = |address: &str| Err(format!("nobody is at {address}"));
+            let proxy = Proxy::start(directory.path(), "egress.sock", &nodes, nobody).unwrap();
             Self { directory, _proxy: proxy }
         }
 
@@ -247,7 +262,7 @@ mod tests {
         let port = crate::cluster::ports::Port::reserve().unwrap();
         place.register("10.0.2.17:10250", &port.number().to_string());
         for (request, want) in [
-            (ASKED, "HTTP/1.1 502 no node is registered at 10.0.2.15:10250"),
+            (ASKED, "HTTP/1.1 502 nobody is at 10.0.2.15:10250"),
             ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 502 only CONNECT is served here"),
             (
                 "CONNECT ../egress.sock:1 HTTP/1.1\r\n\r\n",

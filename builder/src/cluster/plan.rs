@@ -138,6 +138,9 @@ fn api_server(port: u16) -> Process {
             // The proxy below knows nodes by their addresses.
             "--kubelet-preferred-address-types=InternalIP",
             "--egress-selector-config-file=egress.json",
+            // Webhooks and aggregated API servers in pods are reached as pods, not as Services,
+            // whose addresses mean nothing here.
+            "--enable-aggregator-routing=true",
             // kube-proxy and network plugins are privileged pods.
             "--allow-privileged=true",
         ],
@@ -217,6 +220,7 @@ mod tests {
               --kubelet-client-key=pki/kubelet-client.key
               --kubelet-preferred-address-types=InternalIP
               --egress-selector-config-file=egress.json
+              --enable-aggregator-routing=true
               --allow-privileged=true
               --service-cluster-ip-range=10.96.0.0/16
               --advertise-address=10.0.2.2

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::api::{Client, Refusal};
 use crate::cluster::egress::{Proxy, nodes_directory};
+use crate::cluster::forward::Pods;
 use crate::cluster::parts::KUBECTL;
 use crate::cluster::pki::{self, Pki};
 use crate::cluster::plan::{self, HOST_IN_GUEST, Ports, SERVICE_IP};
@@ -62,7 +63,13 @@ pub fn start(setup: &Setup<'_>, events: &Events, progress: &Progress) -> Result<
     write_files(&report, &pki, &token, setup.programs)
         .or_fail(Id::Write, || format!("cannot write to `{}`", root.display()))?;
     let client = Client::new(report.server.as_str(), &pki.ca.certificate, &pki.admin)?;
-    let proxy = Proxy::start(&root, plan::EGRESS_SOCKET, &report.nodes)
+    let pods = Pods {
+        client: client.clone(),
+        kubectl: report.kubectl.clone(),
+        kubeconfig: report.kubeconfig.clone(),
+    };
+    let pods = move |target: &str| pods.connect(target);
+    let proxy = Proxy::start(&root, plan::EGRESS_SOCKET, &report.nodes, pods)
         .or_fail(Id::ClusterStart, || "cannot listen for the API server's connections")?;
     let processes = Processes::new(&root, &report.logs);
     // From here on, dropping it takes everything away again.

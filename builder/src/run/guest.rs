@@ -213,7 +213,7 @@ fn read_console(mut stream: UnixStream, console: &Console, events: &Sender<Event
     let mut open = true;
     let mut show = |shown: io::Result<()>| {
         if shown.is_err() && std::mem::take(&mut open) {
-            drop(events.send(Event::Terminate));
+            drop(events.send(Event::Terminate(None)));
         }
     };
     loop {
@@ -259,7 +259,8 @@ fn watch_signals(events: &Sender<Event>) -> Result<Signals> {
     };
     let kinds = [
         (&[SIGINT][..], tell(|| Event::Interrupt)),
-        (&[SIGTERM, SIGHUP], tell(|| Event::Terminate)),
+        (&[SIGTERM], tell(|| Event::Terminate(Some("SIGTERM")))),
+        (&[SIGHUP], tell(|| Event::Terminate(Some("SIGHUP")))),
     ];
     Signals::watch(kinds).or_fail(Id::QemuControl, || "cannot watch for signals")
 }

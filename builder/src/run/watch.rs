@@ -36,8 +36,9 @@ pub(super) enum Event {
     Told(String),
     /// The user pressed Ctrl-C.
     Interrupt,
-    /// We are to end at once: by a signal, or because nobody reads the console any more.
-    Terminate,
+    /// We are to end at once: by the signal of this name, or because nobody reads the console any
+    /// more.
+    Terminate(Option<&'static str>),
     /// The time that [`Watch::deadline`] gave is here.
     Deadline,
 }
@@ -136,6 +137,8 @@ pub(super) struct Watch {
     limits: Limits,
     phase: Phase,
     cause: Option<Cause>,
+    /// What we were told to end by.
+    signal: Option<&'static str>,
     reached: bool,
     marks: Vec<Mark>,
     /// When the last mark of the guest came, and the guest's time in it.
@@ -185,6 +188,7 @@ impl Watch {
             limits,
             phase: Phase::Running,
             cause: None,
+            signal: None,
             reached: false,
             marks: Vec::new(),
             last_time: None,
@@ -233,7 +237,16 @@ impl Watch {
                 let note = "the guest's power button was pressed; Ctrl-C again ends it at once";
                 return vec![Action::PowerOff, Action::Note(note.to_owned())];
             }
-            Event::Interrupt | Event::Terminate => return self.quit(Cause::User, now),
+            Event::Interrupt => return self.quit(Cause::User, now),
+            Event::Terminate(signal) => {
+                let mut actions = self.quit(Cause::User, now);
+                if let Some(name) = signal {
+                    self.signal = signal;
+                    let note = format!("{name} ends the guest at once, as if its power were cut");
+                    actions.push(Action::Note(note));
+                }
+                return actions;
+            }
             Event::Deadline => return self.too_late(now),
         }
         Vec::new()
@@ -281,7 +294,12 @@ impl Watch {
             None => None,
         };
         if let (Some(_), Some(until), false) = (ending, self.until, self.reached) {
-            let text = format!("the guest ended before it reached `{}`", until.mark());
+            let text = match self.signal {
+                Some(name) => {
+                    format!("{name} ended the guest before it reached `{}`", until.mark())
+                }
+                None => format!("the guest ended before it reached `{}`", until.mark()),
+            };
             return Err(self.failure(Id::GuestEnded, text));
         }
         Ok((ending, self.marks))

@@ -73,6 +73,12 @@ pub(crate) fn a_deployment_runs_two_pods(orlop: &Orlop) -> Result<()> {
     cluster.log_line(first, "serving", LIMIT)?;
     ensure!(cluster.exec(first, &["hostname"])?.trim() == first);
     ensure!(forwarded(cluster, first)?.ends_with(&format!("{first}\n")));
+    // The API server reaches it too, by its address and port.
+    let raw = format!("/api/v1/namespaces/default/pods/{first}:8080/proxy/");
+    let page = cluster.kubectl(["get", "--raw", &raw])?;
+    ensure!(page.trim() == first, "{page}");
+    let closed = format!("/api/v1/namespaces/default/pods/{first}:8081/proxy/");
+    ensure!(cluster.kubectl(["get", "--raw", &closed]).is_err(), "nobody listens on 8081");
     // Each pod reaches the other on its bridge.
     let other = pods[1]["status"]["podIP"].as_str().context("a pod has an address")?;
     let page = cluster.exec(first, &["wget", "-q", "-O", "-", &format!("http://{other}:8080/")])?;

@@ -93,6 +93,9 @@ pub(crate) fn a_service_answers_from_a_pod(orlop: &Orlop) -> Result<()> {
     let ask = format!("until timeout 5 wget -q -O - http://{address}/; do sleep 1; done");
     let page = cluster.exec(&client, &["timeout", "300", "sh", "-c", &ask])?;
     ensure!(page == "through the service\n", "{page}");
+    let proxied = "/api/v1/namespaces/default/services/server:80/proxy/";
+    let page = cluster.kubectl(["get", "--raw", proxied])?;
+    ensure!(page == "through the service\n", "{page}");
     for pod in [&client, &server] {
         removed(cluster, pod)?;
     }

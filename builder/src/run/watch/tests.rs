@@ -135,7 +135,14 @@ fn every_way_to_fail_has_its_own_error() {
         ),
         (
             Some(Until::Init),
-            vec![Event::Terminate],
+            vec![Event::Terminate(Some("SIGTERM"))],
+            Id::GuestEnded,
+            "SIGTERM ended the guest before it reached `root-init-start`; no mark came; its \
+             console is empty",
+        ),
+        (
+            Some(Until::Init),
+            vec![Event::Terminate(None)],
             Id::GuestEnded,
             "the guest ended before it reached `root-init-start`; no mark came; its console is \
              empty",
@@ -169,6 +176,15 @@ fn ctrl_c_presses_the_power_button_and_a_second_one_ends_it() {
 }
 
 #[test]
+fn a_signal_that_ends_the_guest_is_named() {
+    let mut watch = watch(None);
+    let note = "SIGHUP ends the guest at once, as if its power were cut".to_owned();
+    let want = [Action::Quit, Action::Note(note)];
+    assert_eq!(watch.step(Event::Terminate(Some("SIGHUP")), s(1)), want);
+    assert_eq!(finish(watch).unwrap(), Some(Ending::EndedByUser));
+}
+
+#[test]
 fn the_power_button_is_pressed_again_until_the_guest_sees_it() {
     let mut watch = watch(Some(Until::Init));
     watch.step(mark("root-init-start", 1), s(1));
@@ -184,7 +200,7 @@ fn the_power_button_is_pressed_again_until_the_guest_sees_it() {
 #[test]
 fn an_emulator_that_does_not_end_is_killed() {
     let mut watch = watch(None);
-    watch.step(Event::Terminate, s(5));
+    watch.step(Event::Terminate(None), s(5));
     assert_eq!(watch.deadline(), Some(s(15)));
     assert_eq!(watch.step(Event::Deadline, s(15)), [Action::Kill]);
     assert_eq!(watch.deadline(), None);
