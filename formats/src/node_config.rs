@@ -7,6 +7,7 @@
 
 mod address;
 mod containerd;
+mod hugepages;
 mod kubelet;
 mod kubernetes;
 mod label;
@@ -27,6 +28,7 @@ mod url;
 
 pub use address::{Cidr, Mac, Subnet};
 pub use containerd::{Containerd, Login, Registry, RegistryHost};
+pub use hugepages::PageSize;
 pub use kubelet::{RESERVED as RESERVED_KUBELET_KEYS, fields as kubelet_fields};
 pub use kubernetes::{Api, Kubernetes, ServingCertificate, StaticPodName};
 pub use label::{Effect, LabelKey, LabelValue, Taint};
@@ -85,6 +87,8 @@ pub struct NodeConfig {
     pub kubelet: toml::Table,
     /// The node's own pod network; without it that is left to the cluster.
     pub cni: Option<Cni>,
+    /// How many huge pages of each size are set aside before kubelet starts.
+    pub hugepages: BTreeMap<PageSize, u32>,
     /// Registries.
     pub containerd: Containerd,
     /// New versions.
@@ -189,6 +193,7 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
             .note(span, "`kubelet` has no effect without `kubernetes`: kubelet is not started");
     }
     let cni = section.section("cni", |section| Cni::read(section, &network)).flatten();
+    let hugepages = hugepages::read(section);
     let containerd = section.section("containerd", Containerd::read).unwrap_or_default();
     let update = section.section("update", Update::read).unwrap_or_default();
     NodeConfig {
@@ -200,6 +205,7 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
         kubernetes,
         kubelet,
         cni,
+        hugepages,
         containerd,
         update,
     }

@@ -82,6 +82,12 @@ pub const ROOT: &[Mount] = &[
     required("cgroup2", "/sys/fs/cgroup", PSEUDO, c"nsdelegate,memory_recursiveprot"),
     optional("bpf", "/sys/fs/bpf", PSEUDO, c"mode=0700"),
     optional("securityfs", "/sys/kernel/security", PSEUDO, c""),
+    // What tracers, profilers and drivers of storage look for. Each is its own door: not all who
+    // may look at one may look at the others.
+    optional("debugfs", "/sys/kernel/debug", PSEUDO, c"mode=0700"),
+    optional("tracefs", "/sys/kernel/tracing", PSEUDO, c"mode=0700"),
+    optional("fusectl", "/sys/fs/fuse/connections", PSEUDO, c""),
+    optional("hugetlbfs", "/dev/hugepages", DATA, c"mode=0755"),
 ];
 
 /// Where the changes to `/etc` live: in memory, made again at each boot from the node's config.
@@ -277,6 +283,10 @@ mod tests {
             /sys/fs/cgroup cgroup2 nodev,noexec,nosuid nsdelegate,memory_recursiveprot Required
             /sys/fs/bpf bpf nodev,noexec,nosuid mode=0700 Optional
             /sys/kernel/security securityfs nodev,noexec,nosuid Optional
+            /sys/kernel/debug debugfs nodev,noexec,nosuid mode=0700 Optional
+            /sys/kernel/tracing tracefs nodev,noexec,nosuid mode=0700 Optional
+            /sys/fs/fuse/connections fusectl nodev,noexec,nosuid Optional
+            /dev/hugepages hugetlbfs nodev,nosuid mode=0755 Optional
         "#]]
         .assert_eq(&(listing(EARLY) + &listing(ROOT)));
     }

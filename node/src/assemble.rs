@@ -23,6 +23,7 @@ use formats::node_config::NodeConfig;
 use formats::system::System;
 
 pub use self::facts::Facts;
+pub(crate) use self::facts::memory;
 pub use self::file::File;
 pub use self::plan::Plan;
 pub use self::system::system;

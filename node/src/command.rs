@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::arguments::{Arguments, Failure};
-use crate::{configure, image_credentials, images, pods, sysctl};
+use crate::{configure, devices, image_credentials, images, pods, sysctl};
 
 /// One thing that the program can do.
 #[derive(Debug)]
@@ -29,6 +29,12 @@ const COMMANDS: &[Command] = &[
         about: "take in the node config; with --url, fetch it first; with --after-crash, look at \
                 what the last boot left",
         run: configure::command,
+    },
+    Command {
+        name: "devices",
+        arguments: "[--once] [--root DIR]",
+        about: "make device nodes and links to disks, and follow what comes and goes",
+        run: devices::command,
     },
     Command {
         name: image_credentials::COMMAND,

@@ -15,6 +15,7 @@ use crate::assemble;
 use crate::crash;
 use crate::daemons;
 use crate::fetch::{self, Limits};
+use crate::hugepages;
 use crate::leftovers;
 use crate::masquerade;
 use crate::root::{Keep, PUBLIC, Root, SECRET};
@@ -148,6 +149,10 @@ fn carry_out(
             let masquerading = root
                 .is_the_machines()
                 .then(|| masquerade::set(plan.config.cni.as_ref().map(|cni| cni.bridge)));
+            for problem in hugepages::set_aside(&plan.config.hugepages, root) {
+                log(&problem);
+                plan.problems.push(problem);
+            }
             if let Some(Err(error)) = masquerading {
                 let message = format!("pods reach nothing beyond the node: {error}");
                 log(&message);

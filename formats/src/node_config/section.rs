@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::problem::Problem;
 use crate::near::near;
@@ -157,10 +157,8 @@ impl<'a, 't> Section<'a, 't> {
     pub(super) fn number(&mut self, key: &'static str, range: Range<u32>) -> Option<u32> {
         let value = self.value(key)?;
         let (first, last) = (range.start, range.end - 1);
-        let number = value.get_ref().as_integer().and_then(|number| {
-            let number = u32::from_str_radix(number.as_str(), number.radix()).ok()?;
-            range.contains(&number).then_some(number)
-        });
+        let number = value.get_ref().as_integer().and_then(whole_number);
+        let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             self.mismatch(key, value, &format!("a whole number from {first} to {last}"));
         }
@@ -337,6 +335,21 @@ impl<'a, 't> Section<'a, 't> {
         texts
     }
 
+    /// The whole numbers of a table whose keys its author chooses.
+    pub(super) fn numbers(&mut self, key: &'static str) -> Vec<(Placed<&'a str>, u32)> {
+        let mut numbers = Vec::new();
+        for (name, value) in self.entries(key) {
+            match value.get_ref().as_integer().and_then(whole_number) {
+                Some(number) => numbers.push((name, number)),
+                None => {
+                    let key = format!("{key}.{}", crate::quote::key(name.value));
+                    self.mismatch(&key, value, &format!("a whole number from 0 to {}", u32::MAX));
+                }
+            }
+        }
+        numbers
+    }
+
     /// What stands in a table whose keys its author chooses, in order of the keys.
     pub(super) fn entries(
         &mut self,
@@ -399,6 +412,10 @@ impl<'a, 't> Section<'a, 't> {
             }
         }
     }
+}
+
+fn whole_number(number: &DeInteger<'_>) -> Option<u32> {
+    u32::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
 /// The word that was probably meant, or all that there are.

@@ -76,6 +76,12 @@ impl NodeConfig {
             }
             None => page.remark("cni: left to the cluster"),
         }
+        if !self.hugepages.is_empty() {
+            page.table("hugepages");
+            for (size, count) in &self.hugepages {
+                page.pair(&quote::key(&size.to_string()), count);
+            }
+        }
         for (host, registry) in &self.containerd.registries {
             page.table(&format!("containerd.registries.{}", quote::key(host.as_str())));
             registry.show(&mut page, secrets);

@@ -64,6 +64,9 @@ memoryThrottlingFactor = 0.5
 authentication.webhook.cacheTTL = "1m"
 [cni]
 bridge = "10.88.0.0/16"
+[hugepages]
+2Mi = 128
+"1024Mi" = 0
 [containerd.registries."docker.io"]
 mirrors = ["http://10.0.2.2:5000", "https://mirror.example/v2/"]
 ca = """
@@ -221,6 +224,10 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
 
             [cni]
             bridge = "10.88.0.0/16"
+
+            [hugepages]
+            2Mi = 128
+            1Gi = 0
 
             [containerd.registries."docker.io"]
             mirrors = ["http://10.0.2.2:5000", "https://mirror.example/v2"]

@@ -61,7 +61,7 @@ impl Facts {
         }
         Ok(Self {
             now,
-            memory: text(root, MEMORY)?.as_deref().and_then(memory),
+            memory: text(root, MEMORY)?.as_deref().and_then(total),
             cluster: text(root, cluster::PATH)?.as_deref().and_then(Cluster::parse),
             client_certificates: certificates
                 .map(|name| format!("{}/{name}", CERTIFICATES))
@@ -86,8 +86,13 @@ fn serving_pair(root: &Root) -> Result<Option<Kept>, Error> {
     Ok(whole.then_some(kept))
 }
 
+/// How many bytes of memory the machine has, if the kernel says.
+pub(crate) fn memory(root: &Root) -> Option<u64> {
+    text(root, MEMORY).ok()?.as_deref().and_then(total)
+}
+
 /// `MemTotal` of `/proc/meminfo` (proc_meminfo(5)), which is in KiB whatever it is called.
-fn memory(text: &str) -> Option<u64> {
+fn total(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
@@ -183,7 +188,7 @@ mod tests {
             ("MemTotal: 18446744073709551615 kB\n", None),
             ("", None),
         ] {
-            assert_eq!(memory(text), want, "{text}");
+            assert_eq!(total(text), want, "{text}");
         }
     }
 }

@@ -30,6 +30,8 @@ fn words() -> impl Strategy<Value = String> {
         "maxPods",
         "cni",
         "bridge",
+        "hugepages",
+        "2Mi",
         "containerd",
         "registries",
         "mirrors",

@@ -55,7 +55,7 @@ policy = 'manual'
 interval = 5",
         expect![[r#"
             2:1: `hostnam` is not a key of a node configuration; did you mean `hostname`?
-            3:1: `colour` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `containerd`, `update`
+            3:1: `colour` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `update`
             5:1: `adresses` is not a key of `network.links.eth0`; did you mean `addresses`?
             6:1: `kubernetes` does not say which API server kubelet listens to; write `server`, `ca` and `token`, or `standalone = true`
             7:1: `sever` is not a key of `kubernetes`; did you mean `server`?
@@ -492,6 +492,22 @@ policy = 'auto'",
     "#]],
     );
     check(
+        "schema = 1\n[hugepages]\n2Mi = 128\n2048Ki = 1\n3Mi = 1\n1Gi = -1\n64Ki = '1'\n1G = 2",
+        expect![[r#"
+            3:1: pages of 2Mi are counted twice
+            5:1: `3Mi` is not the size of a huge page, such as `2Mi` or `1Gi`
+            6:7: `hugepages.1Gi` must be a whole number from 0 to 4294967295, not -1
+            7:8: `hugepages.64Ki` must be a whole number from 0 to 4294967295, not a string
+            8:1: `1G` is not the size of a huge page, such as `2Mi` or `1Gi`
+        "#]],
+    );
+    check(
+        "schema = 1\nhugepages = 128",
+        expect![[r#"
+        2:13: `hugepages` must be a table, not 128
+    "#]],
+    );
+    check(
         "schema = 1\ncni = {}",
         expect![[r#"
         2:7: `cni` lacks the key `bridge`
@@ -512,7 +528,7 @@ fn what_is_not_toml_is_said_with_all_else_that_can_be_read() {
         "schema = 1\nhostname = worker\nport = 1\n[network\ndns = 5\n[cni]\n",
         expect![[r#"
             2:12: not TOML: string values must be quoted, expected literal string
-            3:1: `port` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `containerd`, `update`
+            3:1: `port` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `update`
             4:9: not TOML: unclosed table, expected `]`
         "#]],
     );
@@ -542,7 +558,7 @@ fn messages_stay_on_one_line() {
         "schema = 1\nhostname = \"a\\nb\\u001b[2J\"\n\"k\\n\" = 1",
         expect![[r#"
             2:12: `a?b?[2J` cannot be a host name: use lower-case letters, digits, `-` and `.`, at most 63, each part with a letter or digit at both ends
-            3:1: `k?` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `containerd`, `update`
+            3:1: `k?` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `update`
         "#]],
     );
     let text = format!("schema = 1\nhostname = '{}'", "x".repeat(100_000));
