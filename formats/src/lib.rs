@@ -21,6 +21,7 @@ pub mod node_config;
 pub mod oci;
 pub mod quote;
 pub mod segment;
+pub mod superblock;
 pub mod system;
 pub mod tar;
 pub mod tree;

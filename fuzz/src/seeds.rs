@@ -421,6 +421,32 @@ pub(crate) fn label() -> Vec<Vec<u8>> {
     vec![disc, oem, root, boot]
 }
 
+pub(crate) fn devices() -> Vec<Vec<u8>> {
+    let news =
+        b"add@/devices/x/vdb\0ACTION=add\0DEVPATH=/devices/x/vdb\0SUBSYSTEM=block\0DEVNAME=vdb\0";
+    let page = b"\0\x83\0\x0f\x02\0\0\x0bdrive-scsi0";
+    let aliases = b"alias devname:net/tun tun\nalias char-major-10-200 tun\n";
+    vec![news.to_vec(), page.to_vec(), aliases.to_vec()]
+}
+
+pub(crate) fn superblock() -> Vec<Vec<u8>> {
+    let marks: [(usize, &[u8]); 7] = [
+        (0, b"XFSB"),
+        (1080, &[0x53, 0xef]),
+        (0x10040, b"_BHRfS_M"),
+        (0x8000, b"\x01CD001\x01"),
+        (1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
+        (0, b"LUKS\xba\xbe\0\x02"),
+        (4086, b"SWAPSPACE2"),
+    ];
+    let disk = |(at, mark): (usize, &[u8])| {
+        let mut disk = vec![0; at + 2048];
+        disk[at..at + mark.len()].copy_from_slice(mark);
+        disk
+    };
+    marks.into_iter().map(disk).chain([fat().concat()]).collect()
+}
+
 pub(crate) fn lock() -> Vec<Vec<u8>> {
     texts(&[LOCK])
 }

@@ -36,6 +36,9 @@ targets! {
         ["formats/src/deb/control.rs" "formats/src/deb/dependency.rs"
          "formats/src/deb/version.rs" "formats/src/deb/date.rs" "formats/src/deb/release.rs"
          "formats/src/deb/stamp.rs" "formats/src/deb/wish.rs"];
+    "devices" devices "news of devices, what SCSI disks say of themselves, aliases of modules"
+        ["node/src/devices/uevent.rs" "node/src/devices/links/scsi.rs"
+         "node/src/devices/nodes.rs"];
     "dhcp" dhcp "the answer of a DHCP server"
         ["init/src/net/dhcp/message.rs"];
     "dns" dns "the answer of a name server"
@@ -71,7 +74,8 @@ targets! {
         ["init/src/net/netlink/news.rs"];
     "node-config" node_config "node configurations; prints and reads again what was read"
         ["formats/src/node_config.rs" "formats/src/node_config/address.rs"
-         "formats/src/node_config/containerd.rs" "formats/src/node_config/kubernetes.rs"
+         "formats/src/node_config/containerd.rs" "formats/src/node_config/hugepages.rs"
+         "formats/src/node_config/kubernetes.rs"
          "formats/src/node_config/label.rs" "formats/src/node_config/name.rs"
          "formats/src/node_config/network.rs" "formats/src/node_config/pem.rs"
          "formats/src/node_config/section.rs" "formats/src/node_config/token.rs"
@@ -94,6 +98,8 @@ targets! {
         ["init/src/time/sntp.rs"];
     "state" state "the superblock of STATE"
         ["init/src/state/superblock.rs"];
+    "superblock" superblock "what is on a disk that is plugged in"
+        ["formats/src/superblock.rs"];
     "system" system "the files by which `orlop-node` tells PID 1"
         ["formats/src/system.rs" "init/src/configure/file.rs"];
     "tar" tar "tar archives, member by member"

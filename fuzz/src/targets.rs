@@ -298,6 +298,18 @@ pub(crate) fn label(bytes: &[u8]) {
     let _ = source::text(bytes.to_vec());
 }
 
+pub(crate) fn devices(bytes: &[u8]) {
+    node::outside::devices(bytes);
+}
+
+pub(crate) fn superblock(bytes: &[u8]) {
+    let mut read = |at: u64, length: usize| {
+        let at = usize::try_from(at).ok()?;
+        bytes.get(at..at.checked_add(length)?).map(<[u8]>::to_vec)
+    };
+    let _ = formats::superblock::probe(&mut read, bytes.len() as u64);
+}
+
 pub(crate) fn lock(bytes: &[u8]) {
     text(bytes, |text| {
         for text in [text, &format!("schema = 1\n{text}")] {

@@ -25,6 +25,8 @@ const WITHOUT: &[(&str, &str)] = &[
     ("init/src/marks.rs", "a file of PID 1's own, from the initrd to the root"),
     ("init/src/memory.rs", "`/proc/meminfo`"),
     ("init/src/time/floor.rs", "a file of the verified root"),
+    ("node/src/applets/fsck.rs", "arguments that kubelet gives"),
+    ("node/src/applets/losetup.rs", "arguments that kubelet gives"),
     ("node/src/assemble/cluster.rs", "addresses of a node config that was read"),
     ("node/src/assemble/serving.rs", "a certificate that kubelet has made"),
 ];

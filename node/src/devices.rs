@@ -4,7 +4,11 @@
 //! It is a process of its own, so that a disk which does not answer stops nothing but its own
 //! links, and PID 1 never reads a disk that somebody has plugged in.
 
+mod contents;
+mod follow;
+mod links;
 mod nodes;
+mod table;
 mod uevent;
 
 use std::io;
@@ -18,6 +22,7 @@ use rustix::mount::{
 
 use crate::arguments::{Arguments, Failure};
 use crate::root::Root;
+use follow::{Event, Follower};
 use uevent::{Action, News, Uevents};
 
 const CONFIGFS: &str = "/sys/kernel/config";
@@ -41,20 +46,30 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     {
         log(&format!("cannot mount configfs on {CONFIGFS}: {error}"));
     }
-    while !once {
-        let news = uevents.next().map_err(|error| {
-            Failure::Failed(format!("there is no more news of devices: {error}"))
-        })?;
-        match news {
-            News::One(event) => {
-                if let (Action::Present, Some(node)) = (event.action, &event.node) {
+    let failed = |error: io::Error| Failure::Failed(format!("cannot follow devices: {error}"));
+    let (mut follower, events) = Follower::start(root.clone(), uevents).map_err(failed)?;
+    while !(once && follower.is_idle()) {
+        // The follower itself holds the other end.
+        let Ok(event) = events.recv() else { break };
+        match &event {
+            Event::News(News::One(news)) => {
+                if let (Action::Present, Some(node)) = (news.action, &news.node) {
                     nodes::open_for_all(&root, node, &mut log);
                 }
             }
-            News::Lost => nodes::make_all(&root, &release, &mut log),
+            Event::News(News::Lost) => nodes::make_all(&root, &release, &mut log),
+            _ => {}
         }
+        follower.take(event, &mut log).map_err(failed)?;
     }
     Ok(())
+}
+
+/// For the fuzz target: all parsers of what devices and modules say.
+pub(crate) fn outside(bytes: &[u8]) {
+    uevent::outside(bytes);
+    links::outside(bytes);
+    nodes::outside(&String::from_utf8_lossy(bytes));
 }
 
 /// Mounts configfs, which is a module: its mount point is not there before it is loaded, and

@@ -2,6 +2,7 @@
 //! configuration, making the files that containerd and kubelet read, importing images, stopping
 //! pods. The program is `orlop-node`; `docs/node.md` describes it.
 
+pub mod applets;
 pub mod arguments;
 pub mod assemble;
 pub mod command;
@@ -22,4 +23,5 @@ pub mod pods;
 pub mod port_map;
 pub mod root;
 pub mod source;
+mod sys;
 mod sysctl;

@@ -5,6 +5,11 @@ use std::io::Cursor;
 
 use crate::images::archive::Archive;
 
+/// News of devices, page 0x83 of a SCSI disk, and aliases of modules.
+pub fn devices(bytes: &[u8]) {
+    crate::devices::outside(bytes);
+}
+
 /// An archive of a container image.
 pub fn image(bytes: &[u8]) {
     let Ok(mut archive) = Archive::read(Cursor::new(bytes)) else { return };

@@ -96,6 +96,11 @@ fn from_aliases(text: &str) -> Vec<Node<'_>> {
     named.collect()
 }
 
+/// See [`super::outside`].
+pub(super) fn outside(aliases: &str) {
+    let _ = from_aliases(aliases);
+}
+
 fn is_below(name: &str) -> bool {
     !name.is_empty()
         && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))

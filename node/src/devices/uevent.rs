@@ -86,6 +86,11 @@ impl Uevents {
     }
 }
 
+/// See [`super::outside`].
+pub(super) fn outside(message: &[u8]) {
+    let _ = parse(message);
+}
+
 fn is_kernel(sender: &SocketAddrAny) -> bool {
     SocketAddrNetlink::try_from(sender.clone()).is_ok_and(|from| from.pid() == 0)
 }

@@ -8,10 +8,12 @@ mod certificates;
 mod crash;
 mod faults;
 mod modules;
+mod plugs;
 mod pods;
 mod restart;
 mod services;
 mod trouble;
+mod volumes;
 mod world;
 
 use std::process::ExitCode;
@@ -22,6 +24,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_node_joins_by_bootstrap_token", pods::a_node_joins_by_bootstrap_token),
     ("a_deployment_runs_two_pods_which_kubectl_reaches", pods::a_deployment_runs_two_pods),
     ("volumes_of_every_kind_are_there", pods::volumes_of_every_kind_are_there),
+    ("disks_that_are_plugged_in_are_volumes", volumes::plugged_in_disks_are_volumes),
+    (
+        "the_host_has_the_mounts_devices_and_pages_that_drivers_expect",
+        volumes::the_host_has_what_drivers_expect,
+    ),
     ("limits_stand_in_the_cgroup_and_an_oom_kill_is_told", pods::limits_and_an_oom_kill),
     ("the_client_certificate_is_rotated", certificates::the_client_certificate_is_rotated),
     (

@@ -13,6 +13,8 @@ use qemu_tests::registry::{Content, Registry};
 use qemu_tests::{Cluster, Node, Orlop, Setup};
 use serde_json::{Value, json};
 
+use crate::plugs::Plugs;
+
 /// What a step in the cluster may take on a busy machine without KVM.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10 * 60);
 /// The image with the tools of a shell.
@@ -29,6 +31,8 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     /// The port of the registry.
     pub(crate) registry: u16,
+    /// Where disks can be plugged into the node that is shared.
+    pub(crate) plugs: Plugs,
     /// Serves for as long as the world stands.
     _registry: Registry,
     worker: Mutex<Option<Node>>,
@@ -55,6 +59,7 @@ pub(crate) fn world(orlop: &Orlop) -> Result<Arc<World>> {
     let made = Arc::new(World {
         cluster,
         registry: registry.port(),
+        plugs: Plugs::new()?,
         _registry: registry,
         worker: Mutex::new(None),
         battered: Mutex::new(None),
@@ -76,7 +81,10 @@ impl World {
         if worker.is_none() {
             let kubernetes = "labels = { zone = \"a\", \"example.com/disk\" = \"fast\" }\n\
                               taints = [\"dedicated=tests:NoSchedule\"]\n";
-            let setup = Setup { kubernetes, ..self.setup(NAME) };
+            let args = self.plugs.args();
+            let args: Vec<_> = args.iter().map(String::as_str).collect();
+            let tables = "[hugepages]\n2Mi = 16\n";
+            let setup = Setup { kubernetes, tables, args: &args, ..self.setup(NAME) };
             let mut node = Node::start(orlop, &self.cluster, &setup)?;
             node.ready(&self.cluster)?;
             *worker = Some(node);
