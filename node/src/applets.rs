@@ -1,5 +1,5 @@
 //! Programs that kubelet runs for volumes: this binary under another name, in a directory that is
-//! in kubelet's `PATH` alone. `docs/kubernetes.md` says which there are and what kubelet calls
+//! in kubelet's `PATH` alone. `docs/volumes.md` says which there are and what kubelet calls
 //! them for.
 
 mod fsck;
