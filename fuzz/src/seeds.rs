@@ -429,7 +429,7 @@ pub(crate) fn devices() -> Vec<Vec<u8>> {
     vec![news.to_vec(), page.to_vec(), aliases.to_vec()]
 }
 
-pub(crate) fn superblock() -> Vec<Vec<u8>> {
+pub(crate) fn volumes() -> Vec<Vec<u8>> {
     let marks: [(usize, &[u8]); 7] = [
         (0, b"XFSB"),
         (1080, &[0x53, 0xef]),

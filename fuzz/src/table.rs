@@ -98,8 +98,6 @@ targets! {
         ["init/src/time/sntp.rs"];
     "state" state "the superblock of STATE"
         ["init/src/state/superblock.rs"];
-    "superblock" superblock "what is on a disk that is plugged in"
-        ["formats/src/superblock.rs"];
     "system" system "the files by which `orlop-node` tells PID 1"
         ["formats/src/system.rs" "init/src/configure/file.rs"];
     "tar" tar "tar archives, member by member"
@@ -108,4 +106,6 @@ targets! {
         ["formats/src/uki.rs" "formats/src/uki/pe.rs"];
     "unit" unit "units of PID 1"
         ["init/src/unit/file.rs" "init/src/unit/value.rs"];
+    "volumes" volumes "what is on a disk that is plugged in"
+        ["formats/src/superblock.rs"];
 }

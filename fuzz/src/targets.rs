@@ -302,7 +302,7 @@ pub(crate) fn devices(bytes: &[u8]) {
     node::outside::devices(bytes);
 }
 
-pub(crate) fn superblock(bytes: &[u8]) {
+pub(crate) fn volumes(bytes: &[u8]) {
     let mut read = |at: u64, length: usize| {
         let at = usize::try_from(at).ok()?;
         bytes.get(at..at.checked_add(length)?).map(<[u8]>::to_vec)
