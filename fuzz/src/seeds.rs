@@ -5,18 +5,15 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use formats::crc32::crc32;
-use formats::erofs;
-use formats::fat;
-use formats::gpt::{Guid, Table};
 use formats::node_config::EXAMPLE;
-use formats::segment::Segment;
-use formats::tree::Tree;
 use formats::uki::{Section, add_sections};
 
+mod disks;
 #[path = "../../builder/src/source/deb/testing.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests of signatures need more of it")]
 mod signers;
 
+pub(crate) use disks::*;
 use signers::Signer;
 
 /// When release files are judged.
@@ -336,115 +333,6 @@ pub(crate) fn elf() -> Vec<Vec<u8>> {
         file.extend(section);
     }
     vec![file.clone(), gzip(&file), info.to_vec()]
-}
-
-fn superblock() -> Vec<u8> {
-    let options = erofs::Options { epoch: 0, uuid: [7; 16], volume_name: "orlop".to_owned() };
-    let plan = erofs::Plan::new(&Tree::new(), &options);
-    let segments = plan.iter().flat_map(erofs::Plan::segments);
-    assemble(segments)
-}
-
-/// What is not zero at the end.
-fn assemble(segments: impl IntoIterator<Item = Segment>) -> Vec<u8> {
-    let mut image = Vec::new();
-    for segment in segments {
-        if let Segment::Bytes(bytes) = segment {
-            image.extend(bytes);
-        }
-    }
-    let end = image.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    image.truncate(end.next_multiple_of(512));
-    image
-}
-
-pub(crate) fn erofs() -> Vec<Vec<u8>> {
-    vec![superblock()]
-}
-
-pub(crate) fn root() -> Vec<Vec<u8>> {
-    vec![superblock()]
-}
-
-pub(crate) fn fat() -> Vec<Vec<u8>> {
-    let options = fat::Options {
-        size: 36 << 20,
-        first_lba: 2048,
-        volume_id: 1,
-        label: "ESP".to_owned(),
-        epoch: 0,
-    };
-    let file = |path: &str| fat::File {
-        path: path.to_owned(),
-        alias: None,
-        content: fat::Content::Bytes(b"content".to_vec()),
-    };
-    let files = vec![file("EFI/Linux/a long name.efi"), file("loader/loader.conf")];
-    let plan = fat::Plan::new(&options, files);
-    let mut volume = Vec::new();
-    for segment in plan.iter().flat_map(fat::Plan::segments) {
-        if let fat::Piece::Bytes(bytes) = segment.piece {
-            volume.resize(usize::try_from(segment.offset).unwrap_or(0), 0);
-            volume.extend(bytes);
-        }
-    }
-    vec![volume]
-}
-
-pub(crate) fn gpt() -> Vec<Vec<u8>> {
-    let empty = Table::new(Guid::from_uuid_bytes([1; 16]), SECTORS, Vec::new());
-    empty.map(|table| table.encode()).into_iter().flat_map(|disk| [disk.head, disk.tail]).collect()
-}
-
-pub(crate) fn image() -> Vec<Vec<u8>> {
-    let index = b"{\"schemaVersion\":2,\"manifests\":[]}";
-    vec![archive_of(&[
-        member("oci-layout", b'0', "", b"{}"),
-        member("index.json", b'0', "", index),
-    ])]
-}
-
-pub(crate) fn inspect() -> Vec<Vec<u8>> {
-    [uki(), erofs(), gpt(), fat(), texts(&["text", "{}"])].concat()
-}
-
-pub(crate) fn label() -> Vec<Vec<u8>> {
-    let mut disc = b"\x01CD001\x01".to_vec();
-    disc.resize(0x28, b' ');
-    disc.extend(b"ORLOP-CONFIG                    ");
-    let mut oem = vec![11, 5, 0, 0, 1];
-    oem.extend(b"orlop.config-url=http://x\0\0");
-    let mut root = b"ORLOP      \x08".to_vec();
-    root.resize(512, 0);
-    let mut boot = fat().concat();
-    boot.truncate(512);
-    vec![disc, oem, root, boot]
-}
-
-pub(crate) fn devices() -> Vec<Vec<u8>> {
-    let news =
-        b"add@/devices/x/vdb\0ACTION=add\0DEVPATH=/devices/x/vdb\0SUBSYSTEM=block\0DEVNAME=vdb\0";
-    let page = b"\0\x83\0\x0f\x02\0\0\x0bdrive-scsi0";
-    let aliases = b"alias devname:net/tun tun\nalias char-major-10-200 tun\n";
-    vec![news.to_vec(), page.to_vec(), aliases.to_vec()]
-}
-
-pub(crate) fn volumes() -> Vec<Vec<u8>> {
-    let marks: [(usize, &[u8]); 7] = [
-        (0, b"XFSB"),
-        (1080, &[0x53, 0xef]),
-        (0x10040, b"_BHRfS_M"),
-        (0x8000, b"\x01CD001\x01"),
-        (1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
-        (0, b"LUKS\xba\xbe\0\x02"),
-        (4086, b"SWAPSPACE2"),
-    ];
-    let disk = |(at, mark): (usize, &[u8])| {
-        let mut disk = vec![0; at + 2048];
-        disk[at..at + mark.len()].copy_from_slice(mark);
-        disk
-    };
-    marks.into_iter().map(disk).chain([fat().concat()]).collect()
 }
 
 pub(crate) fn lock() -> Vec<Vec<u8>> {

@@ -179,7 +179,7 @@ fn a_manifest_that_kubelet_would_pass_over_is_told_where_it_stands() {
     let head = "schema = 1\n[kubernetes]\nstandalone = true\n[kubernetes.static-pods]\n";
     let manifest = "apiVersion: v1\nkind: Pod\nmetadata: { name: a }\nspec:\n  containers:\n  \
                     - { name: A, image: b }\n";
-    project.write("pods.toml", &format!("{head}x = '''\n{manifest}'''\n"));
+    project.write("pods.toml", format!("{head}x = '''\n{manifest}'''\n"));
     let ended = project.run(&["config", "check", "pods.toml"]);
     assert_eq!(ended.status, Some(3), "{}", ended.stderr);
     let want = "error[E0310]: static pod `x`: `A` cannot be the name of a container";

@@ -7,7 +7,9 @@ use super::*;
 
 const HEAD: &str = "schema = 1\n[kubernetes]\nstandalone = true\n[kubernetes.static-pods]\n";
 
+/// `{T}` stands for a tab.
 fn problems(pods: &str) -> Vec<Problem> {
+    let pods = pods.replace("{T}", "\t");
     let text = format!("{HEAD}{pods}");
     static_pod_problems(&text, &parse(&text).unwrap())
 }
@@ -55,9 +57,9 @@ spec:
 ---
 """
 json = '''{
-	"apiVersion": "v1", "kind": "Pod",
-	"metadata": { "name": "b" },
-	"spec": { "containers": [{ "name": "a", "image": "b" }] }
+{T}"apiVersion": "v1", "kind": "Pod",
+{T}"metadata": { "name": "b" },
+{T}"spec": { "containers": [{ "name": "a", "image": "b" }] }
 }'''
 "#,
         expect![[r#"
@@ -75,7 +77,7 @@ tabbed = """
 apiVersion: v1
 kind: Pod
 metadata:
-	name: tabbed
+{T}name: tabbed
 """
 upper = '''
 apiVersion: v1

@@ -75,7 +75,8 @@ pub(in crate::devices) mod made_up {
 
     use super::*;
 
-    /// `PATH = TEXT` a line; a link is `PATH -> NAME`; bytes are added by hand.
+    /// `PATH = TEXT` a line; a link is `PATH -> NAME`; bytes are added by hand. `␠` stands for a
+    /// blank at the end.
     #[derive(Debug, Default, Clone)]
     pub(in crate::devices) struct MadeUp {
         files: BTreeMap<String, Vec<u8>>,
@@ -90,7 +91,10 @@ pub(in crate::devices) mod made_up {
                     made.links.insert(path.to_owned(), name.to_owned());
                 } else {
                     let (path, text) = line.split_once(" = ").expect("a file or a link");
-                    made.files.insert(path.to_owned(), format!("{text}\n").into_bytes());
+                    made.files.insert(
+                        path.to_owned(),
+                        format!("{text}\n").replace('␠', " ").into_bytes(),
+                    );
                 }
             }
             made

@@ -13,7 +13,7 @@ fn disks_of_amazon_have_their_volumes_number_in_their_name() {
     let sysfs = MadeUp::new(
         "/devices/pci0000:00/0000:00:1f.0/subsystem -> pci
         /devices/pci0000:00/0000:00:1f.0/nvme/nvme1/subsystem -> nvme
-        /devices/pci0000:00/0000:00:1f.0/nvme/nvme1/model = Amazon Elastic Block Store              
+        /devices/pci0000:00/0000:00:1f.0/nvme/nvme1/model = Amazon Elastic Block Store␠␠␠␠␠␠␠␠␠␠␠␠␠␠
         /devices/pci0000:00/0000:00:1f.0/nvme/nvme1/serial = vol0123456789abcdef0
         /devices/pci0000:00/0000:00:1f.0/nvme/nvme1/nvme1n1/nsid = 1
         /devices/pci0000:00/0000:00:1f.0/nvme/nvme1/nvme1n1/wwid = nvme.1d0f-766f6c30313233-416d617a6f6e-00000001
@@ -80,8 +80,8 @@ fn disks_of_azure_are_known_by_adapter_and_number() {
             {device}/subsystem -> scsi
             {device}/uevent = DEVTYPE=scsi_device
             /devices/LNXSYSTM:00/LNXSYBUS:00/ACPI0004:00/VMBUS:00/subsystem -> acpi
-            {device}/block/sdc/device/vendor = Msft    
-            {device}/block/sdc/device/model = Virtual Disk    
+            {device}/block/sdc/device/vendor = Msft␠␠␠␠
+            {device}/block/sdc/device/model = Virtual Disk␠␠␠␠
             {device}/block/sdc/sdc1/partition = 1"
         ))
     };

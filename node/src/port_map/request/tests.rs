@@ -1,3 +1,5 @@
+//! What a runtime asks of `portmap`: good calls and bad ones.
+
 use proptest::prelude::*;
 use serde_json::json;
 
