@@ -62,6 +62,8 @@ targets! {
          "builder/src/image/inspect/summary.rs"];
     "label" label "boot sectors, directories and firmware tables that name a node config"
         ["node/src/source/label.rs" "node/src/source/oem.rs"];
+    "leftovers" leftovers "what an earlier boot left of kubelet's identity and of containerd's databases"
+        ["node/src/credential.rs" "node/src/crash/database.rs"];
     "lock" lock "locks; writes and reads again what was read"
         ["builder/src/lock/text.rs"];
     "logins" logins "`auth.conf` and `.netrc`"
@@ -78,7 +80,9 @@ targets! {
          "formats/src/node_config/kubernetes.rs"
          "formats/src/node_config/label.rs" "formats/src/node_config/name.rs"
          "formats/src/node_config/network.rs" "formats/src/node_config/pem.rs"
-         "formats/src/node_config/section.rs" "formats/src/node_config/token.rs"
+         "formats/src/node_config/proxy.rs" "formats/src/node_config/route.rs"
+         "formats/src/node_config/section.rs" "formats/src/node_config/sysctl.rs"
+         "formats/src/node_config/token.rs"
          "formats/src/node_config/url.rs" "node/src/configure/plan.rs"];
     "packages" packages "package indexes in their packings"
         ["builder/src/source/deb/index.rs" "builder/src/source/deb/index/record.rs"];
@@ -99,7 +103,7 @@ targets! {
     "state" state "the superblock of STATE"
         ["init/src/state/superblock.rs"];
     "system" system "the files by which `orlop-node` tells PID 1"
-        ["formats/src/system.rs" "init/src/configure/file.rs"];
+        ["formats/src/system.rs" "formats/src/system/name_server.rs" "init/src/configure/file.rs"];
     "tar" tar "tar archives, member by member"
         ["formats/src/tar/read.rs" "formats/src/tar/read/header.rs" "formats/src/tar/read/pax.rs"];
     "uki" uki "unified kernel images"

@@ -437,6 +437,10 @@ pub(crate) fn unit(bytes: &[u8]) {
     text(bytes, |text| drop(Unit::parse(&PathBuf::from("unit.toml"), text)));
 }
 
+pub(crate) fn leftovers(bytes: &[u8]) {
+    node::outside::leftovers(bytes);
+}
+
 pub(crate) fn port_map(bytes: &[u8]) {
     node::outside::port_map(bytes);
 }

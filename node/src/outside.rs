@@ -18,6 +18,14 @@ pub fn image(bytes: &[u8]) {
     }
 }
 
+/// What an earlier boot left: kubelet's certificate and key, a database of containerd.
+pub fn leftovers(bytes: &[u8]) {
+    if let Ok(text) = str::from_utf8(bytes) {
+        let _ = crate::credential::Credential::parse(text);
+    }
+    crate::crash::database::outside(bytes);
+}
+
 /// What a CNI runtime writes to `portmap`, the kernel's table of routes, and its answers.
 pub fn port_map(bytes: &[u8]) {
     crate::nftables::outside(bytes);

@@ -95,6 +95,11 @@ fn is_whole(page: &[u8], length: u64) -> bool {
         && pages.checked_mul(small(8)).is_some_and(|end| end <= length)
 }
 
+/// For the fuzz target.
+pub(crate) fn outside(bytes: &[u8]) {
+    let _ = is_whole(bytes, 1 << 20);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
