@@ -13,8 +13,9 @@ use crate::process::limited::{self, Ended};
 
 /// The program that takes in the config.
 pub const PROGRAM: &str = "/usr/lib/orlop/orlop-node";
-/// A node with a bad disk or a wrong volume must still boot.
-pub const LIMIT: Duration = Duration::from_secs(15);
+/// A node with a bad disk or a wrong volume must still boot. Without its config it is of no use, so
+/// a slow machine has time: on a starved emulator 15 s were too few.
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Kernel modules that the program needs to look for a config: the machine's own offers and file
 /// systems of a volume. Those that the image does not have are not in its list.
