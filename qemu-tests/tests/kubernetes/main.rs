@@ -7,6 +7,7 @@
 mod certificates;
 mod crash;
 mod faults;
+mod host_ports;
 mod modules;
 mod plugs;
 mod pods;
@@ -40,6 +41,7 @@ const TESTS: &[(&str, Test)] = &[
         "what_networks_and_volumes_ask_of_the_kernel_is_loaded_when_they_ask",
         modules::what_is_asked_for_is_loaded,
     ),
+    ("a_host_port_leads_to_its_pod_on_the_bridge", host_ports::a_host_port_leads_to_its_pod),
     ("daemons_and_shims_that_are_killed_come_back", faults::killed_daemons_come_back),
     ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),
     ("a_memory_hog_stays_in_its_pod", faults::a_memory_hog_stays_in_its_pod),
