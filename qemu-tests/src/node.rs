@@ -11,6 +11,7 @@ use rustix::net::{
 };
 use tempfile::TempDir;
 
+use crate::registry::{PASSWORD, PATH, PROXY_LOGIN, USER};
 use crate::{Boot, Cluster, Ended, Machine, Orlop};
 
 /// What a node may take to join on a busy machine without KVM.
@@ -39,6 +40,9 @@ pub struct Setup<'a> {
     pub tables: &'a str,
     /// Where the registry `registry.test` is, a port of this host.
     pub registry: Option<u16>,
+    /// Whether its port is that of a proxy, and the registry is behind it, under a name that this
+    /// host does not know.
+    pub by_proxy: bool,
     /// Kept between boots.
     pub disk: Option<&'a Path>,
     /// How large the disk is made that is thrown away.
@@ -62,6 +66,7 @@ impl<'a> Setup<'a> {
             kubelet: "",
             tables: "",
             registry: None,
+            by_proxy: false,
             disk: None,
             disk_size: "6 GiB",
             alone: false,
@@ -78,9 +83,17 @@ impl<'a> Setup<'a> {
         let hostname = self.named.then(|| format!("hostname = \"{name}\"\n"));
         let hostname = hostname.unwrap_or_default();
         let registry = self.registry.map_or_else(String::new, |port| {
+            let at = format!("10.0.2.2:{port}");
+            let (mirror, proxy) = if self.by_proxy {
+                let proxy = format!("[proxy]\nhttp = \"http://{PROXY_LOGIN}@{at}\"\n");
+                ("mirror.invalid", proxy)
+            } else {
+                (at.as_str(), String::new())
+            };
             format!(
                 "[containerd.registries.\"registry.test\"]\n\
-                 mirrors = [\"http://10.0.2.2:{port}\"]\n"
+                 mirrors = [\"http://{mirror}{PATH}\"]\nskip-fallback = true\n\
+                 username = \"{USER}\"\npassword = \"{PASSWORD}\"\n{proxy}"
             )
         });
         format!(

@@ -1,10 +1,13 @@
-//! A container registry on the loopback address: the read-only half of the OCI distribution
-//! specification, for the images that a test made.
+//! A private container registry on the loopback address: the read-only half of the OCI distribution
+//! specification, for the images that a test made. Its API lies below a path, as that of a cache
+//! beside others does, and who asks must have the password. It is its own proxy as well: what is
+//! asked of it in a proxy's form it answers itself, wherever that would be.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::listener::Listener;
@@ -20,9 +23,26 @@ pub struct Content {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Where its API begins, in place of `/v2`.
+pub const PATH: &str = "/v2/hub";
+/// Who may pull.
+pub const USER: &str = "puller";
+/// And by which password.
+pub const PASSWORD: &str = "registry-Secret-1";
+/// The user and the password of the proxy, as they stand in its address.
+pub const PROXY_LOGIN: &str = "node:proxy-Secret-2";
+
+/// `USER:PASSWORD` in Base64, as headers have it (RFC 7617).
+const AUTHORIZATION: &str = "Basic cHVsbGVyOnJlZ2lzdHJ5LVNlY3JldC0x";
+/// The same of [`PROXY_LOGIN`].
+const PROXY_AUTHORIZATION: &str = "Basic bm9kZTpwcm94eS1TZWNyZXQtMg==";
+
 /// Serves until it is dropped.
 #[derive(Debug)]
-pub struct Registry(Listener);
+pub struct Registry {
+    listener: Listener,
+    proxied: Arc<AtomicUsize>,
+}
 
 impl Registry {
     /// Listens on a free port.
@@ -31,37 +51,61 @@ impl Registry {
     /// There is none.
     pub fn serve(content: Content) -> io::Result<Self> {
         let content = Arc::new(content);
+        let proxied = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&proxied);
         let listener = Listener::new(move |client| {
-            let content = Arc::clone(&content);
+            let (content, count) = (Arc::clone(&content), Arc::clone(&count));
             // A client that goes away has what it wanted.
-            thread::spawn(move || drop(serve(&client, &content)));
+            thread::spawn(move || drop(serve(&client, &content, &count)));
         });
-        Ok(Self(listener?))
+        Ok(Self { listener: listener?, proxied })
+    }
+
+    /// What it was asked as a proxy, by who has the proxy's password, and could answer.
+    pub fn proxied(&self) -> usize {
+        self.proxied.load(Ordering::SeqCst)
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.0.port()
+        self.listener.port()
     }
 }
 
-fn serve(client: &TcpStream, content: &Content) -> io::Result<()> {
+fn serve(client: &TcpStream, content: &Content, proxied: &AtomicUsize) -> io::Result<()> {
     let mut requests = BufReader::new(client);
     loop {
         let mut line = String::new();
         if requests.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let mut header = String::new();
+        let (mut header, mut may_pull, mut may_pass) = (String::new(), false, false);
         while requests.read_line(&mut header)? > 2 {
+            if let Some((name, value)) = header.trim_end().split_once(": ") {
+                may_pull |= name.eq_ignore_ascii_case("authorization") && value == AUTHORIZATION;
+                may_pass |= name.eq_ignore_ascii_case("proxy-authorization")
+                    && value == PROXY_AUTHORIZATION;
+            }
             header.clear();
         }
         let mut words = line.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        let answer = answer(content, target);
+        let elsewhere = target.strip_prefix("http://").map(|rest| {
+            let path = rest.find('/').unwrap_or(rest.len());
+            &rest[path..]
+        });
+        let answer = answer(content, elsewhere.unwrap_or(target));
         let mut reply = BufWriter::new(client);
+        let unauthorized = &b"{\"errors\":[{\"code\":\"UNAUTHORIZED\"}]}"[..];
         let (status, kind, body) = match &answer {
-            Some(answer) => ("200 OK", answer.kind, answer.body),
+            _ if elsewhere.is_some() && !may_pass => {
+                ("407 Proxy Authentication Required", "text/plain", &b""[..])
+            }
+            _ if !may_pull => ("401 Unauthorized", "application/json", unauthorized),
+            Some(answer) => {
+                proxied.fetch_add(usize::from(elsewhere.is_some()), Ordering::SeqCst);
+                ("200 OK", answer.kind, answer.body)
+            }
             None => (
                 "404 Not Found",
                 "application/json",
@@ -75,6 +119,9 @@ fn serve(client: &TcpStream, content: &Content) -> io::Result<()> {
         )?;
         if let Some(digest) = answer.as_ref().and_then(|answer| answer.digest) {
             write!(reply, "Docker-Content-Digest: {digest}\r\n")?;
+        }
+        if status.starts_with("401") {
+            write!(reply, "WWW-Authenticate: Basic realm=\"tests\"\r\n")?;
         }
         write!(reply, "\r\n")?;
         if method != "HEAD" {
@@ -90,9 +137,10 @@ struct Answer<'a> {
     body: &'a [u8],
 }
 
-/// What stands at a path such as `/v2/busybox/manifests/1?ns=example`.
+/// What stands at a path such as `/v2/hub/busybox/manifests/1?ns=example`.
 fn answer<'a>(content: &'a Content, target: &str) -> Option<Answer<'a>> {
-    let path = target.split('?').next().unwrap_or(target).strip_prefix("/v2/")?;
+    let path = target.split('?').next().unwrap_or(target).strip_prefix(PATH)?;
+    let path = path.strip_prefix('/')?;
     if path.is_empty() {
         return Some(Answer { kind: "application/json", digest: None, body: b"{}" });
     }
@@ -123,14 +171,23 @@ mod tests {
             tags: [("busybox:1".to_owned(), "sha256:aa".to_owned())].into(),
         };
         let registry = Registry::serve(content).unwrap();
-        let ask = |request: &str| {
+        let ask_as = |request: &str, headers: &str| {
             let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, registry.port())).unwrap();
-            write!(client, "{request} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            write!(client, "{request} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").unwrap();
             client.shutdown(std::net::Shutdown::Write).unwrap();
             let mut text = String::new();
             client.read_to_string(&mut text).unwrap();
             text
         };
+        let own = format!("Authorization: {AUTHORIZATION}\r\n");
+        let ask = |request: &str| ask_as(&request.replace(" /v2/", " /v2/hub/"), &own);
+        assert!(ask_as("GET /v2/hub/", "").starts_with("HTTP/1.1 401"));
+        assert!(ask_as("GET /v2/", &own).starts_with("HTTP/1.1 404"), "another path");
+        let proxied = "GET http://away.example/v2/hub/";
+        assert!(ask_as(proxied, &own).starts_with("HTTP/1.1 407"));
+        let both = format!("{own}Proxy-Authorization: {PROXY_AUTHORIZATION}\r\n");
+        assert!(ask_as(proxied, &both).starts_with("HTTP/1.1 200"));
+        assert_eq!(registry.proxied(), 1);
         assert!(ask("GET /v2/").ends_with("\r\n\r\n{}"));
         for path in ["busybox/manifests/1", "busybox/manifests/sha256:aa?ns=docker.io"] {
             let text = ask(&format!("GET /v2/{path}"));

@@ -24,6 +24,10 @@ use qemu_tests::harness::{self, Test, Threads};
 const TESTS: &[(&str, Test)] = &[
     ("a_node_joins_by_bootstrap_token", pods::a_node_joins_by_bootstrap_token),
     ("a_deployment_runs_two_pods_which_kubectl_reaches", pods::a_deployment_runs_two_pods),
+    (
+        "a_private_registry_a_proxy_routes_and_settings_of_the_kernel_are_used",
+        pods::the_keys_of_a_node_are_used,
+    ),
     ("volumes_of_every_kind_are_there", pods::volumes_of_every_kind_are_there),
     ("disks_that_are_plugged_in_are_volumes", volumes::plugged_in_disks_are_volumes),
     (

@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use qemu_tests::{Cluster, Orlop};
+use qemu_tests::{Cluster, Orlop, registry};
 use serde_json::{Value, json};
 
-use crate::world::{LIMIT, pod, removed, runs, script, world};
+use crate::world::{LIMIT, pod, privileged, removed, runs, script, world};
 
 pub(crate) fn a_node_joins_by_bootstrap_token(orlop: &Orlop) -> Result<()> {
     let world = world(orlop)?;
@@ -42,6 +42,31 @@ pub(crate) fn a_node_joins_by_bootstrap_token(orlop: &Orlop) -> Result<()> {
     let own = json!({ "type": "InternalIP", "address": "10.0.2.15" });
     ensure!(addresses.contains(&own), "{addresses:?}");
     Ok(())
+}
+
+/// What the shared node's config says beside its cluster.
+pub(crate) fn the_keys_of_a_node_are_used(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let (cluster, node) = (&world.cluster, world.worker(orlop)?);
+    let pod = runs(cluster, &privileged("keys", node, "tail -f /dev/null"))?;
+    // The registry has a password and a path of its own, behind a proxy that has a password too.
+    ensure!(world.proxied() > 0, "the image came past the proxy");
+    let cat = |file: &str| cluster.exec(&pod, &["cat", file]);
+    ensure!(cat("/proc/sys/vm/max_map_count")?.trim() == "262144");
+    ensure!(cat("/proc/sys/net/ipv4/conf/eth0/log_martians")?.trim() == "1");
+    let routes = cluster.exec(&pod, &["ip", "route"])?;
+    let route = "198.51.100.0/24 via 10.0.2.9 dev eth0";
+    let found = routes.lines().any(|line| line.starts_with(route) && line.contains("metric 7"));
+    ensure!(found, "{routes}");
+    // Who may read the files of root may read them; nobody else is told.
+    let mode = cluster.exec(&pod, &["stat", "-c", "%a", "/proc/1/root/run/orlop/proxy.env"])?;
+    ensure!(mode.trim() == "600", "{mode}");
+    let logs = "cat /proc/1/root/var/log/orlop/*.log /proc/1/root/run/orlop/system.toml";
+    let logs = cluster.exec(&pod, &["sh", "-c", logs])?;
+    for secret in [registry::PASSWORD, "proxy-Secret-2"] {
+        ensure!(!logs.contains(secret), "a log has `{secret}`");
+    }
+    removed(cluster, &pod)
 }
 
 pub(crate) fn a_deployment_runs_two_pods(orlop: &Orlop) -> Result<()> {

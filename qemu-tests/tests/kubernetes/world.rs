@@ -34,7 +34,7 @@ pub(crate) struct World {
     /// Where disks can be plugged into the node that is shared.
     pub(crate) plugs: Plugs,
     /// Serves for as long as the world stands.
-    _registry: Registry,
+    images: Registry,
     worker: Mutex<Option<Node>>,
     battered: Mutex<Option<Node>>,
 }
@@ -60,7 +60,7 @@ pub(crate) fn world(orlop: &Orlop) -> Result<Arc<World>> {
         cluster,
         registry: registry.port(),
         plugs: Plugs::new()?,
-        _registry: registry,
+        images: registry,
         worker: Mutex::new(None),
         battered: Mutex::new(None),
     });
@@ -74,6 +74,11 @@ impl World {
         Setup { registry: Some(self.registry), ..Setup::new(name) }
     }
 
+    /// What the registry was asked as a proxy.
+    pub(crate) fn proxied(&self) -> usize {
+        self.images.proxied()
+    }
+
     /// The node that is shared: started by whoever comes first, Ready when this returns.
     pub(crate) fn worker(&self, orlop: &Orlop) -> Result<&'static str> {
         const NAME: &str = "worker";
@@ -83,8 +88,13 @@ impl World {
                               taints = [\"dedicated=tests:NoSchedule\"]\n";
             let args = self.plugs.args();
             let args: Vec<_> = args.iter().map(String::as_str).collect();
-            let tables = "[hugepages]\n2Mi = 16\n";
-            let setup = Setup { kubernetes, tables, args: &args, ..self.setup(NAME) };
+            let tables = "[hugepages]\n2Mi = 16\n\
+                          [[network.links.eth0.routes]]\nto = \"198.51.100.0/24\"\n\
+                          via = \"10.0.2.9\"\nmetric = 7\n\
+                          [sysctl]\n\"vm.max_map_count\" = 262144\n\
+                          \"net.ipv4.conf.eth0.log_martians\" = \"1\"\n";
+            let setup =
+                Setup { kubernetes, tables, args: &args, by_proxy: true, ..self.setup(NAME) };
             let mut node = Node::start(orlop, &self.cluster, &setup)?;
             node.ready(&self.cluster)?;
             *worker = Some(node);
