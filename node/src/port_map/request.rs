@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::mapping::{Mapping, Wanted};
 use super::{Code, Error};
@@ -98,17 +98,33 @@ struct RuntimeConfig {
     port_mappings: Option<Vec<PortMapping>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// Keys are read in any case, as Go reads them: the convention of CNI has `hostPort`, and containerd
+/// sends `HostPort`.
+#[derive(Default, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
 struct PortMapping {
-    #[serde(default)]
     host_port: u16,
-    #[serde(default)]
     container_port: u16,
-    #[serde(default)]
     protocol: String,
-    #[serde(default, rename = "hostIP")]
     host_ip: String,
+}
+
+impl TryFrom<Map<String, Value>> for PortMapping {
+    type Error = serde_json::Error;
+
+    fn try_from(keys: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let mut mapping = Self::default();
+        for (key, value) in keys {
+            match key.to_ascii_lowercase().as_str() {
+                "hostport" => mapping.host_port = serde_json::from_value(value)?,
+                "containerport" => mapping.container_port = serde_json::from_value(value)?,
+                "protocol" => mapping.protocol = serde_json::from_value(value)?,
+                "hostip" => mapping.host_ip = serde_json::from_value(value)?,
+                _ => {}
+            }
+        }
+        Ok(mapping)
+    }
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use crate::world::{pod, removed, runs, script, world};
 
 /// What is answered at an address, or that nobody answers.
 fn ask(cluster: &Cluster, client: &str, address: &str) -> Result<String> {
-    let ask = format!("wget -q -T 20 -O - http://{address}/ || echo nobody");
+    let ask = format!("timeout 20 wget -q -O - http://{address}/ || echo nobody");
     cluster.exec(client, &["sh", "-c", &ask])
 }
 

@@ -147,3 +147,17 @@ proptest! {
         let _ = mapped(&mappings, &ips);
     }
 }
+
+/// `containerd/go-cni` gives its fields no names for JSON, and Go reads keys in any case.
+#[test]
+fn what_containerd_sends_is_read_though_its_keys_are_in_upper_case() {
+    let ips = json!([{ "address": "10.88.0.2/16", "gateway": "10.88.0.1", "interface": 2 }]);
+    let all = json!([
+        { "HostPort": 30080, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": "" },
+        { "HostPort": 30081, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": "127.0.0.1" },
+    ]);
+    assert_eq!(
+        mapped(&all, &ips).unwrap(),
+        "Tcp all 30080 -> 10.88.0.2 8080\nTcp 127.0.0.1 30081 -> 10.88.0.2 8080\n"
+    );
+}
