@@ -113,13 +113,13 @@ fn build_figures(with_compilers: bool) -> Result<Vec<Figure>> {
         fs::create_dir_all(cache.join("orlop"))?;
         std::os::unix::fs::symlink(caches.join("go"), cache.join("orlop/go"))?;
         let store = scratch.path().join("compile-store");
-        seed_store(user_store, &store, &["fetched", "go-toolchain", "go-modules"])?;
+        seed_store(user_store, &store, &["fetched", "go-toolchain", "go-modules", "crates"])?;
         let usage = measure(build(&store).env("XDG_CACHE_HOME", &cache))?;
         figures.push(figure("cold, and Go and Rust parts compiled", usage, None)?);
         fs::remove_dir_all(&output)?;
     }
 
-    let kinds = ["fetched", "go-toolchain", "go-modules", "go", "cargo"];
+    let kinds = ["fetched", "go-toolchain", "go-modules", "crates", "go", "cargo"];
     seed_store(user_store, &store, &kinds)?;
     let mut measured = |what, target| -> Result<()> {
         figures.push(figure(what, measure(&mut build(&store))?, Some(target))?);
