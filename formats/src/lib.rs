@@ -14,6 +14,7 @@ pub mod excerpt;
 pub mod fat;
 pub mod gpt;
 mod le;
+pub mod loop_device;
 pub mod manifest;
 pub mod module_index;
 pub mod near;

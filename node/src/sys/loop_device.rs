@@ -3,51 +3,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+pub(crate) use formats::loop_device::Access;
+use formats::loop_device::{Config, LOOP_CLR_FD, LOOP_CONFIGURE, LOOP_CTL_GET_FREE};
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl};
 
-const LOOP_CTL_GET_FREE: Opcode = 0x4c82;
-const LOOP_CLR_FD: Opcode = 0x4c01;
-const LOOP_CONFIGURE: Opcode = 0x4c0a;
-const LO_FLAGS_READ_ONLY: u32 = 1;
 /// Others look for a free device too; each time somebody else was faster there is one less to try.
 const MOST_TRIES: usize = 64;
-
-/// Whether what is written to the device reaches the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    ReadWrite,
-    ReadOnly,
-}
-
-/// `struct loop_config` with its `struct loop_info64`.
-#[repr(C)]
-#[derive(Debug, Clone)]
-struct Config {
-    fd: u32,
-    block_size: u32,
-    device: u64,
-    inode: u64,
-    rdevice: u64,
-    offset: u64,
-    size_limit: u64,
-    number: u32,
-    encrypt_type: u32,
-    encrypt_key_size: u32,
-    flags: u32,
-    file_name: [u8; 64],
-    crypt_name: [u8; 64],
-    encrypt_key: [u8; 32],
-    init: [u64; 2],
-    reserved: [u64; 8],
-}
-
-const _: () = assert!(size_of::<Config>() == 304, "the kernel's header says so");
 
 /// The number of a device that nothing is behind.
 ///
@@ -85,29 +51,8 @@ pub(crate) fn attach(path: &Path, access: Access) -> io::Result<PathBuf> {
 }
 
 fn config(file: &File, path: &Path, access: Access) -> io::Result<Config> {
-    let mut file_name = [0; 64];
-    // For people; the whole path is in sysfs. Ends with a zero.
-    for (to, from) in file_name.iter_mut().take(63).zip(path.as_os_str().as_bytes()) {
-        *to = *from;
-    }
-    Ok(Config {
-        fd: u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?,
-        block_size: 0,
-        device: 0,
-        inode: 0,
-        rdevice: 0,
-        offset: 0,
-        size_limit: 0,
-        number: 0,
-        encrypt_type: 0,
-        encrypt_key_size: 0,
-        flags: if access == Access::ReadOnly { LO_FLAGS_READ_ONLY } else { 0 },
-        file_name,
-        crypt_name: [0; 64],
-        encrypt_key: [0; 32],
-        init: [0; 2],
-        reserved: [0; 8],
-    })
+    let fd = u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?;
+    Ok(Config::new(fd, 0, access, path.as_os_str().as_bytes()))
 }
 
 fn configure(device: impl AsFd, config: Config) -> Result<(), Errno> {
