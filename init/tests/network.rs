@@ -8,7 +8,6 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
@@ -19,53 +18,30 @@ use init::connectivity::{Connectivity, Notice, Start};
 use init::console::Screen;
 use init::net::{self, Places};
 use init::sys::packet;
-use libtest_mimic::{Arguments, Trial};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Set for the process inside the namespace.
-const INSIDE: &str = "ORLOP_TEST_NETWORK_NAMESPACE";
+#[path = "network/namespace.rs"]
+mod namespace;
 
 fn main() -> ExitCode {
-    if std::env::var_os(INSIDE).is_none() {
-        let own = std::env::current_exe().expect("a program");
-        let flags: &[&str] =
-            if rustix::process::geteuid().is_root() { &["-n"] } else { &["-n", "-r"] };
-        let mut command = Command::new("unshare");
-        command.args(flags).arg("--").arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
-        let error = command.exec();
-        panic!("cannot run unshare(1): {error}");
-    }
-    let mut arguments = Arguments::from_args();
-    // All have the one namespace.
-    arguments.test_threads = Some(1);
-    let trial = |name: &str, test: fn()| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
-    };
-    let tests = vec![
-        trial("a_link_gets_what_dhcp_offers", a_link_gets_what_dhcp_offers),
-        trial("a_lease_is_renewed_by_its_server", a_lease_is_renewed_by_its_server),
-        trial("a_refused_renewal_is_heard_at_once", a_refused_renewal_is_heard),
-        trial("a_lease_without_a_time_is_taken", a_lease_without_a_time_is_taken),
-        trial("static_addresses_need_no_server", static_addresses_need_no_server),
-        trial("settings_change_at_run_time", settings_change_at_run_time),
-        trial("a_silent_server_is_named_until_it_answers", a_silent_server_is_named),
-        trial("what_is_missing_is_told_in_time", what_is_missing_is_told_in_time),
-        trial("a_link_that_goes_and_comes_back", a_link_that_goes_and_comes_back),
-        trial("a_router_gives_addresses_and_name_servers", a_router_gives_addresses),
-        trial("a_network_that_is_managed_by_dhcpv6_is_named", a_managed_network_is_named),
-    ];
-    libtest_mimic::run(&arguments, tests).exit_code()
+    namespace::main(&[
+        ("a_link_gets_what_dhcp_offers", a_link_gets_what_dhcp_offers),
+        ("a_lease_is_renewed_by_its_server", a_lease_is_renewed_by_its_server),
+        ("a_refused_renewal_is_heard_at_once", a_refused_renewal_is_heard),
+        ("a_lease_without_a_time_is_taken", a_lease_without_a_time_is_taken),
+        ("static_addresses_need_no_server", static_addresses_need_no_server),
+        ("settings_change_at_run_time", settings_change_at_run_time),
+        ("a_silent_server_is_named_until_it_answers", a_silent_server_is_named),
+        ("what_is_missing_is_told_in_time", what_is_missing_is_told_in_time),
+        ("a_link_that_goes_and_comes_back", a_link_that_goes_and_comes_back),
+        ("a_router_gives_addresses_and_name_servers", a_router_gives_addresses),
+        ("a_network_that_is_managed_by_dhcpv6_is_named", a_managed_network_is_named),
+    ])
 }
 
 /// Runs ip(8) and gives what it says.
 fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip(8)");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {arguments}: {error}");
-    String::from_utf8(output.stdout).expect("text")
+    namespace::run("ip", arguments)
 }
 
 /// A virtual cable: `eth0` is ours, `far0` the other end. Gone with the value.

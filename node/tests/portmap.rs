@@ -3,62 +3,37 @@
 //! `nsenter`, `ip` and `nft`, and root or user namespaces.
 #![expect(clippy::disallowed_methods, reason = "a test starts programs")]
 
-use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Trial};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
-const INSIDE: &str = "ORLOP_TEST_INSIDE";
+#[path = "../../init/tests/network/namespace.rs"]
+mod namespace;
+
+use namespace::run;
+
 /// For an answer that comes, on a busy machine.
 const ANSWER: Duration = Duration::from_secs(20);
 /// For one that does not come.
 const SILENCE: Duration = Duration::from_millis(700);
 
 fn main() -> ExitCode {
-    if env::var_os(INSIDE).is_none() {
-        let own = env::current_exe().expect("a program");
-        let flags: &[&str] =
-            if rustix::process::geteuid().is_root() { &["-n"] } else { &["-n", "-r"] };
-        let mut command = Command::new("unshare");
-        command.args(flags).arg("--").arg(own).args(env::args_os().skip(1)).env(INSIDE, "1");
-        let error = command.exec();
-        panic!("cannot run unshare(1): {error}");
-    }
-    let mut arguments = Arguments::from_args();
-    // All have the one namespace.
-    arguments.test_threads = Some(1);
-    let trial = |name: &str, test: fn()| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
-    };
-    let tests = vec![
-        trial("a_host_port_leads_to_its_pod_from_everywhere", from_everywhere),
-        trial("protocol_and_address_of_a_host_port_are_respected", protocol_and_address),
-        trial("a_flow_of_datagrams_follows_its_port", a_flow_of_datagrams),
-        trial("what_is_left_is_removed_and_what_is_missing_is_told", removal),
-        trial("the_node_s_own_loopback_stays_its_own", loopback_stays_closed),
-        trial("a_call_that_cannot_be_is_answered_as_cni_says", answers),
-    ];
-    libtest_mimic::run(&arguments, tests).exit_code()
-}
-
-fn run(program: &str, arguments: &str) -> String {
-    let output = Command::new(program).args(arguments.split(' ')).output().expect(program);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments}: {error}");
-    String::from_utf8(output.stdout).expect("text")
+    namespace::main(&[
+        ("a_host_port_leads_to_its_pod_from_everywhere", from_everywhere),
+        ("protocol_and_address_of_a_host_port_are_respected", protocol_and_address),
+        ("a_flow_of_datagrams_follows_its_port", a_flow_of_datagrams),
+        ("what_is_left_is_removed_and_what_is_missing_is_told", removal),
+        ("the_node_s_own_loopback_stays_its_own", loopback_stays_closed),
+        ("a_call_that_cannot_be_is_answered_as_cni_says", answers),
+    ])
 }
 
 /// A network namespace, gone with the value.
