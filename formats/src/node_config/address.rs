@@ -196,7 +196,8 @@ pub(super) fn masked(address: IpAddr, prefix: u8, ones: bool) -> IpAddr {
     }
 }
 
-fn shares(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+/// Whether two addresses are of one network with this prefix.
+pub(super) fn shares(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
     a.is_ipv4() == b.is_ipv4() && masked(a, prefix, false) == masked(b, prefix, false)
 }
 

@@ -116,7 +116,7 @@ pub(super) fn is_subdomain(text: &str) -> bool {
 }
 
 /// 1 to 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends.
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=63).contains(&text.len())
         && text.starts_with(edge)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-use super::address::{masked, split};
+use super::address::{shares, split};
 use super::name::{DomainName, Host};
 use super::section::Section;
 use super::url::{Url, host_port};
@@ -110,8 +110,7 @@ impl Exempt {
             return true;
         }
         if let (Some((network, prefix)), Host::Address(own)) = (split(text), host) {
-            return network.is_ipv4() == own.is_ipv4()
-                && masked(network, prefix, false) == masked(*own, prefix, false);
+            return shares(network, *own, prefix);
         }
         let all = Host::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let below = text.strip_prefix("*.").or(text.strip_prefix('.'));

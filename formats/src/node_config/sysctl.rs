@@ -12,59 +12,59 @@ use toml::de::DeValue;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SysctlName(String);
 
-/// What may be set: a name, or the beginning of names if it ends with a dot or `_`.
+/// What may be set: a name, or the beginning of names with a `*` behind it.
 const ALLOWED: &[&str] = &[
     "fs.aio-max-nr",
-    "fs.epoll.",
-    "fs.fanotify.",
+    "fs.epoll.*",
+    "fs.fanotify.*",
     "fs.file-max",
-    "fs.inotify.",
+    "fs.inotify.*",
     "fs.leases-enable",
     "fs.mount-max",
-    "fs.mqueue.",
+    "fs.mqueue.*",
     "fs.nr_open",
-    "fs.pipe-",
-    "fs.protected_",
+    "fs.pipe-*",
+    "fs.protected_*",
     "fs.suid_dumpable",
     "kernel.core_pipe_limit",
     "kernel.core_uses_pid",
     "kernel.dmesg_restrict",
-    "kernel.hung_task_",
-    "kernel.io_uring_",
+    "kernel.hung_task_*",
+    "kernel.io_uring_*",
     "kernel.keys.maxbytes",
     "kernel.keys.maxkeys",
     "kernel.kptr_restrict",
-    "kernel.msg",
+    "kernel.msg*",
     "kernel.nmi_watchdog",
     "kernel.numa_balancing",
-    "kernel.perf_",
+    "kernel.perf_*",
     "kernel.pid_max",
     "kernel.randomize_va_space",
-    "kernel.sched_",
+    "kernel.sched_*",
     "kernel.sem",
-    "kernel.shm",
+    "kernel.shm*",
     "kernel.soft_watchdog",
-    "kernel.softlockup_",
+    "kernel.softlockup_*",
     "kernel.sysrq",
     "kernel.threads-max",
     "kernel.unprivileged_bpf_disabled",
     "kernel.unprivileged_userns_clone",
-    "kernel.watchdog",
-    "kernel.yama.",
-    "net.",
-    "user.max_",
+    "kernel.watchdog*",
+    "kernel.yama.*",
+    "net.*",
+    "user.max_*",
     "vm.admin_reserve_kbytes",
     "vm.compaction_proactiveness",
-    "vm.dirty_",
+    "vm.dirty_*",
     "vm.extfrag_threshold",
-    "vm.hugetlb_",
+    "vm.hugetlb_*",
     "vm.max_map_count",
-    "vm.memory_failure_",
+    "vm.memory_failure_*",
     "vm.min_free_kbytes",
-    "vm.mmap_",
+    "vm.mmap_*",
     "vm.nr_hugepages",
     "vm.nr_overcommit_hugepages",
-    "vm.oom_",
+    "vm.oom_*",
     "vm.overcommit_kbytes",
     "vm.overcommit_ratio",
     "vm.page-cluster",
@@ -73,7 +73,7 @@ const ALLOWED: &[&str] = &[
     "vm.unprivileged_userfaultfd",
     "vm.user_reserve_kbytes",
     "vm.vfs_cache_pressure",
-    "vm.watermark_",
+    "vm.watermark_*",
     "vm.zone_reclaim_mode",
 ];
 
@@ -120,12 +120,7 @@ impl SysctlName {
     /// Where the setting lies below `/proc/sys`. As for sysctl(8), a `/` in a name is a dot in the
     /// name of a link: `net.ipv4.conf.eth0/100.rp_filter`.
     pub fn path(&self) -> String {
-        let swap = |c| match c {
-            '.' => '/',
-            '/' => '.',
-            other => other,
-        };
-        self.0.chars().map(swap).collect()
+        swapped(&self.0)
     }
 
     /// Why the setting may not be changed, if it may not.
@@ -143,14 +138,23 @@ impl SysctlName {
         if let Some((_, why)) = REFUSED.iter().find(|(pattern, _)| matches(pattern)) {
             return Some((*why).to_owned());
         }
-        let allowed = |entry: &str| {
-            let open = entry.ends_with(['.', '_', '-']);
-            let group = ["kernel.msg", "kernel.shm", "kernel.watchdog"].contains(&entry);
-            self.0 == entry || ((open || group) && self.0.starts_with(entry))
+        let allowed = |entry: &str| match entry.strip_suffix('*') {
+            Some(beginning) => self.0.starts_with(beginning),
+            None => self.0 == entry,
         };
         let known = ALLOWED.iter().any(|entry| allowed(entry));
         (!known).then(|| "it is not among those that docs/config.md lists".to_owned())
     }
+}
+
+/// With dots for slashes, and slashes for dots.
+fn swapped(text: &str) -> String {
+    let swap = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    text.chars().map(swap).collect()
 }
 
 impl fmt::Display for SysctlName {
@@ -165,12 +169,7 @@ impl FromStr for SysctlName {
     fn from_str(text: &str) -> Result<Self, String> {
         // sysctl(8) takes both forms; the first separator says which it is.
         let slashes = text.find(['.', '/']).is_some_and(|at| text[at..].starts_with('/'));
-        let swap = |c| match c {
-            '.' => '/',
-            '/' => '.',
-            other => other,
-        };
-        let name: String = if slashes { text.chars().map(swap).collect() } else { text.to_owned() };
+        let name: String = if slashes { swapped(text) } else { text.to_owned() };
         let good = |part: &str| {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/:@".contains(&byte);
             !part.is_empty() && part.bytes().all(known) && !part.split('/').any(str::is_empty)

@@ -6,7 +6,7 @@ use super::Fault;
 use super::field::{self, POD};
 use super::yaml::{Node, Value};
 use crate::node_config::label::{LabelKey, LabelValue};
-use crate::node_config::name::is_subdomain;
+use crate::node_config::name::{is_label, is_subdomain};
 
 /// Volumes for which kubelet needs no API server.
 const VOLUMES: &[&str] = &[
@@ -278,11 +278,6 @@ impl Pod<'_> {
 
 const LABEL: &str =
     "use at most 63 lower-case letters, digits and `-`, a letter or digit at both ends";
-
-/// A name of RFC 1123 without dots.
-fn is_label(text: &str) -> bool {
-    text.len() <= 63 && !text.contains('.') && is_subdomain(text)
-}
 
 fn texts(node: Option<&Node>) -> Option<(&Node, &str)> {
     node.and_then(|node| Some((node, node.text()?)))
