@@ -31,15 +31,14 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Failure> {
         std::fs::read_to_string(&path).map_err(message)
     };
     let (dependencies, aliases) = (read("modules.dep")?, read("modules.alias")?);
-    // An image of somebody's own may have none of these.
-    let [soft, builtin] =
-        ["modules.softdep", "modules.builtin"].map(|file| read(file).unwrap_or_default());
+    // An image of somebody's own may have neither this nor the list of what is built in.
+    let soft = read("modules.softdep").unwrap_or_default();
     let parameters = std::fs::read_to_string(PARAMETERS).unwrap_or_default();
     let index = Index { dependencies: &dependencies, aliases: &aliases, soft: &soft };
     let mut outcome = Ok(());
     for name in names {
         let wanted = index.resolve(name);
-        if wanted.is_empty() && !is_builtin(name, &builtin) {
+        if wanted.is_empty() && !is_builtin(name, &read("modules.builtin").unwrap_or_default()) {
             outcome = outcome.and(Err((FAILURE, String::new())));
         }
         for (path, need) in wanted {
@@ -121,13 +120,13 @@ impl Index<'_> {
     }
 
     fn visit(&self, module: &str, need: Need, seen: &mut Vec<String>, order: &mut Order) {
+        if seen.iter().any(|other| other == module) {
+            return;
+        }
         // From a line `PATH: NEEDED NEEDED`, in which what is needed first stands last.
         let is_it = |path: &str| modules::name(Path::new(path)) == module;
         let mut lines = self.dependencies.lines().filter_map(|line| line.split_once(':'));
         let Some((path, needed)) = lines.find(|(path, _)| is_it(path)) else { return };
-        if seen.iter().any(|other| other == module) {
-            return;
-        }
         seen.push(module.to_owned());
         let (before, after) = self.soft(module);
         for other in before {
