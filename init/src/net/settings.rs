@@ -102,27 +102,25 @@ impl Settings {
             metric: None,
         });
         let leased = lease.map(|lease| lease.address);
-        for StaticRoute { destination, prefix, gateway, metric: own } in
-            everywhere.chain(self.routes.iter().cloned())
-        {
+        let own: Vec<StaticRoute> = everywhere.chain(self.routes.iter().cloned()).collect();
+        for &StaticRoute { destination, prefix, gateway, metric: own } in &own {
             let source = self.source_for(gateway.unwrap_or(destination), leased);
             let metric = own.unwrap_or(metric);
             let route = Route { link, destination, prefix, gateway, source, metric };
             queries.push(Query::Route { route, change });
         }
-        let has_default = self.gateways.iter().any(IpAddr::is_ipv4);
         let is_ours = |route: &DhcpRoute| {
             let same = |own: &StaticRoute| {
                 own.destination == IpAddr::V4(route.destination)
                     && own.prefix == route.prefix
                     && own.metric.is_none_or(|own| own == metric)
             };
-            self.routes.iter().any(same)
+            own.iter().any(same)
         };
         for route in lease.iter().flat_map(|lease| lease.routes.iter().map(move |r| (lease, r))) {
             let (lease, route) = route;
             // What stands in the config wins.
-            if route.prefix == 0 && has_default || is_ours(route) {
+            if is_ours(route) {
                 continue;
             }
             queries.push(Query::Route {
