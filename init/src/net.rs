@@ -141,7 +141,7 @@ impl Default for Places {
 pub struct Network {
     places: Places,
     config: system::Network,
-    /// What the config calls the node.
+    /// What the node is called by its config, or by the cluster that it has joined.
     hostname: Option<String>,
     /// Watches all sockets; sockets come and go inside it, so that its own descriptor never does.
     epoll: OwnedFd,
@@ -214,8 +214,7 @@ impl Network {
         self.config = system.network.clone();
         self.hostname.clone_from(&system.hostname);
         self.each_link(|wired, kernel| {
-            let config = (&system.network, system.hostname.as_ref());
-            let settings = Settings::of(config, &wired.name, wired.mac);
+            let settings = Settings::of(&system.network, &wired.name, wired.mac);
             wired.apply(settings, kernel)
         })
     }
@@ -285,7 +284,8 @@ impl Network {
         let ours = link.is_free_ethernet() && is_wired(&self.places.class_net, &link.name);
         let Some(mac) = link.mac.filter(|_| ours) else { return self.remove(link.index) };
         let Self { links, epoll, requests, places, config, hostname, .. } = self;
-        let mut kernel = Kernel { epoll, requests, ipv6: &places.ipv6, now: monotonic() };
+        let (ipv6, hostname) = (&*places.ipv6, hostname.as_deref());
+        let mut kernel = Kernel { epoll, requests, ipv6, hostname, now: monotonic() };
         let mut changes = Vec::new();
         let wired = match links.entry(link.index) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -294,7 +294,6 @@ impl Network {
                     log::warn(&format!("cannot draw a random number: {error}"));
                     0
                 });
-                let config = (&*config, hostname.as_ref());
                 let settings = Settings::of(config, &link.name, mac);
                 let wired = entry.insert(Wired::new(link, mac, seed, settings));
                 wired.prepare(&kernel);
@@ -311,17 +310,18 @@ impl Network {
 
     fn remove(&mut self, index: u32) -> Vec<Change> {
         let Some(wired) = self.links.remove(&index) else { return Vec::new() };
-        let Self { epoll, requests, places, .. } = self;
-        let ipv6 = &places.ipv6;
-        wired.release(&mut Kernel { epoll, requests, ipv6, now: monotonic() })
+        let Self { epoll, requests, places, hostname, .. } = self;
+        let (ipv6, hostname) = (&*places.ipv6, hostname.as_deref());
+        wired.release(&mut Kernel { epoll, requests, ipv6, hostname, now: monotonic() })
     }
 
     fn each_link(
         &mut self,
         act: impl Fn(&mut Wired, &mut Kernel<'_>) -> Vec<Change>,
     ) -> Vec<Change> {
-        let Self { links, epoll, requests, places, .. } = self;
-        let mut kernel = Kernel { epoll, requests, ipv6: &places.ipv6, now: monotonic() };
+        let Self { links, epoll, requests, places, hostname, .. } = self;
+        let (ipv6, hostname) = (&*places.ipv6, hostname.as_deref());
+        let mut kernel = Kernel { epoll, requests, ipv6, hostname, now: monotonic() };
         links.values_mut().flat_map(|wired| act(wired, &mut kernel)).collect()
     }
 }

@@ -420,7 +420,6 @@ impl Client {
             own: Ipv4Addr::UNSPECIFIED,
             wanted: None,
             server: None,
-            hostname: None,
         };
         match &self.state {
             State::Requesting { offered, server, .. } => {

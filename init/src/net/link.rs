@@ -59,6 +59,8 @@ pub(super) struct Kernel<'a> {
     pub(super) requests: &'a mut Requests,
     /// `/proc/sys/net/ipv6/conf`.
     pub(super) ipv6: &'a Path,
+    /// What DHCP servers are told that the node is called.
+    pub(super) hostname: Option<&'a str>,
     pub(super) now: Duration,
 }
 
@@ -238,7 +240,7 @@ impl Wired {
 
     /// It is no longer ours: it has gone, or became a part of another link.
     pub(super) fn release(mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
-        (self.lease, self.settings) = (None, Settings::nothing());
+        (self.lease, self.settings) = (None, Settings::default());
         let mut changes = self.sync(kernel);
         let seen = std::mem::take(&mut self.seen);
         changes.extend(seen.into_keys().map(|address| self.lost(address.into())));
@@ -289,13 +291,10 @@ impl Wired {
         if let Err(error) = self.open_sockets(kernel.epoll) {
             log::warn(&format!("{}: cannot open a socket for DHCP: {error}", self.name));
         }
-        for mut action in actions {
-            if let Action::Broadcast(question) | Action::Unicast(question, _) = &mut action {
-                question.hostname.clone_from(&self.settings.hostname);
-            }
+        for action in actions {
             match action {
                 Action::Broadcast(question) => {
-                    let packet = question.encode_packet();
+                    let packet = question.encode_packet(kernel.hostname);
                     let socket = self.packets.as_ref();
                     let sent = socket.map(|socket| packet::broadcast(socket, self.index, &packet));
                     self.warn_if_failed(sent);
@@ -303,7 +302,8 @@ impl Wired {
                 Action::Unicast(question, server) => {
                     let to = (server, SERVER_PORT);
                     let socket = self.port.as_ref();
-                    let sent = socket.map(|(_, [port, _])| port.send_to(&question.encode(), to));
+                    let message = question.encode(kernel.hostname);
+                    let sent = socket.map(|(_, [port, _])| port.send_to(&message, to));
                     self.warn_if_failed(sent.map(|sent| sent.map(|_| ())));
                 }
                 Action::Configure(lease) => {

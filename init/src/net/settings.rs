@@ -14,10 +14,10 @@ use super::netlink::{Change, Query, Route};
 const METRIC: u32 = 100;
 
 /// What one link shall have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// By default nothing, as for a link that is not ours any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// What the DHCP server is told that the node is called.
-    pub(super) hostname: Option<String>,
     /// Ask for an IPv4 address.
     pub(super) dhcp: bool,
     /// Let the kernel take what routers announce.
@@ -45,29 +45,14 @@ pub(super) struct StaticRoute {
 impl Settings {
     /// The settings of the link with this name and hardware address: of the entry that says the
     /// address, else of the one with the name, else DHCP and SLAAC.
-    pub(super) fn of(
-        (config, hostname): (&system::Network, Option<&String>),
-        name: &str,
-        mac: [u8; 6],
-    ) -> Self {
+    pub(super) fn of(config: &system::Network, name: &str, mac: [u8; 6]) -> Self {
         let by_mac = config.links.values().find(|link| is_mac(link, mac));
         let by_name = config.links.get(name).filter(|link| link.mac.is_none());
-        let mut settings =
-            by_mac.or(by_name).map_or_else(|| Self::new(&system::Link::default()), Self::new);
-        settings.hostname = hostname.cloned();
-        settings
-    }
-
-    /// For a link that is not ours any more.
-    pub(super) fn nothing() -> Self {
-        let (addresses, gateways, routes) = (Vec::new(), Vec::new(), Vec::new());
-        let (hostname, dhcp, slaac, mtu) = (None, false, false, None);
-        Self { hostname, dhcp, slaac, addresses, gateways, routes, mtu }
+        by_mac.or(by_name).map_or_else(|| Self::new(&system::Link::default()), Self::new)
     }
 
     fn new(link: &system::Link) -> Self {
         Self {
-            hostname: None,
             dhcp: link.dhcp,
             slaac: link.slaac,
             addresses: link.addresses.iter().filter_map(|text| with_prefix(text)).collect(),
@@ -185,7 +170,7 @@ mod tests {
 
     fn settings(text: &str) -> Settings {
         let system = system::System::parse(text).unwrap();
-        Settings::of((&system.network, None), "eth0", MAC)
+        Settings::of(&system.network, "eth0", MAC)
     }
 
     /// In short what would be asked of the kernel.

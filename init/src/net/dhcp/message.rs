@@ -51,9 +51,6 @@ pub(crate) struct Question {
     pub(crate) wanted: Option<Ipv4Addr>,
     /// Option 54: the server that we have chosen.
     pub(crate) server: Option<Ipv4Addr>,
-    /// Option 12: what we are called, for the server's list and its DNS. The client leaves it out;
-    /// who sends the question knows it.
-    pub(crate) hostname: Option<String>,
 }
 
 /// What a server answers. Options which are absent or malformed are `None` or empty.
@@ -109,8 +106,9 @@ impl Kind {
 }
 
 impl Question {
-    /// The message alone, for a UDP socket.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The message alone, for a UDP socket. `hostname` is what we are called, for the server's list
+    /// and its DNS (option 12).
+    pub(crate) fn encode(&self, hostname: Option<&str>) -> Vec<u8> {
         let mut bytes = vec![0; FIXED];
         bytes[0] = REQUEST;
         bytes[1] = 1; // Ethernet
@@ -145,7 +143,7 @@ impl Question {
             option(55, &[1, 121, 3, 6, 12, 26, 51, 58, 59, 15, 119, 42]);
             option(57, &1500_u16.to_be_bytes());
             // Servers disagree about dots in it, and about their own domain behind it.
-            if let Some(label) = self.hostname.as_ref().and_then(|name| name.split('.').next()) {
+            if let Some(label) = hostname.and_then(|name| name.split('.').next()) {
                 option(12, label.as_bytes());
             }
         }
@@ -155,8 +153,8 @@ impl Question {
     }
 
     /// The message in an IPv4 packet to everyone.
-    pub(crate) fn encode_packet(&self) -> Vec<u8> {
-        let message = self.encode();
+    pub(crate) fn encode_packet(&self, hostname: Option<&str>) -> Vec<u8> {
+        let message = self.encode(hostname);
         let total = u16::try_from(IP_HEADER + UDP_HEADER + message.len()).unwrap_or(u16::MAX);
         let udp_length = u16::try_from(UDP_HEADER + message.len()).unwrap_or(u16::MAX);
         let (from, to) = (self.own, Ipv4Addr::BROADCAST);
@@ -397,7 +395,6 @@ pub(crate) mod tests {
             own: Ipv4Addr::UNSPECIFIED,
             wanted: None,
             server: None,
-            hostname: None,
         }
     }
 
@@ -429,7 +426,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_discover_has_the_fields_that_servers_look_at() {
-        let bytes = discover().encode();
+        let bytes = discover().encode(None);
         assert_eq!(bytes.len(), SHORTEST);
         assert_eq!(bytes[..12], [1, 1, 6, 0, 1, 2, 3, 4, 0, 3, 0x80, 0]);
         assert_eq!(bytes[28..34], MAC);
@@ -440,23 +437,22 @@ pub(crate) mod tests {
 
     #[test]
     fn the_server_is_told_the_first_label_of_the_name() {
-        let hostname = Some("worker-1.example.internal".to_owned());
-        let bytes = Question { hostname, ..discover() }.encode();
+        let bytes = discover().encode(Some("worker-1.example.internal"));
         let option = [&[12, 8][..], b"worker-1"].concat();
         assert!(bytes.windows(option.len()).any(|part| part == option), "{bytes:?}");
-        assert!(!discover().encode()[240..].windows(2).any(|part| part == [12, 8]));
+        assert!(!discover().encode(None)[240..].windows(2).any(|part| part == [12, 8]));
     }
 
     #[test]
     fn a_renewal_is_not_answered_to_everyone() {
         let own = Ipv4Addr::new(10, 0, 2, 15);
-        let bytes = Question { kind: Kind::Request, own, ..discover() }.encode();
+        let bytes = Question { kind: Kind::Request, own, ..discover() }.encode(None);
         assert_eq!(bytes[10..16], [0, 0, 10, 0, 2, 15]);
     }
 
     #[test]
     fn the_packet_has_right_checksums() {
-        let bytes = discover().encode_packet();
+        let bytes = discover().encode_packet(None);
         assert_eq!(checksum(&bytes[..20]), 0);
         let length = u16::try_from(bytes.len() - 20).unwrap();
         let mut pseudo = bytes[12..20].to_vec();

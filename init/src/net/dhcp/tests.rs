@@ -292,7 +292,7 @@ proptest! {
                     Action::Configure(_) => configured = true,
                     Action::Deconfigure => configured = false,
                     Action::Broadcast(question) | Action::Unicast(question, _) => {
-                        question.encode_packet();
+                        question.encode_packet(None);
                     }
                 }
             }
