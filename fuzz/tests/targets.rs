@@ -19,7 +19,7 @@ const WITHOUT: &[(&str, &str)] = &[
     ("builder/src/store/derived.rs", "a file of our own store, which carries its digest"),
     ("builder/src/store/roots.rs", "a file of our own store"),
     ("formats/src/digest.rs", "64 digits; part of other formats"),
-    ("init/src/applets/modprobe.rs", "arguments that containerd and kubelet give"),
+    ("init/src/applets/modprobe.rs", "arguments that the kernel and pods of the host give"),
     ("init/src/applets/mount.rs", "arguments that containerd and kubelet give"),
     ("init/src/applets/umount.rs", "arguments that containerd and kubelet give"),
     ("init/src/marks.rs", "a file of PID 1's own, from the initrd to the root"),
