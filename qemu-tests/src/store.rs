@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -21,6 +21,7 @@ pub enum Seed {
 /// Something cannot be read or written.
 pub fn seed(from: &Path, to: &Path, seed: Seed) -> Result<()> {
     copy_tree(&from.join("blobs"), &to.join("blobs"), &[])?;
+    // As `cargo xtask bench` lends them.
     let mut kinds = vec!["fetched", "go-toolchain", "go-modules", "crates"];
     if seed == Seed::Compiled {
         kinds.extend(["go", "cargo"]);
@@ -29,6 +30,11 @@ pub fn seed(from: &Path, to: &Path, seed: Seed) -> Result<()> {
         copy_tree(&from.join("steps").join(kind), &to.join("steps").join(kind), &[])?;
     }
     Ok(())
+}
+
+/// Where a store has the blob with this SHA-256.
+pub fn blob(store: &Path, digest: &str) -> PathBuf {
+    store.join("blobs").join(&digest[..2]).join(digest)
 }
 
 /// Copies directories, files and links, without top-level entries of these names.

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use qemu_tests::harness::{self, Test, Threads};
 use qemu_tests::process::{command, run};
-use qemu_tests::store::{Seed, same, seed};
+use qemu_tests::store::{Seed, blob, same, seed};
 use qemu_tests::{Orlop, workspace};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -147,7 +147,7 @@ fn a_blob(store: &Path) -> Result<PathBuf> {
     let lock = fs::read_to_string(workspace().join("recipes/base.lock"))?;
     let digest = lock.lines().find_map(|line| line.strip_prefix("sha256 = \""));
     let digest = digest.context("a sha256 in the lock")?.trim_end_matches('"');
-    let path = store.join("blobs").join(&digest[..2]).join(digest);
+    let path = blob(store, digest);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     Ok(path)
 }

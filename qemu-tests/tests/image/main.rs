@@ -1,6 +1,6 @@
-//! The base image as outside programs see it, and whether its bytes depend on anything but the
-//! recipe, the lock and the store. Needs no QEMU; `cargo xtask test` sets `ORLOP` and
-//! `ORLOP_IMAGE`.
+//! The images as outside programs see them, and whether the bytes of the base image depend on
+//! anything but the recipe, the lock and the store. Needs no QEMU; `cargo xtask test` sets `ORLOP`,
+//! `ORLOP_IMAGE` and `ORLOP_NODE_IMAGE`.
 
 mod modules;
 
@@ -16,7 +16,7 @@ use formats::uki::pad_to;
 use qemu_tests::disk::{BLOCK, Disk, SECTOR, judge_table};
 use qemu_tests::harness::{self, Test, Threads};
 use qemu_tests::process::{command, judge, run};
-use qemu_tests::store::{Seed, copy_tree, same, seed};
+use qemu_tests::store::{Seed, blob, copy_tree, same, seed};
 use qemu_tests::{Orlop, workspace};
 
 /// The user that owns nothing.
@@ -126,7 +126,7 @@ fn gpgv(orlop: &Orlop) -> Result<()> {
     ensure!(digests.len() == 3, "the lock names {} release files, not 3", digests.len());
     for digest in digests {
         let digest = digest.trim_end_matches('"');
-        let release = orlop.store()?.join("blobs").join(&digest[..2]).join(digest);
+        let release = blob(&orlop.store()?, digest);
         let mut args = Vec::<OsString>::new();
         for keyring in [
             "/usr/share/keyrings/debian-archive-keyring.gpg",

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use formats::tree::Kind;
 use qemu_tests::process::judge;
+use qemu_tests::store::blob;
 use qemu_tests::{Orlop, workspace};
 
 /// The modules of an image and the files beside them.
@@ -23,20 +25,19 @@ impl Modules {
         let manifest = fs::read_to_string(orlop.node_image()?.join("manifest.txt"))?;
         let mut files = BTreeMap::new();
         let mut directory = String::new();
-        for line in manifest.lines() {
-            let words: Vec<_> = line.split(' ').collect();
-            let ["f", _, _, _, path, digest, size] = words[..] else { continue };
-            let Some(below) = path.strip_prefix("/usr/lib/modules/") else { continue };
+        for (path, node) in formats::manifest::parse(&manifest)?.iter() {
+            let Kind::File(content) = &node.kind else { continue };
+            let Some(below) = path.as_str().strip_prefix("/usr/lib/modules/") else { continue };
             let (release, file) = below.split_once('/').context("a file beside the releases")?;
             directory = format!("usr/lib/modules/{release}");
-            files.insert(file.to_owned(), (digest.to_owned(), size.parse()?));
+            files.insert(file.to_owned(), (content.sha256.to_string(), content.size));
         }
-        Ok(Self { directory, files, store: orlop.store()?.join("blobs") })
+        Ok(Self { directory, files, store: orlop.store()? })
     }
 
     fn blob(&self, file: &str) -> Result<PathBuf> {
         let (digest, _) = self.files.get(file).with_context(|| format!("no `{file}`"))?;
-        Ok(self.store.join(&digest[..2]).join(digest))
+        Ok(blob(&self.store, digest))
     }
 
     fn text(&self, file: &str) -> Result<String> {

@@ -5,31 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use formats::node_config::EXAMPLE;
 use qemu_tests::disk::Disk;
 use qemu_tests::{Cluster, Machine, Node, Orlop, Setup};
 use serde_json::{Value, json};
 
-use crate::world::{LIMIT, pod, privileged, runs, world};
-
-/// A node on its own with one pod, whose image the root brings.
-const ALONE: &str = r#"schema = 1
-[kubernetes]
-standalone = true
-[kubernetes.static-pods]
-hello = """
-apiVersion: v1
-kind: Pod
-metadata:
-  name: hello
-spec:
-  containers:
-    - name: hello
-      image: orlop.dev/pause:1
-      imagePullPolicy: Never
-"""
-[cni]
-bridge = "10.88.0.0/16"
-"#;
+use crate::world::{LIMIT, comes_back, privileged, runs, script, world};
 
 /// How many times the power is cut.
 fn cuts() -> u32 {
@@ -66,7 +47,7 @@ pub(crate) fn any_power_cut(orlop: &Orlop) -> Result<()> {
     orlop.measured(format!("power cuts by ORLOP_TEST_SEED={}", random.0));
     let directory = tempfile::tempdir()?;
     let config = directory.path().join("node.toml");
-    std::fs::write(&config, ALONE)?;
+    std::fs::write(&config, EXAMPLE)?;
     let mut disk = directory.path().join("0.raw");
     let boot = |disk: &Path| -> Result<Machine> {
         let boot = orlop.boot_other(orlop.node_image()?).args(&["--direct", "--config"]);
@@ -135,9 +116,6 @@ pub(crate) fn what_an_earlier_boot_left(orlop: &Orlop) -> Result<()> {
         args: &SECOND_CARD,
         ..world.setup(name)
     };
-    let sleeper = |name: &str, node: &str| {
-        pod(name, node, json!({ "command": ["tail", "-f", "/dev/null"] }), json!({}))
-    };
 
     let mut node = Node::start(orlop, cluster, &setup("before"))?;
     node.ready(cluster)?;
@@ -158,7 +136,7 @@ pub(crate) fn what_an_earlier_boot_left(orlop: &Orlop) -> Result<()> {
         node.machine.wait_for_line(0, words, LIMIT)?;
     }
     node.ready(cluster)?;
-    runs(cluster, &sleeper("again", "after"))?;
+    runs(cluster, &script("again", "after", "tail -f /dev/null"))?;
     let before = boot_id(&cluster.get(&["node", "after"])?);
     node.power_off()?;
     let log = disk.read(&disk.judge()?, "/log/orlop/images.log")?;
@@ -168,11 +146,7 @@ pub(crate) fn what_an_earlier_boot_left(orlop: &Orlop) -> Result<()> {
     let unnamed = Setup { named: false, ..setup("after") };
     let mut node = Node::start(orlop, cluster, &unnamed)?;
     node.machine.wait_for_line(0, &["policy `static`", "`none`"], LIMIT)?;
-    cluster.watch(&["node", "after"], LIMIT, "the node comes back by its name", |node| {
-        let conditions = node["status"]["conditions"].as_array();
-        let ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
-        boot_id(node) != before && conditions.into_iter().flatten().any(ready)
-    })?;
+    comes_back(cluster, "after", &before)?;
     if address(cluster, "after")? != "10.0.3.15" {
         bail!("the node's address is {} now", address(cluster, "after")?);
     }

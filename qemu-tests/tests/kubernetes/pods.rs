@@ -63,7 +63,8 @@ pub(crate) fn the_keys_of_a_node_are_used(orlop: &Orlop) -> Result<()> {
     ensure!(mode.trim() == "600", "{mode}");
     let logs = "cat /proc/1/root/var/log/orlop/*.log /proc/1/root/run/orlop/system.toml";
     let logs = cluster.exec(&pod, &["sh", "-c", logs])?;
-    for secret in [registry::PASSWORD, "proxy-Secret-2"] {
+    let (_, of_proxy) = registry::PROXY_LOGIN.split_once(':').context("a password")?;
+    for secret in [registry::PASSWORD, of_proxy] {
         ensure!(!logs.contains(secret), "a log has `{secret}`");
     }
     removed(cluster, &pod)

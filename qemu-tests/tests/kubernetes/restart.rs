@@ -5,7 +5,7 @@ use qemu_tests::disk::Disk;
 use qemu_tests::{Cluster, Node, Orlop, Setup};
 use serde_json::{Value, json};
 
-use crate::world::{LIMIT, pod, privileged, runs, script, world};
+use crate::world::{LIMIT, comes_back, pod, privileged, runs, script, world};
 
 const NAME: &str = "phoenix";
 
@@ -96,14 +96,7 @@ fn used(meminfo: &str) -> Result<u64> {
 
 /// Waits until the node is Ready after another boot with its pod running again.
 fn back(cluster: &Cluster, before: &Identity, pod: &str, restarts: u64) -> Result<Identity> {
-    cluster.watch(&["node", NAME], LIMIT, "the node comes back", |node| {
-        let conditions = node["status"]["conditions"].as_array();
-        let ready = conditions
-            .into_iter()
-            .flatten()
-            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-        ready && node["status"]["nodeInfo"]["bootID"] != before.boot.as_str()
-    })?;
+    comes_back(cluster, NAME, &before.boot)?;
     cluster.watch(&["pod", pod], LIMIT, "the pod comes back", |pod| {
         let status = &pod["status"]["containerStatuses"][0];
         status["ready"] == true && status["restartCount"].as_u64() >= Some(restarts)

@@ -259,8 +259,19 @@ pub(crate) fn battered<'a>(orlop: &Orlop, world: &'a World) -> Result<PatientNod
 /// The API server has it as Ready now.
 pub(crate) fn ensure_ready(cluster: &Cluster, node: &Node) -> Result<()> {
     let node = cluster.get(&["node", node.name()])?;
-    let conditions = node["status"]["conditions"].as_array().context("conditions")?;
-    let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-    ensure!(ready, "{conditions:#?}");
+    ensure!(is_ready(&node), "{:#?}", node["status"]["conditions"]);
     Ok(())
+}
+
+/// Waits until a node is Ready in another boot than this.
+pub(crate) fn comes_back(cluster: &Cluster, name: &str, boot: &str) -> Result<()> {
+    cluster.watch(&["node", name], LIMIT, "the node comes back", |node| {
+        is_ready(node) && node["status"]["nodeInfo"]["bootID"] != boot
+    })?;
+    Ok(())
+}
+
+fn is_ready(node: &Value) -> bool {
+    let conditions = node["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
