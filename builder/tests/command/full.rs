@@ -13,13 +13,9 @@ use crate::project::{Ended, Project, start};
 fn with_limit(project: &Project, words: &[&str], blocks: u32) -> Ended {
     // A signal would end the program; without it write(2) says that there is no more room.
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    let command = Command::new("/bin/sh")
-        .env_clear()
-        .env("HOME", project.home())
-        .env("PATH", project.path("bin"))
-        .env("ORLOP_STORE", project.store())
-        .env("ORLOP_DEBIAN_MIRROR", format!("{}/debian", project.server.url()))
-        .directory(&project.path(""))
+    let mirror = format!("{}/debian", project.server.url());
+    let command = project
+        .placed(Command::new("/bin/sh"), &mirror)
         .args(["-c", &script, env!("CARGO_BIN_EXE_orlop"), "--progress", "none"])
         .args(words);
     project.end(start(command))

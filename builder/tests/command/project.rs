@@ -150,14 +150,18 @@ impl Project {
     }
 
     fn command_with(&self, words: &[&str], mirror: &str) -> Command {
-        Command::new(env!("CARGO_BIN_EXE_orlop"))
+        self.placed(Command::new(env!("CARGO_BIN_EXE_orlop")), mirror).args(words)
+    }
+
+    /// In the project's directory, with nothing in its environment but what is the project's.
+    pub(crate) fn placed(&self, command: Command, mirror: &str) -> Command {
+        command
             .env_clear()
             .env("HOME", self.directory.path())
             .env("PATH", self.path("bin"))
             .env("ORLOP_STORE", self.store())
             .env("ORLOP_DEBIAN_MIRROR", mirror)
             .directory(&self.path(""))
-            .args(words)
     }
 
     /// Runs it to its end.
