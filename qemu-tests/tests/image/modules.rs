@@ -27,7 +27,7 @@ impl Modules {
         let mut directory = String::new();
         for (path, node) in formats::manifest::parse(&manifest)?.iter() {
             let Kind::File(content) = &node.kind else { continue };
-            let Some(below) = path.as_str().strip_prefix("/usr/lib/modules/") else { continue };
+            let Some(below) = path.as_str().strip_prefix("usr/lib/modules/") else { continue };
             let (release, file) = below.split_once('/').context("a file beside the releases")?;
             directory = format!("usr/lib/modules/{release}");
             files.insert(file.to_owned(), (content.sha256.to_string(), content.size));
