@@ -13,8 +13,11 @@ use serde_json::{Value, json};
 use crate::world::{LIMIT, comes_back, privileged, runs, script, world};
 
 /// How many times the power is cut.
-fn cuts() -> u32 {
-    if std::env::var_os("ORLOP_TEST_FULL").is_some() { 20 } else { 3 }
+fn cuts() -> Result<u32> {
+    match std::env::var("ORLOP_TEST_CUTS") {
+        Ok(cuts) => cuts.parse().context("`ORLOP_TEST_CUTS` is no number"),
+        Err(_) => Ok(if std::env::var_os("ORLOP_TEST_FULL").is_some() { 20 } else { 3 }),
+    }
 }
 
 /// Numbers of an xorshift generator (Marsaglia 2003), from a seed that is told.
@@ -55,9 +58,10 @@ pub(crate) fn any_power_cut(orlop: &Orlop) -> Result<()> {
         machine.wait_for_mark("root-init-start", LIMIT)?;
         Ok(machine)
     };
-    for cut in 0..cuts() {
+    for cut in 0..cuts()? {
         // The first boot does what no other does: it unpacks.
         if cut > 0 && random.below(3) == 0 {
+            std::fs::remove_file(&disk)?;
             disk = directory.path().join(format!("{cut}.raw"));
         }
         let mut machine = boot(&disk)?;
