@@ -137,8 +137,6 @@ pub(super) struct Watch {
     limits: Limits,
     phase: Phase,
     cause: Option<Cause>,
-    /// What we were told to end by.
-    signal: Option<&'static str>,
     reached: bool,
     marks: Vec<Mark>,
     /// When the last mark of the guest came, and the guest's time in it.
@@ -169,7 +167,8 @@ enum Cause {
     Reset,
     TimedOut,
     KeptRunning,
-    User,
+    /// By the signal of this name, if it was one.
+    User(Option<&'static str>),
 }
 
 /// What QEMU has not closed yet.
@@ -188,7 +187,6 @@ impl Watch {
             limits,
             phase: Phase::Running,
             cause: None,
-            signal: None,
             reached: false,
             marks: Vec::new(),
             last_time: None,
@@ -237,11 +235,11 @@ impl Watch {
                 let note = "the guest's power button was pressed; Ctrl-C again ends it at once";
                 return vec![Action::PowerOff, Action::Note(note.to_owned())];
             }
-            Event::Interrupt => return self.quit(Cause::User, now),
+            Event::Interrupt => return self.quit(Cause::User(None), now),
             Event::Terminate(signal) => {
-                let mut actions = self.quit(Cause::User, now);
-                if let Some(name) = signal {
-                    self.signal = signal;
+                let decides = self.cause.is_none();
+                let mut actions = self.quit(Cause::User(signal), now);
+                if let Some(name) = signal.filter(|_| decides) {
                     let note = format!("{name} ends the guest at once, as if its power were cut");
                     actions.push(Action::Note(note));
                 }
@@ -262,6 +260,7 @@ impl Watch {
         {
             self.remember(rest);
         }
+        let mut by = String::from("the guest ended");
         let ending = match self.cause.take() {
             Some(Cause::Panic(line)) => {
                 return Err(
@@ -288,18 +287,16 @@ impl Watch {
                 };
                 return Err(self.failure(Id::GuestTimeout, text));
             }
-            Some(Cause::User) => Some(Ending::EndedByUser),
+            Some(Cause::User(signal)) => {
+                by = signal.map_or(by, |name| format!("{name} ended the guest"));
+                Some(Ending::EndedByUser)
+            }
             Some(Cause::PoweredOff) if self.reached => Some(Ending::Reached),
             Some(Cause::PoweredOff) => Some(Ending::PoweredOff),
             None => None,
         };
         if let (Some(_), Some(until), false) = (ending, self.until, self.reached) {
-            let text = match self.signal {
-                Some(name) => {
-                    format!("{name} ended the guest before it reached `{}`", until.mark())
-                }
-                None => format!("the guest ended before it reached `{}`", until.mark()),
-            };
+            let text = format!("{by} before it reached `{}`", until.mark());
             return Err(self.failure(Id::GuestEnded, text));
         }
         Ok((ending, self.marks))
@@ -394,7 +391,7 @@ impl Watch {
         let cause = match reason {
             "guest-reset" => Cause::Reset,
             "guest-panic" => Cause::Panic("told by its panic device".to_owned()),
-            "host-qmp-quit" | "host-signal" | "host-ui" | "host-error" => Cause::User,
+            "host-qmp-quit" | "host-signal" | "host-ui" | "host-error" => Cause::User(None),
             _ => Cause::PoweredOff,
         };
         self.quit(cause, now)
@@ -409,7 +406,7 @@ impl Watch {
             }
             Phase::PoweringOff(..) => self.quit(Cause::KeptRunning, now),
             // Its cause is known since it panicked.
-            Phase::Panicked(_) => self.quit(Cause::User, now),
+            Phase::Panicked(_) => self.quit(Cause::User(None), now),
             Phase::Quitting(_) => {
                 self.phase = Phase::Killed;
                 vec![Action::Kill]

@@ -142,6 +142,20 @@ fn every_way_to_fail_has_its_own_error() {
         ),
         (
             Some(Until::Init),
+            vec![shutdown("guest-shutdown"), Event::Terminate(Some("SIGTERM"))],
+            Id::GuestEnded,
+            "the guest ended before it reached `root-init-start`; no mark came; its console is \
+             empty",
+        ),
+        (
+            Some(Until::Init),
+            vec![Event::Terminate(Some("SIGTERM")), shutdown("guest-shutdown")],
+            Id::GuestEnded,
+            "SIGTERM ended the guest before it reached `root-init-start`; no mark came; its \
+             console is empty",
+        ),
+        (
+            Some(Until::Init),
             vec![Event::Terminate(None)],
             Id::GuestEnded,
             "the guest ended before it reached `root-init-start`; no mark came; its console is \
@@ -182,6 +196,21 @@ fn a_signal_that_ends_the_guest_is_named() {
     let want = [Action::Quit, Action::Note(note)];
     assert_eq!(watch.step(Event::Terminate(Some("SIGHUP")), s(1)), want);
     assert_eq!(finish(watch).unwrap(), Some(Ending::EndedByUser));
+}
+
+#[test]
+fn a_signal_to_a_guest_that_ends_by_itself_ends_nothing() {
+    for (reason, ending) in [("guest-shutdown", true), ("guest-reset", false)] {
+        let mut watch = watch(None);
+        assert_eq!(watch.step(shutdown(reason), s(1)), [Action::Quit]);
+        assert_eq!(watch.step(Event::Terminate(Some("SIGTERM")), s(2)), []);
+        assert_eq!(finish(watch).ok(), ending.then_some(Some(Ending::PoweredOff)), "{reason}");
+    }
+    // Of two signals the first one.
+    let mut watch = watch(Some(Until::Init));
+    watch.step(Event::Terminate(Some("SIGHUP")), s(1));
+    assert_eq!(watch.step(Event::Terminate(Some("SIGTERM")), s(2)), []);
+    assert!(finish(watch).unwrap_err().chain().starts_with("SIGHUP ended the guest"));
 }
 
 #[test]
