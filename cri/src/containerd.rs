@@ -138,14 +138,15 @@ impl<T: Transport> Client<T> {
         Ok(read_images(&response)?)
     }
 
-    /// `Images.Delete`: the name; what it points to is collected when nothing else does.
+    /// `Images.Delete`: the name, and what it points to if nothing else does, which is collected
+    /// before the call returns (`sync`).
     ///
     /// # Errors
     /// Those of the call; one that does not exist is none.
     pub fn delete_image(&mut self, name: &str, limit: Duration) -> Result<(), Error> {
         self.remove(
             "/containerd.services.images.v1.Images/Delete",
-            Message::new().text(1, name),
+            Message::new().text(1, name).number(2, 1),
             limit,
         )
     }
