@@ -21,6 +21,10 @@ use toml::de::{DeTable, DeValue, Error};
 /// Where the file lies on a node.
 pub const PATH: &str = "/run/orlop/system.toml";
 
+/// Where units of `orlop-node` that end leave what people should know: in a file of the unit's name,
+/// a line each. PID 1 reads it when the unit is done.
+pub const PROBLEMS: &str = "/run/orlop/problems";
+
 /// What PID 1 needs to know of the node config. Written with `toml::to_string`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -45,6 +45,8 @@ pub struct Surroundings {
     pub connectivity: Connectivity,
     /// What `orlop-node` writes for us, read again when the unit `configure` is ready.
     pub system: PathBuf,
+    /// What units that end have to tell people: a file of the unit's name, read when it is done.
+    pub problems: PathBuf,
     /// The power buttons: none, or one for each device with a power key.
     pub buttons: Vec<Button>,
 }
@@ -394,10 +396,13 @@ impl EventLoop {
                 self.around.screen.output.remove(unit);
                 self.probes.remove(unit);
                 marks::mark(format!("unit:{unit}:ready"));
-                let ready = self.supervisor.unit(unit).map(|unit| &unit.ready);
-                if let Some(Ready::CriVersion(socket)) = ready {
-                    marks::mark("cri-answers");
-                    self.first_pod.watch(socket.0.clone());
+                match self.supervisor.unit(unit).map(|unit| &unit.ready) {
+                    Some(Ready::CriVersion(socket)) => {
+                        marks::mark("cri-answers");
+                        self.first_pod.watch(socket.0.clone());
+                    }
+                    Some(Ready::Exit) => self.take_problems(unit),
+                    _ => {}
                 }
                 if unit.as_str() == KUBELET {
                     marks::mark("kubelet-healthy");
@@ -416,6 +421,17 @@ impl EventLoop {
         }
         let screen = self.screen();
         self.around.console.change(change, now, || screen);
+    }
+
+    /// What a unit has to tell people, now that it is done.
+    fn take_problems(&mut self, unit: &UnitName) {
+        let path = self.around.problems.join(unit.as_str());
+        // Most have nothing to tell.
+        for problem in std::fs::read_to_string(path).unwrap_or_default().lines() {
+            log::warn(problem);
+            self.around.console.say(problem, clock::monotonic());
+            self.around.screen.problems.push(problem.to_owned());
+        }
     }
 
     /// What the screen shows.

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::mpsc::channel;
 
-use formats::system::{PATH, System};
+use formats::system::{PATH, PROBLEMS, System};
 use rustix::system::{RebootCommand, reboot, sethostname};
 
 use crate::command_line::{self, Slot};
@@ -85,6 +85,7 @@ pub fn run() -> Result<Infallible, String> {
         logs: LOGS.into(),
         connectivity,
         system: PATH.into(),
+        problems: PROBLEMS.into(),
         buttons,
     };
     let finished = event_loop::run(Supervisor::new(&units), surroundings)

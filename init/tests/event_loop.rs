@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         trial("a_program_that_is_missing_stops_nothing", a_program_that_is_missing_stops_nothing),
         trial("who_ignores_sigterm_is_killed", who_ignores_sigterm_is_killed),
         trial("a_config_that_was_fetched_is_taken_in", a_config_that_was_fetched_is_taken_in),
+        trial("what_a_one_shot_leaves_for_people_stays_on_the_screen", what_a_one_shot_leaves),
         trial("a_unit_has_the_environment_of_a_file_if_there_is_one", a_unit_has_an_environment),
         trial("a_unit_is_wanted_once_its_arguments_are_there", a_unit_is_wanted_later),
         trial("a_one_shot_cleans_up_at_shutdown", a_one_shot_cleans_up_at_shutdown),
@@ -127,6 +128,7 @@ impl Node {
             })
             .expect("descriptors"),
             system: self.path("system.toml"),
+            problems: self.path("problems"),
             buttons: Vec::new(),
         };
         event_loop::run(Supervisor::new(&units), surroundings).expect("epoll works")
@@ -258,6 +260,21 @@ fn a_config_that_was_fetched_is_taken_in(node: &Node) {
     node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"configure\"]\n");
     node.run();
     assert_eq!(node.read("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 n2\n");
+}
+
+fn what_a_one_shot_leaves(node: &Node) {
+    let place = node.path("problems");
+    fs::create_dir(&place).expect("made");
+    let script = format!("echo 'a layer is damaged' > {}/repair", place.display());
+    node.script("repair", &script, "ready = \"exit\"\n");
+    // A failure shows the screen; when it is tried again the screen was there.
+    let failed = node.path("failed");
+    let script = format!("test -e {0} && kill -TERM $PPID; : > {0}; exit 1", failed.display());
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"repair\"]\n");
+    node.run();
+    let console = node.read("console");
+    assert!(console.contains("] a layer is damaged\n"), "{console}");
+    assert!(console.contains("problem   a layer is damaged\n"), "{console}");
 }
 
 fn who_ignores_sigterm_is_killed(node: &Node) {

@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use crate::arguments::{Arguments, Failure};
 use crate::crash;
+use crate::problems;
 use crate::root::Root;
 use archive::Archive;
 
@@ -31,6 +32,8 @@ pub const SOCKET: &str = "/run/containerd/containerd.sock";
 pub const LONGEST_ANSWER: usize = 16 << 20;
 /// What CRI, and so kubelet, sees of containerd.
 pub(crate) const NAMESPACE: &str = "k8s.io";
+/// The unit that calls this.
+const UNIT: &str = "images";
 /// Keeps what is written from being collected before the image points to it.
 const LEASE: &str = "orlop-import-images";
 /// For one question.
@@ -153,14 +156,26 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     let root = Root::new("/");
     // First, so that an image of ours which is damaged is imported again.
     if let Some(since) = crash::since(&root) {
-        for line in crash::make_good(&mut client, &root, since) {
-            eprintln!("orlop-node: {line}");
+        let repairs = crash::make_good(&mut client, &root, since);
+        repairs.iter().for_each(|line| eprintln!("orlop-node: {line}"));
+        if repairs.is_empty() {
+            eprintln!("orlop-node: the last boot did not end in order; all images are whole");
         }
+        leave(&root, &repairs);
     }
     if let Err(error) = crash::database::remove(&root) {
         eprintln!("orlop-node: cannot remove {}: {error}", crash::database::ASIDE);
     }
-    import_all(&mut client, Path::new(&directory), &mut io::stderr()).map_err(Failure::Failed)
+    let lacking = import_all(&mut client, Path::new(&directory), &mut io::stderr());
+    leave(&root, &lacking.map_err(Failure::Failed)?);
+    Ok(())
+}
+
+/// For the screen; whatever becomes of it, the log has it.
+fn leave(root: &Root, lines: &[String]) {
+    if let Err(error) = problems::leave(root, UNIT, lines) {
+        eprintln!("orlop-node: cannot tell PID 1: {error}");
+    }
 }
 
 /// Connects to containerd.
@@ -172,7 +187,8 @@ pub fn connect(socket: &Path) -> Result<Client<std::os::unix::net::UnixStream>, 
         .map_err(|error| format!("cannot connect to {}: {error}", socket.display()))
 }
 
-/// Imports every archive of a directory, in the order of their names, and says so in a line each.
+/// Imports every archive of a directory, in the order of their names, and says so in a line each;
+/// gives those about archives that cannot be imported.
 ///
 /// # Errors
 /// If the directory cannot be read or nothing can be held.
@@ -180,10 +196,10 @@ fn import_all(
     store: &mut impl Store,
     directory: &Path,
     out: &mut impl Write,
-) -> Result<(), String> {
+) -> Result<Vec<String>, String> {
     let archives = archives(directory)
         .map_err(|error| format!("cannot read {}: {error}", directory.display()))?;
-    let mut held = false;
+    let (mut held, mut lacking) = (false, Vec::new());
     for path in &archives {
         let import = plan(store, path).and_then(|images| {
             let mut lines = Vec::new();
@@ -201,8 +217,10 @@ fn import_all(
             }
             Ok(lines)
         });
-        let lines = import
-            .unwrap_or_else(|reason| vec![format!("cannot import {}: {reason}", path.display())]);
+        let lines = import.unwrap_or_else(|reason| {
+            lacking.push(format!("cannot import {}: {reason}", path.display()));
+            lacking.last().cloned().into_iter().collect()
+        });
         for line in lines {
             // If stderr is closed there is nobody to tell.
             let _ = writeln!(out, "orlop-node: {line}");
@@ -211,7 +229,7 @@ fn import_all(
     if held {
         store.release();
     }
-    Ok(())
+    Ok(lacking)
 }
 
 fn archives(directory: &Path) -> io::Result<Vec<PathBuf>> {

@@ -21,6 +21,7 @@ mod nftables;
 pub mod outside;
 pub mod pods;
 pub mod port_map;
+mod problems;
 pub mod root;
 pub mod source;
 mod sys;

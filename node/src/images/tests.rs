@@ -116,8 +116,12 @@ fn import_files(store: &mut Memory, files: &[(&str, Vec<u8>)]) -> String {
         fs::write(directory.path().join(name), bytes).expect("written");
     }
     let mut out = Vec::new();
-    import_all(store, directory.path(), &mut out).expect("the directory is readable");
+    let lacking = import_all(store, directory.path(), &mut out).expect("the directory is readable");
     let text = String::from_utf8(out).expect("text");
+    // What the node lacks then is told to people as well.
+    let failed = text.lines().filter_map(|line| line.strip_prefix("orlop-node: "));
+    let failed: Vec<_> = failed.filter(|line| line.starts_with("cannot import ")).collect();
+    assert_eq!(lacking, failed);
     text.replace(&format!("{}/", directory.path().display()), "")
 }
 
