@@ -10,7 +10,7 @@ use qemu_tests::disk::Disk;
 use qemu_tests::{Cluster, Machine, Node, Orlop, Setup};
 use serde_json::{Value, json};
 
-use crate::world::{LIMIT, comes_back, privileged, runs, script, world};
+use crate::world::{LIMIT, SHARING, comes_back, pod, privileged, runs, script, world};
 
 /// How many times the power is cut.
 fn cuts() -> Result<u32> {
@@ -91,10 +91,16 @@ const SECOND_CARD: [&str; 5] =
 /// As a disk does that loses what it promised: files of a layer are empty, kubelet's state is not
 /// what kubelet wrote.
 const DAMAGE: &str = "cd /proc/1/root/var/lib && \
-    for file in containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/pause; do \
-        : > $file; done && \
+    cd containerd/io.containerd.snapshotter.v1.overlayfs/snapshots && \
+    for file in */fs/pause */fs/share/base; do : > $file; done && cd /proc/1/root/var/lib && \
     : > kubelet/allocated_pods_state; echo '{}' > kubelet/memory_manager_state; \
     echo broken > kubelet/cpu_manager_state; sync; touch /tmp/done; tail -f /dev/null";
+
+/// Reads the file of the layer that two images share.
+fn reader(name: &str, node: &str, image: &str) -> Value {
+    let read = "test -s /share/base && exec tail -f /dev/null";
+    pod(name, node, json!({ "image": image, "command": ["/bin/sh", "-c", read] }), json!({}))
+}
 
 fn address(cluster: &Cluster, node: &str) -> Result<String> {
     let node = cluster.get(&["node", node])?;
@@ -124,6 +130,9 @@ pub(crate) fn what_an_earlier_boot_left(orlop: &Orlop) -> Result<()> {
     let mut node = Node::start(orlop, cluster, &setup("before"))?;
     node.ready(cluster)?;
     ensure!(address(cluster, "before")? == "10.0.3.15", "{}", address(cluster, "before")?);
+    for (number, image) in SHARING.iter().enumerate() {
+        runs(cluster, &reader(&format!("reads-{number}"), "before", image))?;
+    }
     let mut vandal = privileged("vandal", "before", DAMAGE);
     let done = json!({ "exec": { "command": ["test", "-e", "/tmp/done"] }, "periodSeconds": 1 });
     vandal["spec"]["containers"][0]["readinessProbe"] = done;
@@ -136,15 +145,21 @@ pub(crate) fn what_an_earlier_boot_left(orlop: &Orlop) -> Result<()> {
         &["allocated_pods_state", "damaged"][..],
         &["cpu_manager_state", "damaged"],
         &["`before`", "is `after` now"],
+        &["pause of sha256:", "is damaged", "unpacked again"],
+        &["share/base of sha256:", "is damaged", "unpacked again"],
     ] {
         node.machine.wait_for_line(0, words, LIMIT)?;
     }
     node.ready(cluster)?;
     runs(cluster, &script("again", "after", "tail -f /dev/null"))?;
+    for (number, image) in SHARING.iter().enumerate() {
+        runs(cluster, &reader(&format!("reads-again-{number}"), "after", image))?;
+    }
+    let stays = |line: &&String| line.contains("cannot be removed");
+    let stays = node.machine.console().iter().find(stays).cloned();
+    ensure!(stays.is_none(), "{stays:?}");
     let before = boot_id(&cluster.get(&["node", "after"])?);
     node.power_off()?;
-    let log = disk.read(&disk.judge()?, "/log/orlop/images.log")?;
-    ensure!(log.contains("pause of sha256:") && log.contains("unpacked again"), "{log}");
 
     // The policy has changed back, and nobody says a name.
     let unnamed = Setup { named: false, ..setup("after") };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use formats::architecture::Architecture;
+use formats::digest::Sha256;
 use formats::oci::{self, Files, Image, Reference};
 use qemu_tests::process::{command, run};
 use qemu_tests::registry::{Content, Registry};
@@ -23,6 +24,9 @@ pub(crate) const BUSYBOX: &str = "registry.test/busybox:1";
 pub(crate) const NETWORK: &str = "registry.test/network:1";
 /// The image with kube-proxy and `nft`.
 pub(crate) const PROXY: &str = "registry.test/kube-proxy:1";
+
+/// Two images on one layer, which has the file `/share/base`.
+pub(crate) const SHARING: [&str; 2] = ["registry.test/one:1", "registry.test/two:1"];
 
 /// The shared part.
 #[derive(Debug)]
@@ -184,6 +188,14 @@ fn images(cluster: &Cluster) -> Result<Content> {
     files.file("/usr/bin/kube-proxy", 0o755, read(&proxy)?)?;
     with_libraries(&mut files, "nft", "/usr/bin/nft")?;
     add(&mut content, PROXY, "/usr/bin/kube-proxy", &files)?;
+
+    let mut lower = busybox()?;
+    lower.file("/share/base", 0o644, b"of both".to_vec())?;
+    for name in SHARING {
+        let mut upper = Files::new();
+        upper.file("/share/name", 0o644, name.into())?;
+        add_on(&mut content, name, &lower, &upper)?;
+    }
     Ok(content)
 }
 
@@ -213,12 +225,44 @@ fn with_libraries(files: &mut Files, program: &str, at: &str) -> Result<()> {
 fn add(content: &mut Content, name: &str, entrypoint: &str, files: &Files) -> Result<()> {
     let image = Image::new(Reference::new(name)?, Architecture::Amd64, [entrypoint]);
     let packed = oci::pack(&image, files)?;
-    let digest = |sha256| format!("sha256:{sha256}");
-    let tag = name.strip_prefix("registry.test/").context("it is in our registry")?;
-    content.tags.insert(tag.to_owned(), digest(packed.archive.manifest().blob.sha256));
-    for (sha256, _, bytes) in packed.blobs() {
-        content.blobs.insert(digest(sha256), bytes.to_vec());
+    for (_, _, bytes) in packed.blobs() {
+        put(content, bytes);
     }
+    tag(content, name, &packed.archive.manifest().bytes)
+}
+
+/// An image of two layers. Ours have one, so the second is written into the documents.
+fn add_on(content: &mut Content, name: &str, lower: &Files, upper: &Files) -> Result<()> {
+    let image = Image::new(Reference::new(name)?, Architecture::Amd64, ["/bin/sh"]);
+    let (lower, upper) = (oci::pack(&image, lower)?, oci::pack(&image, upper)?);
+    let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes);
+    let mut config = json(&lower.archive.config().bytes)?;
+    let mut manifest = json(&lower.archive.manifest().bytes)?;
+    let other = json(&upper.archive.manifest().bytes)?["layers"][0].clone();
+    // A layer that is not compressed has one digest.
+    let ids = config["rootfs"]["diff_ids"].as_array_mut().context("layers")?;
+    ids.push(other["digest"].clone());
+    manifest["layers"].as_array_mut().context("layers")?.push(other);
+    let config = config.to_string();
+    manifest["config"]["size"] = config.len().into();
+    manifest["config"]["digest"] = put(content, config.as_bytes()).into();
+    for layer in [&lower.layer, &upper.layer] {
+        put(content, layer);
+    }
+    tag(content, name, manifest.to_string().as_bytes())
+}
+
+/// A blob; its digest.
+fn put(content: &mut Content, bytes: &[u8]) -> String {
+    let digest = format!("sha256:{}", Sha256::of(bytes));
+    content.blobs.insert(digest.clone(), bytes.to_vec());
+    digest
+}
+
+fn tag(content: &mut Content, name: &str, manifest: &[u8]) -> Result<()> {
+    let tag = name.strip_prefix("registry.test/").context("it is in our registry")?;
+    let manifest = put(content, manifest);
+    content.tags.insert(tag.to_owned(), manifest);
     Ok(())
 }
 
