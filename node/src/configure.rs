@@ -18,6 +18,7 @@ use crate::fetch::{self, Limits};
 use crate::hugepages;
 use crate::leftovers;
 use crate::masquerade;
+use crate::problems::shortened;
 use crate::root::{Keep, PUBLIC, Root, SECRET};
 use crate::source::last_good::LastGood;
 use crate::source::{self, Candidate, Found, LIMIT, Origin, places, volume};
@@ -32,9 +33,6 @@ const TIME_FLOOR: &str = "/usr/lib/orlop/time-floor";
 
 /// The unit of kubelet, in images that have it.
 const KUBELET: &str = "/usr/lib/orlop/units/kubelet.toml";
-
-/// The screen has room for some lines; the log has them all.
-const MOST_PROBLEMS: usize = 16;
 
 /// What the clock says, and what it cannot be before. Seconds since 1970.
 #[derive(Debug, Clone, Copy)]
@@ -114,14 +112,10 @@ pub fn fetched(
     let origin = Origin::new(address.trim());
     let plan = Plan::of(Candidate { origin, found: Found::Text(text) })
         .map_err(|problems| failed(problems.join("\n")))?;
+    let had_settings = root.path(sysctl::PATH).exists();
     carry_out(plan, root, clock, log)?;
-    // Its unit may have been done with the config before this one.
-    if root.is_the_machines()
-        && let Err(failure) = sysctl::apply(root)
-    {
-        log(&failure.to_string());
-    }
-    Ok(())
+    sysctl::again(root, had_settings)
+        .map_err(|error| failed(format!("cannot write `{}`: {error}", sysctl::AGAIN)))
 }
 
 /// Makes the files, keeps the copy, and tells PID 1 last of all, when everything is in place.
@@ -180,15 +174,6 @@ fn carry_out(
     if failures.is_empty() { Ok(()) } else { Err(Failure::Failed(failures.join("\n"))) }
 }
 
-fn shortened(mut problems: Vec<String>) -> Vec<String> {
-    if problems.len() > MOST_PROBLEMS {
-        let more = problems.len() - (MOST_PROBLEMS - 1);
-        problems.truncate(MOST_PROBLEMS - 1);
-        problems.push(format!("and {more} more: see the log"));
-    }
-    problems
-}
-
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -210,15 +195,6 @@ fn clock(root: &Root) -> Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn many_problems_are_counted_instead_of_shown() {
-        let problems = |count: usize| (1..=count).map(|n| n.to_string()).collect::<Vec<_>>();
-        assert_eq!(shortened(problems(16)), problems(16));
-        let short = shortened(problems(18));
-        assert_eq!(short.len(), 16);
-        assert_eq!(short[14..], ["15", "and 3 more: see the log"]);
-    }
 
     #[test]
     fn the_clock_s_floor_is_the_image_s() {

@@ -11,10 +11,14 @@ use std::io::{self, Write as _};
 use formats::node_config::SysctlName;
 
 use crate::arguments::{Arguments, Failure};
-use crate::root::Root;
+use crate::root::{Keep, PUBLIC, Root};
 
 /// What is to be set, a line `NAME = VALUE` each; its absence says that there is nothing.
 pub(crate) const PATH: &str = "/run/orlop/sysctl.conf";
+
+/// There when a config was fetched and the unit `sysctl` may be done with the one before: then the
+/// unit `sysctl-fetched` gives the kernel what is in [`PATH`] now.
+pub(crate) const AGAIN: &str = "/run/orlop/sysctl-fetched";
 
 /// More than any config makes of it.
 const LIMIT: u64 = 1024 * 1024;
@@ -25,6 +29,19 @@ const PLACE: &str = "/proc/sys";
 pub(crate) fn text(settings: &BTreeMap<SysctlName, String>) -> Option<String> {
     let lines = settings.iter().map(|(name, value)| format!("{name} = {value}\n"));
     (!settings.is_empty()).then(|| lines.collect())
+}
+
+/// Says that settings are to be made once more, if there were some before this config and are some
+/// now. Without any before, the unit `sysctl` is not done: it waits for the first ones.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn again(root: &Root, had_settings: bool) -> io::Result<()> {
+    if had_settings && root.path(PATH).exists() {
+        root.write(AGAIN, b"", PUBLIC, Keep::ThisBoot)
+    } else {
+        Ok(())
+    }
 }
 
 /// `apply-sysctl [--root DIR]`.
@@ -72,7 +89,6 @@ mod tests {
     use formats::node_config::parse;
 
     use super::*;
-    use crate::root::{Keep, PUBLIC};
 
     #[test]
     fn what_the_kernel_has_is_set_and_the_rest_is_named() {

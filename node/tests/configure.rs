@@ -190,6 +190,30 @@ fn an_address_is_noted_fetched_when_the_network_is_up_and_its_copy_used_at_the_n
 }
 
 #[test]
+fn settings_of_a_config_that_was_fetched_are_made_when_those_of_the_last_one_are() {
+    const FIRST: &str = "schema = 1\n[sysctl]\n\"vm.max_map_count\" = 262144\n";
+    const NEXT: &str = "schema = 1\n[sysctl]\n\"vm.swappiness\" = 1\n";
+    let address = serve(&[FIRST, NEXT, GOOD]);
+    let fetch = |node: &Node| {
+        let run = node.run(&["configure", "--url"]);
+        assert_eq!((run.status, run.said.as_str()), (Some(0), ""));
+        (node.read("run/orlop/sysctl.conf"), node.read("run/orlop/sysctl-fetched"))
+    };
+    let node = Node::new().with("proc/cmdline", format!("orlop.config={address}\n"));
+    node.configure();
+    // The unit `sysctl` waits for the first settings, and takes them as they are then.
+    assert_eq!(fetch(&node), (Some("vm.max_map_count = 262144\n".to_owned()), None));
+    // It may be done with those of the last good copy.
+    node.configure();
+    let want = (Some("vm.swappiness = 1\n".to_owned()), Some(String::new()));
+    assert_eq!(fetch(&node), want);
+    // Another boot, and there is nothing to set.
+    let node = node.without("run/orlop/sysctl-fetched");
+    node.configure();
+    assert_eq!(fetch(&node), (None, None));
+}
+
+#[test]
 fn a_fetch_that_fails_or_brings_a_bad_config_changes_nothing_and_ends_with_status_1() {
     let address = serve(&["schema = 1\nhostnam = \"x\"\n", "<!doctype html>"]);
     let shown = format!("{}?...", address.split('?').next().unwrap());

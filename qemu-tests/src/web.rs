@@ -42,6 +42,11 @@ impl Web {
     pub fn serve(&self, page: &str) {
         *lock(&self.page) = Some(page.to_owned());
     }
+
+    /// From now on it hangs up, as in the beginning.
+    pub fn leave(&self) {
+        *lock(&self.page) = None;
+    }
 }
 
 fn answer(mut client: &TcpStream, page: &str) -> io::Result<()> {
@@ -76,5 +81,7 @@ mod tests {
         assert_eq!(get(), "");
         web.serve("a page");
         assert!(get().ends_with("\r\n\r\na page"));
+        web.leave();
+        assert_eq!(get(), "");
     }
 }

@@ -63,7 +63,7 @@ fn an_address(orlop: &Orlop) -> Result<()> {
     let web = Web::away().context("cannot listen")?;
     let address = format!("http://10.0.2.2:{}/node.toml", web.port());
     let missing = format!("the node config at {address} is not here yet");
-    let text = "schema = 1\nhostname = \"by-address\"\n";
+    let text = "schema = 1\nhostname = \"by-address\"\n[sysctl]\n\"vm.max_map_count\" = 262144\n";
 
     let smbios = format!("type=11,value=org.orlop.config={address}");
     let mut machine = boot(orlop, &disk).args(&["--", "-smbios", &smbios]).start()?;
@@ -81,6 +81,22 @@ fn an_address(orlop: &Orlop) -> Result<()> {
     let ended = boot(orlop, &disk).until("cri").run(BOOT)?;
     ensure!(ended.console_says(&["hostname", "by-address"]), "not its name{}", ended.tail());
     ensure!(!ended.console_says(&["not here yet"]), "the address is missed{}", ended.tail());
+
+    // The next config has a setting that comes into being later, or never: it is tried again, after
+    // those of the last good copy were made.
+    let setting = "net.ipv4.conf.eth7.rp_filter";
+    web.leave();
+    let mut machine = boot(orlop, &disk).args(&["--", "-smbios", &smbios]).start()?;
+    machine.wait_for_line(0, &["sysctl ready"], BOOT)?;
+    web.serve(&format!("{text}\"{setting}\" = 2\n"));
+    let failed = ["sysctl-fetched", "FAILED", "restart in"];
+    let first = machine.wait_for_line(0, &failed, BOOT)?;
+    let why = ["|", "cannot set", setting, "no such setting, or not yet"];
+    machine.wait_for_line(first, &why, BOOT)?;
+    machine.wait_for_line(first + 1, &failed, BOOT)?;
+    machine.press_power_button()?;
+    let ended = machine.finish(BOOT)?;
+    ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
     Ok(())
 }
 

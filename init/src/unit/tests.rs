@@ -203,8 +203,19 @@ fn the_units_of_our_images_are_good() {
     let image = tempfile::tempdir().expect("a temporary directory");
     // An image has the units of all overlays up to its own.
     for (overlay, names) in [
-        ("base", ["configure", "containerd", "devices", "sysctl"].as_slice()),
-        ("node", &["configure", "containerd", "devices", "images", "kubelet", "sysctl"]),
+        ("base", ["configure", "containerd", "devices", "sysctl", "sysctl-fetched"].as_slice()),
+        (
+            "node",
+            &[
+                "configure",
+                "containerd",
+                "devices",
+                "images",
+                "kubelet",
+                "sysctl",
+                "sysctl-fetched",
+            ],
+        ),
     ] {
         let directory = overlays.join(overlay).join("usr/lib/orlop/units");
         for entry in std::fs::read_dir(&directory).expect("readable") {
