@@ -11,6 +11,7 @@ mod name_server;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 pub use name_server::NameServer;
 use serde::Serialize;
@@ -24,6 +25,11 @@ pub const PATH: &str = "/run/orlop/system.toml";
 /// Where units of `orlop-node` that end leave what people should know: in a file of the unit's name,
 /// a line each. PID 1 reads it when the unit is done.
 pub const PROBLEMS: &str = "/run/orlop/problems";
+
+/// What the way down may take, from the request to the end of the machine, if every unit of a node
+/// uses up its time and the disk does not answer: who waits for it from outside waits so long.
+/// PID 1 does not read this; a test of `init` adds up what the units have.
+pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(6 * 60);
 
 /// What PID 1 needs to know of the node config. Written with `toml::to_string`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

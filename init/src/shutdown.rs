@@ -28,6 +28,10 @@ const KILL_GRACE: Duration = Duration::from_secs(5);
 const DISK_PATIENCE: Duration = Duration::from_secs(120);
 /// For a console that is slow to take the last lines.
 const CONSOLE_PATIENCE: Duration = Duration::from_secs(2);
+/// All of that together.
+#[cfg(test)]
+pub(crate) const LONGEST: Duration =
+    GRACE.saturating_add(KILL_GRACE).saturating_add(CONSOLE_PATIENCE).saturating_add(DISK_PATIENCE);
 /// So that a person can read why.
 const READING_TIME: Duration = Duration::from_secs(10);
 

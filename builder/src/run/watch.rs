@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use formats::system::LONGEST_SHUTDOWN;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Id, Result};
@@ -116,7 +117,7 @@ impl Limits {
     /// What a person would allow, with this limit of the run itself.
     pub(super) fn new(run: Option<Duration>) -> Self {
         let s = Duration::from_secs;
-        Self { run, power_off: s(120), press_again: s(5), panic: s(15), quit: s(10) }
+        Self { run, power_off: LONGEST_SHUTDOWN, press_again: s(5), panic: s(15), quit: s(10) }
     }
 }
 
