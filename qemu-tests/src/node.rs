@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use formats::system::LONGEST_SHUTDOWN;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
 };
@@ -16,8 +17,8 @@ use crate::{Boot, Cluster, Ended, Machine, Orlop};
 
 /// What a node may take to join on a busy machine without KVM.
 const JOIN: Duration = Duration::from_secs(15 * 60);
-/// What the power button may take: pods get their grace.
-const STOP: Duration = Duration::from_secs(5 * 60);
+/// After what the power button may take, by which `orlop run` itself gives up.
+const STOP: Duration = LONGEST_SHUTDOWN.saturating_add(Duration::from_secs(60));
 
 /// How a node is configured.
 #[derive(Debug, Clone)]
@@ -169,8 +170,11 @@ impl Node {
     /// Waits until the API server has it as Ready.
     ///
     /// # Errors
-    /// It is not in time; the console is quoted.
+    /// It is not in time, or `orlop run` ends, for example because of the config; the console is
+    /// quoted.
     pub fn ready(&mut self, cluster: &Cluster) -> Result<()> {
+        // `kubectl` would wait for a node that never started.
+        self.machine.wait_for_mark("root-init-start", JOIN)?;
         let node = format!("node/{}", self.name);
         cluster.wait(&[&node, "--for=condition=Ready"], JOIN).with_context(|| self.machine.so_far())
     }
