@@ -52,6 +52,8 @@ pub struct Container {
     pub sandbox: String,
     /// Its name in the pod.
     pub name: String,
+    /// Whose it is, as kubelet labels it.
+    pub labels: BTreeMap<String, String>,
     /// What kubelet noted with it.
     pub annotations: BTreeMap<String, String>,
 }
@@ -65,6 +67,15 @@ pub struct Sandbox {
     pub name: String,
     /// The pod's namespace.
     pub namespace: String,
+}
+
+/// How a command in a container ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: u64,
+    /// What it wrote to standard error.
+    pub stderr: String,
 }
 
 /// `CONTAINER_RUNNING`.
@@ -121,6 +132,39 @@ impl<T: Transport> Client<T> {
         let request = Message::new().text(1, id).number(2, grace.as_secs());
         let path = "/runtime.v1.RuntimeService/StopContainer";
         self.unary(path, request.as_bytes(), limit).map(drop)
+    }
+
+    /// `ExecSync`: runs a command in a container and waits for its end, for at most `time`, in
+    /// whole seconds.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn exec(
+        &mut self,
+        id: &str,
+        command: &[String],
+        time: Duration,
+        limit: Duration,
+    ) -> Result<Ended, Error> {
+        // A word may be empty, and a field that is left out would be no word.
+        let word = |request: Message, word: &String| match word.as_str() {
+            "" => request.message(2, &Message::new()),
+            word => request.text(2, word),
+        };
+        let request = command.iter().fold(Message::new().text(1, id), word);
+        let request = request.number(3, time.as_secs());
+        let path = "/runtime.v1.RuntimeService/ExecSync";
+        Ok(read_ended(&self.unary(path, request.as_bytes(), limit)?)?)
+    }
+
+    /// `PodSandboxStatus`: the first address of a pod; none if it is in the host's network.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn sandbox_address(&mut self, id: &str, limit: Duration) -> Result<Option<String>, Error> {
+        let request = Message::new().text(1, id);
+        let path = "/runtime.v1.RuntimeService/PodSandboxStatus";
+        Ok(read_address(&self.unary(path, request.as_bytes(), limit)?)?)
     }
 
     /// `ListPodSandbox`: those that are ready.
@@ -244,11 +288,12 @@ fn read_list<V>(
 
 fn read_container(message: &[u8]) -> Result<Container, Malformed> {
     let mut container = Container::default();
-    let (mut metadata, mut annotations) = (&[][..], Vec::new());
+    let (mut metadata, mut labels, mut annotations) = (&[][..], Vec::new(), Vec::new());
     protobuf::each(message, |field, value| match field {
         1 => container.id = value.text(),
         2 => container.sandbox = value.text(),
         3 => metadata = value.bytes(),
+        8 => labels.push(value.bytes()),
         9 => annotations.push(value.bytes()),
         _ => {}
     })?;
@@ -257,6 +302,7 @@ fn read_container(message: &[u8]) -> Result<Container, Malformed> {
             container.name = value.text();
         }
     })?;
+    container.labels = labels.into_iter().map(protobuf::entry).collect::<Result<_, _>>()?;
     container.annotations =
         annotations.into_iter().map(protobuf::entry).collect::<Result<_, _>>()?;
     Ok(container)
@@ -276,6 +322,38 @@ fn read_sandbox(message: &[u8]) -> Result<Sandbox, Malformed> {
         _ => {}
     })?;
     Ok(sandbox)
+}
+
+fn read_ended(message: &[u8]) -> Result<Ended, Malformed> {
+    let mut ended = Ended::default();
+    protobuf::each(message, |field, value| match field {
+        2 => ended.stderr = value.text(),
+        3 => ended.status = value.number(),
+        _ => {}
+    })?;
+    Ok(ended)
+}
+
+fn read_address(message: &[u8]) -> Result<Option<String>, Malformed> {
+    let mut status = &[][..];
+    protobuf::each(message, |field, value| {
+        if field == 1 {
+            status = value.bytes();
+        }
+    })?;
+    let mut network = &[][..];
+    protobuf::each(status, |field, value| {
+        if field == 5 {
+            network = value.bytes();
+        }
+    })?;
+    let mut address = None;
+    protobuf::each(network, |field, value| {
+        if field == 1 {
+            address = Some(value.text()).filter(|text| !text.is_empty());
+        }
+    })?;
+    Ok(address)
 }
 
 fn read_image(message: &[u8]) -> Result<Option<String>, Malformed> {
@@ -309,6 +387,22 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_command_and_the_address_of_a_pod_are_read() {
+        let message = Message::new().text(1, "out").text(2, "not found").number(3, 127);
+        let want = Ended { status: 127, stderr: "not found".into() };
+        assert_eq!(read_ended(message.as_bytes()).expect("an end"), want);
+
+        let status = |address| {
+            let network = Message::new().text(1, address);
+            Message::new().message(1, &Message::new().text(1, "id").message(5, &network))
+        };
+        let read = |message: &Message| read_address(message.as_bytes()).expect("a status");
+        assert_eq!(read(&status("10.88.0.2")).as_deref(), Some("10.88.0.2"));
+        assert_eq!(read(&status("")), None);
+        assert_eq!(read(&Message::new()), None);
+    }
+
+    #[test]
     fn an_event_tells_the_container_from_its_sandbox() {
         let sandbox = Message::new().text(1, "pod").message(2, &Message::new().text(1, "name"));
         let message = Message::new().text(1, "c").number(2, 1).number(3, 1 << 60);
@@ -334,8 +428,13 @@ mod tests {
         let list = Message::new().message(1, &container).message(1, &Message::new());
         let read = read_list(list.as_bytes(), read_container).expect("a list");
         let annotations = [(grace.0.to_owned(), grace.1.to_owned())].into();
-        let want =
-            Container { id: "c".into(), sandbox: "pod".into(), name: "web".into(), annotations };
+        let want = Container {
+            id: "c".into(),
+            sandbox: "pod".into(),
+            name: "web".into(),
+            labels: [("label".to_owned(), "x".to_owned())].into(),
+            annotations,
+        };
         assert_eq!(read, [want, Container::default()]);
 
         let metadata = Message::new().text(1, "web").text(2, "uid").text(3, "default");
@@ -360,6 +459,8 @@ mod tests {
             let _ = read_list(&bytes, read_container);
             let _ = read_list(&bytes, read_sandbox);
             let _ = read_image(&bytes);
+            let _ = read_ended(&bytes);
+            let _ = read_address(&bytes);
         }
     }
 }

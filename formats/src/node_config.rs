@@ -29,7 +29,10 @@ mod url;
 pub use address::{Cidr, Mac, Subnet};
 pub use containerd::{Containerd, Login, Registry, RegistryHost};
 pub use hugepages::PageSize;
-pub use kubelet::{RESERVED as RESERVED_KUBELET_KEYS, fields as kubelet_fields};
+pub use kubelet::{
+    LONGEST_SHUTDOWN_GRACE, RESERVED as RESERVED_KUBELET_KEYS, SHUTDOWN_GRACE,
+    fields as kubelet_fields,
+};
 pub use kubernetes::{Api, Kubernetes, ServingCertificate, StaticPodName};
 pub use label::{Effect, LabelKey, LabelValue, Taint};
 pub use name::{DomainName, Host, HostName};
@@ -49,6 +52,7 @@ pub use url::{Scheme, Url};
 use section::{Missing, Notes, Section};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::excerpt;
 use toml::de::{DeTable, DeValue};
@@ -109,6 +113,12 @@ impl NodeConfig {
     /// Never: a test reads it.
     pub fn example() -> Result<Self, Vec<Problem>> {
         parse(EXAMPLE)
+    }
+
+    /// What pods get at most when the node goes down, if [`SHUTDOWN_GRACE`] says it: from a second
+    /// to [`LONGEST_SHUTDOWN_GRACE`].
+    pub fn shutdown_grace(&self) -> Option<Duration> {
+        kubelet::shutdown_grace(&self.kubelet)
     }
 }
 

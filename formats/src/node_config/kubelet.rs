@@ -9,12 +9,21 @@
 mod schema;
 mod value;
 
+use std::time::Duration;
+
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::section::Section;
 #[cfg(feature = "manifests")]
 pub(super) use value::is_quantity;
+
+/// The key that says how long pods have at most when the node goes down. kubelet is not told, for
+/// it would ask systemd: `orlop-node stop-pods` does it.
+pub const SHUTDOWN_GRACE: &str = "shutdownGracePeriod";
+
+/// What that key can say at most: PID 1 gives `stop-pods` so much and some for its work.
+pub const LONGEST_SHUTDOWN_GRACE: Duration = Duration::from_secs(80);
 
 /// Keys that the node sets itself, and why nobody else can. Dots lead into tables.
 pub const RESERVED: &[(&str, &str)] = &[
@@ -41,9 +50,8 @@ pub const RESERVED: &[(&str, &str)] = &[
     ("rotateCertificates", "without it the node leaves the cluster when its certificate ends"),
     ("runOnce", "kubelet is a daemon here"),
     ("serverTLSBootstrap", "write `kubernetes.serving-certificate`"),
-    ("shutdownGracePeriod", "it needs systemd; PID 1 gives pods their grace"),
-    ("shutdownGracePeriodByPodPriority", "it needs systemd; PID 1 gives pods their grace"),
-    ("shutdownGracePeriodCriticalPods", "it needs systemd; PID 1 gives pods their grace"),
+    ("shutdownGracePeriodByPodPriority", "all pods are stopped at once"),
+    ("shutdownGracePeriodCriticalPods", "all pods are stopped at once"),
     ("staticPodPath", "write `kubernetes.static-pods`"),
     ("staticPodURL", "write `kubernetes.static-pods`"),
     ("staticPodURLHeader", "write `kubernetes.static-pods`"),
@@ -81,6 +89,12 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Table {
     }
     refuse_conflicts(section, &fragment);
     fragment
+}
+
+/// What a fragment gives pods when the node goes down, if it says more than 0.
+pub(super) fn shutdown_grace(fragment: &Table) -> Option<Duration> {
+    let nanoseconds = value::duration(fragment.get(SHUTDOWN_GRACE)?.as_str()?)?;
+    u64::try_from(nanoseconds).ok().filter(|time| *time > 0).map(Duration::from_nanos)
 }
 
 /// Every field of KubeletConfiguration, without those within tables.

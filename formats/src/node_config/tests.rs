@@ -112,6 +112,24 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn the_time_that_pods_have_when_a_node_goes_down_is_read_as_kubelet_reads_it() {
+    for (value, want) in [
+        ("'20s'", Some(Duration::from_secs(20))),
+        ("'1m20s'", Some(LONGEST_SHUTDOWN_GRACE)),
+        ("'0.5m'", Some(Duration::from_secs(30))),
+        ("'1500ms'", Some(Duration::from_millis(1500))),
+        ("'0s'", None),
+        ("'0'", None),
+    ] {
+        let text = format!(
+            "schema = 1\n[kubernetes]\nstandalone = true\n[kubelet]\nshutdownGracePeriod = {value}"
+        );
+        assert_eq!(parse(&text).unwrap().shutdown_grace(), want, "{value}");
+    }
+    assert_eq!(NodeConfig::example().unwrap().shutdown_grace(), None);
+}
+
+#[test]
 fn the_example_is_a_node_on_its_own_with_one_pod() {
     let config = NodeConfig::example().unwrap();
     let kubernetes = config.kubernetes.unwrap();

@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use formats::node_config::{Api, HostName, Kubernetes, NodeConfig, ServingCertificate, Taint};
+use formats::node_config::{
+    Api, HostName, Kubernetes, NodeConfig, SHUTDOWN_GRACE, ServingCertificate, Taint,
+};
 use serde_json::{Map, Value, json};
 
 use super::cluster::{self, Cluster, Credentials};
@@ -14,6 +16,7 @@ use super::file::File;
 use super::plan::Plan;
 use super::serving;
 use crate::image_credentials::{self, Logins};
+use crate::pods;
 
 /// One argument a line; kubelet is started if this file exists.
 pub(super) const ARGUMENTS: &str = "/run/orlop/kubelet/arguments";
@@ -35,7 +38,8 @@ const MIB: u64 = 1024 * 1024;
 
 pub(super) fn plan(config: &NodeConfig, facts: &Facts, plan: &mut Plan) {
     let Some(kubernetes) = &config.kubernetes else {
-        for path in [ARGUMENTS, CONFIGURATION, BOOTSTRAP, CA, PROVIDERS, image_credentials::PATH] {
+        let files = [ARGUMENTS, CONFIGURATION, BOOTSTRAP, CA, PROVIDERS];
+        for path in files.into_iter().chain([image_credentials::PATH, pods::GRACE_FILE]) {
             plan.remove(path);
         }
         return;
@@ -50,6 +54,12 @@ pub(super) fn plan(config: &NodeConfig, facts: &Facts, plan: &mut Plan) {
         plan.make_serving_pair(wanted);
     }
     plan.write_file(File::public(CONFIGURATION, configuration(config, kubernetes, facts)));
+    match config.shutdown_grace() {
+        Some(grace) => {
+            plan.write_file(File::public(pods::GRACE_FILE, format!("{}\n", grace.as_secs())));
+        }
+        None => plan.remove(pods::GRACE_FILE),
+    }
     join(config.hostname.as_ref(), &kubernetes.api, facts, plan);
     for (name, manifest) in &kubernetes.static_pods {
         // kubelet takes YAML and JSON under either name. A pod may hold passwords.
@@ -189,7 +199,8 @@ fn arguments(config: &NodeConfig, kubernetes: &Kubernetes, logins: &[&str]) -> S
 fn configuration(config: &NodeConfig, kubernetes: &Kubernetes, facts: &Facts) -> String {
     let mut configuration = base(facts.memory);
     merge(&mut configuration, by_api(kubernetes));
-    merge(&mut configuration, config.kubelet.iter().map(|(k, v)| (k.clone(), json(v))).collect());
+    let own = config.kubelet.iter().filter(|(key, _)| *key != SHUTDOWN_GRACE);
+    merge(&mut configuration, own.map(|(key, value)| (key.clone(), json(value))).collect());
     format!("{:#}\n", Value::Object(configuration))
 }
 
@@ -212,7 +223,7 @@ fn base(memory: Option<u64>) -> Map<String, Value> {
         "protectKernelDefaults": true,
         // There is no iptables on the node; kube-proxy brings its own.
         "makeIPTablesUtilChains": false,
-        // It would ask systemd for a delay. PID 1 gives pods their grace.
+        // It would ask systemd for a delay. `stop-pods` gives pods their grace.
         "shutdownGracePeriod": "0s",
         "shutdownGracePeriodCriticalPods": "0s",
         // All pods together leave the daemons this much (the cgroup `/kubepods` is limited to the

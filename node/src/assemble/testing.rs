@@ -42,6 +42,7 @@ node-ip = "192.0.2.10"
 [kubelet]
 maxPods = 50
 clusterDNS = ["10.96.0.10"]
+shutdownGracePeriod = "1m5.5s"
 
 [containerd.registries."docker.io"]
 mirrors = ["http://10.0.2.2:5000"]

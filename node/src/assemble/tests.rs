@@ -112,6 +112,8 @@ fn plan_of_a_cluster_node() {
               "tlsPrivateKeyFile": "/var/lib/kubelet/pki/orlop-serving.key",
               "volumePluginDir": "/var/lib/kubelet/volume-plugins"
             }
+        0644 /run/orlop/shutdown-grace
+            65
         0644 /run/orlop/kubelet/ca.crt
             -----BEGIN CERTIFICATE-----
             MAMCAQE=
@@ -196,6 +198,7 @@ fn plan_of_a_node_on_its_own() {
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
         remove /run/orlop/proxy.env
+        remove /run/orlop/shutdown-grace
         remove /run/orlop/sysctl.conf
         directory /var/home
         directory /var/mnt
@@ -317,6 +320,7 @@ fn plan_without_kubernetes() {
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
         remove /run/orlop/proxy.env
+        remove /run/orlop/shutdown-grace
         remove /run/orlop/sysctl.conf
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
         directory /var/home
@@ -343,6 +347,7 @@ fn plan_of_registries() {
         remove /run/orlop/kubelet/credential-providers.json
         remove /run/orlop/kubelet/registry-logins.json
         remove /run/orlop/proxy.env
+        remove /run/orlop/shutdown-grace
         remove /run/orlop/sysctl.conf
         remove /var/lib/orlop/cni/net.d/10-orlop.conflist
         directory /var/home

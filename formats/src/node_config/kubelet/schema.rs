@@ -185,6 +185,7 @@ pub(super) const FIELDS: &[(&str, Type)] = &[
     ("seccompDefault", Boolean),
     ("serializeImagePulls", Boolean),
     ("showHiddenMetricsForVersion", Text),
+    (super::SHUTDOWN_GRACE, Duration(1000, 1000 * super::LONGEST_SHUTDOWN_GRACE.as_secs() as i64)),
     ("singleProcessOOMKill", Boolean),
     ("streamingConnectionIdleTimeout", TIME),
     ("syncFrequency", TIME),

@@ -278,7 +278,9 @@ memoryThrottlingFactor = 1.5
 enforceNodeAllocatable = ['pods', 'kube-reserved']
 reservedSystemCPUs = '3-0'
 reservedMemory = [{ numaNode = '0', limits = { memory = '1GB' } }]
-oomScoreAdj = -1001",
+oomScoreAdj = -1001
+shutdownGracePeriod = '90s'
+shutdownGracePeriodCriticalPods = '10s'",
         expect![[r#"
             5:11: `kubelet.maxPods` must be a whole number from 0 to 2147483647, not "50"
             6:16: `kubelet.podPidsLimit` must be a whole number from -1, not a fraction
@@ -304,6 +306,8 @@ oomScoreAdj = -1001",
             22:32: `kubelet.reservedMemory.numaNode` must be a whole number from 0 to 2147483647, not "0"
             22:57: `kubelet.reservedMemory.limits.memory` must be an amount in quotes, such as "500m" or "1Gi", not "1GB"
             23:15: `kubelet.oomScoreAdj` must be a whole number from -1000 to 1000, not -1001
+            24:23: `kubelet.shutdownGracePeriod` must be a duration in quotes from "1s" to "80s", not "90s"
+            25:1: `kubelet.shutdownGracePeriodCriticalPods` cannot be set: all pods are stopped at once
         "#]],
     );
     check(
