@@ -296,6 +296,11 @@ fn classify(line: &str, now: Duration) -> Option<Cause> {
     if let Some((kind, text)) = credentials(line) {
         return cause(kind, "", text.to_owned());
     }
+    // Go's runtime, in the name of no logger; the trace behind it says nothing to people. kubelet
+    // ends so at a feature gate that it does not know.
+    if let Some(reason) = line.strip_prefix("panic: ") {
+        return cause(Kind::Kubelet, "panic", format!("kubelet or containerd panicked: {reason}"));
+    }
     // Whose server is not reached has no other cause than that.
     let quoted = QUOTED.iter().find(|(words, ..)| line.contains(words) && !suspects_server(line));
     let &(_, kind, subject, text) = quoted?;

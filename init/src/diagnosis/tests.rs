@@ -68,6 +68,10 @@ fn what_kubelet_says_becomes_what_is_wrong() {
             "the static pod y.yaml is ignored: invalid pod: [spec.containers[0].name: Invalid value: \"UPPER\": a lowercase RFC 1123 label must consist of ...]",
         ),
         (
+            "panic: failed to merge global and in-flight KubeletConfiguration while setting defaults, error: unrecognized feature gate: NoSuchGate",
+            "kubelet or containerd panicked: failed to merge global and in-flight KubeletConfiguration while setting defaults, error: unrecognized feature gate: NoSuchGate",
+        ),
+        (
             NO_CNI,
             "there is no pod network: neither the cluster nor `[cni]` of the node config has put a configuration into /etc/cni/net.d",
         ),
