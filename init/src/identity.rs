@@ -49,9 +49,9 @@ pub fn addresses(links: &[LinkStatus]) -> Vec<IpAddr> {
         }
     };
     let all = links.iter().flat_map(|link| link.addresses.iter().map(move |own| (link, *own)));
-    let mut ranked: Vec<_> = all.map(|(link, own)| (rank(link, own), own.0)).collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    ranked.into_iter().map(|(_, address)| address).collect()
+    let ranked: Vec<_> = all.map(|(link, own)| (rank(link, own), own.0)).collect();
+    let of_rank = |wanted| ranked.iter().filter(move |(rank, _)| *rank == wanted);
+    (0..=2).flat_map(of_rank).map(|(_, address)| *address).collect()
 }
 
 /// The first `prefix` bits.

@@ -203,8 +203,8 @@ impl Client {
     /// Takes one event at the time `now` and says what is to be done, in order.
     pub(crate) fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
         let ended = self.lease().is_some_and(|lease| lease.ends_at <= now);
-        match event {
-            _ if ended => self.end_lease(now),
+        let mut actions = if ended { self.end_lease(now) } else { Vec::new() };
+        actions.extend(match event {
             Event::CarrierUp => self.carrier_up(now),
             Event::CarrierDown => {
                 let lease = self.lease().cloned();
@@ -216,7 +216,8 @@ impl Client {
             }
             Event::Timer => Vec::new(),
             Event::Answer(answer) => self.answer(now, &answer),
-        }
+        });
+        actions
     }
 
     fn carrier_up(&mut self, now: Duration) -> Vec<Action> {
@@ -343,9 +344,9 @@ impl Client {
                 |gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway };
             answer.routers.iter().take(1).map(|gateway| default(*gateway)).collect()
         } else {
-            let mut routes = answer.routes.clone();
-            routes.sort_by_key(|route| route.prefix);
-            routes
+            let (default, others): (Vec<_>, Vec<_>) =
+                answer.routes.iter().copied().partition(|route| route.prefix == 0);
+            [default, others].concat()
         };
         Some(Lease {
             address: answer.address,
@@ -452,12 +453,16 @@ impl Client {
         self.transaction = self.transaction.wrapping_add(1);
     }
 
-    /// A number that differs between nodes and between retries. Not for secrets.
     fn chance(&self, count: u32) -> u32 {
-        let mac = self.mac.iter().fold(0_u32, |sum, byte| sum.rotate_left(5) ^ u32::from(*byte));
-        let mixed = (self.transaction ^ mac).wrapping_add(count).wrapping_mul(0x9e37_79b1);
-        mixed >> 16
+        chance(self.mac, self.transaction, count)
     }
+}
+
+/// A number that differs between nodes and between retries. Not for secrets.
+pub(super) fn chance(mac: [u8; 6], transaction: u32, count: u32) -> u32 {
+    let mac = mac.iter().fold(0_u32, |sum, byte| sum.rotate_left(5) ^ u32::from(*byte));
+    let mixed = (transaction ^ mac).wrapping_add(count).wrapping_mul(0x9e37_79b1);
+    mixed >> 16
 }
 
 /// Half of what is left until the next state, but not too often.
@@ -466,7 +471,7 @@ fn again_at(now: Duration, until: Duration) -> Duration {
     now.saturating_add((left / 2).max(RENEWAL_PAUSE)).min(until)
 }
 
-fn finite(time: Duration) -> Option<Duration> {
+pub(super) fn finite(time: Duration) -> Option<Duration> {
     (time != Duration::MAX).then_some(time)
 }
 

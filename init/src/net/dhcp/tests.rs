@@ -213,6 +213,15 @@ fn an_address_whose_time_ends_while_the_cable_is_out_goes() {
 }
 
 #[test]
+fn a_cable_that_is_back_after_the_addresss_time_is_not_overlooked() {
+    let mut client = bound();
+    client.step(at(200), Event::CarrierDown);
+    // Nobody had the time to look at the clock before.
+    let actions = client.step(at(9000), Event::CarrierUp);
+    assert_eq!(words(&actions), ["deconfigure", "broadcast Discover"]);
+}
+
+#[test]
 fn answers_to_others_are_ignored() {
     let mut client = Client::new(MAC, 7);
     client.step(at(1), Event::CarrierUp);
