@@ -297,6 +297,27 @@ pub(crate) fn dhcp() -> Vec<Vec<u8>> {
     vec![message, packet]
 }
 
+/// The link that asks for an address by DHCPv6.
+pub(crate) const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
+pub(crate) fn dhcp6() -> Vec<Vec<u8>> {
+    let mut message = vec![7, 1, 2, 3, 0, 1, 0, 10, 0, 3, 0, 1];
+    message.extend(MAC);
+    message.extend([0, 2, 0, 6, 0, 3, 0, 1, 2, 9, 0, 14, 0, 0, 0, 13, 0, 2, 0, 0]);
+    // An association with one address and a status.
+    message.extend([0, 3, 0, 46, 0, 0x12, 0x34, 0x56, 0, 0, 3, 132, 0, 0, 5, 160, 0, 5, 0, 24]);
+    message
+        .extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 7, 8, 0, 0, 14, 16]);
+    message.extend([0, 13, 0, 2, 0, 0]);
+    message.extend([0, 24, 0, 10, 3, b'l', b'a', b'n', 0, 1, b'x', 0xc0, 0, 0, 0, 7, 0, 1, 255]);
+    message.extend([0, 56, 0, 20, 0, 1, 0, 16, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    message.extend([0, 23, 0, 16, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 53]);
+    message.extend([0, 82, 0, 4, 0, 0, 0, 60, 0, 32, 0, 4, 0, 0, 14, 16]);
+    let mut offer = message.clone();
+    offer[0] = 2;
+    vec![message, offer]
+}
+
 pub(crate) fn dns() -> Vec<Vec<u8>> {
     let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03api\x03lan\0\0\x01\0\x01";
     let mut answer = question.to_vec();

@@ -41,6 +41,8 @@ targets! {
          "node/src/devices/nodes.rs"];
     "dhcp" dhcp "the answer of a DHCP server"
         ["init/src/net/dhcp/message.rs"];
+    "dhcp6" dhcp6 "the answer of a DHCPv6 server"
+        ["init/src/net/dhcp6/message.rs"];
     "dns" dns "the answer of a name server"
         ["init/src/net/dns.rs"];
     "elf" elf "programs and kernel modules, and `.modinfo` in its packings"

@@ -197,6 +197,10 @@ pub(crate) fn dhcp(bytes: &[u8]) {
     init::outside::dhcp(bytes);
 }
 
+pub(crate) fn dhcp6(bytes: &[u8]) {
+    init::outside::dhcp6(bytes, seeds::MAC);
+}
+
 pub(crate) fn dns(bytes: &[u8]) {
     init::outside::dns(bytes);
 }

@@ -201,7 +201,9 @@ impl Connectivity {
     /// Puts what is known here on the screen.
     pub fn screen(&self, mut screen: Screen) -> Screen {
         screen.hostname.clone_from(&self.hostname);
-        screen.addresses = self.links.iter().filter_map(describe).collect();
+        // Without the sort of `collect`, which is made for many.
+        screen.addresses.clear();
+        screen.addresses.extend(self.links.iter().filter_map(describe));
         screen.problems.extend(self.system.problems.iter().cloned());
         screen.problems.extend(self.troubles.iter().cloned());
         screen
@@ -324,7 +326,10 @@ impl Connectivity {
         if self.network.is_none() || waited >= NO_ADDRESS {
             return true;
         }
-        let pending = self.links.iter().any(|link| link.asking_since.is_some());
+        let asks = |link: &LinkStatus| {
+            link.asking_since.is_some() || link.dhcpv6.is_some_and(|asked| asked.addresses)
+        };
+        let pending = self.links.iter().any(asks);
         let online = self.is_online();
         (online && !pending) || ((online || self.links.is_empty()) && waited >= OTHER_LINKS)
     }

@@ -7,6 +7,7 @@
 //! [`Network::status`].
 
 pub(crate) mod dhcp;
+pub(crate) mod dhcp6;
 pub mod dns;
 mod link;
 pub(crate) mod netlink;
@@ -18,7 +19,8 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -100,22 +102,22 @@ pub struct LinkStatus {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Of default routes, except those which the kernel has from routers.
     pub gateways: Vec<IpAddr>,
-    /// A router says that what it does not tell itself is asked for by DHCPv6.
+    /// What a router leaves to DHCPv6 is asked for in vain.
     pub dhcpv6: Option<Dhcpv6>,
     /// Name servers that the network offers.
     pub dns: Vec<NameServer>,
     /// Search domains that the network offers.
     pub search: Vec<String>,
     /// Time servers that the network offers.
-    pub ntp: Vec<Ipv4Addr>,
+    pub ntp: Vec<IpAddr>,
     /// The name that the DHCP server has for this node; one label.
     pub hostname: Option<String>,
 }
 
-/// What routers leave to DHCPv6 (RFC 4861, section 4.2), which this node does not speak.
+/// What routers leave to DHCPv6 (RFC 4861, section 4.2) and no server has given yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dhcpv6 {
-    /// Since when they say so, on the clock of [`monotonic`].
+    /// Since when servers are asked, on the clock of [`monotonic`].
     pub since: Duration,
     /// Addresses too, and not only who knows names.
     pub addresses: bool,
@@ -135,6 +137,9 @@ impl Default for Places {
         Self { class_net: "/sys/class/net".into(), ipv6: "/proc/sys/net/ipv6/conf".into() }
     }
 }
+
+/// What is done with a link.
+type Act<'a> = &'a mut dyn FnMut(&mut Wired, &mut Kernel<'_>) -> Vec<Change>;
 
 /// All wired links.
 #[derive(Debug)]
@@ -184,18 +189,14 @@ impl Network {
     pub fn handle_readable(&mut self) -> Vec<Change> {
         let mut changes = std::mem::take(&mut self.untold);
         match self.notifications.drain() {
-            Ok(Some(news)) => {
-                for news in news {
-                    changes.extend(self.take_news(news));
-                }
-            }
+            Ok(Some(news)) => changes.extend(self.take_all(news)),
             Ok(None) => match self.list() {
                 Ok(more) => changes.extend(more),
                 Err(error) => log::warn(&format!("cannot list the network links: {error}")),
             },
             Err(error) => log::warn(&format!("cannot read news of the network links: {error}")),
         }
-        changes.extend(self.each_link(Wired::receive));
+        changes.extend(self.each_link(&mut Wired::receive));
         changes
     }
 
@@ -206,14 +207,14 @@ impl Network {
 
     /// Does what is due by now; harmless when nothing is.
     pub fn on_deadline(&mut self) -> Vec<Change> {
-        self.each_link(Wired::timer)
+        self.each_link(&mut Wired::timer)
     }
 
     /// Takes another configuration; links whose settings stay the same are not touched.
     pub fn apply(&mut self, system: &System) -> Vec<Change> {
         self.config = system.network.clone();
         self.hostname.clone_from(&system.hostname);
-        self.each_link(|wired, kernel| {
+        self.each_link(&mut |wired, kernel| {
             let settings = Settings::of(&system.network, &wired.name, wired.mac);
             wired.apply(settings, kernel)
         })
@@ -238,18 +239,26 @@ impl Network {
 
     /// Takes the list of all links, at the start and when news were lost.
     fn list(&mut self) -> io::Result<Vec<Change>> {
-        let links = self.requests.links()?;
-        let is_there = |index: &u32| links.iter().any(|link| link.index == *index);
-        let gone: Vec<u32> = self.links.keys().copied().filter(|index| !is_there(index)).collect();
-        let gone = gone.into_iter().map(News::LinkGone);
-        let news = gone.chain(links.into_iter().map(News::Link)).collect::<Vec<_>>();
-        let mut changes: Vec<Change> =
-            news.into_iter().flat_map(|news| self.take_news(news)).collect();
-        let addresses = self.requests.addresses()?;
+        let links = self.requests.list(&Query::Links)?;
+        let is_there = |index: &u32| {
+            links.iter().any(|news| matches!(news, News::Link(link) if link.index == *index))
+        };
+        let gone = self.links.keys().copied().filter(|index| !is_there(index));
+        let mut news: Vec<News> = gone.map(News::LinkGone).collect();
+        news.extend(links);
+        let mut changes = self.take_all(news);
+        let addresses = self.requests.list(&Query::Addresses)?;
         for wired in self.links.values_mut() {
             changes.extend(wired.addresses(&addresses));
         }
+        // The kernel tells only when they change, which may have been before.
+        let routers = self.requests.list(&Query::Routers)?;
+        changes.extend(self.take_all(routers));
         Ok(changes)
+    }
+
+    fn take_all(&mut self, news: Vec<News>) -> Vec<Change> {
+        news.into_iter().flat_map(|news| self.take_news(news)).collect()
     }
 
     fn take_news(&mut self, news: News) -> Vec<Change> {
@@ -257,8 +266,7 @@ impl Network {
             News::Link(link) => self.take_link(&link),
             News::LinkGone(index) => self.remove(index),
             News::Address(news) => {
-                let wired = self.links.get_mut(&news.link);
-                wired.and_then(|wired| wired.address(news)).into_iter().collect()
+                self.one_link(news.link, &mut |wired, kernel| wired.address(news, kernel))
             }
             News::NameServers(news) => {
                 if let Some(wired) = self.links.get_mut(&news.link) {
@@ -266,12 +274,10 @@ impl Network {
                 }
                 Vec::new()
             }
-            News::Router { link, managed, other } => {
-                if let Some(wired) = self.links.get_mut(&link) {
-                    wired.router_leaves(managed, other, monotonic());
-                }
+            News::Router { link, managed, other } => self.one_link(link, &mut |wired, kernel| {
+                wired.router_leaves(managed, other, kernel);
                 Vec::new()
-            }
+            }),
             News::Answer { .. } | News::Done { .. } => Vec::new(),
         }
     }
@@ -315,14 +321,19 @@ impl Network {
         wired.release(&mut Kernel { epoll, requests, ipv6, hostname, now: monotonic() })
     }
 
-    fn each_link(
-        &mut self,
-        act: impl Fn(&mut Wired, &mut Kernel<'_>) -> Vec<Change>,
-    ) -> Vec<Change> {
+    fn one_link(&mut self, index: u32, act: Act<'_>) -> Vec<Change> {
+        self.some_links(index..=index, act)
+    }
+
+    fn each_link(&mut self, act: Act<'_>) -> Vec<Change> {
+        self.some_links(0..=u32::MAX, act)
+    }
+
+    fn some_links(&mut self, which: RangeInclusive<u32>, act: Act<'_>) -> Vec<Change> {
         let Self { links, epoll, requests, places, hostname, .. } = self;
         let (ipv6, hostname) = (&*places.ipv6, hostname.as_deref());
         let mut kernel = Kernel { epoll, requests, ipv6, hostname, now: monotonic() };
-        links.values_mut().flat_map(|wired| act(wired, &mut kernel)).collect()
+        links.range_mut(which).flat_map(|(_, wired)| act(wired, &mut kernel)).collect()
     }
 }
 

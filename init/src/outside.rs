@@ -2,13 +2,18 @@
 //! Nothing here is called by it.
 
 use crate::initrd::verity;
-use crate::net::{dhcp, dns, netlink};
+use crate::net::{dhcp, dhcp6, dns, netlink};
 use crate::state::superblock;
 
 /// A datagram of a DHCP server, and the message that may be in it.
 pub fn dhcp(bytes: &[u8]) {
     let _ = dhcp::message::Answer::parse_packet(bytes);
     let _ = dhcp::message::Answer::parse(bytes);
+}
+
+/// A datagram of a DHCPv6 server, to the link with this address.
+pub fn dhcp6(bytes: &[u8], mac: [u8; 6]) {
+    let _ = dhcp6::message::Answer::parse(bytes, mac);
 }
 
 /// A datagram of a name server, which first has the question that it answers.

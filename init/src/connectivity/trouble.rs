@@ -86,20 +86,19 @@ pub(super) fn next_change(
     times.filter(|time| *time > now).min()
 }
 
-/// What a router leaves to DHCPv6 and nothing else gives.
+/// What a router leaves to DHCPv6, no server of it gives, and nothing else does.
 fn without_ipv6(facts: &Facts<'_>, link: &LinkStatus) -> Option<String> {
     let asked = link.dhcpv6.filter(|asked| facts.now >= asked.since + NO_ANSWER)?;
     let lacks = if asked.addresses && !link.addresses.iter().any(|(own, _)| own.is_ipv6()) {
-        "the node has no IPv6 address on it"
+        "an address"
     } else if !facts.names {
-        "the node has no name server"
+        "name servers"
     } else {
         return None;
     };
+    let (name, since) = (&link.name, asked.since.as_secs());
     Some(format!(
-        "the router on {} says that the rest is asked for by DHCPv6, which this system does not \
-         speak: {lacks}",
-        link.name
+        "no DHCPv6 server gives {lacks} on {name}, asked since second {since} of this boot"
     ))
 }
 
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_dhcpv6_would_give_is_told_when_it_is_lacking() {
+    fn what_dhcpv6_does_not_give_is_told_when_it_is_lacking() {
         let told = |addresses, own: &[IpAddr], names| {
             let dhcpv6 = Some(Dhcpv6 { since: Duration::from_secs(4), addresses });
             let own = own.iter().map(|address| (*address, 64)).collect();
@@ -205,13 +204,14 @@ mod tests {
             );
             all(&facts(9)).concat()
         };
-        let start = "the router on eth0 says that the rest is asked for by DHCPv6, which this \
-                     system does not speak: the node has no ";
+        let line = |lacks| {
+            format!("no DHCPv6 server gives {lacks} on eth0, asked since second 4 of this boot")
+        };
         let [four, six]: [IpAddr; 2] =
             [[192, 0, 2, 10].into(), "2001:db8::1".parse().expect("an address")];
-        assert_eq!(told(true, &[four], true), format!("{start}IPv6 address on it"));
+        assert_eq!(told(true, &[four], true), line("an address"));
         assert_eq!(told(true, &[four, six], true), "");
-        assert_eq!(told(false, &[six], false), format!("{start}name server"));
+        assert_eq!(told(false, &[six], false), line("name servers"));
         assert_eq!(told(false, &[], true), "");
     }
 

@@ -1,7 +1,9 @@
-//! One wired link: what it shall have, its DHCP client with the sockets which that needs at the
+//! One wired link: what it shall have, its DHCP clients with the sockets which they need at the
 //! moment, and what has been configured.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod managed;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +18,8 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 
 use super::dhcp::message::{Answer, CLIENT_PORT, SERVER_PORT};
 use super::dhcp::{Action, Client, Event, Lease, Listen};
-use super::netlink::{self, NameServers, Query};
+use super::dhcp6::{self, Want};
+use super::netlink::{self, NameServers, News, Query};
 use super::route_socket::Requests;
 use super::settings::Settings;
 use super::{Change, Dhcpv6, LinkStatus};
@@ -48,9 +51,14 @@ pub(super) struct Wired {
     configured: Vec<Query>,
     /// Those of IPv6 that the kernel has made of what routers announce, and our static ones.
     seen: BTreeMap<Ipv6Addr, u8>,
+    client6: dhcp6::Client,
+    /// Open only while an answer may come.
+    port6: Option<UdpSocket>,
+    /// What routers leave to DHCPv6, whether we listen to them or not: the kernel says it once.
+    leave: Want,
     dhcpv6: Option<Dhcpv6>,
-    /// Announced by routers, each good until.
-    name_servers: BTreeMap<Ipv6Addr, Duration>,
+    /// Announced by routers in this order, each good until.
+    name_servers: Vec<(Ipv6Addr, Duration)>,
 }
 
 /// What a link needs to act.
@@ -89,8 +97,11 @@ impl Wired {
             lease: None,
             configured: Vec::new(),
             seen: BTreeMap::new(),
+            client6: dhcp6::Client::new(mac, seed),
+            port6: None,
+            leave: Want::Nothing,
             dhcpv6: None,
-            name_servers: BTreeMap::new(),
+            name_servers: Vec::new(),
         }
     }
 
@@ -125,6 +136,8 @@ impl Wired {
             self.prepare(kernel);
             if before.slaac {
                 changes.extend(self.forget_routers(kernel));
+            } else {
+                self.step6(dhcp6::Event::Routers(self.leave), kernel);
             }
         }
         if before.dhcp && !self.settings.dhcp {
@@ -139,6 +152,7 @@ impl Wired {
 
     /// What was taken from routers goes when IPv6 is off for a moment; our own is set again.
     fn forget_routers(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
+        self.step6(dhcp6::Event::Stop, kernel);
         let disable = kernel.ipv6.join(&self.name).join("disable_ipv6");
         for value in ["1", "0"] {
             if let Err(error) = std::fs::write(&disable, value) {
@@ -146,15 +160,14 @@ impl Wired {
             }
         }
         self.name_servers.clear();
-        self.dhcpv6 = None;
         // All at once, and the kernel's own news of it changes nothing more.
         let seen = std::mem::take(&mut self.seen);
         seen.into_keys().map(|address| self.lost(address.into())).collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let servers = self.name_servers.values().copied();
-        servers.chain(self.client.deadline()).min()
+        let servers = self.name_servers.iter().map(|(_, until)| *until);
+        servers.chain(self.client.deadline()).chain(self.client6.deadline()).min()
     }
 
     /// Takes what the kernel says about the link.
@@ -173,12 +186,14 @@ impl Wired {
             let event = if has_carrier { Event::CarrierUp } else { Event::CarrierDown };
             changes.extend(self.step(event, kernel));
         }
+        self.step6(dhcp6::Event::Carrier(has_carrier), kernel);
         changes
     }
 
     /// Its deadline may have come.
     pub(super) fn timer(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
-        self.name_servers.retain(|_, until| *until > kernel.now);
+        self.name_servers.retain(|(_, until)| *until > kernel.now);
+        self.step6(dhcp6::Event::Timer, kernel);
         if self.settings.dhcp { self.step(Event::Timer, kernel) } else { Vec::new() }
     }
 
@@ -188,11 +203,26 @@ impl Wired {
         for answer in self.answers() {
             changes.extend(self.step(Event::Answer(answer), kernel));
         }
+        while let Some(answer) = self.answer6() {
+            self.step6(dhcp6::Event::Answer(answer), kernel);
+        }
         changes
     }
 
     /// The kernel says of an IPv6 address.
-    pub(super) fn address(&mut self, news: netlink::Address) -> Option<Change> {
+    pub(super) fn address(
+        &mut self,
+        news: netlink::Address,
+        kernel: &mut Kernel<'_>,
+    ) -> Vec<Change> {
+        if news.taken {
+            log::warn(&format!("{}: another node has the address {}", self.name, news.address));
+            self.step6(dhcp6::Event::Taken(news.address), kernel);
+        }
+        self.address_changed(news).into_iter().collect()
+    }
+
+    fn address_changed(&mut self, news: netlink::Address) -> Option<Change> {
         let address = news.address;
         if news.usable {
             let new = self.seen.insert(address, news.prefix).is_none();
@@ -203,43 +233,44 @@ impl Wired {
     }
 
     /// All IPv6 addresses there are, after news were lost.
-    pub(super) fn addresses(&mut self, all: &[netlink::Address]) -> Vec<Change> {
+    pub(super) fn addresses(&mut self, all: &[News]) -> Vec<Change> {
         let mut changes = Vec::new();
-        let own = || all.iter().filter(|address| address.link == self.index && address.usable);
-        let there: BTreeSet<Ipv6Addr> = own().map(|address| address.address).collect();
-        let own: Vec<netlink::Address> = own().copied().collect();
-        let gone: Vec<_> = self.seen.keys().copied().filter(|a| !there.contains(a)).collect();
+        let own = all.iter().filter_map(|news| match news {
+            News::Address(address) if address.link == self.index && address.usable => {
+                Some(*address)
+            }
+            _ => None,
+        });
+        let own: Vec<netlink::Address> = own.collect();
+        let is_there = |seen: &Ipv6Addr| own.iter().any(|address| address.address == *seen);
+        let gone: Vec<_> = self.seen.keys().copied().filter(|a| !is_there(a)).collect();
         for address in gone {
             self.seen.remove(&address);
             changes.push(self.lost(address.into()));
         }
-        changes.extend(own.into_iter().filter_map(|address| self.address(address)));
+        changes.extend(own.into_iter().filter_map(|address| self.address_changed(address)));
         changes
-    }
-
-    /// A router says what is asked for by DHCPv6.
-    pub(super) fn router_leaves(&mut self, managed: bool, other: bool, now: Duration) {
-        let asked = (managed || other) && self.settings.slaac;
-        let since = self.dhcpv6.map_or(now, |before| before.since);
-        self.dhcpv6 = asked.then_some(Dhcpv6 { since, addresses: managed });
     }
 
     /// A router says who knows names.
     pub(super) fn router_says(&mut self, news: &NameServers, now: Duration) {
         for server in news.servers.iter().filter(|server| !server.is_multicast()) {
-            if news.lifetime == 0 || !self.settings.slaac {
-                self.name_servers.remove(server);
-            } else if self.name_servers.len() < MOST_NAME_SERVERS
-                || self.name_servers.contains_key(server)
-            {
-                let until = now.saturating_add(Duration::from_secs(news.lifetime.into()));
-                self.name_servers.insert(*server, until);
+            let until = now.saturating_add(Duration::from_secs(news.lifetime.into()));
+            let known = self.name_servers.iter().position(|(known, _)| known == server);
+            match known {
+                _ if !self.settings.slaac => {}
+                Some(at) if news.lifetime == 0 => drop(self.name_servers.remove(at)),
+                Some(at) => self.name_servers[at].1 = until,
+                None if news.lifetime == 0 => {}
+                None if self.name_servers.len() >= MOST_NAME_SERVERS => {}
+                None => self.name_servers.push((*server, until)),
             }
         }
     }
 
     /// It is no longer ours: it has gone, or became a part of another link.
     pub(super) fn release(mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
+        self.step6(dhcp6::Event::Stop, kernel);
         (self.lease, self.settings) = (None, Settings::default());
         let mut changes = self.sync(kernel);
         let seen = std::mem::take(&mut self.seen);
@@ -264,10 +295,14 @@ impl Wired {
         let lease = self.lease.as_ref();
         let leased = lease.iter().flat_map(|lease| &lease.dns);
         let mut dns: Vec<NameServer> = leased.map(|server| IpAddr::from(*server).into()).collect();
-        dns.extend(self.name_servers.keys().map(|server| NameServer {
+        let offered = self.client6.offered();
+        // A server of DHCPv6 goes before routers (RFC 8106, section 5.3.1).
+        let six = offered.dns.iter().chain(self.name_servers.iter().map(|(server, _)| server));
+        dns.extend(six.map(|server| NameServer {
             address: (*server).into(),
             link: server.is_unicast_link_local().then(|| self.name.clone()),
         }));
+        let leased_ntp = lease.iter().flat_map(|lease| &lease.ntp).copied().map(IpAddr::from);
         LinkStatus {
             index: self.index,
             name: self.name.clone(),
@@ -279,8 +314,8 @@ impl Wired {
             gateways,
             dhcpv6: self.dhcpv6,
             dns,
-            search: lease.map(|lease| lease.search.clone()).unwrap_or_default(),
-            ntp: lease.map(|lease| lease.ntp.clone()).unwrap_or_default(),
+            search: lease.iter().flat_map(|l| &l.search).chain(&offered.search).cloned().collect(),
+            ntp: leased_ntp.chain(offered.ntp.iter().copied().map(IpAddr::from)).collect(),
             hostname: lease.and_then(|lease| lease.hostname.clone()),
         }
     }

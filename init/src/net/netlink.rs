@@ -4,7 +4,7 @@
 
 pub(crate) mod news;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(super) use news::{Address, Link, NameServers, News, parse};
 
@@ -28,6 +28,9 @@ const IFLA_MTU: u16 = 4;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+const IFA_CACHEINFO: u16 = 6;
+const IFA_FLAGS: u16 = 8;
+const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -49,6 +52,8 @@ const HEADER: usize = 16;
 pub(super) enum Query {
     /// Tell of all links.
     Links,
+    /// Tell what all links' routers leave to DHCPv6.
+    Routers,
     /// Tell of all IPv6 addresses; those of IPv4 are ours alone to give.
     Addresses,
     /// Switch the link on.
@@ -57,6 +62,9 @@ pub(super) enum Query {
     SetMtu { link: u32, mtu: u32 },
     /// Give or take an address.
     Address { link: u32, address: IpAddr, prefix: u8, change: Change },
+    /// Give an address for so many seconds, or for longer if it is there. What else is on the link
+    /// it does not say.
+    Leased { link: u32, address: Ipv6Addr, preferred: u32, valid: u32 },
     /// Give or take a route.
     Route { route: Route, change: Change },
 }
@@ -87,9 +95,12 @@ impl Query {
     /// The message, with the number that its answer will carry.
     pub(super) fn encode(&self, sequence: u32) -> Vec<u8> {
         match *self {
-            Self::Links => {
+            Self::Links | Self::Routers => {
                 let mut message = Message::new(RTM_GETLINK, REQUEST | DUMP, sequence);
                 message.link_header(0, 0, 0);
+                if *self == Self::Routers {
+                    message.bytes[HEADER] = AF_INET6;
+                }
                 message.finish()
             }
             Self::Addresses => {
@@ -125,6 +136,18 @@ impl Query {
                     let broadcast = Ipv4Addr::from_bits(address.to_bits() | hosts);
                     message.address(IFA_BROADCAST, broadcast.into());
                 }
+                message.finish()
+            }
+            Self::Leased { link, address, preferred, valid } => {
+                let flags = REQUEST | ACK | CREATE | REPLACE;
+                let mut message = Message::new(RTM_NEWADDR, flags, sequence);
+                message.bytes.extend([AF_INET6, 128, 0, RT_SCOPE_UNIVERSE]);
+                message.bytes.extend(link.to_ne_bytes());
+                message.address(IFA_LOCAL, address.into());
+                message.attribute(IFA_FLAGS, &IFA_F_NOPREFIXROUTE.to_ne_bytes());
+                // `struct ifa_cacheinfo`; the kernel knows when that was.
+                let life = [preferred, valid, 0, 0].map(u32::to_ne_bytes);
+                message.attribute(IFA_CACHEINFO, life.as_flattened());
                 message.finish()
             }
             Self::Route { route, change } => {

@@ -12,7 +12,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
 };
 
-use super::netlink::{Address, Link, News, Query, parse};
+use super::netlink::{News, Query, parse};
 
 /// `RTMGRP_LINK`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_IFINFO`, and the bit of `RTNLGRP_ND_USEROPT`:
 /// links, IPv6 addresses, what routers leave to DHCPv6 and say beside addresses.
@@ -56,32 +56,16 @@ impl Requests {
         result
     }
 
-    /// All links that there are.
-    pub(super) fn links(&mut self) -> io::Result<Vec<Link>> {
-        self.send(&Query::Links)?;
-        let mut links = Vec::new();
-        self.answers(|news, sequence| match news {
-            News::Link(link) => {
-                links.push(link);
-                false
-            }
-            other => ends(&other, sequence),
+    /// All that there is of what the query asks for.
+    pub(super) fn list(&mut self, query: &Query) -> io::Result<Vec<News>> {
+        self.send(query)?;
+        let mut all = Vec::new();
+        self.answers(|news, sequence| {
+            let is_last = ends(&news, sequence);
+            all.push(news);
+            is_last
         })?;
-        Ok(links)
-    }
-
-    /// All IPv6 addresses that are good beyond their link.
-    pub(super) fn addresses(&mut self) -> io::Result<Vec<Address>> {
-        self.send(&Query::Addresses)?;
-        let mut addresses = Vec::new();
-        self.answers(|news, sequence| match news {
-            News::Address(address) => {
-                addresses.push(address);
-                false
-            }
-            other => ends(&other, sequence),
-        })?;
-        Ok(addresses)
+        Ok(all)
     }
 
     fn send(&mut self, query: &Query) -> io::Result<()> {
@@ -160,8 +144,12 @@ mod tests {
 
     #[test]
     fn the_kernel_lists_the_loopback_link() {
-        let links = Requests::open().unwrap().links().unwrap();
-        let lo = links.iter().find(|link| link.name == "lo").unwrap();
+        let links = Requests::open().unwrap().list(&Query::Links).unwrap();
+        let mut links = links.iter().filter_map(|news| match news {
+            News::Link(link) => Some(link),
+            _ => None,
+        });
+        let lo = links.find(|link| link.name == "lo").unwrap();
         assert!(lo.index > 0 && !lo.is_free_ethernet());
     }
 
@@ -171,6 +159,6 @@ mod tests {
         let error = requests.request(&Query::SetUp { link: 0x7fff_0000 }).unwrap_err();
         let errno = Errno::from_io_error(&error).unwrap();
         assert!(matches!(errno, Errno::NODEV | Errno::PERM), "{error}");
-        assert!(!requests.links().unwrap().is_empty(), "the socket is still good");
+        assert!(!requests.list(&Query::Links).unwrap().is_empty(), "the socket is still good");
     }
 }

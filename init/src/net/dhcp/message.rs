@@ -314,7 +314,7 @@ fn host_name(bytes: &[u8]) -> Option<String> {
 
 /// The list of option 119 (RFC 3397: names as in DNS, which may point back into the option), else
 /// the one domain of option 15.
-fn search(list: Option<&[u8]>, domain: Option<&[u8]>) -> Vec<String> {
+pub(crate) fn search(list: Option<&[u8]>, domain: Option<&[u8]>) -> Vec<String> {
     let mut domains = Vec::new();
     let list = list.unwrap_or_default();
     let mut at = 0;

@@ -84,6 +84,8 @@ pub(crate) struct Address {
     pub(crate) prefix: u8,
     /// Not while the kernel still looks for another that has it, nor when it is to be given up.
     pub(crate) usable: bool,
+    /// Another node on the link has it.
+    pub(crate) taken: bool,
 }
 
 /// What a router says of name servers.
@@ -199,8 +201,8 @@ fn parse_address(payload: &[u8]) -> Option<Address> {
             _ => {}
         }
     }
-    let usable = flags & UNUSABLE == 0;
-    Some(Address { link: u32_at(payload, 4)?, address: address?, prefix, usable })
+    let (usable, taken) = (flags & UNUSABLE == 0, flags & IFA_F_DADFAILED != 0);
+    Some(Address { link: u32_at(payload, 4)?, address: address?, prefix, usable, taken })
 }
 
 /// `struct nduseroptmsg`, then the options as they were on the wire: type, length in units of
