@@ -59,6 +59,7 @@ const TESTS: &[(&str, Test)] = &[
     ),
     ("an_api_server_that_is_away_is_named_and_waited_for", trouble::the_api_server_is_away),
     ("a_wrong_ca_is_named_and_the_right_one_ends_it", trouble::a_wrong_ca_is_named),
+    ("what_kubelet_refuses_is_told_with_its_whole_reason", trouble::what_kubelet_refuses),
     ("an_unknown_token_is_named_and_a_good_one_ends_it", trouble::an_unknown_token_is_named),
     ("a_network_without_dhcp_is_named_and_waited_for", trouble::a_network_without_dhcp),
     ("a_clock_of_1970_is_named_and_set", trouble::a_clock_of_1970),

@@ -4,12 +4,14 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use anyhow::{Context as _, Result, ensure};
+use formats::node_config::EXAMPLE;
 use qemu_tests::disk::Disk;
 use qemu_tests::dns::NameServer;
 use qemu_tests::monitor::Monitor;
 use qemu_tests::ntp::TimeServer;
+use qemu_tests::process::run;
 use qemu_tests::relay::Relay;
-use qemu_tests::{Cluster, Node, Orlop, Setup};
+use qemu_tests::{Cluster, Machine, Node, Orlop, Setup};
 use serde_json::json;
 
 use crate::world::{LIMIT, world};
@@ -107,6 +109,42 @@ pub(crate) fn an_unknown_token_is_named(orlop: &Orlop) -> Result<()> {
     node.machine.wait_for_line(0, &["token", "refuse"], LIMIT)?;
     cluster.apply(&token("2100-01-01T00:00:00Z"))?;
     node.ready(cluster)
+}
+
+/// `orlop config check` takes it and kubelet does not: a static pod, and a setting by which it does
+/// not start at all.
+pub(crate) fn what_kubelet_refuses(orlop: &Orlop) -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let config = place.path().join("node.toml");
+    let boot = |text: &str| -> Result<Machine> {
+        std::fs::write(&config, text)?;
+        run(orlop.command().args(["config", "check"]).arg(&config))?;
+        orlop.boot_other(orlop.node_image()?).args(&["--direct", "--config"]).path(&config).start()
+    };
+    let table = "[kubernetes.static-pods]\n";
+    let lost = format!(
+        "{table}lost = '''\n\
+         apiVersion: v1\nkind: Pod\nmetadata: {{ name: lost }}\nspec:\n  \
+         hostAliases: [{{ ip: nowhere, hostnames: [a.test] }}]\n  \
+         containers: [{{ name: c, image: a.test/b:1 }}]\n'''\n"
+    );
+    ensure!(EXAMPLE.contains(table), "the example has no `{table}`");
+    let mut machine = boot(&EXAMPLE.replace(table, &lost))?;
+    // From its first word to its last.
+    let ignored =
+        ["the static pod lost.yaml is ignored: invalid pod: ", "\"nowhere\"", "2001:db8::ffff)"];
+    machine.wait_for_line(0, &ignored, LIMIT)?;
+    // The other one runs.
+    machine.wait_for_mark("pod-running", LIMIT)?;
+    machine.cut_power();
+
+    let suites = "tlsCipherSuites = [\"NO_SUCH_SUITE\"]";
+    let mut machine = boot(&format!("{EXAMPLE}[kubelet]\n{suites}\n"))?;
+    let refused = ["kubelet does not start: failed to", "NO_SUCH_SUITE", "or doesn't exist"];
+    machine.wait_for_line(0, &refused, LIMIT)?;
+    machine.wait_for_line(0, &["kubelet", "FAILED"], LIMIT)?;
+    machine.cut_power();
+    Ok(())
 }
 
 pub(crate) fn a_network_without_dhcp(orlop: &Orlop) -> Result<()> {
