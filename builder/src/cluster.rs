@@ -34,7 +34,7 @@ use tempfile::TempDir;
 use crate::error::{Context as _, Id, Result};
 
 pub use events::{Event, Events};
-pub use options::{Life, Options};
+pub use options::{Extra, Life, Options};
 pub use start::{Setup, start};
 pub use token::Token;
 

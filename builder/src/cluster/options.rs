@@ -15,6 +15,9 @@ pub struct Options {
     /// `recipes/components` in or above the current directory, or above the program]
     #[arg(long, value_name = "DIR")]
     pub components: Option<PathBuf>,
+    /// Build also the programs of something that runs on nodes, beside the cluster's in `bin`
+    #[arg(long, value_name = "WHAT")]
+    pub with: Vec<Extra>,
     /// How long certificates live which the cluster signs for kubelets, such as 90s, 2m, 12h, 30d
     #[arg(long, value_name = "TIME", default_value = "365d")]
     pub certificate_life: Life,
@@ -23,11 +26,19 @@ pub struct Options {
     pub token_life: Life,
 }
 
+/// What can be built beside a control plane, to be put into images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Extra {
+    /// `flanneld` and its CNI plugin `flannel`: a pod network that spans nodes
+    Flannel,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             dir: None,
             components: None,
+            with: Vec::new(),
             certificate_life: Life(365 * 24 * 3600),
             token_life: Life(24 * 3600),
         }

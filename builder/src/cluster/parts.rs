@@ -11,6 +11,7 @@ use formats::architecture::Architecture;
 use formats::tree::Blob;
 
 use crate::build::parts::compiled;
+use crate::cluster::Extra;
 use crate::cluster::plan::{API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER};
 use crate::durable::{self, Name};
 use crate::environment::Environment;
@@ -25,8 +26,11 @@ use crate::store::Store;
 /// The administrator's client.
 pub const KUBECTL: &str = "kubectl";
 
-/// Programs by component, each with its import path.
-const PROGRAMS: [(&str, &[(&str, &str)]); 2] = [
+/// A component and its programs, each with its import path.
+type Part = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// What every cluster is made of.
+const PROGRAMS: [Part; 2] = [
     ("etcd", &[(ETCD, "go.etcd.io/etcd/server/v3")]),
     (
         "kubernetes",
@@ -41,6 +45,24 @@ const PROGRAMS: [(&str, &[(&str, &str)]); 2] = [
     ),
 ];
 
+/// What `--with flannel` adds.
+const FLANNEL: [Part; 2] = [
+    ("flannel", &[("flanneld", "orlop.dev/components/flannel/flanneld")]),
+    (
+        "flannel-plugin",
+        &[("flannel", "github.com/containernetworking/plugins/plugins/meta/flannel")],
+    ),
+];
+
+/// All parts of a cluster with these extras.
+fn parts(with: &[Extra]) -> Vec<Part> {
+    let extra = |extra: &Extra| match extra {
+        Extra::Flannel => FLANNEL,
+    };
+    let with: BTreeSet<_> = with.iter().copied().collect();
+    PROGRAMS.into_iter().chain(with.iter().flat_map(extra)).collect()
+}
+
 /// Where components are looked for, below each directory.
 const PLACES: [&str; 2] = ["components", "recipes/components"];
 
@@ -50,13 +72,10 @@ const PLACES: [&str; 2] = ["components", "recipes/components"];
 ///
 /// # Errors
 /// [`Id::NoComponents`].
-pub fn find(named: Option<&Path>, search: &[PathBuf]) -> Result<PathBuf> {
-    let missing = |directory: &Path| {
-        PROGRAMS
-            .iter()
-            .map(|(name, _)| *name)
-            .find(|name| !directory.join(name).join("go.mod").is_file())
-    };
+pub fn find(named: Option<&Path>, search: &[PathBuf], with: &[Extra]) -> Result<PathBuf> {
+    let names: Vec<_> = parts(with).into_iter().map(|(name, _)| name).collect();
+    let missing =
+        |directory: &Path| names.iter().find(|name| !directory.join(name).join("go.mod").is_file());
     if let Some(named) = named {
         return match missing(named) {
             None => Ok(named.to_owned()),
@@ -70,7 +89,8 @@ pub fn find(named: Option<&Path>, search: &[PathBuf]) -> Result<PathBuf> {
     let directories = search.iter().flat_map(|path| path.ancestors());
     let mut places = directories.flat_map(|directory| PLACES.map(|place| directory.join(place)));
     places.find(|place| missing(place).is_none()).ok_or_else(|| {
-        let message = "cannot find the components `kubernetes` and `etcd`, of which a cluster is built";
+        let names = names.join("`, `");
+        let message = format!("cannot find the components of which a cluster is built: `{names}`");
         Error::new(Id::NoComponents, message)
             .hint("name their directory with `--components DIR`, such as `recipes/components` of Orlop's repository")
     })
@@ -80,8 +100,8 @@ pub fn find(named: Option<&Path>, search: &[PathBuf]) -> Result<PathBuf> {
 ///
 /// # Errors
 /// [`Id::GoModule`] if one has not the programs that a cluster needs.
-pub fn load(directory: &Path) -> Result<Vec<(&'static str, Component)>> {
-    let load = |&(name, programs): &(&'static str, &[(&str, &str)])| {
+pub fn load(directory: &Path, with: &[Extra]) -> Result<Vec<(&'static str, Component)>> {
+    let load = |(name, programs): Part| {
         // The path in an image has no meaning here.
         let at = |program: &str| ImagePath::try_from(format!("/{program}"));
         let paths = programs
@@ -105,7 +125,7 @@ pub fn load(directory: &Path) -> Result<Vec<(&'static str, Component)>> {
         let go = model::Go { module: directory.join(name), tags, stamp, programs: paths };
         Ok((name, Component::load(&go, host)?))
     };
-    PROGRAMS.iter().map(load).collect()
+    parts(with).into_iter().map(load).collect()
 }
 
 /// Builds what is not remembered, and puts every program where this host can run it: by name.
@@ -136,7 +156,7 @@ pub fn build(
             },
             |(component, toolchain)| component.build(toolchain, environment, caches, store, jobs),
         )?;
-        let wanted = PROGRAMS.iter().filter(|(other, _)| other == name);
+        let wanted = PROGRAMS.iter().chain(&FLANNEL).filter(|(other, _)| other == name);
         for &(program, package) in wanted.flat_map(|(_, programs)| *programs) {
             let blob = built.get(package).ok_or_else(|| {
                 Error::new(Id::Bug, format!("`{package}` was built and is not there"))
@@ -191,28 +211,45 @@ mod tests {
             ("checkout/recipes", "checkout/recipes/components"),
             ("project", "project/components"),
         ] {
-            assert_eq!(find(None, &[at("empty"), at(from)]).unwrap(), at(want), "{from}");
+            assert_eq!(find(None, &[at("empty"), at(from)], &[]).unwrap(), at(want), "{from}");
         }
         let named = at("project/components");
-        assert_eq!(find(Some(&named), &[at("checkout")]).unwrap(), named);
+        assert_eq!(find(Some(&named), &[at("checkout")], &[]).unwrap(), named);
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let root = tempfile::tempdir().unwrap();
         components(root.path(), &["etcd"]);
-        let error = find(Some(root.path()), &[]).unwrap_err();
+        let missing = |with: &[Extra]| {
+            let error = find(Some(root.path()), &[], with).unwrap_err();
+            assert_eq!(error.id(), Id::NoComponents);
+            error.to_string()
+        };
+        let error = missing(&[]);
+        assert!(error.ends_with("has no `kubernetes/go.mod`"), "{error}");
+        components(root.path(), &["kubernetes", "flannel"]);
+        find(Some(root.path()), &[], &[]).unwrap();
+        let error = missing(&[Extra::Flannel]);
+        assert!(error.ends_with("has no `flannel-plugin/go.mod`"), "{error}");
+        let error = find(None, &[], &[Extra::Flannel]).unwrap_err();
         assert_eq!(error.id(), Id::NoComponents);
-        assert!(error.to_string().ends_with("has no `kubernetes/go.mod`"), "{error}");
-        assert_eq!(find(None, &[]).unwrap_err().id(), Id::NoComponents);
+        assert!(
+            error.to_string().ends_with("`kubernetes`, `flannel`, `flannel-plugin`"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_components_of_this_repository_have_every_program() {
         let search = [PathBuf::from(env!("CARGO_MANIFEST_DIR"))];
-        let components = load(&find(None, &search).unwrap()).unwrap();
-        let names: Vec<_> = components.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["etcd", "kubernetes"]);
+        let directory = find(None, &search, &[Extra::Flannel]).unwrap();
+        let names = |with: &[Extra]| {
+            load(&directory, with).unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["etcd", "kubernetes"]);
+        let twice = [Extra::Flannel, Extra::Flannel];
+        assert_eq!(names(&twice), ["etcd", "kubernetes", "flannel", "flannel-plugin"]);
     }
 
     #[test]

@@ -70,8 +70,8 @@ pub(super) fn programs(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<BTreeMap<&'static str, PathBuf>> {
-    let directory = parts::find(options.components.as_deref(), &search_paths())?;
-    let components = parts::load(&directory)?;
+    let directory = parts::find(options.components.as_deref(), &search_paths(), &options.with)?;
+    let components = parts::load(&directory, &options.with)?;
     let store = settings.store()?;
     if fetching == Fetching::Allowed {
         for (name, component) in &components {
