@@ -39,6 +39,10 @@ pub struct Setup<'a> {
     pub kubelet: &'a str,
     /// More tables.
     pub tables: &'a str,
+    /// Whether its pods hang on a bridge of its own.
+    pub bridge: bool,
+    /// The address by which it registers itself.
+    pub address: &'a str,
     /// Where the registry `registry.test` is, a port of this host.
     pub registry: Option<u16>,
     /// Whether its port is that of a proxy, and the registry is behind it, under a name that this
@@ -66,6 +70,8 @@ impl<'a> Setup<'a> {
             kubernetes: "",
             kubelet: "",
             tables: "",
+            bridge: true,
+            address: "10.0.2.15",
             registry: None,
             by_proxy: false,
             disk: None,
@@ -97,11 +103,12 @@ impl<'a> Setup<'a> {
                  username = \"{USER}\"\npassword = \"{PASSWORD}\"\n{proxy}"
             )
         });
+        let bridge = if self.bridge { "[cni]\nbridge = \"10.88.0.0/16\"\n" } else { "" };
         format!(
             "schema = 1\n{hostname}\
              [kubernetes]\nserver = \"{server}\"\ntoken = \"{token}\"\nca = '''\n{ca}'''\n{kubernetes}\n\
              [kubelet]\nport = {port}\n{kubelet}\
-             [cni]\nbridge = \"10.88.0.0/16\"\n{registry}{tables}"
+             {bridge}{registry}{tables}"
         )
     }
 }
@@ -138,7 +145,7 @@ impl Node {
         setup: &Setup<'_>,
     ) -> Result<Self> {
         let (held, port) = reserve_port().context("there is no free port")?;
-        cluster.lead(&format!("10.0.2.15:{port}"), port)?;
+        cluster.lead(&format!("{}:{port}", setup.address), port)?;
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let config = directory.path().join("node.toml");
         std::fs::write(&config, setup.config(cluster, port))?;

@@ -1,5 +1,5 @@
 //! `hostPort` on the node's own bridge. The plugin that makes it has tests of its own in `node`, with
-//! datagrams, IPv6 and hosts outside.
+//! datagrams, IPv6 and hosts outside; `flannel.rs` asks from another node.
 
 use anyhow::{Result, ensure};
 use qemu_tests::{Cluster, Orlop};

@@ -7,6 +7,7 @@
 mod certificates;
 mod crash;
 mod faults;
+mod flannel;
 mod host_ports;
 mod modules;
 mod plugs;
@@ -46,6 +47,10 @@ const TESTS: &[(&str, Test)] = &[
         modules::what_is_asked_for_is_loaded,
     ),
     ("a_host_port_leads_to_its_pod_on_the_bridge", host_ports::a_host_port_leads_to_its_pod),
+    (
+        "flannel_carries_traffic_between_two_nodes_before_and_after_a_reboot",
+        flannel::pods_of_two_nodes_reach_each_other,
+    ),
     ("daemons_and_shims_that_are_killed_come_back", faults::killed_daemons_come_back),
     ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),
     ("a_memory_hog_stays_in_its_pod", faults::a_memory_hog_stays_in_its_pod),

@@ -24,6 +24,8 @@ pub(crate) const BUSYBOX: &str = "registry.test/busybox:1";
 pub(crate) const NETWORK: &str = "registry.test/network:1";
 /// The image with kube-proxy and `nft`.
 pub(crate) const PROXY: &str = "registry.test/kube-proxy:1";
+/// The image of `flannel.yaml`: flannel's daemon and its CNI plugin, `nft`, and the tools of a shell.
+const FLANNEL: &str = "registry.test/flannel:1";
 
 /// Two images on one layer, which has the file `/share/base`.
 pub(crate) const SHARING: [&str; 2] = ["registry.test/one:1", "registry.test/two:1"];
@@ -57,7 +59,7 @@ pub(crate) fn world(orlop: &Orlop) -> Result<Arc<World>> {
         return Ok(Arc::clone(world));
     }
     // Client certificates live so short that a test sees one being rotated.
-    let cluster = Cluster::start(orlop, &["--certificate-life", "4m"])?;
+    let cluster = Cluster::start(orlop, &["--certificate-life", "4m", "--with", "flannel"])?;
     let registry = Registry::serve(images(&cluster)?).context("cannot serve a registry")?;
     cluster.wait(&["serviceaccount/default", "--for=create"], LIMIT)?;
     let made = Arc::new(World {
@@ -170,10 +172,11 @@ fn merge(into: &mut Value, more: Value) {
     }
 }
 
-/// Busybox from the host's static binary; the host's `ip`, `tc`, `nft` and `modprobe`; kube-proxy
-/// from the cluster's programs with the host's `nft`.
+/// Busybox from the host's static binary; the host's `ip`, `tc`, `nft` and `modprobe`; kube-proxy and
+/// flannel from the cluster's programs with the host's `nft`.
 fn images(cluster: &Cluster) -> Result<Content> {
     let mut content = Content::default();
+    let program = |name: &str| read(&cluster.facts.bin.join(name));
     add(&mut content, BUSYBOX, "/bin/sh", &busybox()?)?;
 
     let mut files = busybox()?;
@@ -184,8 +187,7 @@ fn images(cluster: &Cluster) -> Result<Content> {
 
     let mut files = Files::new();
     files.directory("/tmp", 0o1777)?;
-    let proxy = cluster.facts.bin.join("kube-proxy");
-    files.file("/usr/bin/kube-proxy", 0o755, read(&proxy)?)?;
+    files.file("/usr/bin/kube-proxy", 0o755, program("kube-proxy")?)?;
     with_libraries(&mut files, "nft", "/usr/bin/nft")?;
     add(&mut content, PROXY, "/usr/bin/kube-proxy", &files)?;
 
@@ -196,6 +198,12 @@ fn images(cluster: &Cluster) -> Result<Content> {
         upper.file("/share/name", 0o644, name.into())?;
         add_on(&mut content, name, &lower, &upper)?;
     }
+
+    let mut files = busybox()?;
+    files.file("/flannel", 0o755, program("flannel")?)?;
+    files.file("/opt/bin/flanneld", 0o755, program("flanneld")?)?;
+    with_libraries(&mut files, "nft", "/usr/sbin/nft")?;
+    add(&mut content, FLANNEL, "/opt/bin/flanneld", &files)?;
     Ok(content)
 }
 
