@@ -18,8 +18,10 @@ use crate::root::Root;
 /// Larger ones are of nobody.
 const LIMIT: u64 = 16 << 20;
 const KUBELET: &str = "/var/lib/kubelet";
-/// Where libcni notes what it did for a pod, to undo it (`cacheDir`).
-const CNI_RESULTS: &str = "/var/lib/cni/results";
+/// Where libcni (`cacheDir`) and flannel's plugin (`dataDir`) note what they did for a pod, to undo
+/// it. Neither flushes what it writes. At a damaged note the plugin fails each time that it shall
+/// undo, so the sandbox could not be stopped; without one it has nothing to undo.
+const CNI_NOTES: [&str; 2] = ["/var/lib/cni/results", "/var/lib/cni/flannel"];
 const CLIENT_CERTIFICATE: &str = "kubelet-client-";
 const CURRENT: &str = "kubelet-client-current.pem";
 
@@ -87,10 +89,12 @@ fn found(root: &Root, config: &NodeConfig) -> Vec<Leftover> {
             found.push(damaged(path));
         }
     }
-    for name in names(&root.path(CNI_RESULTS)) {
-        let path = format!("{CNI_RESULTS}/{name}");
-        if read(root, &path).is_some_and(|bytes| !is_whole(&bytes, Form::Json)) {
-            found.push(damaged(path));
+    for directory in CNI_NOTES {
+        for name in names(&root.path(directory)) {
+            let path = format!("{directory}/{name}");
+            if read(root, &path).is_some_and(|bytes| !is_whole(&bytes, Form::Json)) {
+                found.push(damaged(path));
+            }
         }
     }
     // The link to the current one last: it is as good as what it leads to.
@@ -210,6 +214,7 @@ mod tests {
             ("kubelet/dra_manager_state", dra.as_bytes()),
             ("kubelet/device-plugins/kubelet_internal_checkpoint", b"{\"Data\":{},\"Checksum\":7}"),
             ("cni/results/bridge-abc-eth0", b"{\"kind\":\"cniCacheV1\"}"),
+            ("cni/flannel/abc", b"{\"type\":\"bridge\"}"),
             ("kubelet/pki/kubelet-client-2026.pem", credential_of("alpha").as_bytes()),
             ("kubelet/kubeconfig", b"clusters:\n- server: x\nusers:\n- client-certificate: y\n"),
         ]);
@@ -221,7 +226,9 @@ mod tests {
             ["allocated_pods_state", "device-plugins", "dra_manager_state", "kubeconfig", "pki"];
         assert_eq!(left, want);
         assert_eq!(names(&pki), ["kubelet-client-2026.pem", CURRENT]);
-        assert_eq!(names(&directory.path().join("var/lib/cni/results")).len(), 1);
+        for notes in ["results", "flannel"] {
+            assert_eq!(names(&directory.path().join("var/lib/cni").join(notes)).len(), 1);
+        }
     }
 
     #[test]
@@ -249,6 +256,7 @@ mod tests {
             "kubelet/dra_manager_state",
             "kubelet/device-plugins/kubelet_internal_checkpoint",
             "cni/results/x",
+            "cni/flannel/x",
             "kubelet/pki/kubelet-client-current.pem",
         ];
         for bytes in [&b""[..], b"\0\0\0\0", b"{", b"\xff\xfe", b"[]", b"null", b"7"] {
