@@ -57,6 +57,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_pod_that_fills_the_disk_is_evicted", faults::a_pod_that_fills_the_disk_is_evicted),
     ("a_unit_that_always_fails_is_shown_with_its_last_lines", faults::a_failing_unit_is_shown),
     ("a_reboot_and_a_power_cut_bring_the_node_back", restart::a_reboot_and_a_power_cut),
+    ("hooks_of_pods_run_when_a_node_goes_down", restart::hooks_run_when_a_node_goes_down),
     ("a_power_cut_at_any_moment_leaves_a_node_that_runs_pods", crash::any_power_cut),
     (
         "what_an_earlier_boot_left_is_made_good_or_dropped_with_a_line",

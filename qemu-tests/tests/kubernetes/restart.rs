@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::world::{LIMIT, comes_back, pod, privileged, runs, script, world};
 
 const NAME: &str = "phoenix";
+/// Of another node.
+const HOOKED: &str = "hooked";
 
 /// What stays through any restart, and what changes with each.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,6 +84,85 @@ pub(crate) fn a_reboot_and_a_power_cut(orlop: &Orlop) -> Result<()> {
     let state = disk.judge()?;
     ensure!(disk.ext4(&state)?.is_clean, "STATE was not unmounted");
     Ok(())
+}
+
+/// Each hook leaves a word on STATE, before its container's signal, and none holds the node: all
+/// pods have an hour, the node gives 20 s.
+pub(crate) fn hooks_run_when_a_node_goes_down(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let cluster = &world.cluster;
+    let directory = tempfile::tempdir()?;
+    let image = orlop.node_image()?.join("disk.raw");
+    let disk = Disk::copy(&image, &directory.path().join("disk.raw"))?;
+    disk.grow(6 << 30)?;
+    let kubelet = "shutdownGracePeriod = \"20s\"\n";
+    let setup = Setup { disk: Some(disk.path()), kubelet, ..world.setup(HOOKED) };
+    let mut node = Node::start(orlop, cluster, &setup)?;
+    node.ready(cluster)?;
+    for pod in hooked() {
+        runs(cluster, &pod)?;
+    }
+    let ended = node.power_off()?;
+    let state = disk.judge()?;
+    for name in ["polite", "stubborn", "server", "hangs", "behind", "ends"] {
+        let want = if name == "polite" { "hook\nsignal\n" } else { "ran\n" };
+        let kept = disk.read(&state, &format!("/mnt/kept/{name}"))?;
+        // `debugfs` tells its version too.
+        let told = kept.split_inclusive('\n').filter(|line| !line.starts_with("debugfs "));
+        ensure!(told.collect::<String>() == want, "{name} left {kept:?}");
+    }
+    let log = disk.read(&state, "/log/orlop/images.log")?;
+    ensure!(log.contains("the preStop hook of container default/hangs/main failed"), "{log}");
+    ensure!(log.contains("orlop-node: stopped "), "{log}");
+    let late = ended.console.iter().find(|line| line.contains("its stop-exec did not end"));
+    ensure!(late.is_none(), "PID 1 had to kill it: {late:?}");
+    Ok(())
+}
+
+/// A pod with an hour to end in, which mounts a directory of STATE.
+fn keeping(name: &str, command: &str, hook: Value) -> Value {
+    let container = json!({
+        "command": ["/bin/sh", "-c", command],
+        "lifecycle": { "preStop": hook },
+        "volumeMounts": [{ "name": "kept", "mountPath": "/kept" }],
+    });
+    let more = json!({
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 3600,
+        "volumes": [{
+            "name": "kept", "hostPath": { "path": "/mnt/kept", "type": "DirectoryOrCreate" },
+        }],
+    });
+    pod(name, HOOKED, container, more)
+}
+
+fn shell(script: &str) -> Value {
+    json!({ "exec": { "command": ["/bin/sh", "-c", script] } })
+}
+
+/// Pods whose hooks leave a word behind, and such as would hold a shutdown for an hour.
+fn hooked() -> [Value; 6] {
+    // Its file says what was first, hook or signal.
+    let polite = "trap 'echo signal >> /kept/polite; exit' TERM; while :; do sleep 1; done";
+    let stubborn = "trap '' TERM; while :; do sleep 100; done";
+    let server = "mkdir -p /www/cgi-bin && cd /www/cgi-bin && \
+        printf '#!/bin/sh\\necho ran >> /kept/server\\necho Content-Type: text/plain\\necho\\n' > bye && chmod +x bye && \
+        trap exit TERM; httpd -f -p 8080 -h /www & wait";
+    let bye = json!({ "httpGet": { "path": "/cgi-bin/bye", "port": 8080 } });
+    [
+        keeping("polite", polite, shell("echo hook >> /kept/polite")),
+        keeping("stubborn", stubborn, shell("echo ran >> /kept/stubborn; yes | head -c 3000000")),
+        keeping("server", server, bye),
+        keeping("hangs", "tail -f /dev/null", shell("echo ran >> /kept/hangs; sleep 100000")),
+        // Its end comes at once, that of what it wrote to does not.
+        keeping("behind", "tail -f /dev/null", shell("echo ran >> /kept/behind; sleep 100000 &")),
+        // It ends its own container.
+        keeping(
+            "ends",
+            "until test -e /tmp/end; do sleep 1; done",
+            shell("echo ran >> /kept/ends; touch /tmp/end; sleep 100000"),
+        ),
+    ]
 }
 
 /// What `free` calls used.
