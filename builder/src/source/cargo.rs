@@ -14,7 +14,7 @@ mod toolchain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -219,11 +219,9 @@ impl Component {
         for program in &self.programs {
             let dependencies = files::text(&outputs.join(format!("{program}.d")))?;
             self.check_sources(&dependencies, &sources, place.path())?;
-            let path = outputs.join(program);
-            names::check(program, &path, places.iter().map(|(from, _)| from.as_str()))?;
-            let mut file = File::open(&path)
-                .or_fail(Id::Bug, || format!("`cargo build` has not made `{}`", path.display()))?;
-            blobs.insert(program.clone(), store.put(&mut file)?);
+            let bytes = made(&outputs.join(program))?;
+            names::check(program, &bytes, places.iter().map(|(from, _)| from.as_str()))?;
+            blobs.insert(program.clone(), store.put_bytes(&bytes)?);
         }
         Ok(blobs)
     }
@@ -431,6 +429,11 @@ fn apart(path: &Path) -> bool {
     let output = ["build.json", "manifest.txt", "root.img"];
     let store = ["blobs", "steps", "partial", "tmp"];
     holds(&["Cargo.toml"]) || holds(&["CACHEDIR.TAG"]) || holds(&output) || holds(&store)
+}
+
+/// The program that `cargo build` has made at `path`.
+fn made(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).or_fail(Id::Bug, || format!("`cargo build` has not made `{}`", path.display()))
 }
 
 fn cargo_home(environment: &Environment) -> Option<PathBuf> {

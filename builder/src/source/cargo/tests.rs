@@ -288,6 +288,12 @@ fn a_component_without_programs_or_package_is_refused() {
     );
 }
 
+#[test]
+fn a_program_that_was_not_made_is_a_mistake_of_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(made(&directory.path().join("none")).unwrap_err().id(), Id::Bug);
+}
+
 /// A library with C in it, compiled as the crate `cc` does, but by a shell.
 fn add_c(root: &Path) {
     let build = r#"fn main() {
