@@ -77,12 +77,11 @@ impl Component {
     /// read again.
     ///
     /// # Errors
-    /// [`Id::Read`]; [`Id::CargoPackage`] if a manifest is not understood or there is no such
-    /// package or program.
+    /// [`Id::Read`]; [`Id::CargoPackage`] if a manifest or the lock is not understood, or if there
+    /// is no such package or program.
     pub fn load(cargo: &model::Cargo, architecture: Architecture, seen: &Seen) -> Result<Self> {
         let view = seen.workspace(&cargo.workspace)?;
         let package = view.workspace.package(&cargo.package)?;
-        view.lockfile()?;
         let component = Self {
             architecture,
             name: cargo.package.clone(),
@@ -131,7 +130,7 @@ impl Component {
     /// # Errors
     /// [`Id::StoreWrite`].
     pub fn note_crates(&self, store: &Store) -> Result<()> {
-        crates::note(self.lock()?, store)
+        crates::note(self.lock(), store)
     }
 
     /// Whether all crates are in the store. They are noted as used, and read.
@@ -140,7 +139,7 @@ impl Component {
     /// [`Id::StoreWrite`].
     pub fn is_fetched(&self, store: &Store) -> Result<bool> {
         self.note_crates(store)?;
-        Ok(crates::missing(self.lock()?, store).is_empty())
+        Ok(crates::missing(self.lock(), store).is_empty())
     }
 
     /// Brings the crates into the store. Cargo fetches what is missing as if the user had started
@@ -151,7 +150,7 @@ impl Component {
     /// [`Id::MissingTool`] without Cargo, [`Id::ToolFailed`] with Cargo's own words;
     /// [`Id::CargoNotFetched`], [`Id::StoreWrite`].
     pub fn fetch(&self, environment: &Environment, store: &Store) -> Result<()> {
-        let missing = crates::missing(self.lock()?, store);
+        let missing = crates::missing(self.lock(), store);
         if missing.is_empty() {
             return Ok(());
         }
@@ -231,8 +230,8 @@ impl Component {
     }
 
     /// The crates that come out of the store: none if the workspace brings its own.
-    fn lock(&self) -> Result<&Lockfile> {
-        self.view.lockfile()
+    fn lock(&self) -> &Lockfile {
+        &self.view.lockfile
     }
 
     /// All files that we know of as sources, by their path in the workspace; `read` reads those of
@@ -345,8 +344,8 @@ impl Component {
         check_top(Path::new("/"))?;
         let mut settings = String::new();
         if self.workspace().vendored()?.is_empty() {
-            let crates = crates::unpack(self.lock()?, &place.join("crates"), store)?;
-            settings = crates::settings(self.lock()?, &crates, &self.registries())?;
+            let crates = crates::unpack(self.lock(), &place.join("crates"), store)?;
+            settings = crates::settings(self.lock(), &crates, &self.registries())?;
         }
         if self.workspace().config().has_build_directory() {
             let target = place.join("target").to_string_lossy().into_owned();

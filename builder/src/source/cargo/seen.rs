@@ -5,7 +5,7 @@
 //! Who compiles says so ([`Seen::forget`]): that takes long enough for files to change, and whether
 //! they did is asked afterwards.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -41,7 +41,7 @@ impl Seen {
     }
 
     /// # Errors
-    /// Those of [`Workspace::read`].
+    /// Those of [`View::read`].
     pub(super) fn workspace(&self, path: &Path) -> Result<Rc<View>> {
         if let Some(view) = self.workspaces.borrow().get(path) {
             return Ok(view.clone());
@@ -69,7 +69,8 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) workspace: Workspace,
-    lockfile: OnceCell<Lockfile>,
+    /// The crates that come out of the store.
+    pub(super) lockfile: Lockfile,
     directories: RefCell<BTreeMap<Files, Rc<Digests>>>,
 }
 
@@ -84,24 +85,11 @@ pub(super) enum Files {
 
 impl View {
     /// # Errors
-    /// Those of [`Workspace::read`].
+    /// Those of [`Workspace::read`] and [`Workspace::lockfile`].
     pub(super) fn read(path: &Path) -> Result<Self> {
         let workspace = Workspace::read(path)?;
-        Ok(Self { workspace, lockfile: OnceCell::new(), directories: RefCell::default() })
-    }
-
-    /// The crates that come out of the store.
-    ///
-    /// # Errors
-    /// Those of [`Workspace::lockfile`].
-    pub(super) fn lockfile(&self) -> Result<&Lockfile> {
-        match self.lockfile.get() {
-            Some(known) => Ok(known),
-            None => {
-                let read = self.workspace.lockfile()?;
-                Ok(self.lockfile.get_or_init(|| read))
-            }
-        }
+        let lockfile = workspace.lockfile()?;
+        Ok(Self { workspace, lockfile, directories: RefCell::default() })
     }
 
     /// Files with their digests.

@@ -112,7 +112,7 @@ fn crates_of_cargos_cache_are_believed_by_their_digest() {
         fs::write(path.join("given-1.0.0.crate"), bytes).unwrap();
     };
     put("another-registry", b"of the same name");
-    let missing = crates::missing(component.lock().unwrap(), &store);
+    let missing = crates::missing(component.lock(), &store);
     let error = crates::take(&missing, &home, &store).unwrap_err();
     assert_eq!(error.id(), Id::CargoNotFetched);
     assert!(!component.is_fetched(&store).unwrap());
@@ -125,8 +125,7 @@ fn crates_of_cargos_cache_are_believed_by_their_digest() {
 fn crates_are_unpacked_once_and_stay_as_the_lock_has_them() {
     let directory = tempfile::tempdir().unwrap();
     let (cargo, given) = workspace_with_crate(&directory.path().join("workspace"));
-    let lock =
-        Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap().lock().unwrap().clone();
+    let lock = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap().lock().clone();
     let store = Store::open(directory.path().join("store")).unwrap();
     let blob = store.put_bytes(&given).unwrap();
     let crates = directory.path().join("crates");
@@ -157,7 +156,7 @@ fn a_crate_that_leaves_its_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (cargo, _) = workspace_with_crate(&directory.path().join("workspace"));
     let mut lock =
-        Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap().lock().unwrap().clone();
+        Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap().lock().clone();
     let store = Store::open(directory.path().join("store")).unwrap();
     let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut builder = tar::Builder::new(gzip);
@@ -258,7 +257,7 @@ fn a_workspace_that_brings_its_crates_is_built_with_them_and_watches_them() {
         let checksums = format!(r#"{{"files":{{{files}}},"package":"{checksum}"}}"#);
         write("vendor/given/.cargo-checksum.json", &checksums);
         let component = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap();
-        assert_eq!(*component.lock().unwrap(), Lockfile::default());
+        assert_eq!(*component.lock(), Lockfile::default());
         keys.insert(component.inputs(&toolchain).unwrap().digest());
         programs.insert(build(directory.path(), &cargo, 2).unwrap().1.sha256);
     }
