@@ -67,17 +67,16 @@ pub struct Built {
 }
 
 /// Builds all images of a recipe. If the output directory already holds this very build, it is
-/// left as it is.
+/// left as it is. What was `seen` of workspaces just before is not read again.
 ///
 /// # Errors
 /// The ids of all parts; the output directory is untouched then.
-pub fn build(request: &Request<'_>) -> Result<Built> {
+pub fn build(request: &Request<'_>, seen: &Seen) -> Result<Built> {
     let show = |warnings: &[String]| warnings.iter().for_each(|text| request.progress.warn(text));
     // Before anything is compiled: who has another compiler than the lock need not wait to know.
-    let seen = Seen::new();
-    let mut warnings = rustc::check(request, &seen)?;
+    let mut warnings = rustc::check(request, seen)?;
     show(&warnings);
-    let mut built = images(request, &seen)?;
+    let mut built = images(request, seen)?;
     show(&built.warnings);
     warnings.append(&mut built.warnings);
     Ok(Built { warnings, ..built })

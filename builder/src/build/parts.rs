@@ -18,7 +18,7 @@ use crate::source::cargo::{self, Seen, Toolchain};
 use crate::source::deb::alternatives::Alternative;
 use crate::source::deb::contents::{Contents, Entry};
 use crate::source::{go, local, url};
-use crate::step::{self, Inputs, Step, Steps};
+use crate::step::{self, Inputs, Outcome, Step, Steps};
 use crate::store::Store;
 use crate::stored::StoredBlob;
 
@@ -65,6 +65,10 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
     let kernel = kernel(request, steps, &unpacker)?;
     packages.push(("kernel".to_owned(), kernel.nodes()?));
 
+    if steps.records().iter().any(|record| record.outcome != Outcome::Hit) {
+        // That takes as long as to compile.
+        seen.forget();
+    }
     let built = compile(request, steps, seen, "", &request.recipe.go, &request.recipe.cargo)?;
     let programs = built.iter().flat_map(|(_, nodes)| nodes).map(|(path, _)| path.clone());
     let programs = programs.collect();

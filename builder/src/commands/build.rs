@@ -12,6 +12,7 @@ use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::settings::{Settings, processors};
+use crate::source::cargo::Seen;
 use crate::step::Outcome;
 use crate::store::Looked;
 
@@ -69,12 +70,13 @@ pub fn build(
     if let Some(owner) = &owner {
         owner.check()?;
     }
+    let seen = Seen::new();
     if args.offline {
         require(&lock, &store)?;
     } else {
-        bring(&recipe, &lock, &store, settings, progress)?;
+        bring(&recipe, &lock, &store, settings, progress, &seen)?;
     }
-    let built = build::build(&Request {
+    let request = Request {
         recipe: &recipe,
         lock: &lock,
         store: &store,
@@ -84,7 +86,8 @@ pub fn build(
         jobs: args.jobs.unwrap_or_else(processors).max(1),
         output: &output,
         progress,
-    })?;
+    };
+    let built = build::build(&request, &seen)?;
     let looked = if args.offline { Looked::AtSome } else { Looked::AtAll };
     store.remember_root(&lock_path, looked)?;
     if let Some(owner) = &owner {

@@ -78,7 +78,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let store = settings.store()?;
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock, lock_path } = load(&args.recipe, locking, settings, progress)?;
-    bring(&recipe, &lock, &store, settings, progress)?;
+    bring(&recipe, &lock, &store, settings, progress, &Seen::new())?;
     store.remember_root(&lock_path, Looked::AtAll)?;
     if global.json {
         return print_json(&serde_json::json!({
@@ -120,7 +120,8 @@ pub fn load(
     Ok(Loaded { recipe: loaded.recipe, lock, lock_path })
 }
 
-/// Brings what the lock and the components' own locks name into the store.
+/// Brings what the lock and the components' own locks name into the store. What is `seen` of the
+/// workspaces then was read after everything that takes long.
 ///
 /// # Errors
 /// Those of the sources.
@@ -130,8 +131,8 @@ pub fn bring(
     store: &Store,
     settings: &Settings,
     progress: &Progress,
+    seen: &Seen,
 ) -> Result<()> {
-    let seen = Seen::new();
     let mut components = Vec::new();
     for (name, go) in recipe.all_go() {
         let component = go::Component::load(go, recipe.arch)?;
@@ -145,7 +146,7 @@ pub fn bring(
         fetch_go(&name, &component, store, settings, progress)?;
     }
     for (name, cargo) in recipe.all_cargo() {
-        let component = cargo::Component::load(cargo, recipe.arch, &seen)?;
+        let component = cargo::Component::load(cargo, recipe.arch, seen)?;
         if !component.is_fetched(store)? {
             let task = progress.task(format!("fetch {name}"), None);
             seen.forget();

@@ -2,8 +2,8 @@
 //! most are of one workspace, and share packages. To read it once for each costs more than all else
 //! of a build in which nothing has changed.
 //!
-//! Who compiles says so ([`Seen::forget`]): that takes long enough for files to change, and whether
-//! they did is asked afterwards.
+//! Who compiles, fetches or unpacks says so ([`Seen::forget`]): that takes long enough for files to
+//! change. Whether they did while they were compiled is asked afterwards.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
