@@ -74,10 +74,7 @@ impl Source {
 
     /// What is wrong with it, nothing if nothing is.
     pub fn problems(&self) -> Vec<Problem> {
-        match parse(&self.text) {
-            Ok(config) => static_pod_problems(&self.text, &config),
-            Err(problems) => problems,
-        }
+        self.understood().err().unwrap_or_default()
     }
 
     /// What it means.
@@ -85,17 +82,18 @@ impl Source {
     /// # Errors
     /// [`Id::NodeConfig`] with everything that is wrong.
     pub fn load(self) -> Result<Loaded> {
-        match parse(&self.text) {
-            Ok(config) => {
-                // A node would go on, with a line on its screen; here somebody can mend it.
-                let problems = static_pod_problems(&self.text, &config);
-                if !problems.is_empty() {
-                    return Err(report(&[(self, problems)]));
-                }
-                Ok(Loaded { text: self.text, config })
-            }
+        match self.understood() {
+            Ok(config) => Ok(Loaded { text: self.text, config }),
             Err(problems) => Err(report(&[(self, problems)])),
         }
+    }
+
+    /// What it means, or what is wrong with it.
+    fn understood(&self) -> Result<NodeConfig, Vec<Problem>> {
+        let config = parse(&self.text)?;
+        // A node would go on, with a line on its screen; here somebody can mend it.
+        let problems = static_pod_problems(&self.text, &config);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 }
 

@@ -29,7 +29,7 @@ pub fn static_pod_problems(text: &str, config: &NodeConfig) -> Vec<Problem> {
     let alone = kubernetes.api == Api::Standalone;
     let hostname = config.hostname.as_ref().map_or(1, |name| name.as_str().len());
     let mut names: BTreeMap<(String, String), &StaticPodName> = BTreeMap::new();
-    let mut problems = Vec::new();
+    let mut found = Vec::new();
     for (file, manifest) in &kubernetes.static_pods {
         let mut faults = Vec::new();
         match yaml::first_document(manifest) {
@@ -57,7 +57,18 @@ pub fn static_pod_problems(text: &str, config: &NodeConfig) -> Vec<Problem> {
             }
             Err(fault) => faults.push(fault),
         }
-        let value = value_of(text, file).unwrap_or(0..0);
+        if !faults.is_empty() {
+            found.push((file, faults));
+        }
+    }
+    if found.is_empty() {
+        return Vec::new();
+    }
+    let table = DeTable::parse(text).ok();
+    let pods = table.as_ref().and_then(|table| static_pods(table.get_ref()));
+    let mut problems = Vec::new();
+    for (file, faults) in found {
+        let value = pods.and_then(|pods| pods.get(file.as_str())).map_or(0..0, toml::Spanned::span);
         problems.extend(faults.into_iter().map(|fault| {
             let place = line_of(text, value.clone(), fault.line);
             let message = format!("static pod `{}`: {}", file.as_str(), one_line(&fault.message));
@@ -68,12 +79,10 @@ pub fn static_pod_problems(text: &str, config: &NodeConfig) -> Vec<Problem> {
     problems
 }
 
-/// Where the manifest stands in the text.
-fn value_of(text: &str, name: &StaticPodName) -> Option<Range<usize>> {
-    let table = DeTable::parse(text).ok()?;
-    let kubernetes = table.get_ref().get("kubernetes")?.get_ref().as_table()?;
-    let pods = kubernetes.get("static-pods")?.get_ref().as_table()?;
-    pods.get(name.as_str()).map(toml::Spanned::span)
+/// Where the manifests stand in the text.
+fn static_pods<'a, 't>(table: &'a DeTable<'t>) -> Option<&'a DeTable<'t>> {
+    let kubernetes = table.get("kubernetes")?.get_ref().as_table()?;
+    kubernetes.get("static-pods")?.get_ref().as_table()
 }
 
 /// The line of a string in TOML that is its value's line with this number, without its indentation.
