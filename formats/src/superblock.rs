@@ -8,6 +8,9 @@
 //! ECMA-119; Microsoft's FAT specification 1.03; LUKS on-disk formats 1.2.3 and 2;
 //! `include/uapi/linux/raid/md_p.h`; LVM2's `format_text/layout.h`.
 
+pub mod fat;
+
+use self::fat::Fat;
 use crate::le::{array_at, u16_at, u32_at};
 
 /// What is on a volume.
@@ -131,40 +134,11 @@ fn iso9660(read: &mut Read<'_>, _: u64) -> Option<Found> {
 }
 
 fn vfat(read: &mut Read<'_>, _: u64) -> Option<Found> {
-    const RECORD: usize = 32;
-    const MOST_DIRECTORY: u64 = 16 * 1024;
-    let sector = read(0, 512)?;
-    let byte = |at: usize| sector.get(at).copied();
-    let (sector_bytes, cluster, reserved) =
-        (u16_at(&sector, 0x0b)?, byte(0x0d)?, u16_at(&sector, 0x0e)?);
-    let (fats, records, media, fat_16) =
-        (byte(0x10)?, u16_at(&sector, 0x11)?, byte(0x15)?, u16_at(&sector, 0x16)?);
-    let is_fat = matches!(sector_bytes, 512 | 1024 | 2048 | 4096)
-        && cluster.is_power_of_two()
-        && reserved > 0
-        && (1..=2).contains(&fats)
-        && media >= 0xf0
-        && u16_at(&sector, 0x1fe)? == 0xaa55
-        && (u16_at(&sector, 0x13)? > 0 || u32_at(&sector, 0x20)? > 0);
-    is_fat.then_some(())?;
-    let is_fat32 = fat_16 == 0 && records == 0;
-    let fat_sectors = if is_fat32 { u32_at(&sector, 0x24)? } else { u32::from(fat_16) };
-    let tables = u64::from(reserved) + u64::from(fats) * u64::from(fat_sectors);
-    let (serial_at, root, length) = if is_fat32 {
-        let first = u64::from(u32_at(&sector, 0x2c)?.checked_sub(2)?);
-        let bytes = u64::from(cluster) * u64::from(sector_bytes);
-        (0x43, tables + first * u64::from(cluster), bytes)
-    } else {
-        (0x27, tables, u64::from(records) * RECORD as u64)
-    };
-    let serial = u32_at(&sector, serial_at).filter(|serial| *serial != 0);
-    let uuid = serial.map(|serial| format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff));
-    let length = usize::try_from(length.min(MOST_DIRECTORY)).ok()?;
-    let directory = read(root * u64::from(sector_bytes), length).unwrap_or_default();
-    let mut records = directory.chunks_exact(RECORD).take_while(|record| record[0] != 0);
-    // Records of long names have the volume's bit too, and others with it.
-    let label = records.find(|record| record[0] != 0xe5 && record[11] & 0x1f == 0x08);
-    named(Kind::Vfat, uuid, label.and_then(|record| text(record, 0, 11)))
+    let fat = Fat::parse(read(0, fat::BOOT_SECTOR)?.first_chunk()?)?;
+    let uuid = fat.serial.map(|serial| format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff));
+    let directory = read(fat.root_at, fat.root_bytes).unwrap_or_default();
+    let label = fat::label(&directory).and_then(|label| text(&label, 0, label.len()));
+    named(Kind::Vfat, uuid, label)
 }
 
 fn lvm(read: &mut Read<'_>, _: u64) -> Option<Found> {

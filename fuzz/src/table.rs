@@ -63,7 +63,7 @@ targets! {
         ["builder/src/image/inspect.rs" "builder/src/image/inspect/root.rs"
          "builder/src/image/inspect/summary.rs"];
     "label" label "boot sectors, directories and firmware tables that name a node config"
-        ["node/src/source/label.rs" "node/src/source/oem.rs"];
+        ["node/src/source/label.rs" "node/src/source/oem.rs" "formats/src/superblock/fat.rs"];
     "leftovers" leftovers "what an earlier boot left of kubelet's identity and of containerd's databases"
         ["node/src/credential.rs" "node/src/crash/database.rs"];
     "lock" lock "locks; writes and reads again what was read"
@@ -113,5 +113,5 @@ targets! {
     "unit" unit "units of PID 1"
         ["init/src/unit/file.rs" "init/src/unit/value.rs"];
     "volumes" volumes "what is on a disk that is plugged in"
-        ["formats/src/superblock.rs"];
+        ["formats/src/superblock.rs" "formats/src/superblock/fat.rs"];
 }

@@ -30,6 +30,7 @@ use formats::erofs::Superblock;
 use formats::fat::Volume;
 use formats::gpt::{Guid, SECTOR, Table};
 use formats::node_config::{self, Secrets};
+use formats::superblock::fat::Fat;
 use formats::tar::read::Reader;
 use formats::tree::Blob;
 use formats::uki::Uki;
@@ -291,8 +292,8 @@ pub(crate) fn inspect(bytes: &[u8]) {
 }
 
 pub(crate) fn label(bytes: &[u8]) {
-    if let Some(sector) = bytes.first_chunk() {
-        let _ = source::label::fat(sector);
+    if let Some(fat) = bytes.first_chunk().and_then(Fat::parse) {
+        let _ = source::label::fat_boot(&fat);
     }
     if let Some(descriptor) = bytes.first_chunk() {
         let _ = source::label::iso9660(descriptor);

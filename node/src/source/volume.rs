@@ -10,11 +10,12 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use formats::superblock::fat::{BOOT_SECTOR, Fat};
 use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::label::{self, BOOT_SECTOR, DESCRIPTOR, DESCRIPTOR_AT, FileSystem};
+use super::label::{self, DESCRIPTOR, DESCRIPTOR_AT, FileSystem};
 use super::{FILE_NAME, LIMIT};
 use crate::root::{Root, read_limited};
 
@@ -120,10 +121,11 @@ fn labelled(node: &Path) -> io::Result<Option<(String, FileSystem)>> {
     let _ = fadvise(&device, 0, None, Advice::Random);
     let mut sector = [0; BOOT_SECTOR];
     device.read_exact_at(&mut sector, 0)?;
-    if let Some(fat) = label::fat(&sector) {
+    if let Some(fat) = Fat::parse(&sector) {
         let mut directory = vec![0; fat.root_bytes];
         let root = device.read_exact_at(&mut directory, fat.root_at);
-        let label = root.ok().and_then(|()| label::fat_root(&directory)).or(fat.boot_label);
+        let label = root.ok().and_then(|()| label::fat_root(&directory));
+        let label = label.or_else(|| label::fat_boot(&fat));
         if let Some(label) = label {
             return Ok(Some((label, FileSystem::Vfat)));
         }
