@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use crate::images::archive::Archive;
 
-/// News of devices, page 0x83 of a SCSI disk, and aliases of modules.
+/// News of devices, page 0x83 of a SCSI disk, and the device nodes of modules.
 pub fn devices(bytes: &[u8]) {
     crate::devices::outside(bytes);
 }

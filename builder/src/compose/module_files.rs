@@ -72,20 +72,29 @@ fn dependencies(shipped: &[Shipped]) -> Vec<(&str, String)> {
 }
 
 /// Device nodes whose opening loads a module: its name, the node below `/dev`, type and numbers.
+/// `orlop-node devices` makes them.
 fn devices(shipped: &[Shipped]) -> String {
-    let line = |module: &Shipped| {
-        let find =
-            |start: &str| module.info.aliases.iter().find_map(|alias| alias.strip_prefix(start));
-        let node = find("devname:")?;
-        let (kind, numbers) = find("char-major-")
-            .map(|numbers| ('c', numbers))
-            .or_else(|| find("block-major-").map(|numbers| ('b', numbers)))?;
-        let (major, minor) = numbers.split_once('-')?;
-        let number = |text: &str| text.parse::<u32>().ok();
-        let (major, minor) = (number(major)?, number(minor)?);
-        Some(format!("{} {node} {kind}{major}:{minor}\n", module.name))
+    let lines = |module: &Shipped| {
+        let aliases = &module.info.aliases;
+        let Some((kind, major, minor)) = aliases.iter().find_map(|alias| number(alias)) else {
+            return String::new();
+        };
+        let nodes = aliases.iter().filter_map(|alias| alias.strip_prefix("devname:"));
+        nodes.map(|node| format!("{} {node} {kind}{major}:{minor}\n", module.name)).collect()
     };
-    shipped.iter().filter_map(line).collect()
+    shipped.iter().map(lines).collect()
+}
+
+/// Type and numbers of one device; `block-major-7-*` stands for a whole kind.
+fn number(alias: &str) -> Option<(char, u32, u32)> {
+    let (kind, rest) = alias.split_once("-major-")?;
+    let kind = match kind {
+        "char" => 'c',
+        "block" => 'b',
+        _ => return None,
+    };
+    let (major, minor) = rest.split_once('-')?;
+    Some((kind, major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Only what is shipped is named: a name that leads nowhere is looked for each time.
@@ -149,6 +158,28 @@ mod tests {
             ("modules.softdep", "softdep dm_verity pre: dm_bufio\nsoftdep erofs post: dm_mod\n"),
         ] {
             assert_eq!(text(name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_modules_aliases_tell_its_node() {
+        for (section, want) in [
+            (
+                &b"alias=rtnl-link-x\0alias=devname:net/tun\0alias=char-major-10-200\0"[..],
+                "m net/tun c10:200\n",
+            ),
+            (
+                b"alias=devname:loop-control\0alias=block-major-7-*\0alias=char-major-10-237\0",
+                "m loop-control c10:237\n",
+            ),
+            (b"alias=char-major-9-*\0alias=char-major-9-1\0alias=devname:x\0", "m x c9:1\n"),
+            (b"alias=devname:a\0alias=devname:b\0alias=block-major-1-2\0", "m a b1:2\nm b b1:2\n"),
+            (b"alias=devname:nothing\0", ""),
+            (b"alias=char-major-1-3\0alias=fs-xfs\0", ""),
+        ] {
+            let (name, path) = ("m".to_owned(), "m.ko".to_owned());
+            let module = Shipped { name, path, info: ModInfo::parse(section) };
+            assert_eq!(devices(&[module]), want);
         }
     }
 

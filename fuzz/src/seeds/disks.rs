@@ -95,8 +95,8 @@ pub(crate) fn devices() -> Vec<Vec<u8>> {
     let news =
         b"add@/devices/x/vdb\0ACTION=add\0DEVPATH=/devices/x/vdb\0SUBSYSTEM=block\0DEVNAME=vdb\0";
     let page = b"\0\x83\0\x0f\x02\0\0\x0bdrive-scsi0";
-    let aliases = b"alias devname:net/tun tun\nalias char-major-10-200 tun\n";
-    vec![news.to_vec(), page.to_vec(), aliases.to_vec()]
+    let nodes = b"tun net/tun c10:200\nloop loop-control c10:237\n";
+    vec![news.to_vec(), page.to_vec(), nodes.to_vec()]
 }
 
 pub(crate) fn volumes() -> Vec<Vec<u8>> {

@@ -1,10 +1,11 @@
 //! Device nodes: those of modules that are loaded when somebody opens them, and who may open what.
 //!
 //! A module says in its aliases what node it answers for: `devname:net/tun` and
-//! `char-major-10-200` (`MODULE_ALIAS_MISCDEV`, `include/linux/miscdevice.h`). The kernel makes the
-//! node when the module is loaded, and would load the module when the node is opened, so somebody
-//! has to make it first: elsewhere kmod(8) and systemd-tmpfiles(8) do. devtmpfs leaves a node that
-//! is there as it is, its mode too.
+//! `char-major-10-200` (`MODULE_ALIAS_MISCDEV`, `include/linux/miscdevice.h`); the image lists those
+//! nodes in `modules.devname`, as depmod(8) does. The kernel makes the node when the module is
+//! loaded, and would load the module when the node is opened, so somebody has to make it first:
+//! elsewhere kmod(8) and systemd-tmpfiles(8) do. devtmpfs leaves a node that is there as it is, its
+//! mode too.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -21,8 +22,8 @@ use crate::root::Root;
 /// is no group `kvm` here: an image has no users.
 const FOR_ALL: &[&str] = &["fuse", "kvm", "net/tun", "vhost-net", "vhost-vsock", "vsock"];
 
-/// Aliases of what an image ships are no more.
-const LIMIT: u64 = 4 << 20;
+/// Modules with a node are few.
+const LIMIT: u64 = 64 << 10;
 
 /// A node that a module answers for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,16 +38,16 @@ struct Node<'a> {
 /// Makes the nodes of all modules that the image ships, and opens those that are for all. What
 /// fails is given to `log`: a pod that needs one says what it misses.
 pub(super) fn make_all(root: &Root, release: &str, log: &mut dyn FnMut(&str)) {
-    let aliases = root.read(format!("/usr/lib/modules/{release}/modules.alias"), LIMIT);
-    match aliases.map(Option::unwrap_or_default) {
+    let list = root.read(format!("/usr/lib/modules/{release}/modules.devname"), LIMIT);
+    match list.map(Option::unwrap_or_default) {
         Ok(text) => {
-            for node in from_aliases(&String::from_utf8_lossy(&text)) {
+            for node in nodes(&String::from_utf8_lossy(&text)) {
                 if let Err(error) = make(root, &node) {
                     log(&format!("cannot make /dev/{}: {error}", node.name));
                 }
             }
         }
-        Err(error) => log(&format!("cannot read modules.alias: {error}")),
+        Err(error) => log(&format!("cannot read modules.devname: {error}")),
     }
     FOR_ALL.iter().for_each(|name| open_for_all(root, name, log));
 }
@@ -79,43 +80,33 @@ fn make(root: &Root, node: &Node<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The nodes that the lines `alias devname:NAME MODULE` and `alias char-major-MAJOR-MINOR MODULE`
-/// of the same module announce.
-fn from_aliases(text: &str) -> Vec<Node<'_>> {
-    let aliases: Vec<(&str, &str)> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("alias ")?.rsplit_once(' '))
-        .map(|(alias, module)| (alias.trim(), module))
-        .collect();
-    let named = aliases.iter().filter_map(|(alias, module)| {
-        let name = alias.strip_prefix("devname:").filter(|name| is_below(name))?;
-        let mut others = aliases.iter().filter(|(_, other)| other == module);
-        let (kind, major, minor) = others.find_map(|(alias, _)| number(alias))?;
-        Some(Node { name, kind, major, minor })
-    });
-    named.collect()
+/// The nodes of the lines `MODULE NODE cMAJOR:MINOR`, or `b` for `c`. Other lines, such as kmod's
+/// comment, have none.
+fn nodes(text: &str) -> impl Iterator<Item = Node<'_>> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (_, name, numbers) = (words.next()?, words.next()?, words.next()?);
+        if words.next().is_some() || !is_below(name) {
+            return None;
+        }
+        let (kind, numbers) = match numbers.split_at_checked(1)? {
+            ("c", numbers) => (FileType::CharacterDevice, numbers),
+            ("b", numbers) => (FileType::BlockDevice, numbers),
+            _ => return None,
+        };
+        let (major, minor) = numbers.split_once(':')?;
+        Some(Node { name, kind, major: major.parse().ok()?, minor: minor.parse().ok()? })
+    })
 }
 
 /// See [`super::outside`].
-pub(super) fn outside(aliases: &str) {
-    let _ = from_aliases(aliases);
+pub(super) fn outside(list: &str) {
+    nodes(list).for_each(drop);
 }
 
 fn is_below(name: &str) -> bool {
     !name.is_empty()
         && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-/// Of one device; `block-major-7-*` stands for a whole kind.
-fn number(alias: &str) -> Option<(FileType, u32, u32)> {
-    let (kind, rest) = alias.split_once("-major-")?;
-    let kind = match kind {
-        "char" => FileType::CharacterDevice,
-        "block" => FileType::BlockDevice,
-        _ => return None,
-    };
-    let (major, minor) = rest.split_once('-')?;
-    Some((kind, major.parse().ok()?, minor.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -125,21 +116,27 @@ mod tests {
     use super::*;
     use crate::root::{Keep, PUBLIC};
 
-    const ALIASES: &str = "alias rtnl-link-tun tun\n\
-        alias devname:net/tun tun\n\
-        alias char-major-10-200 tun\n\
-        alias devname:loop-control loop\n\
-        alias block-major-7-* loop\n\
-        alias char-major-10-237 loop\n\
-        alias devname:../../etc/passwd evil\n\
-        alias char-major-1-3 evil\n\
-        alias devname:nothing lonely\n\
-        alias fs-xfs xfs\n";
+    const LIST: &str = "# Device nodes to trigger on-demand module loading.\n\
+        tun net/tun c10:200\n\
+        loop loop-control c10:237\n\
+        floppy fd0 b2:0\n\
+        evil ../../etc/passwd c1:3\n\
+        evil /etc/passwd c1:3\n\
+        short net/tun\n\
+        long net/tun c10:200 x\n\
+        pipe net/tun p10:200\n\
+        wild st c9:*\n\
+        \u{fc} net/tun \u{fc}10:200\n\n";
 
     #[test]
-    fn a_modules_aliases_tell_its_node() {
-        let node = |name, minor| Node { name, kind: FileType::CharacterDevice, major: 10, minor };
-        assert_eq!(from_aliases(ALIASES), [node("net/tun", 200), node("loop-control", 237)]);
+    fn a_line_of_three_words_is_a_node() {
+        let node = |name, kind, major, minor| Node { name, kind, major, minor };
+        let want = [
+            node("net/tun", FileType::CharacterDevice, 10, 200),
+            node("loop-control", FileType::CharacterDevice, 10, 237),
+            node("fd0", FileType::BlockDevice, 2, 0),
+        ];
+        assert_eq!(nodes(LIST).collect::<Vec<_>>(), want);
     }
 
     #[test]
@@ -163,8 +160,8 @@ mod tests {
     fn a_node_that_cannot_be_made_is_named_and_the_others_are_made() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::new(directory.path());
-        let at = "/usr/lib/modules/6.12/modules.alias";
-        root.write(at, ALIASES.as_bytes(), PUBLIC, Keep::ThisBoot).unwrap();
+        let at = "/usr/lib/modules/6.12/modules.devname";
+        root.write(at, LIST.as_bytes(), PUBLIC, Keep::ThisBoot).unwrap();
         // A file where a directory must be.
         root.write("/dev/net", b"", PUBLIC, Keep::ThisBoot).unwrap();
         let mut said = Vec::new();
@@ -174,10 +171,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_aliases_make_it_panic(
-            text in "(alias (devname:|char-major-|block-major-)?[a-z0-9./*-]{0,12} [a-z]{1,2}\n){0,8}",
+        fn no_list_makes_it_panic(
+            text in "(([a-z\u{fc}]{1,2} )?[a-z0-9./*-]{0,12} [bcd\u{fc}]?[0-9:*]{0,12}\n){0,8}",
         ) {
-            for node in from_aliases(&text) {
+            for node in nodes(&text) {
                 prop_assert!(is_below(node.name));
             }
         }
