@@ -132,6 +132,7 @@ pub fn tools() -> &'static [Tool] {
         program("openssl", "openssl", Test, "asks for a certificate as a node does", &[]),
         program("busybox", "busybox-static", Test, "what pods of the tests run", &[]),
         program("nft", "nftables", Test, "what kube-proxy of the tests calls", V),
+        program("dnsmasq", "dnsmasq-base", Test, "a router and DHCPv6 server of the tests", V),
         program("ip", "iproute2", Test, "networks of the tests", SHORT),
         program("unshare", "util-linux", Test, "builds without network", V),
     ];

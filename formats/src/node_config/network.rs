@@ -39,7 +39,8 @@ pub struct Link {
     pub gateways: Vec<IpAddr>,
     /// Ways to other networks.
     pub routes: Vec<Route>,
-    /// Whether IPv6 addresses are made from router advertisements. Default: yes.
+    /// Whether router advertisements give IPv6 addresses, their own and those of DHCPv6 where they
+    /// leave addresses to it. Default: yes.
     pub slaac: bool,
     /// The largest packet, in bytes; the driver's or the network's own if none.
     pub mtu: Option<u32>,

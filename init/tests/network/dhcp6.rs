@@ -250,7 +250,7 @@ impl Dnsmasq {
         command.arg("--dhcp-option=option6:domain-search,lan");
         command.arg(format!("--dhcp-leasefile={}", directory.path().join("leases").display()));
         command.arg(format!("--log-facility={}", log.display()));
-        let child = command.spawn().expect("dnsmasq");
+        let child = command.spawn().expect("dnsmasq, which `cargo xtask setup` installs");
         Self { child, log, _directory: directory }
     }
 
