@@ -16,7 +16,7 @@ pub type Label = [u8; 11];
 /// What a boot sector says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fat {
-    /// The serial number; one of zeros is none.
+    /// The serial number, where `blkid` sees one; one of zeros is none.
     pub serial: Option<u32>,
     /// The label in the boot sector, which some systems do not change when they rename a volume.
     pub boot_label: Option<Label>,
@@ -58,12 +58,15 @@ impl Fat {
         } else {
             (0x26, first, u64::from(root_records) * RECORD as u64)
         };
-        // 0x29: serial number, label and type follow. The number counts without it, too, as for
-        // `blkid`.
+        // 0x29: serial number, label and type follow; 0x28: the number alone. That of FAT32 counts
+        // without either, as for `blkid` (libblkid/src/superblocks/vfat.c of util-linux): FAT12 and
+        // FAT16 are older than these fields, and may have anything there.
+        let signature = sector[extended];
+        let has_serial = is_fat32 || matches!(signature, 0x28 | 0x29);
         let boot_label = crate::le::array_at(sector, extended + 5);
         Some(Self {
-            serial: Some(word(extended + 1)).filter(|serial| *serial != 0),
-            boot_label: boot_label.filter(|_| sector[extended] == 0x29),
+            serial: Some(word(extended + 1)).filter(|serial| has_serial && *serial != 0),
+            boot_label: boot_label.filter(|_| signature == 0x29),
             root_at: root_sector * u64::from(bytes_per_sector),
             root_bytes: usize::try_from(root_bytes.min(MOST_DIRECTORY)).ok()?,
         })

@@ -121,6 +121,23 @@ fn what_was_made_by_hand_is_called_what_blkid_calls_it() {
 }
 
 #[test]
+fn a_serial_number_of_fat_counts_where_blkid_sees_one() {
+    let directory = tempfile::tempdir().unwrap();
+    for (bits, mib, signature_at) in [("12", 2, 0x26), ("16", 16, 0x26), ("32", 48, 0x42)] {
+        let path = directory.path().join(bits);
+        File::create(&path).unwrap().set_len(mib << 20).unwrap();
+        run("mkfs.vfat", &["-F", bits, "-s", "1", "-i", "1234abcd"], &path);
+        for (signature, counts) in [(0x29, true), (0x28, true), (0, false), (0x2a, false)] {
+            let file = File::options().write(true).open(&path).unwrap();
+            file.write_all_at(&[signature], signature_at).unwrap();
+            let uuid = probe_file(&path).unwrap().uuid;
+            assert_eq!(uuid, judged(&path).1, "{bits} {signature:#x}");
+            assert_eq!(uuid.is_some(), counts || bits == "32", "{bits} {signature:#x}");
+        }
+    }
+}
+
+#[test]
 fn a_part_of_something_is_no_volume_and_two_formats_are_none() {
     let of = |parts: &[(usize, &[u8])]| {
         let mut disk = vec![0; 2 << 20];
