@@ -91,10 +91,10 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Table {
     fragment
 }
 
-/// What a fragment gives pods when the node goes down, if it says more than 0.
+/// What a fragment gives pods when the node goes down, if it says it.
 pub(super) fn shutdown_grace(fragment: &Table) -> Option<Duration> {
     let nanoseconds = value::duration(fragment.get(SHUTDOWN_GRACE)?.as_str()?)?;
-    u64::try_from(nanoseconds).ok().filter(|time| *time > 0).map(Duration::from_nanos)
+    u64::try_from(nanoseconds).ok().map(Duration::from_nanos)
 }
 
 /// Every field of KubeletConfiguration, without those within tables.

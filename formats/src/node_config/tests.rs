@@ -118,13 +118,24 @@ fn the_time_that_pods_have_when_a_node_goes_down_is_read_as_kubelet_reads_it() {
         ("'1m20s'", Some(LONGEST_SHUTDOWN_GRACE)),
         ("'0.5m'", Some(Duration::from_secs(30))),
         ("'1500ms'", Some(Duration::from_millis(1500))),
+        // Whoever writes it means no time at all, or kubelet's default, which is to stop no pod.
         ("'0s'", None),
         ("'0'", None),
+        ("'999ms'", None),
+        ("'81s'", None),
     ] {
         let text = format!(
             "schema = 1\n[kubernetes]\nstandalone = true\n[kubelet]\nshutdownGracePeriod = {value}"
         );
-        assert_eq!(parse(&text).unwrap().shutdown_grace(), want, "{value}");
+        let parsed = parse(&text);
+        assert_eq!(parsed.is_ok(), want.is_some(), "{value}");
+        match parsed {
+            Ok(config) => assert_eq!(config.shutdown_grace(), want, "{value}"),
+            Err(problems) => {
+                let told = problems[0].to_string();
+                assert!(told.contains("from \"1s\" to \"80s\""), "{value}: {told}");
+            }
+        }
     }
     assert_eq!(NodeConfig::example().unwrap().shutdown_grace(), None);
 }

@@ -4,7 +4,7 @@
 
 use self::Type::{
     Address, Boolean, Choice, Cpus, Duration, Either, Fraction, Integer, Keys, List, Map, Quantity,
-    Table, Text, Threshold,
+    Table, Text, Threshold, Within,
 };
 
 /// What may stand for a field. Go gives a field that is 0 or empty its default, so that passes too.
@@ -22,6 +22,8 @@ pub(super) enum Type {
     Address,
     /// A duration as Go writes it, from .. to, in milliseconds, both included.
     Duration(i64, i64),
+    /// The same where 0 is no default, for it is not kubelet that reads it.
+    Within(i64, i64),
     /// An amount as Kubernetes writes it: `100m`, `1Gi`.
     Quantity,
     /// An amount, or a part of what there is: `10%`.
@@ -185,7 +187,7 @@ pub(super) const FIELDS: &[(&str, Type)] = &[
     ("seccompDefault", Boolean),
     ("serializeImagePulls", Boolean),
     ("showHiddenMetricsForVersion", Text),
-    (super::SHUTDOWN_GRACE, Duration(1000, 1000 * super::LONGEST_SHUTDOWN_GRACE.as_secs() as i64)),
+    (super::SHUTDOWN_GRACE, Within(1000, 1000 * super::LONGEST_SHUTDOWN_GRACE.as_secs() as i64)),
     ("singleProcessOOMKill", Boolean),
     ("streamingConnectionIdleTimeout", TIME),
     ("syncFrequency", TIME),

@@ -113,8 +113,10 @@ fn fits(wanted: &Type, value: &DeValue<'_>) -> bool {
             text.is_empty() || text.parse::<std::net::IpAddr>().is_ok()
         }
         (Type::Duration(least, most), DeValue::String(text)) => {
-            let range = i128::from(*least) * 1_000_000..=i128::from(*most) * 1_000_000;
-            duration(text).is_some_and(|duration| duration == 0 || range.contains(&duration))
+            duration(text).is_some_and(|time| time == 0 || is_within(*least, *most, time))
+        }
+        (Type::Within(least, most), DeValue::String(text)) => {
+            duration(text).is_some_and(|time| is_within(*least, *most, time))
         }
         (Type::Quantity, DeValue::String(text)) => is_quantity(text),
         (Type::Threshold, DeValue::String(text)) => match text.strip_suffix('%') {
@@ -139,6 +141,7 @@ impl Type {
             | Self::Choice(_)
             | Self::Address
             | Self::Duration(..)
+            | Self::Within(..)
             | Self::Quantity
             | Self::Threshold
             | Self::Cpus => "a string",
@@ -170,7 +173,7 @@ impl Type {
             Self::Duration(_, most) if *most > 1_000_000_000 => {
                 "a duration in quotes, such as \"1m30s\" or \"-1s\"".to_owned()
             }
-            Self::Duration(least, most) => format!(
+            Self::Duration(least, most) | Self::Within(least, most) => format!(
                 "a duration in quotes from {} to {}",
                 milliseconds(*least),
                 milliseconds(*most)
@@ -186,6 +189,11 @@ impl Type {
             Self::Either(one, _) => one.in_words(),
         }
     }
+}
+
+/// Whether so many nanoseconds are in a range of milliseconds.
+fn is_within(least: i64, most: i64, nanoseconds: i128) -> bool {
+    (i128::from(least) * 1_000_000..=i128::from(most) * 1_000_000).contains(&nanoseconds)
 }
 
 fn milliseconds(number: i64) -> String {
