@@ -8,10 +8,11 @@
 mod hook;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use cri::runtime::Container;
+use cri::runtime::{Container, Sandbox};
 use formats::node_config::LONGEST_SHUTDOWN_GRACE;
 
 use crate::arguments::{Arguments, Failure};
@@ -26,6 +27,8 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 const WORK: Duration = Duration::from_secs(10);
 /// For a list.
 const LIST: Duration = Duration::from_secs(5);
+/// Between two attempts at one.
+const PAUSE: Duration = Duration::from_millis(200);
 /// All of it, one after the other. A test holds it below what PID 1 gives this command.
 const WHOLE: Duration = LIST
     .saturating_add(LONGEST_SHUTDOWN_GRACE)
@@ -34,6 +37,11 @@ const WHOLE: Duration = LIST
     .saturating_add(WORK)
     .saturating_add(LIST)
     .saturating_add(WORK);
+/// What is kept for the pods while the containers are listed and stopped.
+const PODS: Duration = LIST.saturating_add(WORK);
+/// What is kept for the containers besides their grace while they are listed.
+const CONTAINERS: Duration =
+    hook::QUESTION.saturating_add(LEAST_GRACE).saturating_add(WORK).saturating_add(PODS);
 /// kubelet's notes (`pkg/kubelet/kuberuntime/labels.go`): seconds, and whose the container is.
 const GRACE_NOTE: &str = "io.kubernetes.pod.terminationGracePeriod";
 const POD_NAME: &str = "io.kubernetes.pod.name";
@@ -67,41 +75,113 @@ fn seconds(text: &str) -> Option<Duration> {
 
 fn stop_pods(socket: &Path, longest: Duration, out: &mut impl Write) -> Result<(), String> {
     let began = Instant::now();
-    let mut client = connect(socket)?;
-    let containers = client
-        .running_containers(LIST)
-        .map_err(|error| format!("cannot list the containers: {error}"))?;
+    // Where nobody listens nothing can be done. PID 1 ends what runs.
+    connect(socket)?;
+    stop_all(&Socket { path: socket, began }, longest, began, out)
+}
+
+/// What is done with a runtime, each time on a connection of its own.
+trait Runtime: Sync {
+    /// Those that run.
+    fn containers(&self) -> Result<Vec<Container>, NoList>;
+    /// Runs the hook of a container and stops it, both within `grace`.
+    fn stop_container(&self, container: &Container, grace: Duration) -> Result<(), String>;
+    /// Those that are ready.
+    fn sandboxes(&self) -> Result<Vec<Sandbox>, NoList>;
+    /// Stops a pod, within `time`.
+    fn stop_sandbox(&self, sandbox: &Sandbox, time: Duration) -> Result<(), String>;
+}
+
+/// Why there is no list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum NoList {
+    /// Nobody listens any more: at a shutdown PID 1 does not start containerd again.
+    Gone(String),
+    /// Another attempt may bring one.
+    Failed(String),
+}
+
+struct Socket<'a> {
+    path: &'a Path,
+    began: Instant,
+}
+
+impl Runtime for Socket<'_> {
+    fn containers(&self) -> Result<Vec<Container>, NoList> {
+        let mut client = connect(self.path).map_err(NoList::Gone)?;
+        client.running_containers(LIST).map_err(|error| NoList::Failed(error.to_string()))
+    }
+
+    fn stop_container(&self, container: &Container, grace: Duration) -> Result<(), String> {
+        let hook_began = Instant::now();
+        if let Err(why) = run_hook(container, self.path, grace) {
+            // If stderr is closed there is nobody to tell.
+            let _ = writeln!(
+                io::stderr(),
+                "orlop-node: the preStop hook of container {} failed: {why}",
+                name(container)
+            );
+        }
+        let left = left(grace, hook_began.elapsed());
+        connect(self.path)?
+            .stop_container(&container.id, left, patience(left, self.began.elapsed()))
+            .map_err(|error| error.to_string())
+    }
+
+    fn sandboxes(&self) -> Result<Vec<Sandbox>, NoList> {
+        let mut client = connect(self.path).map_err(NoList::Gone)?;
+        client.ready_sandboxes(LIST).map_err(|error| NoList::Failed(error.to_string()))
+    }
+
+    fn stop_sandbox(&self, sandbox: &Sandbox, time: Duration) -> Result<(), String> {
+        connect(self.path)?.stop_sandbox(&sandbox.id, time).map_err(|error| error.to_string())
+    }
+}
+
+fn stop_all(
+    runtime: &impl Runtime,
+    longest: Duration,
+    began: Instant,
+    out: &mut impl Write,
+) -> Result<(), String> {
+    let left = || WHOLE.saturating_sub(began.elapsed());
+    let mut failures = Vec::new();
+    let mut told = |what: &str, error: String| failures.push(format!("cannot {what}: {error}"));
+
+    let containers = again(|| left() > LIST + CONTAINERS, PAUSE, || runtime.containers());
+    let containers = containers.unwrap_or_else(|error| {
+        told("list the containers", error);
+        Vec::new()
+    });
+    // A list that was long in coming costs graces, not the end of all.
+    let longest = longest.min(left().saturating_sub(CONTAINERS));
     let stops = containers.iter().map(|container| {
         let grace = grace(container, longest);
-        move |socket: PathBuf| {
-            let hook_began = Instant::now();
-            if let Err(why) = run_hook(container, &socket, grace) {
-                // If stderr is closed there is nobody to tell.
-                let _ = writeln!(
-                    io::stderr(),
-                    "orlop-node: the preStop hook of container {} failed: {why}",
-                    name(container)
-                );
-            }
-            let left = left(grace, hook_began.elapsed());
-            connect(&socket)?
-                .stop_container(&container.id, left, patience(left, began.elapsed()))
+        move || {
+            runtime
+                .stop_container(container, grace)
                 .map_err(|error| format!("cannot stop container {}: {error}", name(container)))
         }
     });
-    let mut failures = in_parallel(socket, stops.collect());
-    let sandboxes =
-        client.ready_sandboxes(LIST).map_err(|error| format!("cannot list the pods: {error}"))?;
+    let not_stopped = in_parallel(stops.collect());
+
+    // Of containers that could not be listed, or stopped: their pods' end kills them.
+    let sandboxes = again(|| left() > PODS, PAUSE, || runtime.sandboxes());
+    let sandboxes = sandboxes.unwrap_or_else(|error| {
+        told("list the pods", error);
+        Vec::new()
+    });
     // Many networks to take down are much work: they get what the containers did not need.
-    let time = WHOLE.saturating_sub(began.elapsed()).max(WORK);
+    let time = left().max(WORK);
     let stops = sandboxes.iter().map(|sandbox| {
-        move |socket: PathBuf| {
-            connect(&socket)?.stop_sandbox(&sandbox.id, time).map_err(|error| {
+        move || {
+            runtime.stop_sandbox(sandbox, time).map_err(|error| {
                 format!("cannot stop pod {}/{}: {error}", sandbox.namespace, sandbox.name)
             })
         }
     });
-    failures.extend(in_parallel(socket, stops.collect()));
+    failures.extend(not_stopped);
+    failures.extend(in_parallel(stops.collect()));
     if !failures.is_empty() {
         return Err(failures.join("\n"));
     }
@@ -116,6 +196,21 @@ fn stop_pods(socket: &Path, longest: Duration, out: &mut impl Write) -> Result<(
         took.subsec_millis() / 100
     );
     Ok(())
+}
+
+/// Asks, and while there is time again, until there is an answer; the last error.
+fn again<V>(
+    there_is_time: impl Fn() -> bool,
+    pause: Duration,
+    ask: impl Fn() -> Result<V, NoList>,
+) -> Result<V, String> {
+    loop {
+        match ask() {
+            Err(NoList::Failed(_)) if there_is_time() => thread::sleep(pause),
+            Err(NoList::Failed(why) | NoList::Gone(why)) => return Err(why),
+            Ok(list) => return Ok(list),
+        }
+    }
 }
 
 /// Runs the hook of a container within its grace, if it has both. On a connection of its own, which
@@ -139,23 +234,22 @@ fn patience(left: Duration, passed: Duration) -> Duration {
 }
 
 /// For people: names of containers are those of their kind.
-fn name(container: &Container) -> String {
+pub(crate) fn name(container: &Container) -> String {
     let label = |key| container.labels.get(key).map_or("", String::as_str);
     format!("{}/{}/{}", label(POD_NAMESPACE), label(POD_NAME), container.name)
 }
 
-/// Runs each with a connection of its own, all at once; the failures.
-fn in_parallel<F>(socket: &Path, work: Vec<F>) -> Vec<String>
+/// Runs all at once; the failures.
+fn in_parallel<F>(work: Vec<F>) -> Vec<String>
 where
-    F: FnOnce(PathBuf) -> Result<(), String> + Send,
+    F: FnOnce() -> Result<(), String> + Send,
 {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let mut failures = Vec::new();
         let mut threads = Vec::new();
         for work in work {
-            let socket = socket.to_owned();
-            let thread = std::thread::Builder::new().stack_size(1024 * 1024);
-            match thread.spawn_scoped(scope, move || work(socket)) {
+            let thread = thread::Builder::new().stack_size(1024 * 1024);
+            match thread.spawn_scoped(scope, work) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => failures.push(format!("cannot start a thread: {error}")),
             }
@@ -177,108 +271,4 @@ fn grace(container: &Container, longest: Duration) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn graced(note: Option<&str>, longest: u64) -> u64 {
-        let annotations =
-            note.map(|note| (GRACE_NOTE.to_owned(), note.to_owned())).into_iter().collect();
-        let container = Container { annotations, ..Container::default() };
-        grace(&container, Duration::from_secs(longest)).as_secs()
-    }
-
-    #[test]
-    fn a_container_gets_what_its_pod_asks_for_within_the_limit() {
-        for (note, longest, want) in [
-            (Some("5"), 100, 5),
-            (Some("0"), 100, 0),
-            (Some("3600"), 100, 100),
-            (None, 100, 30),
-            (None, 10, 10),
-            (Some("-1"), 100, 30),
-            (Some("soon"), 100, 30),
-        ] {
-            assert_eq!(graced(note, longest), want, "{note:?} {longest}");
-        }
-    }
-
-    #[test]
-    fn what_a_hook_took_is_lost_to_the_signal_but_for_the_least() {
-        for (grace, hook, want) in
-            [(30, 0, 30), (30, 10, 20), (30, 29, 2), (30, 3600, 2), (1, 0, 2), (0, 0, 2)]
-        {
-            let left = left(Duration::from_secs(grace), Duration::from_secs(hook));
-            assert_eq!(left.as_secs(), want, "{grace} {hook}");
-        }
-    }
-
-    #[test]
-    fn all_that_it_may_take_fits_into_what_pid_1_gives_it() {
-        let unit = include_str!("../../rootfs-overlays/node/usr/lib/orlop/units/images.toml");
-        let unit: toml::Table = unit.parse().expect("a unit");
-        let command = unit["stop-exec"].as_array().expect("a list");
-        assert_eq!(command[1].as_str(), Some("stop-pods"), "{command:?}");
-        let minutes = unit["stop-timeout"].as_str().and_then(|text| text.strip_suffix('m'));
-        let given: u64 = minutes.and_then(|minutes| minutes.parse().ok()).expect("minutes");
-        // A busy machine needs a moment to start it and to write its last line.
-        let used = WHOLE + Duration::from_secs(3);
-        assert!(used <= Duration::from_secs(60 * given), "{used:?} of {given} minutes");
-    }
-
-    #[test]
-    fn a_runtime_that_is_slow_has_the_time_that_graces_leave() {
-        let seconds = Duration::from_secs;
-        for (left, passed) in [(2, 0), (2, 30), (80, 5), (2, 90)] {
-            let (left, passed) = (seconds(left), seconds(passed));
-            let patience = patience(left, passed);
-            assert!(patience >= left + WORK, "{left:?} {passed:?}: {patience:?}");
-            // The pods come after it.
-            assert_eq!(passed + patience + LIST + WORK, WHOLE, "{left:?} {passed:?}");
-        }
-    }
-
-    #[test]
-    fn without_time_no_hook_runs() {
-        let hook = ("io.kubernetes.container.preStopHandler", r#"{"exec":{"command":["x"]}}"#);
-        let annotations = [(hook.0.to_owned(), hook.1.to_owned())].into();
-        let container = Container { annotations, ..Container::default() };
-        let nobody = Path::new("/nobody/listens");
-        assert_eq!(run_hook(&container, nobody, Duration::ZERO), Ok(()));
-        let error = run_hook(&container, nobody, Duration::from_secs(1)).expect_err("nobody");
-        assert!(error.starts_with("cannot connect"), "{error}");
-        assert_eq!(run_hook(&Container::default(), nobody, Duration::from_secs(1)), Ok(()));
-    }
-
-    #[test]
-    fn a_container_is_told_with_its_pod() {
-        let labels = [(POD_NAMESPACE, "default"), (POD_NAME, "web-0")];
-        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let container = Container { labels, name: "main".to_owned(), ..Container::default() };
-        assert_eq!(name(&container), "default/web-0/main");
-    }
-
-    #[test]
-    fn all_work_is_done_and_every_failure_told() {
-        let done = std::sync::atomic::AtomicUsize::new(0);
-        let done = &done;
-        let work = (0..20).map(|number| {
-            move |socket: PathBuf| {
-                assert_eq!(socket, Path::new("/x"));
-                done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if number % 10 == 3 { Err(format!("number {number}")) } else { Ok(()) }
-            }
-        });
-        let failures = in_parallel(Path::new("/x"), work.collect());
-        assert_eq!(failures, ["number 3", "number 13"]);
-        assert_eq!(done.load(std::sync::atomic::Ordering::Relaxed), 20);
-    }
-
-    #[test]
-    fn without_containerd_it_fails() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let socket = directory.path().join("x.sock");
-        let error =
-            stop_pods(&socket, LONGEST_SHUTDOWN_GRACE, &mut Vec::new()).expect_err("nobody there");
-        assert!(error.starts_with("cannot connect to "), "{error}");
-    }
-}
+mod tests;
