@@ -1,6 +1,7 @@
 //! `preStop` hooks, as kubelet notes them with each container (`pkg/kubelet/kuberuntime/labels.go`):
 //! what it would run before it stops one (`pkg/kubelet/lifecycle/handlers.go`).
 
+mod address;
 mod http;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -29,7 +30,8 @@ const LONGEST_LINE: usize = 200;
 pub(super) enum Hook {
     /// Run a command in it.
     Exec(Vec<String>),
-    /// Ask it by HTTP; without a host, at its pod's address.
+    /// Ask it by HTTP; without a host, at its pod's address. The path is as it is sent, with the
+    /// query.
     Get { https: bool, host: Option<String>, port: u16, path: String, headers: Vec<Header> },
     /// Wait.
     Sleep(Duration),
@@ -107,12 +109,11 @@ impl Hook {
             Port::Number(port) => port,
             Port::Name(name) => port(container, &name)?,
         };
-        let slash = if get.path.starts_with('/') { "" } else { "/" };
         Ok(Some(Self::Get {
             https: get.scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
             host: get.host.filter(|host| !host.is_empty()),
             port,
-            path: format!("{slash}{}", get.path),
+            path: address::target(&get.path),
             headers: get.headers,
         }))
     }
@@ -216,6 +217,7 @@ mod tests {
             (r#"{"sleep":{"seconds":7}}"#, Hook::Sleep(Duration::from_secs(7))),
             (r#"{"httpGet":{"path":"/bye","port":80,"scheme":"HTTP"}}"#, get(80, "/bye")),
             (r#"{"httpGet":{"path":"bye","port":"web"}}"#, get(8080, "/bye")),
+            (r#"{"httpGet":{"path":"good bye","port":80}}"#, get(80, "/good%20bye")),
             (r#"{"httpGet":{"path":"/bye","port":"81"}}"#, get(81, "/bye")),
             (r#"{"sleep":{"seconds":0}}"#, Hook::Sleep(Duration::ZERO)),
             (
