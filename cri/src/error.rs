@@ -14,10 +14,16 @@ pub struct Status {
 }
 
 impl Status {
+    /// `CANCELLED`.
+    pub const CANCELLED: u32 = 1;
+    /// `DEADLINE_EXCEEDED`.
+    pub const DEADLINE_EXCEEDED: u32 = 4;
     /// `NOT_FOUND`.
     pub const NOT_FOUND: u32 = 5;
     /// `ALREADY_EXISTS`.
     pub const ALREADY_EXISTS: u32 = 6;
+    /// `UNAVAILABLE`.
+    pub const UNAVAILABLE: u32 = 14;
 }
 
 impl fmt::Display for Status {
@@ -44,6 +50,16 @@ impl Error {
     pub fn is(&self, code: u32) -> bool {
         matches!(self, Self::Status(status) if status.code == code)
     }
+
+    /// Whether there is no answer to what was asked: the server is gone, on its way out, or too
+    /// slow. Another time there may be one.
+    pub fn is_no_answer(&self) -> bool {
+        const NONE: [u32; 3] = [Status::CANCELLED, Status::DEADLINE_EXCEEDED, Status::UNAVAILABLE];
+        match self {
+            Self::Status(status) => NONE.contains(&status.code),
+            Self::Io(_) | Self::Protocol(_) | Self::Refused(_) => true,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -68,6 +84,24 @@ impl From<io::Error> for Error {
         match error.kind() {
             io::ErrorKind::WouldBlock => Self::Io(io::ErrorKind::TimedOut.into()),
             _ => Self::Io(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_refuses_has_answered_and_one_that_goes_has_not() {
+        let status = |code| Error::Status(Status { code, message: String::new() });
+        // Unknown, invalid argument, not found, failed precondition.
+        for code in [2, 3, 5, 9] {
+            assert!(!status(code).is_no_answer(), "{code}");
+        }
+        let gone = Error::Io(io::ErrorKind::UnexpectedEof.into());
+        for error in [status(1), status(4), status(14), gone, Error::Refused(2)] {
+            assert!(error.is_no_answer(), "{error}");
         }
     }
 }

@@ -51,12 +51,35 @@ const NAME: &str = "io.containerd.image.name";
 const LABELS: [(&str, &str); 2] =
     [("io.cri-containerd.image", "managed"), ("io.cri-containerd.pinned", "pinned")];
 
+/// Why something is not imported.
+#[derive(Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The archive is none, or the store refuses what is in it: the next time would be the same.
+    Archive(String),
+    /// The store has not answered: another time it may.
+    Store(String),
+}
+
+impl Trouble {
+    fn of(what: &str, error: &cri::Error) -> Self {
+        let text = format!("{what}: {error}");
+        if error.is_no_answer() { Self::Store(text) } else { Self::Archive(text) }
+    }
+}
+
+/// What is said without a store is said of the archive.
+impl From<String> for Trouble {
+    fn from(text: String) -> Self {
+        Self::Archive(text)
+    }
+}
+
 /// What an import needs of containerd.
 trait Store {
     /// What a name points to, if there is one.
-    fn target(&mut self, name: &str) -> Result<Option<Descriptor>, String>;
+    fn target(&mut self, name: &str) -> Result<Option<Descriptor>, Trouble>;
     /// From now on, what is written is kept.
-    fn hold(&mut self) -> Result<(), String>;
+    fn hold(&mut self) -> Result<(), Trouble>;
     /// What no image points to may go.
     fn release(&mut self);
     /// Writes a blob out of `bytes`, with labels, if it is not there.
@@ -65,23 +88,24 @@ trait Store {
         blob: &Descriptor,
         labels: &[(String, String)],
         bytes: &mut dyn Read,
-    ) -> Result<Made, String>;
+    ) -> Result<Made, Trouble>;
     /// Lets a name point to a manifest.
-    fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), String>;
+    fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), Trouble>;
     /// The id of what a pod would get by this name.
-    fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, String>;
+    fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, Trouble>;
 }
 
 impl<T: Transport> Store for Client<T> {
-    fn target(&mut self, name: &str) -> Result<Option<Descriptor>, String> {
-        self.image_target(name, QUESTION).map_err(|error| format!("cannot ask for {name}: {error}"))
+    fn target(&mut self, name: &str) -> Result<Option<Descriptor>, Trouble> {
+        self.image_target(name, QUESTION)
+            .map_err(|error| Trouble::of(&format!("cannot ask for {name}"), &error))
     }
 
-    fn hold(&mut self) -> Result<(), String> {
+    fn hold(&mut self) -> Result<(), Trouble> {
         // There may be one of a run that was cut off.
         self.delete_lease(LEASE, QUESTION)
             .and_then(|()| self.create_lease(LEASE, QUESTION))
-            .map_err(|error| format!("containerd gives no lease: {error}"))?;
+            .map_err(|error| Trouble::of("containerd gives no lease", &error))?;
         self.set_metadata("containerd-lease", LEASE);
         Ok(())
     }
@@ -95,20 +119,42 @@ impl<T: Transport> Store for Client<T> {
         &mut self,
         blob: &Descriptor,
         labels: &[(String, String)],
-        mut bytes: &mut dyn Read,
-    ) -> Result<Made, String> {
-        self.write_blob(blob, labels, &mut bytes, BLOB)
-            .map_err(|error| format!("cannot write {}: {error}", blob.digest))
+        bytes: &mut dyn Read,
+    ) -> Result<Made, Trouble> {
+        let mut bytes = Watched { bytes, failed: false };
+        let written = self.write_blob(blob, labels, &mut bytes, BLOB);
+        written.map_err(|error| {
+            let what = format!("cannot write {}", blob.digest);
+            match bytes.failed {
+                true => Trouble::Archive(format!("{what}: {error}")),
+                false => Trouble::of(&what, &error),
+            }
+        })
     }
 
-    fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), String> {
+    fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), Trouble> {
         self.put_image(name, &LABELS, target, QUESTION)
-            .map_err(|error| format!("cannot name {name}: {error}"))
+            .map_err(|error| Trouble::of(&format!("cannot name {name}"), &error))
     }
 
-    fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, String> {
+    fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, Trouble> {
         self.image(name, QUESTION)
-            .map_err(|error| format!("cannot ask the CRI for {name}: {error}"))
+            .map_err(|error| Trouble::of(&format!("cannot ask the CRI for {name}"), &error))
+    }
+}
+
+/// Tells errors of an archive from those of the connection over which it goes.
+struct Watched<'a> {
+    bytes: &'a mut dyn Read,
+    failed: bool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buffer);
+        let failed = |error: &io::Error| error.kind() != io::ErrorKind::Interrupted;
+        self.failed |= read.as_ref().is_err_and(failed);
+        read
     }
 }
 
@@ -144,9 +190,9 @@ impl Entry {
 /// The command.
 ///
 /// # Errors
-/// If it is called wrongly, or containerd cannot be asked. An archive that cannot be imported is
-/// told and is no error: the node goes on without that image, for nothing would change by trying
-/// again.
+/// If it is called wrongly, or containerd cannot be asked, or not to the end. An archive that cannot
+/// be imported is told and is no error: the node goes on without that image, for nothing would
+/// change by trying again.
 pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     let socket = arguments.option("--socket")?.unwrap_or_else(|| SOCKET.to_owned());
     let directory = arguments.operand("DIR")?;
@@ -191,7 +237,7 @@ pub fn connect(socket: &Path) -> Result<Client<std::os::unix::net::UnixStream>, 
 /// gives those about archives that cannot be imported.
 ///
 /// # Errors
-/// If the directory cannot be read or nothing can be held.
+/// If the directory cannot be read or the store does not answer.
 fn import_all(
     store: &mut impl Store,
     directory: &Path,
@@ -201,26 +247,17 @@ fn import_all(
         .map_err(|error| format!("cannot read {}: {error}", directory.display()))?;
     let (mut held, mut lacking) = (false, Vec::new());
     for path in &archives {
-        let import = plan(store, path).and_then(|images| {
-            let mut lines = Vec::new();
-            for image in images {
-                lines.push(match image {
-                    Planned::Present(name) => format!("{name} is there"),
-                    Planned::Missing(name, entry) => {
-                        // Only asked for when there is something to write.
-                        if !std::mem::replace(&mut held, true) {
-                            store.hold()?;
-                        }
-                        import(store, path, &name, &entry)?
-                    }
-                });
+        let lines = match import_archive(store, path, &mut held) {
+            Ok(lines) => lines,
+            Err(Trouble::Archive(reason)) => {
+                let line = format!("cannot import {}: {reason}", path.display());
+                lacking.push(line.clone());
+                vec![line]
             }
-            Ok(lines)
-        });
-        let lines = import.unwrap_or_else(|reason| {
-            lacking.push(format!("cannot import {}: {reason}", path.display()));
-            lacking.last().cloned().into_iter().collect()
-        });
+            Err(Trouble::Store(reason)) => {
+                return Err(format!("cannot import {}: {reason}", path.display()));
+            }
+        };
         for line in lines {
             // If stderr is closed there is nobody to tell.
             let _ = writeln!(out, "orlop-node: {line}");
@@ -230,6 +267,29 @@ fn import_all(
         store.release();
     }
     Ok(lacking)
+}
+
+/// Imports what an archive has and the store has not; what was done, a line each. What is written
+/// is `held` from the first time on that there is something to write.
+fn import_archive(
+    store: &mut impl Store,
+    path: &Path,
+    held: &mut bool,
+) -> Result<Vec<String>, Trouble> {
+    let mut lines = Vec::new();
+    for image in plan(store, path)? {
+        lines.push(match image {
+            Planned::Present(name) => format!("{name} is there"),
+            Planned::Missing(name, entry) => {
+                if !*held {
+                    store.hold()?;
+                    *held = true;
+                }
+                import(store, path, &name, &entry)?
+            }
+        });
+    }
+    Ok(lines)
 }
 
 fn archives(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -251,12 +311,12 @@ enum Planned {
     Missing(String, Entry),
 }
 
-fn plan(store: &mut impl Store, path: &Path) -> Result<Vec<Planned>, String> {
+fn plan(store: &mut impl Store, path: &Path) -> Result<Vec<Planned>, Trouble> {
     let bytes = open(path)?.file("index.json", LONGEST_DOCUMENT)?;
     let index: Document =
         serde_json::from_slice(&bytes).map_err(|error| format!("its index.json: {error}"))?;
     if index.manifests.is_empty() {
-        return Err("its index names no image".to_owned());
+        return Err("its index names no image".to_owned().into());
     }
     let planned = |entry: Entry| {
         let name = entry.annotations.get(NAME).cloned();
@@ -279,13 +339,13 @@ fn import(
     path: &Path,
     name: &str,
     entry: &Entry,
-) -> Result<String, String> {
+) -> Result<String, Trouble> {
     let mut archive = open(path)?;
     let bytes = archive.file(&blob_path(&entry.digest)?, LONGEST_DOCUMENT)?;
     // Before its content is believed; containerd checks what it gets once more.
     let digest = format!("sha256:{}", Sha256::of(&bytes));
     if digest != entry.digest || bytes.len() as u64 != entry.size {
-        return Err(format!("{} has other bytes than its name says", entry.digest));
+        return Err(format!("{} has other bytes than its name says", entry.digest).into());
     }
     let manifest: Document = serde_json::from_slice(&bytes)
         .map_err(|error| format!("the manifest of {name}: {error}"))?;
@@ -303,7 +363,8 @@ fn import(
     for (blob, labels) in blobs.chain([(entry, &labels[..])]) {
         let mut bytes = archive.open(&blob_path(&blob.digest)?)?;
         if bytes.limit() != blob.size {
-            return Err(format!("{} has not the size that its manifest says", blob.digest));
+            let what = format!("{} has not the size that its manifest says", blob.digest);
+            return Err(Trouble::Archive(what));
         }
         if store.write(&blob.descriptor(), labels, &mut bytes)? == Made::New {
             written += blob.size;
@@ -318,7 +379,7 @@ fn import(
 }
 
 /// Waits until a pod would get the image: kubelet would try to pull it otherwise.
-fn noticed(store: &mut impl Store, name: &str, config: &str) -> Result<bool, String> {
+fn noticed(store: &mut impl Store, name: &str, config: &str) -> Result<bool, Trouble> {
     let mut wait = Duration::from_millis(5);
     let mut waited = Duration::ZERO;
     // The id of an image is the digest of its configuration.

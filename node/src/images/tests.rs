@@ -19,14 +19,35 @@ struct Memory {
     late: usize,
     /// Refuses the blob whose digest is this.
     refuses: String,
+    /// So many calls that hold or write are answered, if any number is.
+    dies_after: Option<usize>,
+    /// Has no room for another lease.
+    full: bool,
+}
+
+impl Memory {
+    fn work(&mut self) -> Result<(), Trouble> {
+        match &mut self.dies_after {
+            Some(0) => Err(Trouble::Store("no answer".to_owned())),
+            Some(more) => {
+                *more -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Store for Memory {
-    fn target(&mut self, name: &str) -> Result<Option<Descriptor>, String> {
+    fn target(&mut self, name: &str) -> Result<Option<Descriptor>, Trouble> {
         Ok(self.images.get(name).cloned())
     }
 
-    fn hold(&mut self) -> Result<(), String> {
+    fn hold(&mut self) -> Result<(), Trouble> {
+        self.work()?;
+        if self.full {
+            return Err(Trouble::Archive("no space".to_owned()));
+        }
         self.holds += 1;
         self.held = true;
         Ok(())
@@ -41,15 +62,16 @@ impl Store for Memory {
         blob: &Descriptor,
         labels: &[(String, String)],
         bytes: &mut dyn Read,
-    ) -> Result<Made, String> {
+    ) -> Result<Made, Trouble> {
         assert!(self.held, "{} might be collected", blob.digest);
+        self.work()?;
         if self.blobs.contains_key(&blob.digest) {
             return Ok(Made::Existed);
         }
         let mut content = Vec::new();
         bytes.read_to_end(&mut content).expect("readable");
         if blob.digest == self.refuses || digest(&content) != blob.digest {
-            return Err(format!("refused {}", blob.digest));
+            return Err(Trouble::Archive(format!("refused {}", blob.digest)));
         }
         // A manifest must not keep what does not exist.
         assert!(labels.iter().all(|(_, digest)| self.blobs.contains_key(digest)), "{labels:?}");
@@ -57,13 +79,13 @@ impl Store for Memory {
         Ok(Made::New)
     }
 
-    fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), String> {
+    fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), Trouble> {
         assert!(self.held && self.blobs.contains_key(&target.digest));
         self.images.insert(name.to_owned(), target.clone());
         Ok(())
     }
 
-    fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, String> {
+    fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, Trouble> {
         if self.late > 0 {
             self.late -= 1;
             return Ok(None);
@@ -198,6 +220,60 @@ fn a_blob_that_the_store_refuses_leaves_the_name_alone() {
     let text = import_files(&mut store, &[("a.tar", archive("a:1", b"layer", |_| ()))]);
     assert!(text.contains("cannot import a.tar: refused sha256:"), "{text}");
     assert!(store.images.is_empty());
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_no_fault_of_the_archive() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for name in ["a", "b"] {
+        let bytes = archive(&format!("{name}:1"), b"layer", |_| ());
+        fs::write(directory.path().join(format!("{name}.tar")), bytes).expect("written");
+    }
+    // A lease, then three blobs of the first; the second shares its layer.
+    for answered in 0..6 {
+        let mut store = Memory { dies_after: Some(answered), ..Memory::default() };
+        let error = import_all(&mut store, directory.path(), &mut Vec::new()).expect_err("dead");
+        let file = if answered < 4 { "a.tar" } else { "b.tar" };
+        assert!(error.ends_with(&format!("{file}: no answer")), "{answered}: {error}");
+        // Another time all is imported.
+        store.dies_after = None;
+        let lacking = import_all(&mut store, directory.path(), &mut Vec::new()).expect("alive");
+        assert_eq!((lacking.len(), store.images.len()), (0, 2), "{answered}");
+    }
+}
+
+#[test]
+fn nothing_is_written_that_is_not_held() {
+    let mut store = Memory { full: true, ..Memory::default() };
+    let archives = ["a", "b"].map(|name| archive(&format!("{name}:1"), b"layer", |_| ()));
+    let [a, b] = archives;
+    let text = import_files(&mut store, &[("a.tar", a), ("b.tar", b)]);
+    let want = "orlop-node: cannot import a.tar: no space\n\
+                orlop-node: cannot import b.tar: no space\n";
+    assert_eq!(text, want);
+}
+
+#[test]
+fn an_archive_that_cannot_be_read_is_told_from_a_connection_that_broke() {
+    struct Broken(io::ErrorKind);
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+    }
+    for (kind, failed) in [(io::ErrorKind::InvalidData, true), (io::ErrorKind::Interrupted, false)]
+    {
+        let mut broken = Broken(kind);
+        let mut bytes = Watched { bytes: &mut broken, failed: false };
+        bytes.read(&mut [0; 8]).expect_err("it is broken");
+        assert_eq!(bytes.failed, failed, "{kind}");
+    }
+    let error = cri::Error::Io(io::ErrorKind::UnexpectedEof.into());
+    assert!(matches!(Trouble::of("x", &error), Trouble::Store(_)));
+    let refused = cri::Status { code: 9, message: "unexpected commit digest".to_owned() };
+    let refused = Trouble::of("cannot write x", &cri::Error::Status(refused));
+    let want = "cannot write x: unexpected commit digest (gRPC status 9)";
+    assert_eq!(refused, Trouble::Archive(want.to_owned()));
 }
 
 #[test]
