@@ -294,6 +294,27 @@ mod tests {
     }
 
     #[test]
+    fn all_leases_are_deleted_and_the_last_waits_for_the_garbage() {
+        let (mut client, server) = pair();
+        let server = serve(server, |path, request| match path {
+            "/containerd.services.leases.v1.Leases/List" => {
+                let lease = |id| protobuf::Message::new().text(1, id);
+                let list = protobuf::Message::new().message(1, &lease("a")).message(1, &lease("b"));
+                (vec![list.as_bytes().to_vec()], 0)
+            }
+            _ => match request {
+                // It has ended by itself.
+                b"\x0a\x01a" => (vec![], Status::NOT_FOUND),
+                b"\x0a\x01b\x10\x01" => (vec![vec![]], 0),
+                other => panic!("{other:?}"),
+            },
+        });
+        client.delete_leases(MINUTE).expect("deleted");
+        drop(client);
+        assert_eq!(server.join().expect("the server is content"), 3);
+    }
+
+    #[test]
     fn a_server_that_says_nothing_is_given_up_in_time() {
         let (mut client, server) = pair();
         let error = client.unary("/x", b"", Duration::from_millis(20)).expect_err("silence");

@@ -64,6 +64,23 @@ impl<T: Transport> Client<T> {
         }
     }
 
+    /// `Leases.List` and `Leases.Delete`: all of them, and what only they kept is collected before
+    /// the call returns (`sync`).
+    ///
+    /// # Errors
+    /// Those of the calls; one that does not exist any more is none.
+    pub fn delete_leases(&mut self, limit: Duration) -> Result<(), Error> {
+        let list = self.unary("/containerd.services.leases.v1.Leases/List", &[], limit)?;
+        let leases = read_leases(&list)?;
+        let path = "/containerd.services.leases.v1.Leases/Delete";
+        for (at, lease) in leases.iter().enumerate() {
+            // Once is enough: it is all of the garbage that is collected.
+            let sync = u64::from(at + 1 == leases.len());
+            self.remove(path, Message::new().text(1, lease).number(2, sync), limit)?;
+        }
+        Ok(())
+    }
+
     /// `Content.Write`: writes the blob which `descriptor` names out of `bytes`. containerd checks
     /// size and digest, and a blob that it refuses does not exist. With `labels` a blob keeps
     /// those which it names from being collected.
@@ -243,6 +260,26 @@ fn fill(bytes: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
     Ok(length)
 }
 
+/// `ListResponse` of `Leases`: each field 1 is a lease, of which field 1 is the id.
+fn read_leases(message: &[u8]) -> Result<Vec<String>, Malformed> {
+    let mut leases = Vec::new();
+    protobuf::each(message, |field, value| {
+        if field == 1 {
+            leases.push(value.bytes());
+        }
+    })?;
+    let id = |lease: &[u8]| {
+        let mut id = String::new();
+        protobuf::each(lease, |field, value| {
+            if field == 1 {
+                id = value.text();
+            }
+        })?;
+        Ok(id)
+    };
+    leases.into_iter().map(id).collect()
+}
+
 /// `GetImageResponse`: field 1 is the image.
 fn read_target(message: &[u8]) -> Result<Descriptor, Malformed> {
     Ok(read_images(message)?.pop().map(|(_, target)| target).unwrap_or_default())
@@ -318,6 +355,15 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_leases_are_read() {
+        let time = Message::new().number(1, 1_795_000_000);
+        let lease = |id| Message::new().text(1, id).message(2, &time).entry(3, "a", "b");
+        let list = Message::new().message(1, &lease("one")).message(1, &lease("two"));
+        assert_eq!(read_leases(list.as_bytes()), Ok(vec!["one".to_owned(), "two".to_owned()]));
+        assert_eq!(read_leases(&[]), Ok(Vec::new()));
+    }
+
+    #[test]
     fn the_directories_of_a_snapshot_are_read_of_one_and_of_several() {
         let bind = Message::new().text(1, "bind").text(2, "/s/1/fs").text(4, "ro").text(4, "rbind");
         let overlay = Message::new().text(1, "overlay").text(2, "overlay").text(4, "index=off");
@@ -354,6 +400,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read_target(&bytes);
             let _ = read_directories(&bytes);
+            let _ = read_leases(&bytes);
         }
     }
 }

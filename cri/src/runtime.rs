@@ -113,10 +113,35 @@ impl<T: Transport> Client<T> {
     /// Those of the call.
     pub fn running_containers(&mut self, limit: Duration) -> Result<Vec<Container>, Error> {
         let state = Message::new().number(1, RUNNING);
-        let request = Message::new().message(1, &Message::new().message(2, &state));
+        self.list_containers(&Message::new().message(1, &Message::new().message(2, &state)), limit)
+    }
+
+    /// `ListContainers`: all, also those that ended with an earlier boot.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn containers(&mut self, limit: Duration) -> Result<Vec<Container>, Error> {
+        self.list_containers(&Message::new(), limit)
+    }
+
+    fn list_containers(
+        &mut self,
+        request: &Message,
+        limit: Duration,
+    ) -> Result<Vec<Container>, Error> {
         let path = "/runtime.v1.RuntimeService/ListContainers";
         let response = self.unary(path, request.as_bytes(), limit)?;
         read_list(&response, read_container)
+    }
+
+    /// `RemoveContainer`: kills it if it runs. The network of its pod is not asked.
+    ///
+    /// # Errors
+    /// Those of the call; one that does not exist is none.
+    pub fn remove_container(&mut self, id: &str, limit: Duration) -> Result<(), Error> {
+        let request = Message::new().text(1, id);
+        let path = "/runtime.v1.RuntimeService/RemoveContainer";
+        self.unary(path, request.as_bytes(), limit).map(drop)
     }
 
     /// `StopContainer`: with a signal, and `SIGKILL` after `grace`, in whole seconds.

@@ -21,7 +21,7 @@ use formats::digest::Sha256;
 use serde::Deserialize;
 
 use crate::arguments::{Arguments, Failure};
-use crate::crash;
+use crate::crash::{self, Repair};
 use crate::problems;
 use crate::root::Root;
 use archive::Archive;
@@ -201,14 +201,14 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     client.set_metadata("containerd-namespace", NAMESPACE);
     let root = Root::new("/");
     // First, so that an image of ours which is damaged is imported again.
-    if let Some(since) = crash::since(&root) {
-        let repairs = crash::make_good(&mut client, &root, since);
-        repairs.iter().for_each(|line| eprintln!("orlop-node: {line}"));
-        if repairs.is_empty() {
-            eprintln!("orlop-node: the last boot did not end in order; all images are whole");
-        }
-        leave(&root, &repairs);
+    let repair = crash::make_good(&mut client, &root);
+    if repair.as_ref().is_some_and(|repair| *repair == Repair::default()) {
+        eprintln!("orlop-node: a boot did not end in order; all images are whole");
     }
+    let Repair { mut done, left } = repair.unwrap_or_default();
+    done.extend(left);
+    done.iter().for_each(|line| eprintln!("orlop-node: {line}"));
+    leave(&root, &done);
     if let Err(error) = crash::database::remove(&root) {
         eprintln!("orlop-node: cannot remove {}: {error}", crash::database::ASIDE);
     }

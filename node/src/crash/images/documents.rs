@@ -52,6 +52,8 @@ pub(super) enum Unread {
     Damaged(String),
     /// It is not of a kind that is understood here, which is nobody's damage. In words.
     Strange(String),
+    /// containerd did not say what was asked of it. In words.
+    Unanswered(String),
 }
 
 /// The manifests that an image's name points to; those of other machines were not pulled.
@@ -64,7 +66,12 @@ pub(super) fn manifests(
         return Ok(vec![Ok(found)]);
     }
     let there = |entry: &&Entry| blob(root, &entry.digest).is_ok_and(|path| path.exists());
-    Ok(found.manifests.iter().filter(there).map(|entry| read(root, entry)).collect())
+    let manifests: Vec<_> = found.manifests.iter().filter(there).collect();
+    // One of them was pulled.
+    if manifests.is_empty() {
+        return Err(Unread::Damaged(target.digest.clone()));
+    }
+    Ok(manifests.into_iter().map(|entry| read(root, entry)).collect())
 }
 
 /// The names of the snapshots of a manifest's layers, the lowest first.

@@ -11,12 +11,18 @@ use super::plan::{Findings, Image, Layer};
 use super::runtime::Runtime;
 use crate::root::Root;
 
-/// Looks at what is younger than `since`; what was found, and what could not be looked at.
-pub(super) fn look(
-    runtime: &mut impl Runtime,
-    root: &Root,
-    since: i64,
-) -> Result<(Findings, BTreeSet<String>), String> {
+/// What a look has brought.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) findings: Findings,
+    /// What is not understood, a line each.
+    pub(super) strange: BTreeSet<String>,
+    /// What containerd did not answer, a line each: the look is not at its end.
+    pub(super) unanswered: BTreeSet<String>,
+}
+
+/// Looks at what is younger than `since`.
+pub(super) fn look(runtime: &mut impl Runtime, root: &Root, since: i64) -> Result<Seen, String> {
     let images = runtime.images()?;
     let mut look = Look {
         runtime,
@@ -24,15 +30,16 @@ pub(super) fn look(
         since,
         directories: BTreeMap::new(),
         compared: BTreeSet::new(),
-        findings: Findings::default(),
-        untold: BTreeSet::new(),
+        proven: BTreeSet::new(),
+        unproven: BTreeMap::new(),
+        seen: Seen::default(),
     };
     for (name, target) in images {
         let target = Entry { digest: target.digest, size: target.size };
         let image = look.image(name, &target);
-        look.findings.images.push(image);
+        look.seen.findings.images.push(image);
     }
-    Ok((look.findings, look.untold))
+    Ok(look.end())
 }
 
 struct Look<'a, R> {
@@ -43,11 +50,27 @@ struct Look<'a, R> {
     directories: BTreeMap<String, Option<PathBuf>>,
     /// Snapshots and blobs that were compared.
     compared: BTreeSet<(String, String)>,
-    findings: Findings,
-    untold: BTreeSet<String>,
+    /// Snapshots that are as a blob says which is whole.
+    proven: BTreeSet<String>,
+    /// Snapshots whose blob is damaged, so nothing says whether they are whole, and that blob.
+    unproven: BTreeMap<String, String>,
+    seen: Seen,
 }
 
 impl<R: Runtime> Look<'_, R> {
+    fn end(mut self) -> Seen {
+        for (snapshot, blob) in self.unproven {
+            // Another image may have the same layer in another blob, which is whole.
+            if !self.proven.contains(&snapshot) {
+                let damage = self.seen.findings.snapshots.entry(snapshot).or_default();
+                damage.get_or_insert(format!(
+                    "{blob} is damaged, so nothing says whether what was unpacked of it is whole"
+                ));
+            }
+        }
+        self.seen
+    }
+
     fn image(&mut self, name: String, target: &Entry) -> Image {
         let mut image = Image { name, ..Image::default() };
         let manifests = documents::manifests(self.root, target);
@@ -56,7 +79,10 @@ impl<R: Runtime> Look<'_, R> {
                 Ok(layers) => image.manifests.push(layers),
                 Err(Unread::Damaged(digest)) => drop(image.unreadable.insert(digest)),
                 Err(Unread::Strange(what)) => {
-                    self.untold.insert(format!("cannot look at {}: {what}", image.name));
+                    self.seen.strange.insert(format!("cannot look at {}: {what}", image.name));
+                }
+                Err(Unread::Unanswered(what)) => {
+                    self.seen.unanswered.insert(format!("cannot look at {}: {what}", image.name));
                 }
             }
         }
@@ -65,7 +91,7 @@ impl<R: Runtime> Look<'_, R> {
 
     fn manifest(&mut self, manifest: &Document) -> Result<Vec<Layer>, Unread> {
         let snapshots = documents::snapshots(self.root, manifest)?;
-        self.ask(&snapshots).map_err(Unread::Strange)?;
+        self.ask(&snapshots)?;
         let layers = snapshots.into_iter().zip(&manifest.layers);
         let looked_at = layers.map(|(snapshot, entry)| {
             self.layer(&snapshot, entry)?;
@@ -75,7 +101,7 @@ impl<R: Runtime> Look<'_, R> {
     }
 
     /// Asks where these are, each of which lies on the one before it.
-    fn ask(&mut self, snapshots: &[String]) -> Result<(), String> {
+    fn ask(&mut self, snapshots: &[String]) -> Result<(), Unread> {
         for (below, snapshot) in snapshots.iter().enumerate().rev() {
             match self.directories.get(snapshot) {
                 // So are those below it.
@@ -84,10 +110,12 @@ impl<R: Runtime> Look<'_, R> {
                 None => {}
             }
             // The uppermost that is there tells of all below it.
-            if let Some(found) = self.runtime.directories(snapshot)? {
+            let found = self.runtime.directories(snapshot).map_err(Unread::Unanswered)?;
+            if let Some(found) = found {
                 if found.len() != below + 1 {
                     let count = found.len();
-                    return Err(format!("{snapshot} lies on {below} others, in {count} places"));
+                    let what = format!("{snapshot} lies on {below} others, in {count} places");
+                    return Err(Unread::Strange(what));
                 }
                 for (snapshot, directory) in snapshots.iter().zip(found.iter().rev()) {
                     let directory = self.root.path(directory);
@@ -109,7 +137,7 @@ impl<R: Runtime> Look<'_, R> {
         };
         let directory = self.directories.get(snapshot).cloned().flatten();
         if directory.is_some() {
-            self.findings.snapshots.entry(snapshot.to_owned()).or_default();
+            self.seen.findings.snapshots.entry(snapshot.to_owned()).or_default();
         }
         if !self.compared.insert((snapshot.to_owned(), entry.digest.clone())) {
             return Ok(());
@@ -119,15 +147,22 @@ impl<R: Runtime> Look<'_, R> {
         let finding = if !whole && directory.is_none() {
             Finding::BadBlob
         } else if made.is_some_and(|made| made < self.since) {
-            Finding::Good
+            // What is unpacked counts, and it is on the disk.
+            return Ok(());
         } else {
             layer::check(&path, &digest, directory.as_deref())
         };
+        let snapshot = snapshot.to_owned();
         match finding {
-            Finding::Good => {}
-            Finding::BadBlob => drop(self.findings.bad_blobs.insert(entry.digest.clone())),
+            Finding::Good => drop(self.proven.insert(snapshot)),
+            Finding::BadBlob => {
+                if directory.is_some() {
+                    self.unproven.insert(snapshot, entry.digest.clone());
+                }
+                self.seen.findings.bad_blobs.insert(entry.digest.clone());
+            }
             Finding::BadFile(file) => {
-                let damage = self.findings.snapshots.entry(snapshot.to_owned()).or_default();
+                let damage = self.seen.findings.snapshots.entry(snapshot).or_default();
                 damage.get_or_insert(format!("{file} of {} is damaged", entry.digest));
             }
         }

@@ -190,7 +190,7 @@ mod tests {
     }
 
     /// Images of few layers, so that many are shared; some of them unpacked up to some layer, some
-    /// damaged.
+    /// damaged. Of one that cannot be read nothing else is known.
     fn any_findings() -> impl Strategy<Value = Findings> {
         let image = (vec(0..3_u8, 1..5), 0..5_usize, any::<bool>());
         let names = || btree_set(prop_oneof![Just("0"), Just("1"), Just("2")], 0..3);
@@ -200,13 +200,16 @@ mod tests {
             for (number, (layers, unpacked, readable)) in made.into_iter().enumerate() {
                 let layers: Vec<_> = layers.iter().map(u8::to_string).collect();
                 let mut image = self::image(&number.to_string(), &layers.join("/"));
+                if !readable {
+                    image.manifests.clear();
+                    image.unreadable = set(&["config"]);
+                    found.images.push(image);
+                    continue;
+                }
                 for layer in image.manifests[0].iter().take(unpacked) {
                     let bad = damage.next() == Some(true);
                     let why = bad.then(|| layer.snapshot.clone());
                     found.snapshots.entry(layer.snapshot.clone()).or_insert(why);
-                }
-                if !readable {
-                    image.unreadable = set(&["config"]);
                 }
                 found.images.push(image);
             }
@@ -233,7 +236,7 @@ mod tests {
             }
             prop_assert!(!left.iter().any(|snapshot| damaged(snapshot)), "{:?}", left);
             for image in &found.images {
-                let lacks = image.manifests[0].iter().any(|layer| {
+                let lacks = image.layers().any(|layer| {
                     !left.contains(&layer.snapshot) && found.bad_blobs.contains(&layer.blob)
                 });
                 let goes = plan.images.contains_key(&image.name);
@@ -243,10 +246,10 @@ mod tests {
             let kept: Vec<_> =
                 found.images.iter().filter(|i| !plan.images.contains_key(&i.name)).collect();
             for image in found.images.iter().filter(|i| plan.images.contains_key(&i.name)) {
-                for layer in &image.manifests[0] {
+                for layer in image.layers() {
                     let stays = found.bad_blobs.contains(&layer.blob)
                         && !plan.blobs.contains(&layer.blob);
-                    let mut kept = kept.iter().flat_map(|image| &image.manifests[0]);
+                    let mut kept = kept.iter().flat_map(|image| image.layers());
                     let keeps = kept.any(|other| other.snapshot == layer.snapshot);
                     let unpacked = left.contains(&layer.snapshot) && keeps;
                     prop_assert!(!stays || unpacked, "{:?}", layer);

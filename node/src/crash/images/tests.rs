@@ -1,146 +1,11 @@
-//! Images in a containerd that is made up, on directories that are there.
+//! What is made of images that are damaged.
 
-use cri::containerd::Descriptor;
-use formats::digest::Sha256;
 use serde_json::{Value, json};
 
-use super::super::layer::tests::gzip;
-use super::documents::{CONTENT, chain};
+use super::made::{blob, digest, layer, made};
 use super::*;
+use crate::crash;
 use crate::images::archive::tests::tar;
-use crate::images::blob_path;
-use crate::root::{Keep, PUBLIC};
-
-/// A snapshot.
-struct Unpacked {
-    below: Option<String>,
-    directory: String,
-}
-
-/// A containerd with images whose layers have a file each.
-struct Made {
-    root: Root,
-    snapshots: BTreeMap<String, Unpacked>,
-    images: Vec<(String, Descriptor)>,
-    done: Vec<String>,
-    _directory: tempfile::TempDir,
-}
-
-impl Runtime for Made {
-    fn images(&mut self) -> Result<Vec<(String, Descriptor)>, String> {
-        Ok(self.images.clone())
-    }
-    fn delete_image(&mut self, name: &str) -> Result<(), String> {
-        self.images.retain(|(other, _)| other != name);
-        self.done.push(format!("image {name}"));
-        Ok(())
-    }
-    fn delete_blob(&mut self, digest: &str) -> Result<(), String> {
-        self.done.push(format!("blob {digest}"));
-        Ok(())
-    }
-    fn directories(&mut self, snapshot: &str) -> Result<Option<Vec<String>>, String> {
-        let mut found = Vec::new();
-        let mut next = self.snapshots.get(snapshot);
-        while let Some(snapshot) = next {
-            found.push(snapshot.directory.clone());
-            next = snapshot.below.as_ref().and_then(|below| self.snapshots.get(below));
-        }
-        Ok((!found.is_empty()).then_some(found))
-    }
-    fn remove_snapshot(&mut self, snapshot: &str) -> Result<(), String> {
-        // As containerd's overlay snapshotter does.
-        if self.snapshots.values().any(|other| other.below.as_deref() == Some(snapshot)) {
-            return Err("cannot remove snapshot with child: failed precondition".to_owned());
-        }
-        let removed = self.snapshots.remove(snapshot).expect("one that is there");
-        self.done.push(format!("snapshot {}", removed.directory));
-        Ok(())
-    }
-    fn remove_pods(&mut self) -> Result<(), String> {
-        self.done.push("pods".to_owned());
-        Ok(())
-    }
-}
-
-/// The file of each layer has its name as its content.
-fn layer(name: &str) -> Vec<u8> {
-    gzip(&tar(&[(name, name.as_bytes())]))
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", Sha256::of(bytes))
-}
-
-fn blob(digest: &str) -> String {
-    format!("{CONTENT}/{}", blob_path(digest).unwrap())
-}
-
-fn made(images: &[(&str, &[&str])]) -> Made {
-    let directory = tempfile::tempdir().unwrap();
-    let root = Root::new(directory.path());
-    let (snapshots, done) = (BTreeMap::new(), Vec::new());
-    let mut made = Made { root, snapshots, images: Vec::new(), done, _directory: directory };
-    for (name, layers) in images {
-        made.add(name, layers);
-    }
-    made
-}
-
-impl Made {
-    /// An image of these layers, the lowest first, all of them unpacked. The directory of a
-    /// snapshot is named by the layers in it.
-    fn add(&mut self, name: &str, layers: &[&str]) {
-        let ids: Vec<_> =
-            layers.iter().map(|name| digest(&tar(&[(name, name.as_bytes())]))).collect();
-        let mut below = None;
-        for (at, snapshot) in chain(&ids).into_iter().enumerate() {
-            let directory = format!("/snapshots/{}/fs", layers[..=at].join("-"));
-            let file = format!("{directory}/{}", layers[at]);
-            self.root.write(file, layers[at].as_bytes(), PUBLIC, Keep::ThisBoot).unwrap();
-            self.snapshots.insert(snapshot.clone(), Unpacked { below, directory });
-            below = Some(snapshot);
-        }
-        let entries: Vec<_> = layers.iter().map(|name| self.put(&layer(name))).collect();
-        // `config` of a configuration is something else than of a manifest.
-        let config = json!({ "config": { "Cmd": ["/app"] }, "rootfs": { "diff_ids": ids } });
-        let config = self.put(config.to_string().as_bytes());
-        let manifest = json!({ "config": config, "layers": entries });
-        let manifest = self.put(manifest.to_string().as_bytes());
-        let absent = json!({ "digest": format!("sha256:{}", "0".repeat(64)), "size": 1 });
-        let index = self.put(json!({ "manifests": [absent, manifest] }).to_string().as_bytes());
-        self.name(name, &index);
-    }
-
-    fn name(&mut self, name: &str, target: &Value) {
-        let target = Descriptor {
-            media_type: String::new(),
-            digest: target["digest"].as_str().unwrap().to_owned(),
-            size: target["size"].as_u64().unwrap(),
-        };
-        self.images.push((name.to_owned(), target));
-    }
-
-    fn put(&self, bytes: &[u8]) -> Value {
-        let digest = digest(bytes);
-        self.root.write(blob(&digest), bytes, PUBLIC, Keep::ThisBoot).unwrap();
-        json!({ "digest": digest, "size": bytes.len() })
-    }
-
-    fn good(&mut self, since: i64) -> Vec<String> {
-        let root = self.root.clone();
-        make_good(self, &root, since)
-    }
-
-    fn damage(&self, path: &str) {
-        assert!(self.root.path(path).exists(), "{path}");
-        fs::write(self.root.path(path), "").unwrap();
-    }
-
-    fn damage_blob(&self, digest: &str) {
-        self.damage(&blob(digest));
-    }
-}
 
 const ONE: &[(&str, &[&str])] = &[("a.test/app:1", &["base", "app"])];
 const TWO: &[(&str, &[&str])] =
@@ -154,20 +19,24 @@ fn of_what_is_whole_nothing_is_touched() {
 }
 
 #[test]
-fn a_damaged_snapshot_goes_with_those_on_it_and_the_pods_that_hold_it() {
+fn a_damaged_snapshot_goes_with_those_on_it_and_the_containers_that_hold_it() {
     let mut made = made(ONE);
+    let snapshot = made.lay("dead", &["base", "app"]);
+    made.containers.insert("dead".to_owned(), snapshot);
+    // Nothing of it is in the way, and its network may be out of reach.
+    made.pods.insert("pod".to_owned(), "of the pause image".to_owned());
     made.damage("/snapshots/base/fs/base");
     let want = format!("base of {} is damaged: it will be unpacked again", digest(&layer("base")));
     assert_eq!(made.good(0), [want]);
     assert_eq!(
         made.done,
-        ["pods", "snapshot /snapshots/base-app/fs", "snapshot /snapshots/base/fs"]
+        ["container dead", "snapshot /snapshots/base-app/fs", "snapshot /snapshots/base/fs"]
     );
 
     let mut made = self::made(ONE);
     made.damage("/snapshots/base-app/fs/app");
     assert_eq!(made.good(0).len(), 1);
-    assert_eq!(made.done, ["pods", "snapshot /snapshots/base-app/fs"]);
+    assert_eq!(made.done, ["snapshot /snapshots/base-app/fs"]);
 }
 
 #[test]
@@ -177,14 +46,14 @@ fn all_images_on_a_damaged_layer_are_unpacked_again_children_first() {
     let want = format!("base of {} is damaged: it will be unpacked again", digest(&layer("base")));
     assert_eq!(made.good(0), [want]);
     assert_eq!(made.snapshots.len(), 0);
-    assert_eq!(made.done.len(), 5, "{:?}", made.done);
+    assert_eq!(made.done.len(), 4, "{:?}", made.done);
 
     // Of what one has for itself, the other loses nothing.
     let mut made = self::made(TWO);
     made.damage("/snapshots/base-lib/fs/lib");
     assert_eq!(made.good(0).len(), 1);
     let gone = ["snapshot /snapshots/base-lib-web/fs", "snapshot /snapshots/base-lib/fs"];
-    assert_eq!(made.done[1..], gone);
+    assert_eq!(made.done, gone);
 }
 
 #[test]
@@ -215,7 +84,8 @@ fn a_blob_is_needed_by_the_image_alone_that_is_not_unpacked() {
     let alone = digest(&tar(&[("lib", b"lib")]));
     made.snapshots.remove(&alone).expect("it was there");
     made.damage_blob(&digest(&layer("lib")));
-    assert_eq!(made.good(0).len(), 1);
+    // What is unpacked is older than the power cut.
+    assert_eq!(made.good(i64::MAX).len(), 1);
     let gone = ["image c.test/base:1".to_owned(), format!("blob {}", digest(&layer("lib")))];
     assert_eq!(made.done, gone);
 }
@@ -237,10 +107,10 @@ fn an_image_whose_blob_is_damaged_goes_with_the_file_if_it_is_needed() {
     assert_eq!(made.done, [format!("image {name}"), format!("blob {}", target.digest)]);
     assert!(!made.root.path(blob(&target.digest)).exists());
 
-    // All layers are unpacked: the blob is of no use, and a registry may be far.
+    // All layers are unpacked, long ago: the blob is of no use, and a registry may be far.
     let mut made = self::made(ONE);
     made.damage_blob(&digest(&layer("base")));
-    assert_eq!(made.good(0), [""; 0]);
+    assert_eq!(made.good(i64::MAX), [""; 0]);
     assert_eq!(made.done, [""; 0]);
 
     // Only the lower layer is unpacked.
@@ -269,14 +139,170 @@ fn what_is_not_understood_is_told_and_stays() {
 fn a_snapshot_that_cannot_go_is_told_once() {
     let mut made = made(ONE);
     // Of an image that nobody has a name for any more.
-    let base = chain(&[digest(&tar(&[("base", b"base")]))]).remove(0);
-    let directory = "/snapshots/orphan/fs".to_owned();
-    made.snapshots.insert("orphan".to_owned(), Unpacked { below: Some(base), directory });
+    let orphan = made.lay("orphan", &["base"]);
+    made.others.insert("somebody".to_owned(), orphan);
     made.damage("/snapshots/base/fs/base");
-    let lines = made.good(0);
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(
-        lines[0]
-            .ends_with("cannot be removed: cannot remove snapshot with child: failed precondition")
-    );
+    let repair = made.repair(0);
+    assert_eq!((repair.done.len(), repair.left.len()), (0, 1), "{repair:?}");
+    let want = "cannot be removed: cannot remove snapshot with child: failed precondition";
+    assert!(repair.left[0].ends_with(want), "{repair:?}");
+}
+
+#[test]
+fn what_lies_on_a_damaged_snapshot_goes_with_its_image_if_that_cannot_be_read() {
+    // Of the second it cannot be said that it lies on the base.
+    let mut made = made(TWO);
+    let config = made.config("b.test/web:1");
+    made.damage_blob(&config);
+    made.damage("/snapshots/base/fs/base");
+    let base = digest(&layer("base"));
+    let want = [
+        format!("b.test/web:1 was damaged ({config}) and is removed: it is fetched again"),
+        format!("base of {base} is damaged: it will be unpacked again"),
+    ];
+    assert_eq!(made.good(0), want);
+    assert_eq!(made.snapshots.len(), 0);
+    let first = "image b.test/web:1";
+    let gone = [first, "snapshot /snapshots/base-app/fs", "snapshot /snapshots/base/fs"];
+    assert_eq!(made.done[..3], gone);
+}
+
+#[test]
+fn what_went_with_an_image_need_not_be_removed() {
+    let mut made = made(ONE);
+    made.damage("/snapshots/base-app/fs/app");
+    made.damage_blob(&digest(&layer("app")));
+    assert_eq!(made.good(0).len(), 2);
+    assert_eq!(made.snapshots.len(), 0);
+    let gone = ["image a.test/app:1".to_owned(), format!("blob {}", digest(&layer("app")))];
+    assert_eq!(made.done, gone);
+}
+
+#[test]
+fn a_snapshot_is_unproven_if_its_blob_is_damaged_as_well() {
+    // A file is damaged, and nothing says so any more.
+    let mut made = made(TWO);
+    made.damage("/snapshots/base/fs/base");
+    let base = digest(&layer("base"));
+    made.damage_blob(&base);
+    let gone =
+        |name: &str| format!("{name} was damaged ({base}) and is removed: it is fetched again");
+    let unproven = "so nothing says whether what was unpacked of it is whole";
+    let want = [
+        gone("a.test/app:1"),
+        gone("b.test/web:1"),
+        format!("{base} is damaged, {unproven}: it will be unpacked again"),
+    ];
+    assert_eq!(made.good(0), want);
+    assert_eq!(made.snapshots.len(), 0);
+    assert!(!made.root.path(blob(&base)).exists());
+}
+
+#[test]
+fn another_blob_of_the_same_layer_proves_what_was_unpacked() {
+    let mut made = made(ONE);
+    // The same files, compressed by nobody.
+    let plain = ["base", "app"].map(|name| tar(&[(name, name.as_bytes())]));
+    made.add_of("b.test/plain:1", &["base", "app"], &plain);
+    made.damage_blob(&digest(&layer("base")));
+    assert_eq!(made.good(0), [""; 0]);
+    assert_eq!(made.done, [""; 0]);
+}
+
+#[test]
+fn an_index_of_which_no_manifest_is_there_is_damaged() {
+    let mut made = made(ONE);
+    let (name, target) = made.images[0].clone();
+    let index = fs::read(made.root.path(blob(&target.digest))).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let manifest = index["manifests"][1]["digest"].as_str().unwrap();
+    fs::remove_file(made.root.path(blob(manifest))).unwrap();
+    assert_eq!(made.good(0).len(), 1);
+    assert_eq!(made.done, [format!("image {name}"), format!("blob {}", target.digest)]);
+}
+
+#[test]
+fn what_was_being_pulled_when_the_power_went_is_in_nobody_s_way() {
+    let mut made = made(ONE);
+    let half = made.lay("extract-1 sha256:x", &["base"]);
+    made.leases.insert("pull".to_owned(), half);
+    made.damage("/snapshots/base/fs/base");
+    assert_eq!(made.good(0).len(), 1);
+    assert_eq!(made.snapshots.len(), 0);
+
+    // Also if nothing is damaged: it would never be looked at.
+    let mut made = self::made(ONE);
+    let half = made.lay("extract-1 sha256:x", &["base"]);
+    made.leases.insert("pull".to_owned(), half);
+    assert_eq!(made.good(0), [""; 0]);
+    assert_eq!(made.snapshots.len(), 2);
+
+    let mut made = self::made(ONE);
+    made.refuses.push("leases".to_owned());
+    assert_eq!(made.repair(0), Repair { done: vec![], left: vec!["refused".to_owned()] });
+}
+
+#[test]
+fn one_container_or_pod_that_cannot_be_removed_does_not_keep_the_others() {
+    let mut made = made(ONE);
+    for number in ["1", "2"] {
+        let (container, pod) = (format!("c{number}"), format!("p{number}"));
+        let snapshot = made.lay(&container, &["base", "app"]);
+        made.containers.insert(container, snapshot);
+        let snapshot = made.lay(&pod, &["base"]);
+        made.pods.insert(pod, snapshot);
+    }
+    made.refuses = vec!["c1".to_owned(), "p1".to_owned()];
+    made.damage("/snapshots/base/fs/base");
+    let repair = made.repair(0);
+    assert_eq!(made.done, ["container c1", "container c2", "pod p1", "pod p2"]);
+    assert_eq!(repair.done, [""; 0]);
+    assert!(repair.left[0].contains("its snapshot cannot be removed"), "{repair:?}");
+    let want = ["cannot remove the c1: refused", "cannot remove the p1: refused"];
+    assert_eq!(repair.left[1..], want);
+
+    // One that was in nobody's way is told, and is no reason to look again.
+    let mut made = self::made(ONE);
+    made.containers.insert("c1".to_owned(), "of something else".to_owned());
+    made.refuses.push("c1".to_owned());
+    made.damage("/snapshots/base/fs/base");
+    let done = made.good(0);
+    assert_eq!(done[1..], ["cannot remove the c1: refused"]);
+}
+
+#[test]
+fn pods_have_no_more_than_their_time_together() {
+    let mut made = made(ONE);
+    made.pods.insert("p1".to_owned(), String::new());
+    let told = remove_pods(&mut made, Duration::ZERO);
+    assert_eq!(told, ["cannot remove the p1: others took all the time"]);
+    assert_eq!(made.done, [""; 0]);
+}
+
+#[test]
+fn what_could_not_be_made_good_is_tried_again_after_the_next_boot() {
+    let mut made = made(ONE);
+    let root = made.root.clone();
+    assert_eq!(crash::make_good(&mut made, &root), None, "all boots ended in order");
+    crash::note(&root).unwrap();
+    made.damage("/snapshots/base/fs/base");
+    for refused in ["images", "directories"] {
+        made.refuses = vec![refused.to_owned()];
+        let repair = crash::make_good(&mut made, &root).unwrap();
+        assert_eq!(repair.left.len(), 1, "{refused}: {repair:?}");
+    }
+    // The next boot: what was of this one is gone.
+    fs::remove_dir_all(root.path("/run")).unwrap();
+    made.refuses.clear();
+    let orphan = made.lay("orphan", &["base"]);
+    made.others.insert("somebody".to_owned(), orphan.clone());
+    made.damage("/snapshots/base/fs/base");
+    let repair = crash::make_good(&mut made, &root).unwrap();
+    assert_eq!(repair.left.len(), 1, "{repair:?}");
+    made.others.clear();
+    made.snapshots.remove(&orphan);
+    let repair = crash::make_good(&mut made, &root).unwrap();
+    assert_eq!((repair.done.len(), repair.left.len()), (1, 0), "{repair:?}");
+    assert_eq!(crash::make_good(&mut made, &root), None);
+    assert!(!root.path(crash::NOTE).exists());
 }
