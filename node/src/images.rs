@@ -205,21 +205,22 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     if repair.as_ref().is_some_and(|repair| *repair == Repair::default()) {
         eprintln!("orlop-node: a boot did not end in order; all images are whole");
     }
-    let Repair { mut done, left } = repair.unwrap_or_default();
-    done.extend(left);
-    done.iter().for_each(|line| eprintln!("orlop-node: {line}"));
-    leave(&root, &done);
+    let Repair { done, mut left } = repair.unwrap_or_default();
+    done.iter().chain(&left).for_each(|line| eprintln!("orlop-node: {line}"));
+    // Whatever becomes of the rest: what was made good is not made good again.
+    leave(&root, &done, &left);
     if let Err(error) = crash::database::remove(&root) {
         eprintln!("orlop-node: cannot remove {}: {error}", crash::database::ASIDE);
     }
     let lacking = import_all(&mut client, Path::new(&directory), &mut io::stderr());
-    leave(&root, &lacking.map_err(Failure::Failed)?);
+    left.extend(lacking.map_err(Failure::Failed)?);
+    leave(&root, &[], &left);
     Ok(())
 }
 
 /// For the screen; whatever becomes of it, the log has it.
-fn leave(root: &Root, lines: &[String]) {
-    if let Err(error) = problems::leave(root, UNIT, lines) {
+fn leave(root: &Root, news: &[String], troubles: &[String]) {
+    if let Err(error) = problems::leave(root, UNIT, news, troubles) {
         eprintln!("orlop-node: cannot tell PID 1: {error}");
     }
 }
