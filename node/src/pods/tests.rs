@@ -51,6 +51,17 @@ fn all_that_it_may_take_fits_into_what_pid_1_gives_it() {
 }
 
 #[test]
+fn a_command_that_leaves_its_output_to_another_costs_less_than_a_grace() {
+    let config = include_str!("../../../rootfs-overlays/base/etc/containerd/config.toml");
+    let config: toml::Table = config.parse().expect("containerd's configuration");
+    let limit = &config["plugins"]["io.containerd.cri.v1.runtime"]["drain_exec_sync_io_timeout"];
+    let seconds = limit.as_str().and_then(|text| text.strip_suffix('s')).expect("seconds");
+    // Without a number there is no limit, and 0 is none either.
+    let limit = Duration::from_secs(seconds.parse().expect("a number"));
+    assert!(!limit.is_zero() && limit < DEFAULT_GRACE, "{limit:?}");
+}
+
+#[test]
 fn a_runtime_that_is_slow_has_the_time_that_graces_leave() {
     let seconds = Duration::from_secs;
     for (left, passed) in [(2, 0), (2, 30), (80, 5), (2, 90)] {
