@@ -18,6 +18,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 
 use super::dhcp::message::{Answer, CLIENT_PORT, SERVER_PORT};
 use super::dhcp::{Action, Client, Event, Lease, Listen};
+use super::dhcp6::message::{MOST_SERVERS, is_host};
 use super::dhcp6::{self, Want};
 use super::netlink::{self, NameServers, News, Query};
 use super::route_socket::Requests;
@@ -28,8 +29,9 @@ use crate::sys::packet;
 
 /// Longer than any DHCP message that we ask for.
 const PACKET: usize = 2048;
-/// A router that announces more than this many is not believed further.
-const MOST_NAME_SERVERS: usize = 8;
+/// So many datagrams are read of a socket in one turn: who floods a link with what nobody reads does
+/// not stop PID 1. What is left makes the next turn.
+const TURN: usize = 32;
 
 /// A link that we look after.
 #[derive(Debug)]
@@ -203,8 +205,12 @@ impl Wired {
         for answer in self.answers() {
             changes.extend(self.step(Event::Answer(answer), kernel));
         }
-        while let Some(answer) = self.answer6() {
-            self.step6(dhcp6::Event::Answer(answer), kernel);
+        for _ in 0..TURN {
+            match self.answer6() {
+                Some(Some(answer)) => self.step6(dhcp6::Event::Answer(answer), kernel),
+                Some(None) => {}
+                None => break,
+            }
         }
         changes
     }
@@ -254,7 +260,7 @@ impl Wired {
 
     /// A router says who knows names.
     pub(super) fn router_says(&mut self, news: &NameServers, now: Duration) {
-        for server in news.servers.iter().filter(|server| !server.is_multicast()) {
+        for server in news.servers.iter().filter(|server| is_host(**server)) {
             let until = now.saturating_add(Duration::from_secs(news.lifetime.into()));
             let known = self.name_servers.iter().position(|(known, _)| known == server);
             match known {
@@ -262,7 +268,7 @@ impl Wired {
                 Some(at) if news.lifetime == 0 => drop(self.name_servers.remove(at)),
                 Some(at) => self.name_servers[at].1 = until,
                 None if news.lifetime == 0 => {}
-                None if self.name_servers.len() >= MOST_NAME_SERVERS => {}
+                None if self.name_servers.len() >= MOST_SERVERS => {}
                 None => self.name_servers.push((*server, until)),
             }
         }
@@ -393,7 +399,7 @@ impl Wired {
         let mut buffer = [0; PACKET];
         let mut answers = Vec::new();
         if let Some(socket) = &self.packets {
-            loop {
+            for _ in 0..TURN {
                 match recv(socket, &mut buffer[..], RecvFlags::empty()) {
                     Ok((length, _)) => answers.extend(Answer::parse_packet(&buffer[..length])),
                     Err(Errno::INTR) => {}
@@ -403,7 +409,8 @@ impl Wired {
             }
         }
         for socket in self.port.iter().flat_map(|(_, sockets)| sockets) {
-            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            for _ in 0..TURN {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { break };
                 if from.port() == SERVER_PORT {
                     answers.extend(Answer::parse(&buffer[..length]));
                 }
@@ -506,6 +513,39 @@ mod tests {
         for (name, want) in [("eth0", true), ("veth0", false), ("wlan0", false), ("eth9", false)] {
             assert_eq!(is_wired(class.path(), name), want, "{name}");
         }
+    }
+
+    /// One turn of a link with all these sockets.
+    #[test]
+    fn a_turn_reads_no_more_than_it_may_of_what_floods_the_link() {
+        let link = netlink::Link::default();
+        let mut wired = Wired::new(&link, [2; 6], 1, Settings::default());
+        let socket = |at: &str| {
+            let socket = UdpSocket::bind(at).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        let four = [socket("127.0.0.1:0"), socket("127.0.0.1:0")];
+        let six = socket("[::1]:0");
+        let (own, far) = (six.local_addr().unwrap(), UdpSocket::bind("[::1]:0").unwrap());
+        let (own4, far4) =
+            (four[0].local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        for _ in 0..=TURN {
+            far.send_to(b"?", own).unwrap();
+            far4.send_to(b"?", own4).unwrap();
+        }
+        (wired.port, wired.port6) = (Some((Ipv4Addr::LOCALHOST, four)), Some(six));
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let mut requests = Requests::open().unwrap();
+        let (ipv6, hostname, now) = (Path::new(""), None, Duration::ZERO);
+        let mut kernel = Kernel { epoll: &epoll, requests: &mut requests, ipv6, hostname, now };
+        assert_eq!(wired.receive(&mut kernel), []);
+        let (_, [port, _]) = wired.port.as_ref().unwrap();
+        assert!(port.recv(&mut [0]).is_ok(), "one is left");
+        assert!(port.recv(&mut [0]).is_err(), "one is left");
+        let port = wired.port6.as_ref().unwrap();
+        assert!(port.recv(&mut [0]).is_ok(), "one is left");
+        assert!(port.recv(&mut [0]).is_err(), "one is left");
     }
 
     #[test]

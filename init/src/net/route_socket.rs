@@ -19,6 +19,9 @@ use super::netlink::{News, Query, parse};
 const GROUPS: u32 = 0x1 | 0x100 | 0x800 | 1 << 19;
 /// The kernel sends up to 32 KiB in one datagram.
 const DATAGRAM: usize = 32 * 1024;
+/// So many datagrams of news are read in one turn, as on other sockets: routers make the kernel
+/// speak.
+const TURN: usize = 64;
 /// The kernel answers within the call; this bounds what a bug could cost.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -105,11 +108,11 @@ impl Notifications {
         open(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, GROUPS).map(Self)
     }
 
-    /// All that waits; `None` if some of it was lost and the links must be listed again.
+    /// What waits, within bounds; `None` if some of it was lost and the links must be listed again.
     pub(super) fn drain(&self) -> io::Result<Option<Vec<News>>> {
         let mut buffer = vec![0; DATAGRAM];
         let mut news = Some(Vec::new());
-        loop {
+        for _ in 0..TURN {
             match recv(&self.0, buffer.as_mut_slice(), RecvFlags::empty()) {
                 Ok((length, _)) => {
                     if let Some(news) = &mut news {
@@ -118,10 +121,11 @@ impl Notifications {
                 }
                 Err(Errno::NOBUFS) => news = None,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(news),
+                Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(news)
     }
 }
 

@@ -40,6 +40,8 @@ const INFORM_LIMIT: u16 = 83;
 
 /// "For ever" in seconds.
 pub(crate) const FOREVER: u32 = u32::MAX;
+/// Who offers more servers of a kind than this is not believed further.
+pub(crate) const MOST_SERVERS: usize = 8;
 /// A DUID is at most this long (RFC 8415, section 11.1).
 const LONGEST_DUID: usize = 130;
 
@@ -209,12 +211,12 @@ impl Answer {
             NAME_SERVERS => answer.offered.dns = addresses(value),
             DOMAINS => answer.offered.search = search(Some(value), None),
             REFRESH => answer.refresh = u32_at(value, 0),
-            // Also groups and names, which nobody has told us yet how to resolve.
+            // One each. A group of servers (2) and one by its name (3) are not used.
             TIME_SERVERS => {
                 let ntp = &mut answer.offered.ntp;
                 let _ = each(value, &mut |code, value| {
-                    if code == 1 {
-                        ntp.extend(addresses(value));
+                    if code == 1 && ntp.len() < MOST_SERVERS {
+                        ntp.extend(addresses(value).first());
                     }
                 });
             }
@@ -271,9 +273,16 @@ fn each(mut bytes: &[u8], take: &mut dyn FnMut(u16, &[u8])) -> Option<()> {
     Some(())
 }
 
+/// The addresses of servers.
 fn addresses(bytes: &[u8]) -> Vec<Ipv6Addr> {
     let sixteen = bytes.chunks_exact(16).filter_map(|bytes| <[u8; 16]>::try_from(bytes).ok());
-    sixteen.map(Ipv6Addr::from).collect()
+    let servers = sixteen.map(Ipv6Addr::from).filter(|server| is_host(*server));
+    servers.take(MOST_SERVERS).collect()
+}
+
+/// Whether a server may be there.
+pub(crate) fn is_host(address: Ipv6Addr) -> bool {
+    !address.is_unspecified() && !address.is_multicast()
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -447,6 +456,18 @@ mod tests {
         let mut other = association([0, 0], one_own);
         other[4] ^= 1;
         assert_eq!(addresses(&[other]), 0, "another link's");
+    }
+
+    #[test]
+    fn servers_that_nobody_can_ask_and_too_many_of_them_are_passed_over() {
+        let bad = ["::", "ff02::1"].map(|text| text.parse::<Ipv6Addr>().unwrap().octets());
+        let many = [&bad[..], &[OWN.octets(); 20]].concat();
+        let options = [
+            one(NAME_SERVERS, many.as_flattened()),
+            one(TIME_SERVERS, &many.iter().flat_map(|server| one(1, server)).collect::<Vec<_>>()),
+        ];
+        let offered = parse(Kind::Reply, &options).unwrap().offered;
+        assert_eq!((offered.dns, offered.ntp), (vec![OWN; MOST_SERVERS], vec![OWN; MOST_SERVERS]));
     }
 
     #[test]

@@ -84,16 +84,11 @@ impl Wired {
         });
     }
 
-    pub(super) fn answer6(&self) -> Option<Answer> {
+    /// The next datagram that waits; nothing in it, if it is no answer to us.
+    pub(super) fn answer6(&self) -> Option<Option<Answer>> {
         let mut buffer = [0; PACKET];
-        let port = self.port6.as_ref()?;
-        loop {
-            let (length, _) = port.recv_from(&mut buffer).ok()?;
-            let answer = Answer::parse(&buffer[..length], self.mac);
-            if answer.is_some() {
-                return answer;
-            }
-        }
+        let (length, _) = self.port6.as_ref()?.recv_from(&mut buffer).ok()?;
+        Some(Answer::parse(&buffer[..length], self.mac))
     }
 }
 
