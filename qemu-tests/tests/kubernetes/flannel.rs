@@ -1,16 +1,19 @@
 //! A cluster's own pod network: flannel comes as a DaemonSet, puts its plugin and its configuration
-//! on two nodes that share a cable, and pods of both reach each other, also after a reboot.
+//! on two nodes that share a cable, and pods of both reach each other, also after a reboot. The
+//! daemon is flannel's packages under a main program of ours.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use qemu_tests::{Cluster, Node, Orlop, Setup};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{LIMIT, World, comes_back, pod, privileged, runs, world};
 
 /// The two nodes, each with the last byte of its address and the third of its pods' addresses.
 const NODES: [(&str, u8); 2] = [("east", 1), ("west", 2)];
+
+const NAMESPACE: &str = "kube-flannel";
 
 pub(crate) fn pods_of_two_nodes_reach_each_other(orlop: &Orlop) -> Result<()> {
     let world = world(orlop)?;
@@ -42,12 +45,7 @@ pub(crate) fn pods_of_two_nodes_reach_each_other(orlop: &Orlop) -> Result<()> {
         runs(cluster, &pod(&server(name), name, container, always))?;
     }
     reach_each_other(cluster)?;
-    let daemons = cluster.get(&["pods", "--namespace", "kube-flannel"])?;
-    for daemon in daemons["items"].as_array().context("a list")? {
-        let status = &daemon["status"]["containerStatuses"][0];
-        let ended = &status["lastState"]["terminated"]["reason"];
-        ensure!(status["ready"] == true && ended != "Completed", "{status:#}");
-    }
+    daemons_run(cluster, 0)?;
 
     let mut before = Vec::new();
     for (node, (name, _)) in nodes.iter_mut().zip(NODES) {
@@ -67,8 +65,26 @@ pub(crate) fn pods_of_two_nodes_reach_each_other(orlop: &Orlop) -> Result<()> {
         })?;
     }
     reach_each_other(cluster)?;
+    daemons_run(cluster, 1)?;
     for (name, _) in NODES {
         cluster.kubectl(["delete", "node", name, "--wait=false"])?;
+    }
+    Ok(())
+}
+
+/// Each node has its daemon, which has begun anew so often: once with each boot, else never.
+fn daemons_run(cluster: &Cluster, restarts: u64) -> Result<()> {
+    let daemons = cluster.get(&["pods", "--namespace", NAMESPACE])?;
+    let daemons = daemons["items"].as_array().context("a list")?;
+    ensure!(daemons.len() == NODES.len(), "{daemons:#?}");
+    for daemon in daemons {
+        let name = daemon["metadata"]["name"].as_str().context("a pod has a name")?;
+        let count = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
+        let of = ["pod", name, "--namespace", NAMESPACE];
+        let daemon = cluster.watch(&of, LIMIT, "the daemon is ready", |pod| {
+            pod["status"]["containerStatuses"][0]["ready"] == true && count(pod) >= Some(restarts)
+        })?;
+        ensure!(count(&daemon) == Some(restarts), "{:#}", daemon["status"]);
     }
     Ok(())
 }

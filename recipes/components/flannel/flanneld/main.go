@@ -1,12 +1,15 @@
 // Program flanneld is flannel's daemon for a cluster's pod network, of flannel's own packages, with
 // the back ends vxlan and host-gw and rules in nftables. Flannel's own program links the libraries of
-// clouds and works by iptables as well; neither is of use where this one runs, in tests.
+// clouds and works by iptables as well; neither is of use where this one runs, in tests. Of its
+// arguments this one takes those that its manifest gives.
 package main
 
 import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"net/http"
 	"os/signal"
 	"sync"
 	"syscall"
@@ -31,10 +34,25 @@ const (
 func main() {
 	network := flag.String("net-config-path", "/etc/kube-flannel/net-conf.json", "the network")
 	link := flag.String("iface", "", "the link that leads to the other nodes [default: the default route's]")
+	masquerade := flag.Bool("ip-masq", true, "masquerade what leaves the network: always")
+	kubernetes := flag.Bool("kube-subnet-mgr", true, "ask the API server for the node's part: always")
+	health := flag.Uint("healthz-port", 0, "answer at /healthz on this port [0: do not]")
 	flag.Parse()
+	if !*masquerade || !*kubernetes || flag.NArg() > 0 {
+		klog.Fatal("this daemon masquerades, has its part from the API server, and takes no further words")
+	}
+	if *health > 0 {
+		go answer(*health)
+	}
 	if err := run(*network, *link); err != nil {
 		klog.Fatal(err)
 	}
+}
+
+// answer says on a port that the program runs.
+func answer(port uint) {
+	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
+	klog.Fatal(http.ListenAndServe(fmt.Sprintf(":%d", port), nil))
 }
 
 // run keeps the node's part of the network until it is told to end.
@@ -77,7 +95,8 @@ func run(network, link string) error {
 	if err := rules.Init(ctx); err != nil {
 		return err
 	}
-	// Nothing of an earlier lease is left: rules do not outlive a boot, and a lease outlives it.
+	// The rules are made anew: flannel empties its chains first, and looks at no earlier lease, for
+	// which the empty networks stand.
 	err = rules.SetupAndEnsureMasqRules(ctx, config.Network, ip.IP4Net{}, ip.IP4Net{},
 		config.IPv6Network, ip.IP6Net{}, ip.IP6Net{}, joined.Lease(), resync, false)
 	if err != nil {
