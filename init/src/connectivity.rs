@@ -22,7 +22,7 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use crate::clock::monotonic;
 use crate::console::Screen;
 use crate::identity::{self, DEFAULT_HOSTNAME};
-use crate::net::{LinkStatus, Network, dns};
+use crate::net::{Lack, LinkStatus, Network, dns};
 use crate::sys::adjust;
 use crate::time::ask::{self, Measurement, Silence};
 use crate::time::keeper::{Adjustment, Keeper};
@@ -327,7 +327,8 @@ impl Connectivity {
             return true;
         }
         let asks = |link: &LinkStatus| {
-            link.asking_since.is_some() || link.dhcpv6.is_some_and(|asked| asked.addresses)
+            link.asking_since.is_some()
+                || link.dhcpv6.is_some_and(|asked| !matches!(asked.lacks, Lack::Names))
         };
         let pending = self.links.iter().any(asks);
         let online = self.is_online();

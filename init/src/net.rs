@@ -19,7 +19,7 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -117,10 +117,23 @@ pub struct LinkStatus {
 /// What routers leave to DHCPv6 (RFC 4861, section 4.2) and no server has given yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dhcpv6 {
-    /// Since when servers are asked, on the clock of [`monotonic`].
+    /// Since when it is lacking, on the clock of [`monotonic`].
     pub since: Duration,
-    /// Addresses too, and not only who knows names.
-    pub addresses: bool,
+    /// What is.
+    pub lacks: Lack,
+}
+
+/// What a link does not have yet of what DHCPv6 gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Who knows names.
+    Names,
+    /// An address.
+    Address,
+    /// An address: a server has given one, which the kernel does not let anybody use, or not yet.
+    Usable,
+    /// An address: the one that a server gives is another node's.
+    Other(Ipv6Addr),
 }
 
 /// Where the kernel shows links; a test has directories of its own.
@@ -248,9 +261,7 @@ impl Network {
         news.extend(links);
         let mut changes = self.take_all(news);
         let addresses = self.requests.list(&Query::Addresses)?;
-        for wired in self.links.values_mut() {
-            changes.extend(wired.addresses(&addresses));
-        }
+        changes.extend(self.each_link(&mut |wired, kernel| wired.addresses(&addresses, kernel)));
         // The kernel tells only when they change, which may have been before.
         let routers = self.requests.list(&Query::Routers)?;
         changes.extend(self.take_all(routers));

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         ("a_router_gives_addresses_and_name_servers", a_router_gives_addresses),
         ("a_managed_network_gives_an_address", dhcp6::a_managed_network_gives_an_address),
         ("an_address_of_dhcpv6_is_renewed", dhcp6::an_address_of_dhcpv6_is_renewed),
+        ("an_address_of_dhcpv6_that_is_lost_is_given_again", dhcp6::a_lost_address_is_given_again),
         ("where_only_names_are_left_to_it_only_they_are_asked", dhcp6::names_alone_are_asked_for),
         ("an_address_of_another_node_is_declined", dhcp6::an_address_of_another_node_is_declined),
         ("a_silent_dhcpv6_server_is_named", dhcp6::a_silent_server_is_named),

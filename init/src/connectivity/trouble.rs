@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::server::Unreachable;
-use crate::net::LinkStatus;
+use crate::net::{Lack, LinkStatus};
 use crate::time::keeper::Keeper;
 
 /// A switch takes a moment to let a new link through, and a card to find its speed.
@@ -89,14 +89,17 @@ pub(super) fn next_change(
 /// What a router leaves to DHCPv6, no server of it gives, and nothing else does.
 fn without_ipv6(facts: &Facts<'_>, link: &LinkStatus) -> Option<String> {
     let asked = link.dhcpv6.filter(|asked| facts.now >= asked.since + NO_ANSWER)?;
-    let lacks = if asked.addresses && !link.addresses.iter().any(|(own, _)| own.is_ipv6()) {
-        "an address"
-    } else if !facts.names {
-        "name servers"
-    } else {
-        return None;
+    let has_one = link.addresses.iter().any(|(own, _)| own.is_ipv6());
+    let name = &link.name;
+    let lacks = match asked.lacks {
+        Lack::Other(address) if !has_one => {
+            return Some(format!("another node has {address}, which DHCPv6 gives on {name}"));
+        }
+        Lack::Address if !has_one => "an address",
+        Lack::Address | Lack::Names if !facts.names => "name servers",
+        _ => return None,
     };
-    let (name, since) = (&link.name, asked.since.as_secs());
+    let since = asked.since.as_secs();
     Some(format!(
         "no DHCPv6 server gives {lacks} on {name}, asked since second {since} of this boot"
     ))
@@ -181,8 +184,8 @@ mod tests {
 
     #[test]
     fn what_dhcpv6_does_not_give_is_told_when_it_is_lacking() {
-        let told = |addresses, own: &[IpAddr], names| {
-            let dhcpv6 = Some(Dhcpv6 { since: Duration::from_secs(4), addresses });
+        let told = |lacks, own: &[IpAddr], names| {
+            let dhcpv6 = Some(Dhcpv6 { since: Duration::from_secs(4), lacks });
             let own = own.iter().map(|address| (*address, 64)).collect();
             let links = [LinkStatus { dhcpv6, addresses: own, ..link("eth0", true, None) }];
             let keeper = Keeper::default();
@@ -209,10 +212,15 @@ mod tests {
         };
         let [four, six]: [IpAddr; 2] =
             [[192, 0, 2, 10].into(), "2001:db8::1".parse().expect("an address")];
-        assert_eq!(told(true, &[four], true), line("an address"));
-        assert_eq!(told(true, &[four, six], true), "");
-        assert_eq!(told(false, &[six], false), line("name servers"));
-        assert_eq!(told(false, &[], true), "");
+        assert_eq!(told(Lack::Address, &[four], true), line("an address"));
+        assert_eq!(told(Lack::Address, &[four, six], true), "");
+        assert_eq!(told(Lack::Names, &[six], false), line("name servers"));
+        assert_eq!(told(Lack::Names, &[], true), "");
+        assert_eq!(told(Lack::Usable, &[four], false), "", "the server has done its part");
+        let other = Lack::Other("2001:db8::77".parse().expect("an address"));
+        let line = "another node has 2001:db8::77, which DHCPv6 gives on eth0";
+        assert_eq!(told(other, &[four], true), line);
+        assert_eq!(told(other, &[six], false), "");
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! A DHCPv6 client as a pure state machine: RFC 8415, for one address of a link and what is told
-//! beside it, or for that alone (sections 18.2 and 15). Time, carrier, what routers say and messages
+//! A DHCPv6 client as a pure state machine: RFC 8415, for the addresses of a link and what is told
+//! beside them, or for that alone (sections 18.2 and 15). Time, carrier, what routers say and messages
 //! in, what to send and to configure out; who has sockets and a clock sits above ([`super`]).
 //!
 //! Left out on purpose: prefixes, `RELEASE` (a node comes back and wants the same address),
 //! `RECONFIGURE`, which needs keys, and keeping a lease over a restart.
 
+mod lease;
 pub(crate) mod message;
 #[cfg(test)]
 mod tests;
@@ -13,9 +14,8 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::dhcp::{chance, finite};
-use message::{
-    Address, Answer, FOREVER, Kind, NO_BINDING, NOT_ON_LINK, Offered, Question, SUCCESS,
-};
+use lease::{Lease, later, times};
+use message::{Address, Answer, Kind, NO_BINDING, NOT_ON_LINK, Offered, Question, SUCCESS};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long servers may be asked for a first address in vain before they are asked this seldom;
@@ -28,6 +28,8 @@ const REQUESTS: u32 = 10;
 const DECLINES: u32 = 4;
 /// So long is asked whether an address is still good here.
 const CONFIRMATION: Duration = Duration::from_secs(10);
+/// So many addresses of a server are used.
+const MOST_ADDRESSES: usize = 4;
 /// When who has no address asks again, if the server says nothing, and at the soonest.
 const REFRESH: u32 = 86_400;
 const SOONEST_REFRESH: u32 = 600;
@@ -44,16 +46,6 @@ pub(crate) enum Want {
     Address,
 }
 
-/// The address that a server has given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lease {
-    pub(crate) address: Ipv6Addr,
-    server: Vec<u8>,
-    renew_at: Duration,
-    rebind_at: Duration,
-    ends_at: Duration,
-}
-
 /// What has happened.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -67,6 +59,8 @@ pub(crate) enum Event {
     Answer(Answer),
     /// Another node on the link has this address.
     Taken(Ipv6Addr),
+    /// The link has this address no more, or could not be given it.
+    Gone(Ipv6Addr),
     /// Nothing is wanted any more, not even what there is.
     Stop,
 }
@@ -94,9 +88,14 @@ pub(crate) struct Client {
     /// How often in a row a server gave no address that could be used: the next one is asked for
     /// later each time.
     failures: u32,
-    /// Survives a cable that is out, and a server that has forgotten it.
-    lease: Option<Lease>,
+    /// They survive a cable that is out, and a server that has forgotten them.
+    leases: Vec<Lease>,
+    /// Who gave them, and when more time is asked for, of it and of all.
+    server: Vec<u8>,
+    renew_at: Duration,
+    rebind_at: Duration,
     offered: Offered,
+    offered_until: Duration,
     solicit_limit: Duration,
     inform_limit: Duration,
 }
@@ -117,7 +116,7 @@ enum State {
     Renewing,
     /// Asks any server.
     Rebinding,
-    /// Tells the server that the address which it gave is another's.
+    /// Tells the server that an address which it gave is another's.
     Declining(Offer),
     /// Asks for all but an address.
     Informing,
@@ -129,7 +128,7 @@ enum State {
 struct Offer {
     server: Vec<u8>,
     preference: u8,
-    address: Ipv6Addr,
+    addresses: Vec<Ipv6Addr>,
 }
 
 /// When to send again (section 15).
@@ -156,8 +155,12 @@ impl Client {
             state: State::Idle,
             retry: Retry { began, at: Duration::MAX, wait: began, count: 0 },
             failures: 0,
-            lease: None,
+            leases: Vec::new(),
+            server: Vec::new(),
+            renew_at: Duration::MAX,
+            rebind_at: Duration::MAX,
             offered: Offered::default(),
+            offered_until: Duration::MAX,
             solicit_limit: LIMIT,
             inform_limit: LIMIT,
         }
@@ -165,11 +168,19 @@ impl Client {
 
     /// When [`Event::Timer`] is due.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        let due = match (&self.state, &self.lease) {
-            (State::Renewing, Some(lease)) => self.retry.at.min(lease.rebind_at),
+        let mut due = self.due().min(self.offered_until);
+        for lease in &self.leases {
+            due = due.min(lease.due());
+        }
+        finite(due)
+    }
+
+    /// When something is to be asked.
+    fn due(&self) -> Duration {
+        match self.state {
+            State::Renewing => self.retry.at.min(self.rebind_at),
             _ => self.retry.at,
-        };
-        finite(self.lease.as_ref().map_or(due, |lease| due.min(lease.ends_at)))
+        }
     }
 
     /// Whether an answer may come before the next step.
@@ -177,28 +188,29 @@ impl Client {
         self.retry.count > 0
     }
 
-    /// Servers are asked for what the link does not have.
+    /// What the link does not have, of what servers are asked for.
     pub(crate) fn lacks(&self) -> Option<Want> {
         match &self.state {
-            State::Soliciting(_) | State::Requesting(_) | State::Declining(_)
-                if self.lease.is_none() =>
-            {
-                Some(Want::Address)
-            }
+            State::Idle => None,
             State::Informing => Some(Want::Names),
-            _ => None,
+            _ if self.leases.iter().any(Lease::is_preferred) => None,
+            _ => Some(self.want).filter(|want| *want == Want::Address),
         }
     }
 
-    /// What was told beside it.
+    /// Those of the link that servers have given.
+    pub(crate) fn addresses(&self) -> Vec<Ipv6Addr> {
+        self.leases.iter().map(|lease| lease.address).collect()
+    }
+
+    /// What was told beside them.
     pub(crate) fn offered(&self) -> &Offered {
         &self.offered
     }
 
     /// Takes one event at the time `now` and says what is to be done, in order.
     pub(crate) fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
-        let ended = self.lease.as_ref().is_some_and(|lease| lease.ends_at <= now);
-        let mut actions = if ended { self.lose(now) } else { Vec::new() };
+        let mut actions = self.pass(now);
         actions.extend(match event {
             Event::Carrier(carrier) if carrier != self.carrier => {
                 self.carrier = carrier;
@@ -210,31 +222,60 @@ impl Client {
                 self.failures = 0;
                 self.settle(now)
             }
-            Event::Timer if self.deadline().is_some_and(|deadline| deadline <= now) => {
-                self.timer(now)
-            }
+            Event::Timer if self.due() <= now => self.timer(now),
             Event::Answer(answer) => self.answer(now, answer),
             Event::Taken(address) => self.taken(now, address),
+            Event::Gone(address) => {
+                self.gone(now, address);
+                Vec::new()
+            }
             Event::Stop => {
                 self.want = Want::Nothing;
                 self.lose(now)
             }
             Event::Carrier(_) | Event::Routers(_) | Event::Timer => Vec::new(),
         });
+        let given = self.leases.iter_mut().filter_map(|lease| lease.give(now));
+        actions.extend(given.map(Action::Give));
         actions
+    }
+
+    /// What time alone ends.
+    fn pass(&mut self, now: Duration) -> Vec<Action> {
+        if self.offered_until <= now {
+            self.forget_offered();
+        }
+        let mut actions = Vec::new();
+        self.leases.retain_mut(|lease| {
+            lease.pass(now);
+            if lease.ends_at <= now {
+                actions.push(Action::Take(lease.address));
+            }
+            lease.ends_at > now
+        });
+        if !actions.is_empty() && self.leases.is_empty() {
+            actions.extend(self.lose(now));
+        }
+        actions
+    }
+
+    fn forget_offered(&mut self) {
+        (self.offered, self.offered_until) = (Offered::default(), Duration::MAX);
     }
 
     /// Does what carrier and routers ask for now. An address that we have is kept up although no
     /// router asks for it any more: another one may.
     fn settle(&mut self, now: Duration) -> Vec<Action> {
-        let state = match (&self.lease, self.want) {
+        let state = match self.want {
             _ if !self.carrier => State::Idle,
-            (Some(_), _) if matches!(self.state, State::Idle) => State::Confirming,
-            (Some(_), _) => return Vec::new(),
-            (None, Want::Address) => State::Soliciting(None),
-            (None, Want::Names) => State::Informing,
-            (None, Want::Nothing) => {
-                self.offered = Offered::default();
+            _ if !self.leases.is_empty() => match self.state {
+                State::Idle => State::Confirming,
+                _ => return Vec::new(),
+            },
+            Want::Address => State::Soliciting(None),
+            Want::Names => State::Informing,
+            Want::Nothing => {
+                self.forget_offered();
                 State::Idle
             }
         };
@@ -242,9 +283,9 @@ impl Client {
             return self.rest(state, Duration::MAX);
         }
         // Nodes that get power together do not ask together.
-        let delay = match 2_u32.saturating_pow(self.failures) {
-            1 => SECOND * (self.chance() % 1024) / 1024,
-            seconds => self.around(SECOND.saturating_mul(seconds).min(self.solicit_limit)),
+        let delay = match self.failures {
+            0 => SECOND * (self.chance() % 1024) / 1024,
+            _ => self.pause(SECOND),
         };
         self.begin(state, now, delay.max(Duration::from_millis(1)))
     }
@@ -267,7 +308,7 @@ impl Client {
     }
 
     fn timer(&mut self, now: Duration) -> Vec<Action> {
-        let rebinds = self.lease.as_ref().is_some_and(|lease| lease.rebind_at <= now);
+        let rebinds = self.rebind_at <= now;
         match &mut self.state {
             State::Idle => Vec::new(),
             State::Soliciting(best) => match best.take() {
@@ -275,10 +316,10 @@ impl Client {
                 None => self.send(now),
             },
             State::Requesting(_) if self.retry.count >= REQUESTS => self.fail(now),
-            State::Declining(_) if self.retry.count >= DECLINES => self.lose(now),
+            State::Declining(_) if self.retry.count >= DECLINES => self.declined(now),
             // Nobody knows better: it is ours until it ends.
             State::Confirming if self.retry.count > 0 && now >= self.retry.began + CONFIRMATION => {
-                self.bound(now)
+                self.confirmed(now)
             }
             State::Bound | State::Renewing if rebinds => {
                 self.begin(State::Rebinding, now, Duration::ZERO)
@@ -291,24 +332,23 @@ impl Client {
 
     /// Sends the question that belongs to the state.
     fn send(&mut self, now: Duration) -> Vec<Action> {
-        let lease = self.lease.as_ref();
-        let own = lease.map(|lease| lease.address);
-        let of_lease = lease.map(|lease| lease.server.clone());
-        let (kind, first, most, server, address) = match &self.state {
+        let (kind, first, most) = match &self.state {
             State::Idle | State::Bound | State::Informed => return Vec::new(),
-            State::Soliciting(_) => (Kind::Solicit, 1, self.solicit_limit, None, None),
-            State::Requesting(offer) => {
-                let Offer { server, address, .. } = offer.clone();
-                (Kind::Request, 1, SECOND * 30, Some(server), Some(address))
+            State::Soliciting(_) => (Kind::Solicit, 1, self.solicit_limit),
+            State::Requesting(_) => (Kind::Request, 1, SECOND * 30),
+            State::Declining(_) => (Kind::Decline, 1, LIMIT),
+            State::Confirming => (Kind::Confirm, 1, SECOND * 4),
+            State::Renewing => (Kind::Renew, 10, SECOND * 600),
+            State::Rebinding => (Kind::Rebind, 10, SECOND * 600),
+            State::Informing => (Kind::Inform, 1, self.inform_limit),
+        };
+        let (server, addresses) = match &self.state {
+            State::Requesting(offer) | State::Declining(offer) => {
+                (Some(offer.server.clone()), offer.addresses.clone())
             }
-            State::Declining(offer) => {
-                let Offer { server, address, .. } = offer.clone();
-                (Kind::Decline, 1, LIMIT, Some(server), Some(address))
-            }
-            State::Confirming => (Kind::Confirm, 1, SECOND * 4, None, own),
-            State::Renewing => (Kind::Renew, 10, SECOND * 600, of_lease, own),
-            State::Rebinding => (Kind::Rebind, 10, SECOND * 600, None, own),
-            State::Informing => (Kind::Inform, 1, self.inform_limit, None, None),
+            State::Renewing => (Some(self.server.clone()), self.addresses()),
+            // None, where there is none yet.
+            _ => (None, self.addresses()),
         };
         let before = self.retry.wait;
         let wait = match self.retry.count {
@@ -322,7 +362,7 @@ impl Client {
         self.retry.at = now.saturating_add(wait);
         self.retry.count = self.retry.count.saturating_add(1);
         let (transaction, mac) = (self.transaction, self.mac);
-        vec![Action::Send(Question { kind, transaction, mac, waited, server, address })]
+        vec![Action::Send(Question { kind, transaction, mac, waited, server, addresses })]
     }
 
     fn answer(&mut self, now: Duration, answer: Answer) -> Vec<Action> {
@@ -342,10 +382,17 @@ impl Client {
                 // The first wait is for the best of several servers, later any will do.
                 let first = self.retry.count == 1;
                 let preference = answer.preference;
-                if let Some(Address { address, .. }) = usable(&answer, None)
-                    && best.as_ref().is_none_or(|best| preference > best.preference)
-                {
-                    *best = Some(Offer { server: answer.server, preference, address });
+                let new = answer.addresses.iter().filter(|given| given.preferred > 0);
+                let addresses: Vec<Ipv6Addr> =
+                    new.take(MOST_ADDRESSES).map(|given| given.address).collect();
+                if addresses.is_empty() || answer.status != SUCCESS {
+                    // It has none, and may know names.
+                    if answer.offered != Offered::default() {
+                        self.offered = answer.offered;
+                        self.offered_until = later(now, answer.refresh.unwrap_or(REFRESH));
+                    }
+                } else if best.as_ref().is_none_or(|best| preference > best.preference) {
+                    *best = Some(Offer { server: answer.server, preference, addresses });
                     if !first || preference == SURE {
                         return self.timer(now);
                     }
@@ -355,15 +402,16 @@ impl Client {
             _ if answer.is_advertise => Vec::new(),
             State::Soliciting(_) if !answer.rapid => Vec::new(),
             State::Requesting(offer) if offer.server != answer.server => Vec::new(),
-            State::Declining(_) => self.lose(now),
+            State::Declining(_) => self.declined(now),
             State::Confirming => match answer.status {
-                SUCCESS => self.bound(now),
+                SUCCESS => self.confirmed(now),
                 NOT_ON_LINK => self.lose(now),
                 _ => Vec::new(),
             },
             State::Informing if answer.status == SUCCESS => {
                 self.offered = answer.offered;
                 let seconds = answer.refresh.unwrap_or(REFRESH).max(SOONEST_REFRESH);
+                self.offered_until = Duration::MAX;
                 self.rest(State::Informed, later(now, seconds))
             }
             State::Soliciting(_) | State::Requesting(_) | State::Renewing | State::Rebinding => {
@@ -373,72 +421,128 @@ impl Client {
         }
     }
 
-    /// A server gives an address, or does not.
+    /// A server gives addresses, or does not.
     fn address_answered(&mut self, now: Duration, answer: Answer) -> Vec<Action> {
-        let own = self.lease.as_ref().map(|lease| lease.address);
-        if let Some(given) = usable(&answer, own) {
-            if own == Some(given.address) {
-                self.failures = 0;
+        let mut actions = Vec::new();
+        let mut given = false;
+        // What an answer is silent about stays as it was (section 18.2.10.1).
+        for said in answer.addresses.iter().filter(|_| answer.status == SUCCESS) {
+            let Address { address, preferred, valid } = *said;
+            let known = self.leases.iter().position(|lease| lease.address == address);
+            match known {
+                Some(at) if valid == 0 => {
+                    self.leases.remove(at);
+                    actions.push(Action::Take(address));
+                    continue;
+                }
+                Some(at) => {
+                    self.leases.remove(at);
+                    if preferred > 0 {
+                        self.failures = 0;
+                    }
+                }
+                None if preferred == 0 || self.leases.len() >= MOST_ADDRESSES => continue,
+                None => {}
             }
-            let left = own.filter(|own| *own != given.address).map(Action::Take);
-            let mut actions: Vec<Action> = left.into_iter().collect();
-            actions.push(Action::Give(given));
-            self.lease = Some(lease_of(now, &answer, given));
-            self.offered = answer.offered;
+            given = true;
+            self.leases.push(Lease::new(now, *said));
+        }
+        if given {
+            let (renewal, rebinding) = times(&answer);
+            (self.renew_at, self.rebind_at) = (later(now, renewal), later(now, rebinding));
+            if !self.leases.iter().any(Lease::is_preferred) {
+                // The server wants it no more. It is asked for another one, but not all the time.
+                self.failures = self.failures.saturating_add(1);
+                self.renew_at = self.renew_at.max(now.saturating_add(self.pause(SECOND * 10)));
+                self.rebind_at = self.rebind_at.max(self.renew_at);
+            }
+            self.server = answer.server;
+            (self.offered, self.offered_until) = (answer.offered, Duration::MAX);
             actions.extend(self.bound(now));
             return actions;
         }
-        match (&self.state, own) {
-            (State::Requesting(_), _) => self.fail(now),
+        if matches!(self.state, State::Requesting(_)) {
+            actions.extend(self.fail(now));
+        } else if self.leases.is_empty() {
+            // It has taken back all that there was; who solicits hears others too.
+            if !actions.is_empty() {
+                actions.extend(self.lose(now));
+            }
+        } else if answer.status == NO_BINDING {
             // It has lost its list, and is asked to write us into it again.
-            (State::Renewing | State::Rebinding, Some(address)) if answer.status == NO_BINDING => {
-                let offer = Offer { server: answer.server, preference: 0, address };
-                self.begin(State::Requesting(offer), now, Duration::ZERO)
-            }
-            (State::Renewing | State::Rebinding, Some(own))
-                if answer.status == NOT_ON_LINK
-                    || answer.addresses.iter().any(|given| given.address == own) =>
-            {
-                self.lose(now)
-            }
-            // Another server may know better, and this one later.
-            _ => Vec::new(),
+            let addresses = self.addresses();
+            let offer = Offer { server: answer.server, preference: 0, addresses };
+            actions.extend(self.begin(State::Requesting(offer), now, Duration::ZERO));
+        } else if answer.status == NOT_ON_LINK {
+            actions.extend(self.lose(now));
         }
+        // Else another server may know better, and this one later.
+        actions
     }
 
     /// The kernel has found that another node has our address.
     fn taken(&mut self, now: Duration, address: Ipv6Addr) -> Vec<Action> {
-        let Some(lease) = self.lease.take_if(|lease| lease.address == address) else {
+        let Some(at) = self.leases.iter().position(|lease| lease.address == address) else {
             return Vec::new();
         };
+        self.leases.remove(at);
         self.failures = self.failures.saturating_add(1);
         let mut actions = vec![Action::Take(address)];
         if self.carrier {
-            let offer = Offer { server: lease.server, preference: 0, address };
+            let (server, addresses) = (self.server.clone(), vec![address]);
+            let offer = Offer { server, preference: 0, addresses };
             actions.extend(self.begin(State::Declining(offer), now, Duration::ZERO));
         }
         actions
     }
 
-    fn bound(&mut self, now: Duration) -> Vec<Action> {
-        let renew_at = self.lease.as_ref().map_or(Duration::MAX, |lease| lease.renew_at);
-        self.rest(State::Bound, renew_at);
-        if renew_at <= now { self.timer(now) } else { Vec::new() }
+    /// The server knows that an address is another's, or does not listen.
+    fn declined(&mut self, now: Duration) -> Vec<Action> {
+        if self.leases.is_empty() { self.lose(now) } else { self.bound(now) }
     }
 
+    /// Somebody took our address away, or the kernel, as it does when a link is switched off.
+    fn gone(&mut self, now: Duration, address: Ipv6Addr) {
+        if let Some(lease) = self.leases.iter_mut().find(|lease| lease.address == address) {
+            // While the cable is out nobody knows whether it is good.
+            lease.lost(self.carrier.then_some(now));
+        }
+    }
+
+    /// What we have is good here; the link may have lost it meanwhile.
+    fn confirmed(&mut self, now: Duration) -> Vec<Action> {
+        self.leases.iter_mut().for_each(|lease| lease.give_at = now);
+        self.bound(now)
+    }
+
+    fn bound(&mut self, now: Duration) -> Vec<Action> {
+        self.rest(State::Bound, self.renew_at);
+        if self.renew_at <= now { self.timer(now) } else { Vec::new() }
+    }
+
+    /// Who has offered something gives nothing. What there is is good until its end all the same.
     fn fail(&mut self, now: Duration) -> Vec<Action> {
         self.failures = self.failures.saturating_add(1);
-        self.lose(now)
+        if self.leases.is_empty() {
+            return self.settle(now);
+        }
+        self.begin(State::Rebinding, now, self.pause(SECOND * 10))
     }
 
     /// What we had is gone: say so and look for something new.
     fn lose(&mut self, now: Duration) -> Vec<Action> {
-        self.offered = Offered::default();
+        self.forget_offered();
         self.state = State::Idle;
-        let mut actions = Vec::new();
-        actions.extend(self.lease.take().map(|lease| Action::Take(lease.address)));
+        let taken = std::mem::take(&mut self.leases).into_iter();
+        let mut actions: Vec<Action> = taken.map(|lease| Action::Take(lease.address)).collect();
         actions.extend(self.settle(now));
         actions
+    }
+
+    /// Longer with each failure.
+    fn pause(&self, first: Duration) -> Duration {
+        let times = 2_u32.saturating_pow(self.failures);
+        self.around(first.saturating_mul(times).min(self.solicit_limit))
     }
 
     /// From nine to eleven tenths of it.
@@ -448,39 +552,5 @@ impl Client {
 
     fn chance(&self) -> u32 {
         chance(self.mac, self.transaction, self.retry.count)
-    }
-}
-
-/// The address in an answer that a link can have: the one that it has, else the first.
-fn usable(answer: &Answer, own: Option<Ipv6Addr>) -> Option<Address> {
-    let good = || answer.addresses.iter().filter(|given| given.valid > 0);
-    let known = good().find(|given| Some(given.address) == own).or_else(|| good().next());
-    known.filter(|_| answer.status == SUCCESS).copied()
-}
-
-/// The times that a server leaves to us are half and four fifths of the time for which the address
-/// is preferred (section 14.2).
-fn lease_of(now: Duration, answer: &Answer, given: Address) -> Lease {
-    let life = if given.preferred > 0 { given.preferred } else { given.valid };
-    let or = |said: u32, part: u32| match (said, life) {
-        (0, FOREVER) => FOREVER,
-        (0, _) => part,
-        _ => said,
-    };
-    let rebinding = or(answer.rebinding, (life - life / 5).max(answer.renewal)).min(given.valid);
-    let renewal = or(answer.renewal, life / 2).min(rebinding).max(1);
-    Lease {
-        address: given.address,
-        server: answer.server.clone(),
-        renew_at: later(now, renewal),
-        rebind_at: later(now, rebinding),
-        ends_at: later(now, given.valid),
-    }
-}
-
-fn later(now: Duration, seconds: u32) -> Duration {
-    match seconds {
-        FOREVER => Duration::MAX,
-        _ => now.saturating_add(Duration::from_secs(seconds.into())),
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Wired {
     /// What routers leave to DHCPv6, whether we listen to them or not: the kernel says it once.
     leave: Want,
     dhcpv6: Option<Dhcpv6>,
+    /// What DHCPv6 gave last and another node has, until the link has an address of it.
+    refused: Option<Ipv6Addr>,
     /// Announced by routers in this order, each good until.
     name_servers: Vec<(Ipv6Addr, Duration)>,
 }
@@ -103,6 +105,7 @@ impl Wired {
             port6: None,
             leave: Want::Nothing,
             dhcpv6: None,
+            refused: None,
             name_servers: Vec::new(),
         }
     }
@@ -223,9 +226,10 @@ impl Wired {
     ) -> Vec<Change> {
         if news.taken {
             log::warn(&format!("{}: another node has the address {}", self.name, news.address));
-            self.step6(dhcp6::Event::Taken(news.address), kernel);
         }
-        self.address_changed(news).into_iter().collect()
+        let change = self.address_changed(news);
+        self.leased(news, kernel);
+        change.into_iter().collect()
     }
 
     fn address_changed(&mut self, news: netlink::Address) -> Option<Change> {
@@ -239,22 +243,25 @@ impl Wired {
     }
 
     /// All IPv6 addresses there are, after news were lost.
-    pub(super) fn addresses(&mut self, all: &[News]) -> Vec<Change> {
+    pub(super) fn addresses(&mut self, all: &[News], kernel: &mut Kernel<'_>) -> Vec<Change> {
         let mut changes = Vec::new();
         let own = all.iter().filter_map(|news| match news {
-            News::Address(address) if address.link == self.index && address.usable => {
-                Some(*address)
-            }
+            News::Address(address) if address.link == self.index => Some(*address),
             _ => None,
         });
         let own: Vec<netlink::Address> = own.collect();
         let is_there = |seen: &Ipv6Addr| own.iter().any(|address| address.address == *seen);
-        let gone: Vec<_> = self.seen.keys().copied().filter(|a| !is_there(a)).collect();
+        let mut gone = self.client6.addresses();
+        gone.retain(|address| !self.seen.contains_key(address));
+        gone.extend(self.seen.keys());
+        gone.retain(|address| !is_there(address));
         for address in gone {
-            self.seen.remove(&address);
-            changes.push(self.lost(address.into()));
+            let (link, prefix) = (self.index, 0);
+            let (usable, taken, gone) = (false, false, true);
+            let news = netlink::Address { link, address, prefix, usable, taken, gone };
+            changes.extend(self.address(news, kernel));
         }
-        changes.extend(own.into_iter().filter_map(|address| self.address_changed(address)));
+        changes.extend(own.into_iter().flat_map(|news| self.address(news, kernel)));
         changes
     }
 
@@ -452,12 +459,16 @@ impl Wired {
         Change::Lost { link: self.name.clone(), address }
     }
 
-    fn ask(&self, query: &Query, kernel: &mut Kernel<'_>) {
+    /// Whether it is so now.
+    fn ask(&self, query: &Query, kernel: &mut Kernel<'_>) -> bool {
         match kernel.requests.request(query) {
-            Ok(()) => {}
+            Ok(()) => true,
             // The link went away with all it had, or a route went with its address.
-            Err(error) if is_gone(&error) && is_removal(query) => {}
-            Err(error) => log::warn(&format!("{}: cannot set {query:?}: {error}", self.name)),
+            Err(error) if is_gone(&error) && is_removal(query) => true,
+            Err(error) => {
+                log::warn(&format!("{}: cannot set {query:?}: {error}", self.name));
+                false
+            }
         }
     }
 }
@@ -489,8 +500,9 @@ fn removal(query: Query) -> Query {
     }
 }
 
+/// Whether something may be gone of itself already; an address that DHCPv6 gives must not be.
 fn is_removal(query: &Query) -> bool {
-    removal(*query) == *query
+    removal(*query) == *query && !matches!(query, Query::Leased { .. })
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -528,8 +540,7 @@ mod tests {
         let four = [socket("127.0.0.1:0"), socket("127.0.0.1:0")];
         let six = socket("[::1]:0");
         let (own, far) = (six.local_addr().unwrap(), UdpSocket::bind("[::1]:0").unwrap());
-        let (own4, far4) =
-            (four[0].local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (own4, far4) = (four[0].local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         for _ in 0..=TURN {
             far.send_to(b"?", own).unwrap();
             far4.send_to(b"?", own4).unwrap();

@@ -70,8 +70,8 @@ pub(crate) struct Question {
     pub(crate) waited: Duration,
     /// The DUID of the server that is meant; without one all are.
     pub(crate) server: Option<Vec<u8>>,
-    /// The address that it is about.
-    pub(crate) address: Option<Ipv6Addr>,
+    /// The addresses that it is about.
+    pub(crate) addresses: Vec<Ipv6Addr>,
 }
 
 /// What a server answers to us.
@@ -144,7 +144,7 @@ impl Question {
             // The server says the times.
             let mut association = association_id(self.mac).to_vec();
             association.extend([0; 8]);
-            if let Some(address) = self.address {
+            for address in &self.addresses {
                 let mut value = address.octets().to_vec();
                 value.extend([0; 8]);
                 option(&mut association, IA_ADDRESS, &value);
@@ -309,7 +309,7 @@ mod tests {
             mac: MAC,
             waited: Duration::from_millis(2550),
             server: None,
-            address: None,
+            addresses: Vec::new(),
         }
     }
 
@@ -368,12 +368,14 @@ mod tests {
 
     #[test]
     fn a_question_about_an_address_names_it_and_its_server() {
-        let (server, address) = (Some(b"server".to_vec()), Some(OWN));
-        let renewal = Question { server, address, ..question(Kind::Renew) }.encode(None);
+        let (server, addresses) = (Some(b"server".to_vec()), vec![OWN, Ipv6Addr::LOCALHOST]);
+        let renewal = Question { server, addresses, ..question(Kind::Renew) }.encode(None);
         assert_eq!(found(&renewal, SERVER_ID), Some(b"server".to_vec()));
         let association = found(&renewal, IA_NA).unwrap();
         assert_eq!(association[12..16], [0, 5, 0, 24]);
-        assert_eq!(association[16..], [&OWN.octets()[..], &[0; 8]].concat());
+        assert_eq!(association[16..40], [&OWN.octets()[..], &[0; 8]].concat());
+        assert_eq!(association[40..44], [0, 5, 0, 24]);
+        assert_eq!(association[44..60], Ipv6Addr::LOCALHOST.octets());
         assert_eq!((found(&renewal, RAPID_COMMIT), found(&renewal, OWN_NAME)), (None, None));
 
         let question = Question { waited: Duration::from_secs(9000), ..question(Kind::Decline) };

@@ -1,8 +1,10 @@
 //! What the client does in each situation, without a clock or a socket.
 
+mod addresses;
+
 use proptest::prelude::*;
 
-use super::message::SUCCESS;
+use super::message::FOREVER;
 use super::*;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -33,8 +35,8 @@ fn words(actions: &[Action]) -> Vec<String> {
     let word = |action: &Action| match action {
         Action::Send(question) => {
             let to = question.server.as_ref().map(|to| format!(" to {}", to.escape_ascii()));
-            let about = question.address.map(|about| format!(" about {about}"));
-            format!("{:?}{}{}", question.kind, to.unwrap_or_default(), about.unwrap_or_default())
+            let about = question.addresses.iter().map(|about| format!(" about {about}"));
+            format!("{:?}{}{}", question.kind, to.unwrap_or_default(), about.collect::<String>())
         }
         Action::Give(given) => {
             format!("give {} for {}, {}", given.address, given.preferred, given.valid)
@@ -100,7 +102,7 @@ fn an_address_takes_four_messages() {
     let answer = reply(&client);
     let done = client.step(now, Event::Answer(answer));
     assert_eq!(words(&done), ["give 2001:db8::77 for 1800, 3600"]);
-    assert_eq!(client.lease.as_ref().map(|lease| lease.address), Some(OWN));
+    assert_eq!(client.addresses(), [OWN]);
     assert_eq!((client.offered().dns.as_slice(), client.lacks()), (&[OTHER][..], None));
     assert!(!client.listens());
 }
@@ -212,7 +214,7 @@ fn a_silent_server_is_asked_less_and_less_then_all_are_then_the_address_goes() {
     let (mut client, began) = bound();
     let mut seen = Vec::new();
     let mut ended = began;
-    while client.lease.is_some() {
+    while !client.leases.is_empty() {
         let (due, said) = next(&mut client);
         ended = due;
         seen.extend(said);
@@ -231,7 +233,7 @@ fn a_server_that_has_forgotten_us_writes_us_in_again_and_the_address_stays() {
     let forgot = Answer { status: NO_BINDING, addresses: Vec::new(), ..reply(&client) };
     let said = client.step(now, Event::Answer(forgot));
     assert_eq!(words(&said), ["Request to server about 2001:db8::77"]);
-    assert_eq!(client.lease.as_ref().map(|lease| lease.address), Some(OWN));
+    assert_eq!(client.addresses(), [OWN]);
     assert_eq!(client.lacks(), None);
     let answer = reply(&client);
     let done = client.step(now, Event::Answer(answer));
@@ -247,6 +249,8 @@ fn an_address_that_is_taken_back_goes_and_another_one_replaces_it() {
     let done = client.step(now, Event::Answer(answer));
     assert_eq!(words(&done), ["take 2001:db8::77", "give 2001:db8::88 for 60, 90"]);
 
+    assert_eq!(client.addresses(), [OTHER]);
+
     let (mut client, now) = renewing();
     let answer = Answer { addresses: vec![dead], ..reply(&client) };
     assert_eq!(words(&client.step(now, Event::Answer(answer))), ["take 2001:db8::77"]);
@@ -255,7 +259,19 @@ fn an_address_that_is_taken_back_goes_and_another_one_replaces_it() {
     let (mut client, now) = renewing();
     let answer = Answer { addresses: Vec::new(), status: 1, ..reply(&client) };
     assert_eq!(client.step(now, Event::Answer(answer)), [], "it may know better later");
-    assert!(client.lease.is_some());
+    assert_eq!(client.addresses(), [OWN]);
+}
+
+#[test]
+fn a_server_without_addresses_may_know_names() {
+    let (mut client, now) = soliciting();
+    let none = Answer { status: 2, addresses: Vec::new(), ..advertise(&client) };
+    assert_eq!(client.step(now, Event::Answer(none)), []);
+    assert_eq!(
+        (client.offered().dns.as_slice(), client.lacks()),
+        (&[OTHER][..], Some(Want::Address))
+    );
+    assert_eq!(next(&mut client).1, ["Solicit"], "another may have some");
 }
 
 #[test]
@@ -265,17 +281,21 @@ fn the_times_that_a_server_leaves_to_us_are_parts_of_the_addresss() {
         ((100, 0), (1800, 3600), (Some(100), Some(1440))),
         ((1700, 0), (1800, 3600), (Some(1700), Some(1700))),
         ((0, 200), (1800, 3600), (Some(200), Some(200))),
-        ((5000, 6000), (1800, 3600), (Some(3600), Some(3600))),
+        // When it is over nobody is left to ask.
+        ((5000, 6000), (1800, 3600), (Some(900), Some(1440))),
+        ((3600, FOREVER), (1800, 3600), (Some(900), Some(1440))),
+        ((2000, 6000), (1800, 3600), (Some(2000), Some(2000))),
         ((0, 0), (0, 100), (Some(50), Some(80))),
         ((0, 0), (1, 1), (Some(1), Some(1))),
         ((0, 0), (FOREVER, FOREVER), (None, None)),
         ((60, 90), (FOREVER, FOREVER), (Some(60), Some(90))),
     ] {
-        let answer = Answer { renewal: times.0, rebinding: times.1, ..Answer::default() };
-        let given = Address { address: OWN, preferred: life.0, valid: life.1 };
-        let lease = lease_of(at(0), &answer, given);
-        let seconds = |time| finite(time).map(|time| time.as_secs());
-        assert_eq!((seconds(lease.renew_at), seconds(lease.rebind_at)), want, "{times:?} {life:?}");
+        let addresses = vec![Address { address: OWN, preferred: life.0, valid: life.1 }];
+        let answer =
+            Answer { renewal: times.0, rebinding: times.1, addresses, ..Answer::default() };
+        let [renewal, rebinding] =
+            <[u32; 2]>::from(lease::times(&answer)).map(|time| Some(time).filter(|t| *t < FOREVER));
+        assert_eq!((renewal, rebinding), want, "{times:?} {life:?}");
     }
 }
 
@@ -284,7 +304,7 @@ fn after_the_cable_was_out_all_servers_are_asked_whether_the_address_is_good_her
     let out = || {
         let (mut client, began) = bound();
         assert_eq!(client.step(began + at(10), Event::Carrier(false)), []);
-        assert_eq!(client.deadline(), Some(began + at(3600)));
+        assert_eq!(client.deadline(), Some(began + at(1800)), "it is preferred no more");
         assert_eq!(client.step(began + at(20), Event::Carrier(true)), []);
         let (now, said) = next(&mut client);
         assert_eq!(said, ["Confirm about 2001:db8::77"]);
@@ -293,7 +313,8 @@ fn after_the_cable_was_out_all_servers_are_asked_whether_the_address_is_good_her
     };
     let (mut client, now, began) = out();
     let yes = Answer { addresses: Vec::new(), ..reply(&client) };
-    assert_eq!(client.step(now, Event::Answer(yes)), []);
+    let given = words(&client.step(now, Event::Answer(yes)));
+    assert!(given.concat().starts_with("give 2001:db8::77 for 17"), "it may have gone: {given:?}");
     assert_eq!(client.deadline(), Some(began + at(900)), "as before");
     assert!(!client.offered().dns.is_empty(), "a yes tells nothing else");
 
@@ -307,7 +328,7 @@ fn after_the_cable_was_out_all_servers_are_asked_whether_the_address_is_good_her
     while client.listens() {
         assert!(next(&mut client).0 < now + at(15));
     }
-    assert_eq!(client.lease.as_ref().map(|lease| lease.address), Some(OWN));
+    assert_eq!(client.addresses(), [OWN]);
     assert_eq!(client.deadline(), Some(began + at(900)));
 }
 
@@ -315,6 +336,7 @@ fn after_the_cable_was_out_all_servers_are_asked_whether_the_address_is_good_her
 fn an_address_ends_while_the_cable_is_out_and_a_late_cable_asks_anew() {
     let (mut client, began) = bound();
     client.step(began + at(10), Event::Carrier(false));
+    next(&mut client);
     assert_eq!(next(&mut client), (began + at(3600), vec!["take 2001:db8::77".to_owned()]));
     assert_eq!(client.deadline(), None);
 
@@ -332,7 +354,7 @@ fn an_address_that_another_node_has_is_declined_and_the_next_one_is_asked_for_la
     assert_eq!(client.step(now, Event::Taken(OTHER)), [], "not ours");
     let done = client.step(now, Event::Taken(OWN));
     assert_eq!(words(&done), ["take 2001:db8::77", "Decline to server about 2001:db8::77"]);
-    assert_eq!((&client.lease, client.lacks()), (&None, Some(Want::Address)));
+    assert_eq!((client.addresses(), client.lacks()), (Vec::new(), Some(Want::Address)));
     let heard = Answer { addresses: Vec::new(), ..reply(&client) };
     assert_eq!(client.step(now, Event::Answer(heard)), []);
     let (due, said) = next(&mut client);
@@ -380,8 +402,9 @@ fn what_routers_no_longer_ask_for_is_asked_no_longer_but_an_address_is_kept_up()
     let (mut client, began) = bound();
     assert_eq!(client.step(began, Event::Routers(Want::Nothing)), []);
     assert_eq!(next(&mut client).1, ["Renew to server about 2001:db8::77"]);
-    while client.lease.is_some() {
+    while !client.leases.is_empty() {
         next(&mut client);
+        assert_eq!(client.lacks(), None, "nobody asks for one");
     }
     assert_eq!(client.deadline(), None, "nobody asks for another");
 
@@ -403,7 +426,7 @@ fn answers_to_others_and_of_others_are_ignored() {
     assert_eq!(client.step(now, Event::Answer(stranger)), []);
     let again = advertise(&client);
     assert_eq!(client.step(now, Event::Answer(again)), []);
-    assert!(client.lease.is_none());
+    assert!(client.leases.is_empty());
     let (mut client, now) = bound();
     let late = Answer { addresses: Vec::new(), status: NOT_ON_LINK, ..reply(&client) };
     assert_eq!(client.step(now, Event::Answer(late)), [], "nobody was asked");
@@ -418,7 +441,7 @@ proptest! {
     ) {
         let mut client = Client::new(MAC, 1);
         let mut now = Duration::ZERO;
-        let mut given = None;
+        let mut given = std::collections::BTreeSet::new();
         for (event, later, number) in events {
             now += at(later);
             let address = if number % 3 == 0 { OTHER } else { OWN };
@@ -430,7 +453,8 @@ proptest! {
                 rebinding: number.rotate_left(7),
                 solicit_limit: Some(number >> 12),
                 refresh: Some(number),
-                addresses: vec![Address { address, preferred: valid / 2, valid }],
+                addresses: [Address { address, preferred: valid / 2, valid }]
+                    .repeat(1 + number as usize % 2),
                 ..reply(&client)
             };
             let event = match event {
@@ -438,7 +462,8 @@ proptest! {
                 1 => Event::Carrier(false),
                 2 => Event::Routers(Want::Address),
                 3 => Event::Routers([Want::Names, Want::Nothing][number as usize % 2]),
-                4 => Event::Taken(address),
+                4 if number % 2 == 0 => Event::Taken(address),
+                4 => Event::Gone(address),
                 5 => Event::Answer(word(number, [NO_BINDING, NOT_ON_LINK, 1][number as usize % 3])),
                 6 => Event::Answer(word(0, SUCCESS)),
                 7 | 8 => Event::Answer(word(number, SUCCESS)),
@@ -449,15 +474,19 @@ proptest! {
             let is_timer = matches!(event, Event::Timer);
             for action in client.step(now, event) {
                 match action {
-                    Action::Give(new) => given = Some(new.address),
-                    Action::Take(old) => prop_assert_eq!(given.take(), Some(old)),
+                    Action::Give(new) => {
+                        prop_assert!(new.preferred <= new.valid && new.valid > 0);
+                        given.insert(new.address);
+                    }
+                    Action::Take(old) => prop_assert!(given.remove(&old)),
                     Action::Send(question) => {
                         question.encode(Some("n1"));
                         prop_assert!(client.listens());
                     }
                 }
             }
-            prop_assert_eq!(given, client.lease.as_ref().map(|lease| lease.address));
+            prop_assert!(client.leases.len() <= MOST_ADDRESSES);
+            prop_assert_eq!(&given, &client.addresses().into_iter().collect());
             if is_timer && let Some(deadline) = client.deadline() {
                 prop_assert!(deadline > now, "{deadline:?} is not after {now:?}");
             }

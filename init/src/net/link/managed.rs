@@ -4,14 +4,15 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::{Kernel, PACKET, Wired, watch};
-use crate::net::Dhcpv6;
 use crate::net::dhcp6::message::{Address, Answer, CLIENT_PORT, SERVER_PORT, SERVERS};
 use crate::net::dhcp6::{Action, Event, Want};
-use crate::net::netlink::{Change, Query};
+use crate::net::netlink::{self, Change, Query};
+use crate::net::{Dhcpv6, Lack};
 
 /// An address of DHCPv6 is given alone: what is on the link, routers say (RFC 5942, section 4).
 const LEASED_PREFIX: u8 = 128;
@@ -34,6 +35,19 @@ impl Wired {
         }
     }
 
+    /// The kernel says of an address, which may be one that DHCPv6 has given.
+    pub(super) fn leased(&mut self, news: netlink::Address, kernel: &mut Kernel<'_>) {
+        let address = news.address;
+        if news.taken && self.client6.addresses().contains(&address) {
+            self.refused = Some(address);
+            self.step6(Event::Taken(address), kernel);
+        } else if news.gone {
+            self.step6(Event::Gone(address), kernel);
+        } else {
+            self.look6(kernel.now);
+        }
+    }
+
     /// The kernel tells of the addresses that come and go by it.
     pub(super) fn step6(&mut self, event: Event, kernel: &mut Kernel<'_>) {
         let actions = self.client6.step(kernel.now, event);
@@ -41,14 +55,11 @@ impl Wired {
             self.port6 = None;
         }
         let link = self.index;
-        // What the config gives for ever is nobody's to take.
-        let is_static = |address: Ipv6Addr| {
-            self.settings.addresses.iter().any(|(own, _)| *own == IpAddr::from(address))
-        };
         for action in actions {
             let query = match action {
+                // What the config gives for ever is nobody's to take.
                 Action::Give(Address { address, .. }) | Action::Take(address)
-                    if is_static(address) =>
+                    if self.is_static(address) =>
                 {
                     continue;
                 }
@@ -76,12 +87,37 @@ impl Wired {
                     change: Change::Remove,
                 },
             };
-            self.ask(&query, kernel);
+            if !self.ask(&query, kernel)
+                && let Query::Leased { address, .. } = query
+            {
+                // It is given again later.
+                self.client6.step(kernel.now, Event::Gone(address));
+            }
         }
-        self.dhcpv6 = self.client6.lacks().map(|want| Dhcpv6 {
-            since: self.dhcpv6.map_or(kernel.now, |before| before.since),
-            addresses: want == Want::Address,
-        });
+        self.look6(kernel.now);
+    }
+
+    fn is_static(&self, address: Ipv6Addr) -> bool {
+        self.settings.addresses.iter().any(|(own, _)| *own == IpAddr::from(address))
+    }
+
+    /// What DHCPv6 shall give and the link does not have.
+    fn look6(&mut self, now: Duration) {
+        let leased = self.client6.addresses();
+        let lacks = match self.client6.lacks() {
+            Some(Want::Address) => Some(Lack::Address),
+            Some(_) => Some(Lack::Names),
+            None => (self.carrier
+                && !leased.is_empty()
+                && !leased.iter().any(|address| self.seen.contains_key(address)))
+            .then_some(Lack::Usable),
+        };
+        if matches!(lacks, None | Some(Lack::Names)) {
+            self.refused = None;
+        }
+        let since = self.dhcpv6.map_or(now, |before| before.since);
+        let lacks = lacks.map(|lacks| self.refused.map_or(lacks, Lack::Other));
+        self.dhcpv6 = lacks.map(|lacks| Dhcpv6 { since, lacks });
     }
 
     /// The next datagram that waits; nothing in it, if it is no answer to us.
@@ -106,4 +142,63 @@ fn open6(link: u32, epoll: &OwnedFd) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     watch(epoll, &socket)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rustix::event::epoll;
+
+    use super::*;
+    use crate::net::route_socket::Requests;
+    use crate::net::settings::Settings;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77);
+
+    fn news(usable: bool, taken: bool, gone: bool) -> netlink::Address {
+        netlink::Address { link: 0, address: OWN, prefix: LEASED_PREFIX, usable, taken, gone }
+    }
+
+    /// A link that the kernel does not have, so it refuses what is given.
+    #[test]
+    fn an_address_is_lacking_until_the_kernel_lets_it_be_used_and_is_given_until_it_is_there() {
+        let link = netlink::Link::default();
+        let mut wired = Wired::new(&link, [2; 6], 1, Settings::default());
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let mut requests = Requests::open().unwrap();
+        let (ipv6, hostname, now) = (Path::new(""), None, SECOND * 10);
+        let mut kernel = Kernel { epoll: &epoll, requests: &mut requests, ipv6, hostname, now };
+        wired.carrier = true;
+        wired.step6(Event::Carrier(true), &mut kernel);
+        assert_eq!(wired.dhcpv6, None, "no router has spoken");
+        wired.step6(Event::Routers(Want::Address), &mut kernel);
+        let lacks = |wired: &Wired| wired.dhcpv6.map(|lacking| lacking.lacks);
+        assert_eq!(lacks(&wired), Some(Lack::Address));
+        let sent = wired.client6.step(wired.client6.deadline().unwrap(), Event::Timer);
+        let [Action::Send(question)] = &sent[..] else { panic!("{sent:?}") };
+        let answer = Answer {
+            transaction: question.transaction & 0xff_ffff,
+            server: b"server".to_vec(),
+            rapid: true,
+            addresses: vec![Address { address: OWN, preferred: 1800, valid: 3600 }],
+            ..Answer::default()
+        };
+        wired.step6(Event::Answer(answer), &mut kernel);
+        assert_eq!(lacks(&wired), Some(Lack::Usable));
+        assert_eq!(wired.client6.deadline(), Some(now + SECOND), "it was refused");
+
+        wired.address(news(true, false, false), &mut kernel);
+        assert_eq!(lacks(&wired), None);
+        // News were lost, and it is not in the list of all.
+        let lost = wired.addresses(&[], &mut kernel);
+        assert_eq!(lost.len(), 1, "{lost:?}");
+        assert_eq!(lacks(&wired), Some(Lack::Usable));
+        assert_eq!(wired.client6.deadline(), Some(now + SECOND * 2), "given later each time");
+        wired.address(news(false, true, true), &mut kernel);
+        assert_eq!(lacks(&wired), Some(Lack::Other(OWN)));
+        wired.step6(Event::Carrier(false), &mut kernel);
+        assert_eq!(lacks(&wired), None);
+    }
 }

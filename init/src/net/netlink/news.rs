@@ -86,6 +86,8 @@ pub(crate) struct Address {
     pub(crate) usable: bool,
     /// Another node on the link has it.
     pub(crate) taken: bool,
+    /// The link has it no more.
+    pub(crate) gone: bool,
 }
 
 /// What a router says of name servers.
@@ -144,7 +146,7 @@ fn parse_one(message: &[u8]) -> Option<News> {
         RTM_NEWADDR => parse_address(payload).map(News::Address),
         RTM_DELADDR => {
             let address = parse_address(payload)?;
-            Some(News::Address(Address { usable: false, ..address }))
+            Some(News::Address(Address { usable: false, gone: true, ..address }))
         }
         RTM_NEWNDUSEROPT => parse_name_servers(payload).map(News::NameServers),
         _ => None,
@@ -202,7 +204,8 @@ fn parse_address(payload: &[u8]) -> Option<Address> {
         }
     }
     let (usable, taken) = (flags & UNUSABLE == 0, flags & IFA_F_DADFAILED != 0);
-    Some(Address { link: u32_at(payload, 4)?, address: address?, prefix, usable, taken })
+    let (link, address) = (u32_at(payload, 4)?, address?);
+    Some(Address { link, address, prefix, usable, taken, gone: false })
 }
 
 /// `struct nduseroptmsg`, then the options as they were on the wire: type, length in units of
@@ -361,6 +364,7 @@ mod tests {
             [News::Address(address)] => {
                 assert_eq!((address.link, address.prefix), (2, 64));
                 assert_eq!(address.address.to_string(), "2001:db8::5");
+                assert_eq!(address.gone, kind == RTM_DELADDR);
                 Some(address.usable)
             }
             _ => None,
