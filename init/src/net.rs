@@ -283,14 +283,35 @@ impl Network {
                 if let Some(wired) = self.links.get_mut(&news.link) {
                     wired.router_says(&news, monotonic());
                 }
-                Vec::new()
+                self.router_speaks(news.link)
             }
+            News::Prefix(link) => self.router_speaks(link),
             News::Router { link, managed, other } => self.one_link(link, &mut |wired, kernel| {
                 wired.router_leaves(managed, other, kernel);
                 Vec::new()
             }),
             News::Answer { .. } | News::Done { .. } => Vec::new(),
         }
+    }
+
+    /// A router is there. What it leaves to DHCPv6 the kernel tells when that changes, and not when
+    /// the one behind a cable that was out says the same as the one before.
+    fn router_speaks(&mut self, link: u32) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if !self.links.get(&link).is_some_and(Wired::asks_routers) {
+            return changes;
+        }
+        match self.requests.list(&Query::Routers) {
+            Ok(routers) => {
+                for news in routers {
+                    if matches!(news, News::Router { link: of, .. } if of == link) {
+                        changes.extend(self.take_news(news));
+                    }
+                }
+            }
+            Err(error) => log::warn(&format!("cannot list what routers say: {error}")),
+        }
+        changes
     }
 
     fn take_link(&mut self, link: &netlink::Link) -> Vec<Change> {

@@ -30,6 +30,9 @@ const DECLINES: u32 = 4;
 const CONFIRMATION: Duration = Duration::from_secs(10);
 /// So many addresses of a server are used.
 const MOST_ADDRESSES: usize = 4;
+/// What was told before the cable was out, or what should be asked for anew, is good for so long
+/// if nobody answers.
+const GRACE: Duration = Duration::from_secs(60);
 /// When who has no address asks again, if the server says nothing, and at the soonest.
 const REFRESH: u32 = 86_400;
 const SOONEST_REFRESH: u32 = 600;
@@ -37,7 +40,7 @@ const SOONEST_REFRESH: u32 = 600;
 const SURE: u8 = 255;
 
 /// What routers leave to DHCPv6 (RFC 4861, section 4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Want {
     Nothing,
     /// Who knows names and the time (flag O).
@@ -51,7 +54,7 @@ pub(crate) enum Want {
 pub(crate) enum Event {
     /// The cable is in, or out.
     Carrier(bool),
-    /// A router says so.
+    /// A router says so. Another one may say less: while the cable is in, the most counts.
     Routers(Want),
     /// The time of [`Client::deadline`] has come.
     Timer,
@@ -215,9 +218,15 @@ impl Client {
             Event::Carrier(carrier) if carrier != self.carrier => {
                 self.carrier = carrier;
                 self.failures = 0;
+                if !carrier {
+                    // Other routers may be at the other end when it is back.
+                    self.want = Want::Nothing;
+                } else if self.leases.is_empty() && self.offered != Offered::default() {
+                    self.offered_until = self.offered_until.min(now.saturating_add(GRACE));
+                }
                 self.settle(now)
             }
-            Event::Routers(want) if want != self.want => {
+            Event::Routers(want) if want > self.want => {
                 self.want = want;
                 self.failures = 0;
                 self.settle(now)
@@ -274,10 +283,7 @@ impl Client {
             },
             Want::Address => State::Soliciting(None),
             Want::Names => State::Informing,
-            Want::Nothing => {
-                self.forget_offered();
-                State::Idle
-            }
+            Want::Nothing => State::Idle,
         };
         if matches!(state, State::Idle) {
             return self.rest(state, Duration::MAX);
@@ -411,8 +417,9 @@ impl Client {
             State::Informing if answer.status == SUCCESS => {
                 self.offered = answer.offered;
                 let seconds = answer.refresh.unwrap_or(REFRESH).max(SOONEST_REFRESH);
-                self.offered_until = Duration::MAX;
-                self.rest(State::Informed, later(now, seconds))
+                let until = later(now, seconds);
+                self.offered_until = until.saturating_add(GRACE);
+                self.rest(State::Informed, until)
             }
             State::Soliciting(_) | State::Requesting(_) | State::Renewing | State::Rebinding => {
                 self.address_answered(now, answer)

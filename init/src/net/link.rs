@@ -32,6 +32,7 @@ const PACKET: usize = 2048;
 /// So many datagrams are read of a socket in one turn: who floods a link with what nobody reads does
 /// not stop PID 1. What is left makes the next turn.
 const TURN: usize = 32;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A link that we look after.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub(super) struct Wired {
     dhcpv6: Option<Dhcpv6>,
     /// What DHCPv6 gave last and another node has, until the link has an address of it.
     refused: Option<Ipv6Addr>,
+    /// When routers are asked to speak, and what is waited then: until one does.
+    ask_routers: Option<(Duration, Duration)>,
     /// Announced by routers in this order, each good until.
     name_servers: Vec<(Ipv6Addr, Duration)>,
 }
@@ -106,6 +109,7 @@ impl Wired {
             leave: Want::Nothing,
             dhcpv6: None,
             refused: None,
+            ask_routers: None,
             name_servers: Vec::new(),
         }
     }
@@ -142,6 +146,7 @@ impl Wired {
             if before.slaac {
                 changes.extend(self.forget_routers(kernel));
             } else {
+                self.ask_routers = Some((kernel.now, SECOND)).filter(|_| self.carrier);
                 self.step6(dhcp6::Event::Routers(self.leave), kernel);
             }
         }
@@ -172,7 +177,8 @@ impl Wired {
 
     pub(super) fn deadline(&self) -> Option<Duration> {
         let servers = self.name_servers.iter().map(|(_, until)| *until);
-        servers.chain(self.client.deadline()).chain(self.client6.deadline()).min()
+        let routers = self.ask_routers.map(|(at, _)| at);
+        servers.chain(self.client.deadline()).chain(self.client6.deadline()).chain(routers).min()
     }
 
     /// Takes what the kernel says about the link.
@@ -191,6 +197,7 @@ impl Wired {
             let event = if has_carrier { Event::CarrierUp } else { Event::CarrierDown };
             changes.extend(self.step(event, kernel));
         }
+        self.ask_routers = Some((kernel.now, SECOND)).filter(|_| has_carrier);
         self.step6(dhcp6::Event::Carrier(has_carrier), kernel);
         changes
     }
@@ -198,6 +205,7 @@ impl Wired {
     /// Its deadline may have come.
     pub(super) fn timer(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
         self.name_servers.retain(|(_, until)| *until > kernel.now);
+        self.solicit_routers(kernel.now);
         self.step6(dhcp6::Event::Timer, kernel);
         if self.settings.dhcp { self.step(Event::Timer, kernel) } else { Vec::new() }
     }

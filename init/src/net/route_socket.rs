@@ -14,9 +14,10 @@ use rustix::net::{
 
 use super::netlink::{News, Query, parse};
 
-/// `RTMGRP_LINK`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_IFINFO`, and the bit of `RTNLGRP_ND_USEROPT`:
-/// links, IPv6 addresses, what routers leave to DHCPv6 and say beside addresses.
-const GROUPS: u32 = 0x1 | 0x100 | 0x800 | 1 << 19;
+/// `RTMGRP_LINK`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_IFINFO`, `RTMGRP_IPV6_PREFIX`, and the bit of
+/// `RTNLGRP_ND_USEROPT`: links, IPv6 addresses, what routers leave to DHCPv6, that they speak, and
+/// what they say beside addresses.
+const GROUPS: u32 = 0x1 | 0x100 | 0x800 | 0x20000 | 1 << 19;
 /// The kernel sends up to 32 KiB in one datagram.
 const DATAGRAM: usize = 32 * 1024;
 /// So many datagrams of news are read in one turn, as on other sockets: routers make the kernel

@@ -275,6 +275,39 @@ fn a_server_without_addresses_may_know_names() {
 }
 
 #[test]
+fn of_two_routers_the_one_counts_that_leaves_more_until_the_cable_is_out() {
+    let (mut client, now) = soliciting();
+    for want in [Want::Nothing, Want::Address, Want::Names] {
+        assert_eq!(client.step(now, Event::Routers(want)), []);
+        assert_eq!(client.lacks(), Some(Want::Address));
+    }
+    assert_eq!(next(&mut client).1, ["Solicit"]);
+    client.step(now, Event::Carrier(false));
+    client.step(now, Event::Carrier(true));
+    assert_eq!((client.deadline(), client.lacks()), (None, None), "no router is here");
+    client.step(now, Event::Routers(Want::Names));
+    assert_eq!(next(&mut client).1, ["Inform"]);
+}
+
+#[test]
+fn names_of_another_network_are_forgotten_if_nobody_answers() {
+    for wants in [Want::Nothing, Want::Names] {
+        let mut client = client(Want::Names);
+        let (now, _) = next(&mut client);
+        let answer = Answer { addresses: Vec::new(), ..reply(&client) };
+        client.step(now, Event::Answer(answer));
+        client.step(now, Event::Carrier(false));
+        assert_eq!(client.offered().dns, [OTHER]);
+        client.step(now, Event::Carrier(true));
+        client.step(now, Event::Routers(wants));
+        while client.offered().dns == [OTHER] {
+            assert!(next(&mut client).0 <= now + GRACE);
+        }
+        assert_eq!(client.offered(), &Offered::default());
+    }
+}
+
+#[test]
 fn the_times_that_a_server_leaves_to_us_are_parts_of_the_addresss() {
     for (times, life, want) in [
         ((0, 0), (1800, 3600), (Some(900), Some(1440))),
@@ -320,6 +353,7 @@ fn after_the_cable_was_out_all_servers_are_asked_whether_the_address_is_good_her
 
     let (mut client, now, _) = out();
     let no = Answer { status: NOT_ON_LINK, addresses: Vec::new(), ..reply(&client) };
+    client.step(now, Event::Routers(Want::Address));
     assert_eq!(words(&client.step(now, Event::Answer(no))), ["take 2001:db8::77"]);
     assert_eq!(next(&mut client).1, ["Solicit"]);
 
@@ -345,6 +379,8 @@ fn an_address_ends_while_the_cable_is_out_and_a_late_cable_asks_anew() {
     // Nobody had the time to look at the clock before.
     let done = client.step(began + at(9000), Event::Carrier(true));
     assert_eq!(words(&done), ["take 2001:db8::77"]);
+    assert_eq!(client.deadline(), None, "no router is here yet");
+    client.step(began + at(9000), Event::Routers(Want::Address));
     assert_eq!(next(&mut client).1, ["Solicit"]);
 }
 
@@ -392,15 +428,13 @@ fn where_only_names_are_asked_for_they_are_asked_for_again_in_time() {
 }
 
 #[test]
-fn what_routers_no_longer_ask_for_is_asked_no_longer_but_an_address_is_kept_up() {
-    let (mut client, now) = soliciting();
-    client.step(now, Event::Routers(Want::Names));
-    assert_eq!(next(&mut client).1, ["Inform"]);
-    client.step(now, Event::Routers(Want::Nothing));
-    assert_eq!((client.deadline(), client.lacks(), client.listens()), (None, None, false));
-
+fn an_address_is_kept_up_though_no_router_leaves_it_to_us_and_stop_ends_all() {
     let (mut client, began) = bound();
-    assert_eq!(client.step(began, Event::Routers(Want::Nothing)), []);
+    client.step(began, Event::Carrier(false));
+    client.step(began, Event::Carrier(true));
+    let (now, _) = next(&mut client);
+    let yes = Answer { addresses: Vec::new(), ..reply(&client) };
+    client.step(now, Event::Answer(yes));
     assert_eq!(next(&mut client).1, ["Renew to server about 2001:db8::77"]);
     while !client.leases.is_empty() {
         next(&mut client);

@@ -7,13 +7,21 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::set_ipv6_multicast_hops;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with,
+};
 
-use super::{Kernel, PACKET, Wired, watch};
+use super::{Kernel, PACKET, SECOND, Wired, watch};
 use crate::net::dhcp6::message::{Address, Answer, CLIENT_PORT, SERVER_PORT, SERVERS};
 use crate::net::dhcp6::{Action, Event, Want};
 use crate::net::netlink::{self, Change, Query};
 use crate::net::{Dhcpv6, Lack};
 
+/// All routers on the link.
+const ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+/// The kernel counts its sum.
+const ROUTER_SOLICITATION: [u8; 8] = [133, 0, 0, 0, 0, 0, 0, 0];
 /// An address of DHCPv6 is given alone: what is on the link, routers say (RFC 5942, section 4).
 const LEASED_PREFIX: u8 = 128;
 
@@ -30,9 +38,29 @@ impl Wired {
             (_, true) => Want::Names,
             _ => Want::Nothing,
         };
+        self.ask_routers = None;
         if self.settings.slaac {
             self.step6(Event::Routers(self.leave), kernel);
         }
+    }
+
+    /// The kernel asks routers to speak when a link is switched on, and not when a cable is back,
+    /// at whose other end there may be others. Longer and longer, as in RFC 7559, for a switch may
+    /// let nothing through at first.
+    pub(super) fn solicit_routers(&mut self, now: Duration) {
+        let Some((at, pause)) = self.ask_routers else { return };
+        if !self.settings.slaac {
+            self.ask_routers = None;
+        } else if at <= now {
+            self.ask_routers = Some((now.saturating_add(pause), (pause * 2).min(SECOND * 3600)));
+            // Refused while the kernel still checks the link-local address, after which it asks.
+            let _ = solicit(self.index);
+        }
+    }
+
+    /// Whether no router has spoken since the cable is in.
+    pub(in crate::net) fn asks_routers(&self) -> bool {
+        self.ask_routers.is_some()
     }
 
     /// The kernel says of an address, which may be one that DHCPv6 has given.
@@ -128,6 +156,16 @@ impl Wired {
     }
 }
 
+/// Asks all routers on a link to speak (RFC 4861, section 4.1). The kernel hears what they say.
+fn solicit(link: u32) -> io::Result<()> {
+    let (family, kind) = (AddressFamily::INET6, SocketType::RAW);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(ipproto::ICMPV6))?;
+    set_ipv6_multicast_hops(&socket, 255)?;
+    let routers = SocketAddrV6::new(ROUTERS, 0, 0, link);
+    sendto(&socket, &ROUTER_SOLICITATION, SendFlags::DONTWAIT, &routers)?;
+    Ok(())
+}
+
 /// A socket for DHCPv6 at the link-local address of a link, which the kernel chooses, as it does for
 /// what is sent to all on it; an error while it still checks that address for another owner.
 fn open6(link: u32, epoll: &OwnedFd) -> io::Result<UdpSocket> {
@@ -154,7 +192,6 @@ mod tests {
     use crate::net::route_socket::Requests;
     use crate::net::settings::Settings;
 
-    const SECOND: Duration = Duration::from_secs(1);
     const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77);
 
     fn news(usable: bool, taken: bool, gone: bool) -> netlink::Address {

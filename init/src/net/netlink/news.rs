@@ -11,6 +11,7 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
+const RTM_NEWPREFIX: u16 = 52;
 const RTM_NEWNDUSEROPT: u16 = 68;
 
 const AF_INET6: u8 = 10;
@@ -56,8 +57,10 @@ pub(crate) enum News {
     Address(Address),
     /// A router announces name servers.
     NameServers(NameServers),
-    /// What routers leave to DHCPv6: addresses, and who knows names.
+    /// What routers leave to DHCPv6: addresses, and who knows names. Comes when that changes.
     Router { link: u32, managed: bool, other: bool },
+    /// A router on this link has announced a prefix.
+    Prefix(u32),
     /// The answer to the request with this number: 0, or an errno.
     Answer { sequence: u32, errno: i32 },
     /// The end of a list.
@@ -148,6 +151,8 @@ fn parse_one(message: &[u8]) -> Option<News> {
             let address = parse_address(payload)?;
             Some(News::Address(Address { usable: false, gone: true, ..address }))
         }
+        // `struct prefixmsg`
+        RTM_NEWPREFIX => u32_at(payload, 4).map(News::Prefix),
         RTM_NEWNDUSEROPT => parse_name_servers(payload).map(News::NameServers),
         _ => None,
     }
@@ -322,6 +327,13 @@ mod tests {
                 News::Answer { sequence: 8, errno: 17 }
             ]
         );
+    }
+
+    #[test]
+    fn a_routers_prefix_is_news_of_its_link() {
+        let mut message = Message::new(RTM_NEWPREFIX, 0, 0);
+        message.bytes.extend([AF_INET6, 0, 0, 0, 4, 0, 0, 0, 3, 64, 0, 0]);
+        assert_eq!(parse(&message.finish()), [News::Prefix(4)]);
     }
 
     #[test]
