@@ -197,6 +197,24 @@ impl<T: Transport> Client<T> {
         }
     }
 
+    /// `Snapshots.List`: the name of each snapshot, and of the one that it lies on; empty if it lies
+    /// on none.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn snapshots(&mut self, limit: Duration) -> Result<Vec<(String, String)>, Error> {
+        let request = Message::new().text(1, SNAPSHOTTER);
+        let path = "/containerd.services.snapshots.v1.Snapshots/List";
+        let mut call = self.call(path, Some(limit))?;
+        call.send(request.as_bytes(), true)?;
+        let mut snapshots = Vec::new();
+        // Some in each message.
+        while let Some(response) = call.receive()? {
+            snapshots.extend(read_snapshots(&response)?);
+        }
+        Ok(snapshots)
+    }
+
     /// `Snapshots.Remove`.
     ///
     /// # Errors
@@ -312,6 +330,27 @@ fn read_images(message: &[u8]) -> Result<Vec<(String, Descriptor)>, Malformed> {
     images.into_iter().map(read).collect()
 }
 
+/// `ListSnapshotsResponse`: each field 1 is a snapshot; of that field 1 is the name, field 2 what it
+/// lies on.
+fn read_snapshots(message: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    let mut snapshots = Vec::new();
+    protobuf::each(message, |field, value| {
+        if field == 1 {
+            snapshots.push(value.bytes());
+        }
+    })?;
+    let read = |snapshot: &[u8]| {
+        let (mut name, mut below) = (String::new(), String::new());
+        protobuf::each(snapshot, |field, value| match field {
+            1 => name = value.text(),
+            2 => below = value.text(),
+            _ => {}
+        })?;
+        Ok((name, below))
+    };
+    snapshots.into_iter().map(read).collect()
+}
+
 /// `ViewSnapshotResponse`: each field 1 is a mount (`types/mount.proto`): of that field 2 is the
 /// source, if it is one directory, and an option names several.
 fn read_directories(message: &[u8]) -> Result<Vec<String>, Malformed> {
@@ -364,6 +403,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_snapshot_lies_on_is_read() {
+        let time = Message::new().number(1, 1_795_000_000);
+        let layer = Message::new().text(1, "sha256:a").number(3, 3).message(4, &time);
+        let container = Message::new().text(1, "c").text(2, "sha256:a").number(3, 2);
+        let list = Message::new().message(1, &layer).message(1, &container.entry(6, "x", "y"));
+        let want = [("sha256:a", ""), ("c", "sha256:a")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(read_snapshots(list.as_bytes()), Ok(want.to_vec()));
+        assert_eq!(read_snapshots(&[]), Ok(Vec::new()));
+    }
+
+    #[test]
     fn the_directories_of_a_snapshot_are_read_of_one_and_of_several() {
         let bind = Message::new().text(1, "bind").text(2, "/s/1/fs").text(4, "ro").text(4, "rbind");
         let overlay = Message::new().text(1, "overlay").text(2, "overlay").text(4, "index=off");
@@ -400,6 +450,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read_target(&bytes);
             let _ = read_directories(&bytes);
+            let _ = read_snapshots(&bytes);
             let _ = read_leases(&bytes);
         }
     }

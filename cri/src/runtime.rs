@@ -113,35 +113,10 @@ impl<T: Transport> Client<T> {
     /// Those of the call.
     pub fn running_containers(&mut self, limit: Duration) -> Result<Vec<Container>, Error> {
         let state = Message::new().number(1, RUNNING);
-        self.list_containers(&Message::new().message(1, &Message::new().message(2, &state)), limit)
-    }
-
-    /// `ListContainers`: all, also those that ended with an earlier boot.
-    ///
-    /// # Errors
-    /// Those of the call.
-    pub fn containers(&mut self, limit: Duration) -> Result<Vec<Container>, Error> {
-        self.list_containers(&Message::new(), limit)
-    }
-
-    fn list_containers(
-        &mut self,
-        request: &Message,
-        limit: Duration,
-    ) -> Result<Vec<Container>, Error> {
+        let request = Message::new().message(1, &Message::new().message(2, &state));
         let path = "/runtime.v1.RuntimeService/ListContainers";
         let response = self.unary(path, request.as_bytes(), limit)?;
         read_list(&response, read_container)
-    }
-
-    /// `RemoveContainer`: kills it if it runs. The network of its pod is not asked.
-    ///
-    /// # Errors
-    /// Those of the call; one that does not exist is none.
-    pub fn remove_container(&mut self, id: &str, limit: Duration) -> Result<(), Error> {
-        let request = Message::new().text(1, id);
-        let path = "/runtime.v1.RuntimeService/RemoveContainer";
-        self.unary(path, request.as_bytes(), limit).map(drop)
     }
 
     /// `StopContainer`: with a signal, and `SIGKILL` after `grace`, in whole seconds.
@@ -203,25 +178,6 @@ impl<T: Transport> Client<T> {
         let path = "/runtime.v1.RuntimeService/ListPodSandbox";
         let response = self.unary(path, request.as_bytes(), limit)?;
         read_list(&response, read_sandbox)
-    }
-
-    /// `ListPodSandbox`: all, also those that ended with an earlier boot.
-    ///
-    /// # Errors
-    /// Those of the call.
-    pub fn sandboxes(&mut self, limit: Duration) -> Result<Vec<Sandbox>, Error> {
-        let response = self.unary("/runtime.v1.RuntimeService/ListPodSandbox", &[], limit)?;
-        read_list(&response, read_sandbox)
-    }
-
-    /// `RemovePodSandbox`: with its containers.
-    ///
-    /// # Errors
-    /// Those of the call.
-    pub fn remove_sandbox(&mut self, id: &str, limit: Duration) -> Result<(), Error> {
-        let request = Message::new().text(1, id);
-        let path = "/runtime.v1.RuntimeService/RemovePodSandbox";
-        self.unary(path, request.as_bytes(), limit).map(drop)
     }
 
     /// `StopPodSandbox`: kills what runs in it, and takes its network down.

@@ -234,7 +234,7 @@ fn patience(left: Duration, passed: Duration) -> Duration {
 }
 
 /// For people: names of containers are those of their kind.
-pub(crate) fn name(container: &Container) -> String {
+fn name(container: &Container) -> String {
     let label = |key| container.labels.get(key).map_or("", String::as_str);
     format!("{}/{}/{}", label(POD_NAMESPACE), label(POD_NAME), container.name)
 }

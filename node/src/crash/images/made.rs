@@ -1,6 +1,6 @@
 //! A containerd that is made up, with images on directories that are there, for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cri::containerd::Descriptor;
 use formats::digest::Sha256;
@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::super::layer::tests::gzip;
 use super::documents::{CONTENT, chain};
-use super::runtime::Remains;
 use super::*;
 use crate::images::archive::tests::tar;
 use crate::images::blob_path;
@@ -30,8 +29,6 @@ pub(super) struct Made {
     pub(super) layers: BTreeMap<String, Vec<String>>,
     /// What else holds a snapshot, by its name.
     pub(super) leases: BTreeMap<String, String>,
-    pub(super) containers: BTreeMap<String, String>,
-    pub(super) pods: BTreeMap<String, String>,
     pub(super) others: BTreeMap<String, String>,
     /// Calls about these fail.
     pub(super) refuses: Vec<String>,
@@ -45,7 +42,7 @@ impl Made {
         let layers = |(_, target): &(String, Descriptor)| self.layers.get(&target.digest);
         let mut held: Vec<String> =
             self.images.iter().filter_map(layers).flatten().cloned().collect();
-        for holders in [&self.leases, &self.containers, &self.pods, &self.others] {
+        for holders in [&self.leases, &self.others] {
             held.extend(holders.values().cloned());
         }
         let mut kept = BTreeSet::new();
@@ -69,10 +66,6 @@ impl Made {
             true => Err("refused".to_owned()),
             false => Ok(()),
         }
-    }
-
-    fn remains(of: &BTreeMap<String, String>) -> Vec<Remains> {
-        of.keys().map(|id| Remains { id: id.clone(), name: format!("the {id}") }).collect()
     }
 }
 
@@ -102,7 +95,15 @@ impl Runtime for Made {
         }
         Ok((!found.is_empty()).then_some(found))
     }
+    fn snapshots(&mut self) -> Result<Vec<(String, String)>, String> {
+        self.refused("snapshots")?;
+        let pair = |(name, snapshot): (&String, &Unpacked)| {
+            (name.clone(), snapshot.below.clone().unwrap_or_default())
+        };
+        Ok(self.snapshots.iter().map(pair).collect())
+    }
     fn remove_snapshot(&mut self, snapshot: &str) -> Result<(), String> {
+        self.refused(snapshot)?;
         // As containerd's overlay snapshotter does.
         if self.snapshots.values().any(|other| other.below.as_deref() == Some(snapshot)) {
             return Err("cannot remove snapshot with child: failed precondition".to_owned());
@@ -115,26 +116,6 @@ impl Runtime for Made {
         self.refused("leases")?;
         self.leases.clear();
         self.collect();
-        Ok(())
-    }
-    fn containers(&mut self) -> Result<Vec<Remains>, String> {
-        Ok(Self::remains(&self.containers))
-    }
-    fn remove_container(&mut self, id: &str) -> Result<(), String> {
-        self.done.push(format!("container {id}"));
-        self.refused(id)?;
-        let snapshot = self.containers.remove(id).expect("one that is there");
-        drop(self.snapshots.remove(&snapshot));
-        Ok(())
-    }
-    fn pods(&mut self) -> Result<Vec<Remains>, String> {
-        Ok(Self::remains(&self.pods))
-    }
-    fn remove_pod(&mut self, id: &str, _: Duration) -> Result<(), String> {
-        self.done.push(format!("pod {id}"));
-        self.refused(id)?;
-        let snapshot = self.pods.remove(id).expect("one that is there");
-        drop(self.snapshots.remove(&snapshot));
         Ok(())
     }
 }
@@ -166,8 +147,6 @@ pub(super) fn made(images: &[(&str, &[&str])]) -> Made {
         images: Vec::new(),
         layers: BTreeMap::new(),
         leases: BTreeMap::new(),
-        containers: BTreeMap::new(),
-        pods: BTreeMap::new(),
         others: BTreeMap::new(),
         refuses: Vec::new(),
         done: Vec::new(),

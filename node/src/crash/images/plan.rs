@@ -109,6 +109,36 @@ impl Findings {
     }
 }
 
+/// These snapshots, each with what is wrong with it, and all that lie on them, of which the same is
+/// wrong: those on others first. `all` are the name of each that there is and of the one it lies on.
+pub(super) fn with_all_on_them(
+    damaged: Vec<(String, String)>,
+    all: &[(String, String)],
+) -> Vec<(String, String)> {
+    let mut on: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (snapshot, below) in all {
+        on.entry(below).or_default().push(snapshot);
+    }
+    let mut ordered = Vec::new();
+    let mut seen: BTreeSet<String> = damaged.iter().map(|(name, _)| name.clone()).collect();
+    // Of these, what lies on others comes first already.
+    for (snapshot, damage) in damaged {
+        let (mut above, mut next) = (Vec::new(), vec![snapshot.clone()]);
+        while let Some(name) = next.pop() {
+            for other in on.get(name.as_str()).into_iter().flatten() {
+                if seen.insert((*other).to_owned()) {
+                    above.push(((*other).to_owned(), damage.clone()));
+                    next.push((*other).to_owned());
+                }
+            }
+        }
+        // Each was found after the one that it lies on.
+        ordered.extend(above.into_iter().rev());
+        ordered.push((snapshot, damage));
+    }
+    ordered
+}
+
 impl Image {
     fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.manifests.iter().flatten()
@@ -187,6 +217,31 @@ mod tests {
         assert_eq!(gone(&plan), ["a/b"]);
         assert_eq!(plan.images, BTreeMap::from([("one".to_owned(), set(&["b"]))]));
         assert_eq!(plan.blobs, set(&["b"]));
+    }
+
+    #[test]
+    fn what_lies_on_a_damaged_snapshot_goes_before_it_whoever_made_it() {
+        let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+            list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        };
+        let all = pairs(&[
+            ("container", "top"),
+            ("base", ""),
+            ("top", "base"),
+            ("orphan", "base"),
+            ("on-orphan", "orphan"),
+            ("other", ""),
+            ("of-other", "other"),
+        ]);
+        let damaged = pairs(&[("top", "why"), ("base", "why"), ("gone", "how")]);
+        let order = with_all_on_them(damaged.clone(), &all);
+        let names: Vec<_> = order.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["container", "top", "on-orphan", "orphan", "base", "gone"]);
+        assert!(order[..5].iter().all(|(_, why)| why == "why"), "{order:?}");
+        // A list that is not there, and one that makes no sense.
+        assert_eq!(with_all_on_them(damaged.clone(), &[]), damaged);
+        let circle = pairs(&[("base", "top"), ("top", "base"), ("x", "x"), ("gone", "gone")]);
+        assert_eq!(with_all_on_them(damaged.clone(), &circle), damaged);
     }
 
     /// Images of few layers, so that many are shared; some of them unpacked up to some layer, some

@@ -19,18 +19,19 @@ fn of_what_is_whole_nothing_is_touched() {
 }
 
 #[test]
-fn a_damaged_snapshot_goes_with_those_on_it_and_the_containers_that_hold_it() {
+fn a_damaged_snapshot_goes_with_all_that_lie_on_it_whoever_made_them() {
     let mut made = made(ONE);
-    let snapshot = made.lay("dead", &["base", "app"]);
-    made.containers.insert("dead".to_owned(), snapshot);
-    // Nothing of it is in the way, and its network may be out of reach.
-    made.pods.insert("pod".to_owned(), "of the pause image".to_owned());
+    // A container, and an image that nobody has a name for any more.
+    for (name, layers) in [("dead", &["base", "app"][..]), ("orphan", &["base"])] {
+        let snapshot = made.lay(name, layers);
+        made.others.insert(name.to_owned(), snapshot);
+    }
     made.damage("/snapshots/base/fs/base");
     let want = format!("base of {} is damaged: it will be unpacked again", digest(&layer("base")));
     assert_eq!(made.good(0), [want]);
     assert_eq!(
         made.done,
-        ["container dead", "snapshot /snapshots/base-app/fs", "snapshot /snapshots/base/fs"]
+        ["dead", "base-app", "orphan", "base"].map(|name| format!("snapshot /snapshots/{name}/fs"))
     );
 
     let mut made = self::made(ONE);
@@ -138,14 +139,20 @@ fn what_is_not_understood_is_told_and_stays() {
 #[test]
 fn a_snapshot_that_cannot_go_is_told_once() {
     let mut made = made(ONE);
-    // Of an image that nobody has a name for any more.
-    let orphan = made.lay("orphan", &["base"]);
-    made.others.insert("somebody".to_owned(), orphan);
+    let held = made.lay("held", &["base"]);
+    made.others.insert("somebody".to_owned(), held.clone());
+    made.refuses.push(held);
     made.damage("/snapshots/base/fs/base");
     let repair = made.repair(0);
     assert_eq!((repair.done.len(), repair.left.len()), (0, 1), "{repair:?}");
+    assert!(repair.left[0].ends_with("its snapshot cannot be removed: refused"), "{repair:?}");
+    assert_eq!(made.done, ["snapshot /snapshots/base-app/fs"]);
+    // What cannot be asked for is tried again, whatever went without it.
+    made.refuses = vec!["snapshots".to_owned()];
+    let repair = made.repair(0);
+    assert_eq!((repair.done.len(), repair.left.len()), (0, 2), "{repair:?}");
     let want = "cannot be removed: cannot remove snapshot with child: failed precondition";
-    assert!(repair.left[0].ends_with(want), "{repair:?}");
+    assert!(repair.left[1].ends_with(want), "{repair:?}");
 }
 
 #[test]
@@ -243,43 +250,6 @@ fn what_was_being_pulled_when_the_power_went_is_in_nobody_s_way() {
 }
 
 #[test]
-fn one_container_or_pod_that_cannot_be_removed_does_not_keep_the_others() {
-    let mut made = made(ONE);
-    for number in ["1", "2"] {
-        let (container, pod) = (format!("c{number}"), format!("p{number}"));
-        let snapshot = made.lay(&container, &["base", "app"]);
-        made.containers.insert(container, snapshot);
-        let snapshot = made.lay(&pod, &["base"]);
-        made.pods.insert(pod, snapshot);
-    }
-    made.refuses = vec!["c1".to_owned(), "p1".to_owned()];
-    made.damage("/snapshots/base/fs/base");
-    let repair = made.repair(0);
-    assert_eq!(made.done, ["container c1", "container c2", "pod p1", "pod p2"]);
-    assert_eq!(repair.done, [""; 0]);
-    assert!(repair.left[0].contains("its snapshot cannot be removed"), "{repair:?}");
-    let want = ["cannot remove the c1: refused", "cannot remove the p1: refused"];
-    assert_eq!(repair.left[1..], want);
-
-    // One that was in nobody's way is told, and is no reason to look again.
-    let mut made = self::made(ONE);
-    made.containers.insert("c1".to_owned(), "of something else".to_owned());
-    made.refuses.push("c1".to_owned());
-    made.damage("/snapshots/base/fs/base");
-    let done = made.good(0);
-    assert_eq!(done[1..], ["cannot remove the c1: refused"]);
-}
-
-#[test]
-fn pods_have_no_more_than_their_time_together() {
-    let mut made = made(ONE);
-    made.pods.insert("p1".to_owned(), String::new());
-    let told = remove_pods(&mut made, Duration::ZERO);
-    assert_eq!(told, ["cannot remove the p1: others took all the time"]);
-    assert_eq!(made.done, [""; 0]);
-}
-
-#[test]
 fn what_could_not_be_made_good_is_tried_again_after_the_next_boot() {
     let mut made = made(ONE);
     let root = made.root.clone();
@@ -294,13 +264,13 @@ fn what_could_not_be_made_good_is_tried_again_after_the_next_boot() {
     // The next boot: what was of this one is gone.
     fs::remove_dir_all(root.path("/run")).unwrap();
     made.refuses.clear();
-    let orphan = made.lay("orphan", &["base"]);
-    made.others.insert("somebody".to_owned(), orphan.clone());
+    let held = made.lay("held", &["base"]);
+    made.others.insert("somebody".to_owned(), held.clone());
+    made.refuses.push(held);
     made.damage("/snapshots/base/fs/base");
     let repair = crash::make_good(&mut made, &root).unwrap();
     assert_eq!(repair.left.len(), 1, "{repair:?}");
-    made.others.clear();
-    made.snapshots.remove(&orphan);
+    made.refuses.clear();
     let repair = crash::make_good(&mut made, &root).unwrap();
     assert_eq!((repair.done.len(), repair.left.len()), (1, 0), "{repair:?}");
     assert_eq!(crash::make_good(&mut made, &root), None);
