@@ -8,6 +8,7 @@ mod contents;
 mod follow;
 mod links;
 mod nodes;
+mod share;
 mod table;
 mod uevent;
 
@@ -46,11 +47,20 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     {
         log(&format!("cannot mount configfs on {CONFIGFS}: {error}"));
     }
+    // The first look is at everything, while containerd and kubelet start: they need none of it.
+    let mut gives_way = share::only_what_is_left(&root, true).is_ok();
     let failed = |error: io::Error| Failure::Failed(format!("cannot follow devices: {error}"));
     let (mut follower, events) = Follower::start(root.clone(), uevents).map_err(failed)?;
     while !(once && follower.is_idle()) {
+        if gives_way && follower.is_idle() {
+            gives_way = share::only_what_is_left(&root, false).is_err();
+        }
         // The follower itself holds the other end.
         let Ok(event) = events.recv() else { break };
+        if gives_way && matches!(event, Event::News(_)) {
+            // It waits for somebody who has plugged something in, however long a disk takes.
+            gives_way = share::only_what_is_left(&root, false).is_err();
+        }
         match &event {
             Event::News(News::One(news)) => {
                 if let (Action::Present, Some(node)) = (news.action, &news.node) {

@@ -9,6 +9,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::process::{Command, Stdio};
 
 use formats::node_config::Subnet;
 
@@ -20,12 +21,20 @@ const TABLE: &str = "orlop";
 /// The name of its chain.
 const CHAIN: &str = "masquerade";
 
+/// What the rule needs, with what that depends on.
+const MODULES: [&str; 2] = ["nft_chain_nat", "nft_masq"];
+/// PID 1's, which the kernel runs when it lacks a module.
+const MODPROBE: &str = "/usr/lib/orlop/applets/modprobe";
+
 /// Makes the rule for `subnet` in place of the one there was; without a subnet there is none.
 ///
 /// # Errors
 /// What the kernel says; [`io::ErrorKind::Unsupported`] if it has no nftables or lacks a part of it.
 pub fn set(subnet: Option<Subnet>) -> io::Result<()> {
     let wanted = subnet.map(family);
+    if wanted.is_some() {
+        load_modules();
+    }
     for family in [Family::Ip, Family::Ip6] {
         if wanted != Some(family) {
             remove(family)?;
@@ -38,6 +47,16 @@ pub fn set(subnet: Option<Subnet>) -> io::Result<()> {
         }
         other => other,
     }
+}
+
+/// All at once: the kernel would run the same program for each part of the request that it cannot
+/// do yet, seven times, and begin anew after each. What fails here it asks for all the same.
+fn load_modules() {
+    let null = Stdio::null;
+    #[expect(clippy::disallowed_methods, reason = "what it says and how it ends changes nothing")]
+    let mut command = Command::new(MODPROBE);
+    command.arg("-a").args(MODULES).stdin(null()).stdout(null()).stderr(null());
+    drop(command.status());
 }
 
 fn family(subnet: Subnet) -> Family {
