@@ -36,6 +36,8 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     let root = Root::new(arguments.option("--root")?.unwrap_or_else(|| "/".to_owned()));
     let once = arguments.flag("--once");
     arguments.finish()?;
+    // The first look is at everything, while containerd and kubelet start: they need none of it.
+    let mut gives_way = share::only_what_is_left(&root, true).is_ok();
     let mut log = |line: &str| eprintln!("{line}");
     // Before looking, or what comes in between is missed.
     let uevents = Uevents::open()
@@ -47,8 +49,6 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     {
         log(&format!("cannot mount configfs on {CONFIGFS}: {error}"));
     }
-    // The first look is at everything, while containerd and kubelet start: they need none of it.
-    let mut gives_way = share::only_what_is_left(&root, true).is_ok();
     let failed = |error: io::Error| Failure::Failed(format!("cannot follow devices: {error}"));
     let (mut follower, events) = Follower::start(root.clone(), uevents).map_err(failed)?;
     while !(once && follower.is_idle()) {
