@@ -280,12 +280,6 @@ fn fill(bytes: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
 
 /// `ListResponse` of `Leases`: each field 1 is a lease, of which field 1 is the id.
 fn read_leases(message: &[u8]) -> Result<Vec<String>, Malformed> {
-    let mut leases = Vec::new();
-    protobuf::each(message, |field, value| {
-        if field == 1 {
-            leases.push(value.bytes());
-        }
-    })?;
     let id = |lease: &[u8]| {
         let mut id = String::new();
         protobuf::each(lease, |field, value| {
@@ -295,7 +289,7 @@ fn read_leases(message: &[u8]) -> Result<Vec<String>, Malformed> {
         })?;
         Ok(id)
     };
-    leases.into_iter().map(id).collect()
+    protobuf::list(message, id)
 }
 
 /// `GetImageResponse`: field 1 is the image.
@@ -305,12 +299,6 @@ fn read_target(message: &[u8]) -> Result<Descriptor, Malformed> {
 
 /// `ListImagesResponse`: each field 1 is an image; of that field 1 is the name, field 3 the target.
 fn read_images(message: &[u8]) -> Result<Vec<(String, Descriptor)>, Malformed> {
-    let mut images = Vec::new();
-    protobuf::each(message, |field, value| {
-        if field == 1 {
-            images.push(value.bytes());
-        }
-    })?;
     let read = |image: &[u8]| {
         let (mut name, mut target) = (String::new(), Descriptor::default());
         let mut bytes = Vec::new();
@@ -327,18 +315,12 @@ fn read_images(message: &[u8]) -> Result<Vec<(String, Descriptor)>, Malformed> {
         })?;
         Ok((name, target))
     };
-    images.into_iter().map(read).collect()
+    protobuf::list(message, read)
 }
 
 /// `ListSnapshotsResponse`: each field 1 is a snapshot; of that field 1 is the name, field 2 what it
 /// lies on.
 fn read_snapshots(message: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
-    let mut snapshots = Vec::new();
-    protobuf::each(message, |field, value| {
-        if field == 1 {
-            snapshots.push(value.bytes());
-        }
-    })?;
     let read = |snapshot: &[u8]| {
         let (mut name, mut below) = (String::new(), String::new());
         protobuf::each(snapshot, |field, value| match field {
@@ -348,20 +330,13 @@ fn read_snapshots(message: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
         })?;
         Ok((name, below))
     };
-    snapshots.into_iter().map(read).collect()
+    protobuf::list(message, read)
 }
 
 /// `ViewSnapshotResponse`: each field 1 is a mount (`types/mount.proto`): of that field 2 is the
 /// source, if it is one directory, and an option names several.
 fn read_directories(message: &[u8]) -> Result<Vec<String>, Malformed> {
-    let mut mounts = Vec::new();
-    protobuf::each(message, |field, value| {
-        if field == 1 {
-            mounts.push(value.bytes());
-        }
-    })?;
-    let mut directories = Vec::new();
-    for mount in mounts {
+    let read = |mount: &[u8]| {
         let (mut source, mut lower) = (String::new(), None);
         protobuf::each(mount, |field, value| match field {
             2 => source = value.text(),
@@ -373,9 +348,9 @@ fn read_directories(message: &[u8]) -> Result<Vec<String>, Malformed> {
             _ => {}
         })?;
         let list = lower.unwrap_or(source);
-        directories.extend(list.split(':').map(str::to_owned));
-    }
-    Ok(directories)
+        Ok(list.split(':').map(str::to_owned).collect::<Vec<_>>())
+    };
+    Ok(protobuf::list(message, read)?.concat())
 }
 
 #[cfg(test)]

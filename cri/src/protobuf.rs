@@ -174,6 +174,23 @@ pub fn each<'a>(bytes: &'a [u8], mut each: impl FnMut(u64, Value<'a>)) -> Result
     Ok(())
 }
 
+/// Reads a message whose field 1 is a list, each item by `read`.
+///
+/// # Errors
+/// If the message or an item of it is none.
+pub fn list<V>(
+    message: &[u8],
+    read: impl Fn(&[u8]) -> Result<V, Malformed>,
+) -> Result<Vec<V>, Malformed> {
+    let mut items = Vec::new();
+    each(message, |field, value| {
+        if field == 1 {
+            items.push(value.bytes());
+        }
+    })?;
+    items.into_iter().map(read).collect()
+}
+
 /// An entry of a `map<string, string>`.
 ///
 /// # Errors

@@ -116,7 +116,7 @@ impl<T: Transport> Client<T> {
         let request = Message::new().message(1, &Message::new().message(2, &state));
         let path = "/runtime.v1.RuntimeService/ListContainers";
         let response = self.unary(path, request.as_bytes(), limit)?;
-        read_list(&response, read_container)
+        Ok(protobuf::list(&response, read_container)?)
     }
 
     /// `StopContainer`: with a signal, and `SIGKILL` after `grace`, in whole seconds.
@@ -177,7 +177,7 @@ impl<T: Transport> Client<T> {
         let request = Message::new().message(1, &filter);
         let path = "/runtime.v1.RuntimeService/ListPodSandbox";
         let response = self.unary(path, request.as_bytes(), limit)?;
-        read_list(&response, read_sandbox)
+        Ok(protobuf::list(&response, read_sandbox)?)
     }
 
     /// `StopPodSandbox`: kills what runs in it, and takes its network down.
@@ -251,20 +251,6 @@ fn read_event(message: &[u8]) -> Result<ContainerEvent, Malformed> {
         }
     })?;
     Ok(event)
-}
-
-/// A message whose field 1 is a list.
-fn read_list<V>(
-    message: &[u8],
-    read: impl Fn(&[u8]) -> Result<V, Malformed>,
-) -> Result<Vec<V>, Error> {
-    let mut items = Vec::new();
-    protobuf::each(message, |field, value| {
-        if field == 1 {
-            items.push(value.bytes());
-        }
-    })?;
-    Ok(items.into_iter().map(read).collect::<Result<_, _>>()?)
 }
 
 fn read_container(message: &[u8]) -> Result<Container, Malformed> {
@@ -407,7 +393,7 @@ mod tests {
             .entry(8, "label", "x")
             .entry(9, grace.0, grace.1);
         let list = Message::new().message(1, &container).message(1, &Message::new());
-        let read = read_list(list.as_bytes(), read_container).expect("a list");
+        let read = protobuf::list(list.as_bytes(), read_container).expect("a list");
         let annotations = [(grace.0.to_owned(), grace.1.to_owned())].into();
         let want = Container {
             id: "c".into(),
@@ -422,7 +408,7 @@ mod tests {
         let sandbox = Message::new().text(1, "pod").message(2, &metadata);
         let list = Message::new().message(1, &sandbox);
         let want = Sandbox { id: "pod".into(), name: "web".into(), namespace: "default".into() };
-        assert_eq!(read_list(list.as_bytes(), read_sandbox).expect("a list"), [want]);
+        assert_eq!(protobuf::list(list.as_bytes(), read_sandbox).expect("a list"), [want]);
     }
 
     #[test]
@@ -437,8 +423,8 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read_version(&bytes);
             let _ = read_event(&bytes);
-            let _ = read_list(&bytes, read_container);
-            let _ = read_list(&bytes, read_sandbox);
+            let _ = protobuf::list(&bytes, read_container);
+            let _ = protobuf::list(&bytes, read_sandbox);
             let _ = read_image(&bytes);
             let _ = read_ended(&bytes);
             let _ = read_address(&bytes);
