@@ -40,11 +40,11 @@ targets! {
         ["node/src/devices/uevent.rs" "node/src/devices/links/scsi.rs"
          "node/src/devices/nodes.rs"];
     "dhcp" dhcp "the answer of a DHCP server"
-        ["init/src/net/dhcp/message.rs"];
+        ["init/src/network/net/dhcp/message.rs"];
     "dhcp6" dhcp6 "the answer of a DHCPv6 server"
-        ["init/src/net/dhcp6/message.rs"];
+        ["init/src/network/net/dhcp6/message.rs"];
     "dns" dns "the answer of a name server"
-        ["init/src/net/dns.rs"];
+        ["init/src/network/net/dns.rs"];
     "elf" elf "programs and kernel modules, and `.modinfo` in its packings"
         ["builder/src/compose/program.rs" "builder/src/compose/modules.rs"];
     "erofs" erofs "the superblock of a root image"
@@ -75,7 +75,7 @@ targets! {
     "mark" mark "what a guest says on its port for boot marks"
         ["builder/src/run/watch.rs"];
     "netlink" netlink "what the kernel tells of links, and routers of themselves"
-        ["init/src/net/netlink/news.rs"];
+        ["init/src/network/net/netlink/news.rs"];
     "node-config" node_config "node configurations; prints and reads again what was read"
         ["formats/src/node_config.rs" "formats/src/node_config/address.rs"
          "formats/src/node_config/containerd.rs" "formats/src/node_config/hugepages.rs"
@@ -97,21 +97,21 @@ targets! {
     "report" report "`build.json` of another build"
         ["builder/src/build/report.rs"];
     "root" root "the first block of a root partition"
-        ["init/src/initrd/verity.rs"];
+        ["init/src/pid1/initrd/verity.rs"];
     "script" script "the script of a package, for the links that it would make"
         ["builder/src/source/deb/alternatives.rs"];
     "sntp" sntp "the answer of a time server"
-        ["init/src/time/sntp.rs"];
+        ["init/src/network/time/sntp.rs"];
     "state" state "the superblock of STATE"
-        ["init/src/state/superblock.rs"];
+        ["init/src/pid1/state/superblock.rs"];
     "system" system "the files by which `orlop-node` tells PID 1"
-        ["formats/src/system.rs" "formats/src/system/name_server.rs" "init/src/configure/file.rs"];
+        ["formats/src/system.rs" "formats/src/system/name_server.rs" "init/src/pid1/configure/file.rs"];
     "tar" tar "tar archives, member by member"
         ["formats/src/tar/read.rs" "formats/src/tar/read/header.rs" "formats/src/tar/read/pax.rs"];
     "uki" uki "unified kernel images"
         ["formats/src/uki.rs" "formats/src/uki/pe.rs"];
     "unit" unit "units of PID 1"
-        ["init/src/unit/file.rs" "init/src/unit/value.rs"];
+        ["init/src/pid1/unit/file.rs" "init/src/pid1/unit/value.rs"];
     "volumes" volumes "what is on a disk that is plugged in"
         ["formats/src/superblock.rs" "formats/src/superblock/fat.rs"];
 }

@@ -1,34 +1,18 @@
-//! PID 1 of OrlopOS, as a library so that tests can drive its parts in processes of their own.
-//! `docs/init.md` describes what it does; [`supervisor`] is its brain and [`event_loop`] its body.
+//! OrlopOS's own processes, as a library so that tests can drive their parts in processes of their
+//! own. One binary, three rooms: [`pid1`] is what PID 1 runs, [`network`] and [`mod@log`] what the two
+//! units run that are built into it; what is beside them is shared. `docs/init.md` describes it.
 
 pub mod applets;
 pub mod clock;
-pub mod command_line;
-pub mod configure;
-pub mod connectivity;
-pub mod console;
-pub mod diagnosis;
-pub mod disks;
-pub mod event_loop;
-pub mod first_pod;
-pub mod identity;
-pub mod initrd;
 pub mod log;
-pub mod marks;
-pub mod memory;
-pub mod modules;
-pub mod mounts;
-pub mod net;
+pub mod network;
 pub mod outside;
-pub mod power;
-pub mod process;
-pub mod readiness;
-pub mod root;
-pub mod rotated_file;
-pub mod shutdown;
-pub mod state;
-pub mod supervisor;
+pub mod pid1;
 pub mod sys;
-pub mod sysctl;
 pub mod time;
-pub mod unit;
+
+pub use network::{connectivity, net};
+pub use pid1::{
+    command_line, configure, console, disks, event_loop, initrd, marks, memory, modules, mounts,
+    power, process, readiness, root, shutdown, state, supervisor, sysctl, unit,
+};

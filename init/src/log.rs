@@ -4,6 +4,10 @@
 //! the kernel opened on the console for us. What came before STATE is kept and written there.
 //! The record format of `/dev/kmsg` is `Documentation/ABI/testing/dev-kmsg` in the kernel.
 
+pub mod diagnosis;
+pub mod first_pod;
+pub mod rotated_file;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
@@ -11,7 +15,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock;
-use crate::rotated_file::RotatedFile;
+use rotated_file::RotatedFile;
 
 /// Lines kept for the file while there is none.
 const KEPT: usize = 256;

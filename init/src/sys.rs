@@ -13,7 +13,9 @@ pub mod signals;
 pub mod uevent;
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::time::Timespec;
@@ -61,6 +63,20 @@ pub fn timespec(duration: Duration) -> Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),
     }
+}
+
+/// Puts a file in the place of another. A reader sees the old one or the new one; after a loss of
+/// power it is one of the two as well.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]

@@ -1,13 +1,5 @@
-//! The node's clock: never before the image's own time, and set by time servers (SNTP).
-//!
-//! A clock that is years off breaks the node's first contact with its cluster, for no certificate
-//! is valid then. [`floor`] bounds the damage at once; [`keeper`] decides when to ask whom and what
-//! to do with the answer; [`ask`] is the exchange itself, in a thread, for it waits.
-
-pub mod ask;
-pub mod floor;
-pub mod keeper;
-pub mod sntp;
+//! Times of day: the clock, and how people are told of it. It is never before the image's own time
+//! ([`crate::pid1::floor`]), and set by time servers ([`crate::network::time`]).
 
 use std::time::Duration;
 

@@ -125,7 +125,7 @@ fn is_timeout(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::sntp::tests::reply;
+    use crate::network::time::sntp::tests::reply;
 
     /// A server whose clock shows always the same; forged answers come first.
     fn serve(time: i128) -> SocketAddr {

@@ -18,8 +18,8 @@ use rustix::process::Signal as ToSend;
 
 use crate::connectivity::{Connectivity, Notice};
 use crate::console::{self, Console, Screen};
-use crate::diagnosis::Diagnosis;
-use crate::first_pod::FirstPod;
+use crate::log::diagnosis::Diagnosis;
+use crate::log::first_pod::FirstPod;
 use crate::power::Button;
 use crate::readiness::{Answer, Probe};
 use crate::supervisor::{Action, Change, Event, ShutdownKind, State, Supervisor};

@@ -21,11 +21,11 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 
 use crate::clock::monotonic;
 use crate::console::Screen;
-use crate::identity::{self, DEFAULT_HOSTNAME};
 use crate::net::{Lack, LinkStatus, Network, dns};
+use crate::network::identity::{self, DEFAULT_HOSTNAME};
+use crate::network::time::ask::{self, Measurement, Silence};
+use crate::network::time::keeper::{Adjustment, Keeper};
 use crate::sys::adjust;
-use crate::time::ask::{self, Measurement, Silence};
-use crate::time::keeper::{Adjustment, Keeper};
 use crate::{log, marks, time};
 use server::{Check, UNREACHABLE, Unreachable};
 use trouble::Facts;
@@ -63,7 +63,7 @@ pub struct Start {
     pub system: System,
     /// The links, if the kernel lets us have any.
     pub network: Option<Network>,
-    /// What was wrong with the clock at the start, from [`time::floor::raise`].
+    /// What was wrong with the clock at the start, from [`pid1::floor::raise`].
     pub clock: Option<String>,
     /// Tells the kernel the node's name.
     pub set_hostname: fn(&str) -> io::Result<()>,

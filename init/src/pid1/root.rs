@@ -15,13 +15,12 @@ use crate::connectivity::{Connectivity, Start};
 use crate::console::{Console, Screen};
 use crate::event_loop::{self, Surroundings};
 use crate::net::{Network, Places};
+use crate::pid1::{floor, identity};
 use crate::power::Button;
 use crate::supervisor::Supervisor;
 use crate::sys::signals;
 use crate::unit::Units;
-use crate::{
-    clock, configure, identity, log, marks, modules, mounts, net, shutdown, state, sysctl, time,
-};
+use crate::{clock, configure, log, marks, modules, mounts, net, shutdown, state, sysctl};
 
 const UNITS: &str = "/usr/lib/orlop/units";
 const LOGS: &str = "/var/log/orlop";
@@ -41,7 +40,7 @@ pub fn run() -> Result<Infallible, String> {
     let on_demand = modules::load_on_demand(Path::new("/proc/sys"));
     marks::mark("mounts-done");
     // Before anything writes a file or looks at a certificate.
-    let clock = time::floor::raise(Path::new(time::floor::FILE));
+    let clock = floor::raise(Path::new(floor::FILE));
 
     let mut problems = Problems::default();
     problems.note("have modules loaded on demand", on_demand);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::server::Unreachable;
 use crate::net::{Lack, LinkStatus};
-use crate::time::keeper::Keeper;
+use crate::network::time::keeper::Keeper;
 
 /// A switch takes a moment to let a new link through, and a card to find its speed.
 const NO_LINK: Duration = Duration::from_secs(5);
@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::net::Dhcpv6;
-    use crate::time::ask::Silence;
+    use crate::network::time::ask::Silence;
 
     fn link(name: &str, carrier: bool, asking_since: Option<u64>) -> LinkStatus {
         LinkStatus {

@@ -27,7 +27,7 @@ const LEASED_PREFIX: u8 = 128;
 
 impl Wired {
     /// A router says what is asked for by DHCPv6.
-    pub(in crate::net) fn router_leaves(
+    pub(in crate::network::net) fn router_leaves(
         &mut self,
         managed: bool,
         other: bool,
@@ -59,7 +59,7 @@ impl Wired {
     }
 
     /// Whether no router has spoken since the cable is in.
-    pub(in crate::net) fn asks_routers(&self) -> bool {
+    pub(in crate::network::net) fn asks_routers(&self) -> bool {
         self.ask_routers.is_some()
     }
 

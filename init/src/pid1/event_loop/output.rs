@@ -8,9 +8,9 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::diagnosis::Diagnosis;
 use crate::log;
-use crate::rotated_file::RotatedFile;
+use crate::log::diagnosis::Diagnosis;
+use crate::log::rotated_file::RotatedFile;
 use crate::unit::{Unit, UnitName};
 
 /// Lines kept to show why it failed.
