@@ -5,6 +5,7 @@
 pub mod applets;
 pub mod clock;
 pub mod log;
+pub mod message;
 pub mod network;
 pub mod outside;
 pub mod pid1;
@@ -16,3 +17,17 @@ pub use pid1::{
     command_line, configure, console, disks, event_loop, initrd, marks, memory, modules, mounts,
     power, process, readiness, root, shutdown, state, supervisor, sysctl, unit,
 };
+
+use std::io;
+use std::process::ExitCode;
+
+/// How a unit of this binary ends, and why if that is a failure.
+fn told(unit: &str, result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(&format!("{unit} ends: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,24 +1,32 @@
-//! PID 1's log: the kernel's ring (`/dev/kmsg`), and a file on STATE once that is mounted.
+//! How a process of ours says what people may want to read later. PID 1's lines go to the kernel's
+//! ring (`/dev/kmsg`), and to the unit `log` once that runs; those of others to standard error, which
+//! `log` reads as it does that of every unit. The directory beside this file is what `log` runs.
 //!
 //! Works from the first instruction on: before `/dev` exists, lines go to standard error, which
-//! the kernel opened on the console for us. What came before STATE is kept and written there.
+//! the kernel opened on the console for us. What came before `log` is kept for it.
 //! The record format of `/dev/kmsg` is `Documentation/ABI/testing/dev-kmsg` in the kernel.
 
 pub mod diagnosis;
 pub mod first_pod;
+mod output;
+mod ring;
 pub mod rotated_file;
+pub mod service;
+mod writer;
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock;
-use rotated_file::RotatedFile;
+use crate::message::{self, ToUnit};
 
-/// Lines kept for the file while there is none.
+/// Lines kept for the unit `log` while it does not take them.
 const KEPT: usize = 256;
+/// Bytes of lines that go in one message.
+const TOGETHER: usize = 16 * 1024;
 /// The kernel cuts what is longer than `PRINTKRB_RECORD_MAX` less its prefix.
 const LONGEST: usize = 900;
 
@@ -47,37 +55,37 @@ pub fn error(text: &str) {
     write(Level::Error, text);
 }
 
-/// From now on the log is also kept in this file and the one before it, of `limit` bytes each;
-/// what was logged before comes first.
-///
-/// # Errors
-/// What the file system says.
-pub fn keep_in(path: &Path, limit: u64) -> io::Result<()> {
-    let file = RotatedFile::open(path, limit)?;
+/// From now on lines go to the unit at the other end too; what was logged before comes first.
+pub fn send_to(unit: OwnedFd) {
     let mut log = lock();
-    log.file = Some(file);
-    let kept = std::mem::take(&mut log.kept);
-    for line in kept {
-        log.keep(line);
-    }
-    Ok(())
+    log.unit = Some(unit);
+    log.flush();
 }
 
-/// Closes the file, so that what it is on can be unmounted.
-pub fn close_file() {
-    lock().file = None;
+/// Sends what the unit had no room for, if it has now; whether something still waits for that.
+pub fn flush() -> bool {
+    let mut log = lock();
+    log.flush();
+    log.unit.is_some() && !log.kept.is_empty()
 }
 
 #[derive(Debug)]
 struct Log {
     kmsg: Option<File>,
     rate_limited: bool,
-    file: Option<RotatedFile>,
+    unit: Option<OwnedFd>,
     kept: VecDeque<String>,
+    /// So many lines were not kept.
+    lost: u64,
 }
 
-static LOG: Mutex<Log> =
-    Mutex::new(Log { kmsg: None, rate_limited: true, file: None, kept: VecDeque::new() });
+impl Log {
+    const fn new() -> Self {
+        Self { kmsg: None, rate_limited: true, unit: None, kept: VecDeque::new(), lost: 0 }
+    }
+}
+
+static LOG: Mutex<Log> = Mutex::new(Log::new());
 
 fn lock() -> MutexGuard<'static, Log> {
     // A thread that panicked while logging left at worst half a line.
@@ -96,7 +104,8 @@ impl Log {
         let record = record(level, line);
         if !self.write_to_kernel(&record) {
             // Nobody is left to tell if this fails.
-            let _ = writeln!(io::stderr(), "orlop: {line}");
+            // At once, for it may be the kernel's log, where a write is a record.
+            let _ = io::stderr().write_all(format!("orlop: {line}\n").as_bytes());
         }
         let time = clock::since_boot();
         let word = match level {
@@ -128,18 +137,39 @@ impl Log {
     }
 
     fn keep(&mut self, line: String) {
-        if let Some(file) = &mut self.file {
-            let Err(error) = file.append(line.as_bytes()) else { return };
-            self.file = None;
-            self.write_to_kernel(&record(
-                Level::Error,
-                &format!("cannot write the log file, so it ends here: {error}"),
-            ));
-        }
         if self.kept.len() == KEPT {
             self.kept.pop_front();
+            self.lost += 1;
         }
         self.kept.push_back(line);
+        self.flush();
+    }
+
+    /// Gives the unit all that it has room for.
+    fn flush(&mut self) {
+        while let Some(unit) = &self.unit
+            && !self.kept.is_empty()
+        {
+            let mut bytes = 0;
+            let fit = |line: &&String| {
+                bytes += line.len();
+                bytes <= TOGETHER
+            };
+            let lines: Vec<String> = self.kept.iter().take_while(fit).cloned().collect();
+            // One that is longer than all together is cut.
+            let count = lines.len().max(1);
+            let lines = ToUnit::Lines(self.kept.iter().take(count).cloned().collect());
+            let lacking = Some(self.lost).filter(|lost| *lost > 0).map(ToUnit::Lacking);
+            for message in lacking.into_iter().chain([lines]) {
+                match message::send(unit, &message.encode()) {
+                    Ok(true) if matches!(message, ToUnit::Lacking(_)) => self.lost = 0,
+                    Ok(true) => drop(self.kept.drain(..count)),
+                    Ok(false) => return,
+                    // It has ended; the next one is given all that comes from now on.
+                    Err(_) => return self.unit = None,
+                }
+            }
+        }
     }
 }
 
@@ -171,19 +201,55 @@ mod tests {
         assert_eq!(text, format!("<28>orlop: {}", "é".repeat(LONGEST / 2)));
     }
 
-    #[test]
-    fn what_was_logged_before_the_file_existed_comes_first_in_it() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("init.log");
-        let mut log = Log { kmsg: None, rate_limited: true, file: None, kept: VecDeque::new() };
-        log.line(Level::Info, "early");
-        log.file = Some(RotatedFile::open(&path, 1000).expect("opened"));
-        for line in std::mem::take(&mut log.kept) {
-            log.keep(line);
+    fn received(unit: &OwnedFd) -> Vec<ToUnit> {
+        let mut all = Vec::new();
+        while let message::Received::Packet(packet, None) = message::receive(unit) {
+            all.push(ToUnit::parse(&packet).unwrap());
         }
+        all
+    }
+
+    /// Of all lines that came, without their time.
+    fn lines(messages: &[ToUnit]) -> Vec<&str> {
+        let lines = messages.iter().flat_map(|message| match message {
+            ToUnit::Lines(lines) => lines.as_slice(),
+            _ => &[],
+        });
+        lines.map(|line| &line[line.find(']').unwrap() + 2..]).collect()
+    }
+
+    #[test]
+    fn what_was_logged_before_the_unit_ran_comes_first() {
+        let mut log = Log::new();
+        log.line(Level::Info, "early");
+        let (ours, theirs) = message::pair().unwrap();
+        log.unit = Some(ours);
+        log.flush();
         log.line(Level::Error, "late");
-        let text = std::fs::read_to_string(&path).expect("readable");
-        let lines: Vec<_> = text.lines().map(|line| &line[line.find(']').unwrap() + 2..]).collect();
-        assert_eq!(lines, ["early", "error: late"]);
+        assert_eq!(lines(&received(&theirs)), ["early", "error: late"]);
+    }
+
+    #[test]
+    fn what_the_unit_has_no_room_for_is_counted_and_nobody_waits() {
+        let (ours, theirs) = message::pair().unwrap();
+        let mut log = Log { unit: Some(ours), ..Log::new() };
+        let all = 20_000;
+        for number in 0..all {
+            log.line(Level::Info, &format!("line {number}"));
+        }
+        let mut messages = received(&theirs);
+        log.flush();
+        messages.extend(received(&theirs));
+        let lost: Vec<u64> = messages
+            .iter()
+            .filter_map(|message| match message {
+                ToUnit::Lacking(lost) => Some(*lost),
+                _ => None,
+            })
+            .collect();
+        let [lost] = lost[..] else { panic!("{lost:?}") };
+        let lines = lines(&messages);
+        assert_eq!(lines.len() + usize::try_from(lost).unwrap(), all);
+        assert_eq!(lines.last().copied(), Some("line 19999"));
     }
 }

@@ -1,12 +1,12 @@
 //! PID 1 of OrlopOS. The same binary is `/init` of the initrd and `/usr/lib/orlop/init` of the
-//! root; which of the two it is, it sees from what it stands on. Called `mount` or `umount` it is
-//! that.
+//! root; which of the two it is, it sees from what it stands on. Started by PID 1 with the name of a
+//! built-in unit it is that unit, called `mount` or `umount` it is that.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use init::{applets, initrd, process, root, shutdown};
+use init::{applets, initrd, log, network, process, root, shutdown};
 
 /// `RAMFS_MAGIC` and `TMPFS_MAGIC` of `include/uapi/linux/magic.h`.
 const MEMORY: [u64; 2] = [0x8584_58f6, 0x0102_1994];
@@ -16,6 +16,12 @@ fn main() -> ExitCode {
         return status;
     }
     if !process::is_pid_1() {
+        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        match arguments.as_slice() {
+            [unit] if unit == "network" => return network::main(),
+            [unit, logs] if unit == "log" => return log::service::main(Path::new(logs)),
+            _ => {}
+        }
         let version = env!("CARGO_PKG_VERSION");
         let text = format!("orlop init {version}: this is PID 1 of a node, the kernel starts it\n");
         // If stderr is closed there is nobody to tell.

@@ -4,4 +4,21 @@
 pub mod connectivity;
 pub mod identity;
 pub mod net;
+pub mod service;
 pub mod time;
+
+use std::process::ExitCode;
+
+/// Runs it as the kernel's links are.
+pub fn main() -> ExitCode {
+    let surroundings = service::Surroundings {
+        etc: "/etc".into(),
+        system: formats::system::PATH.into(),
+        start: |system, kept| {
+            let network = net::start(net::Places::default(), system, kept);
+            network.map(Some).map_err(|error| error.to_string())
+        },
+        set_hostname: |name| rustix::system::sethostname(name.as_bytes()).map_err(Into::into),
+    };
+    crate::told("network", service::run(&surroundings))
+}

@@ -1,6 +1,7 @@
 //! What PID 1 runs: both stages of the boot, the supervisor, and the way down. Nothing in here waits
 //! for a disk or the network once units run.
 
+pub mod built_in;
 pub mod command_line;
 pub mod configure;
 pub mod console;

@@ -8,23 +8,33 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use formats::system::System;
-use init::connectivity::{Connectivity, Start};
 use init::console::{Console, Screen};
 use init::event_loop::{self, Finished, Surroundings};
+use init::network;
+use init::pid1::built_in::{self, BuiltIn};
 use init::supervisor::{ShutdownKind, Supervisor};
 use init::sys::signals;
-use init::unit::Units;
+use init::unit::{Unit, Units};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// File descriptors this process was started with: some environments leave a few open.
 static INHERITED: OnceLock<BTreeSet<u32>> = OnceLock::new();
 
+/// What was asked of the deadline of a shutdown.
+static ARMED: Mutex<Vec<ShutdownKind>> = Mutex::new(Vec::new());
+
 fn main() -> ExitCode {
+    // The units that are built into PID 1 are this program in the tests.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["unit-log", logs] => return init::log::service::main(Path::new(logs)),
+        ["unit-network", directory] => return network_without_links(Path::new(directory)),
+        _ => {}
+    }
     let open = fs::read_dir("/proc/self/fd").expect("a process has descriptors");
     let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     // The last one is that of the directory, closed by now.
@@ -53,8 +63,22 @@ fn main() -> ExitCode {
         trial("a_one_shot_cleans_up_at_shutdown", a_one_shot_cleans_up_at_shutdown),
         trial("limits_are_written_to_the_group", limits_are_written_to_the_group),
         trial("what_kubelet_complains_of_is_told_in_words", what_kubelet_complains_of_is_told),
+        trial("a_log_that_is_killed_costs_no_unit_anything", a_log_that_is_killed),
+        trial("a_network_that_is_killed_comes_back_with_its_name", a_network_that_is_killed),
+        trial("a_log_that_hangs_holds_up_no_shutdown", a_log_that_hangs_holds_up_no_shutdown),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+fn network_without_links(directory: &Path) -> ExitCode {
+    let surroundings = network::service::Surroundings {
+        etc: directory.join("etc"),
+        system: directory.join("system.toml"),
+        start: |_, _| Ok(None),
+        set_hostname: |_| Ok(()),
+    };
+    let ended = network::service::run(&surroundings);
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A loop that never ends would otherwise hang the whole run.
@@ -84,7 +108,37 @@ impl Node {
             fs::create_dir(directory.path().join(name)).expect("made");
         }
         fs::write(directory.path().join("console"), "").expect("written");
-        Self { directory }
+        let node = Self { directory };
+        ["log", "network"].iter().for_each(|name| node.group(name));
+        node
+    }
+
+    /// In the real one the kernel makes this file with the directory.
+    fn group(&self, name: &str) {
+        let group = self.path("cgroups").join(name);
+        fs::create_dir(&group).expect("made");
+        fs::write(group.join("cgroup.procs"), "").expect("written");
+    }
+
+    /// The built-in units, with a file `NAME.pid` each.
+    fn built_in(&self) -> Vec<Unit> {
+        let mut units = built_in::units().expect("good");
+        for unit in &mut units {
+            let name = unit.name.to_string();
+            let argument = match unit.built_in {
+                Some(BuiltIn::Log) => self.path("logs"),
+                _ => self.path(""),
+            };
+            let program = std::env::current_exe().expect("a path");
+            let script = format!(
+                "echo $$ > {}; exec {} unit-{name} {}",
+                self.path(&format!("{name}.pid")).display(),
+                program.display(),
+                argument.display()
+            );
+            unit.exec = vec!["/bin/sh".into(), "-c".into(), script];
+        }
+        units
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -104,34 +158,29 @@ impl Node {
         let text =
             format!("{text}\ncgroup = \"/{name}\"\nkill = \"process\"\ndeadline = \"30s\"\n");
         fs::write(self.path("units").join(format!("{name}.toml")), text).expect("written");
-        // In the real one the kernel makes this file with the directory.
-        let group = self.path("cgroups").join(name);
-        fs::create_dir(&group).expect("made");
-        fs::write(group.join("cgroup.procs"), "").expect("written");
+        self.group(name);
     }
 
     fn run(&self) -> Finished {
-        let (units, errors) = Units::load(&self.path("units")).expect("readable");
+        ARMED.lock().expect("whole").clear();
+        let built_in = self.built_in();
+        let (units, errors) = Units::load(&self.path("units"), built_in).expect("readable");
         assert_eq!(errors, []);
         let surroundings = Surroundings {
             signals: signals::block_and_open().expect("signals can be blocked"),
             console: Console::open(&self.path("console")),
             screen: Screen::default(),
             cgroups: self.path("cgroups"),
-            logs: self.path("logs"),
-            connectivity: Connectivity::new(Start {
-                etc: self.path("etc"),
-                system: System::default(),
-                network: None,
-                clock: None,
-                set_hostname: |_| Ok(()),
-            })
-            .expect("descriptors"),
-            system: self.path("system.toml"),
+            kernel_log: self.path("kernel-log"),
+            clock: None,
             problems: self.path("problems"),
             buttons: Vec::new(),
+            arm: |kind| ARMED.lock().expect("whole").push(kind),
         };
-        event_loop::run(Supervisor::new(&units), surroundings).expect("epoll works")
+        let finished = event_loop::run(Supervisor::new(&units), surroundings);
+        let finished = finished.expect("epoll works");
+        assert_eq!(ARMED.lock().expect("whole")[..], [finished.kind], "one deadline");
+        finished
     }
 }
 
@@ -257,7 +306,9 @@ fn a_program_that_is_missing_stops_nothing(node: &Node) {
 fn a_config_that_was_fetched_is_taken_in(node: &Node) {
     let script = format!("echo 'hostname = \"n2\"' > {}", node.path("system.toml").display());
     node.script("configure", &script, "ready = \"exit\"\n");
-    node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"configure\"]\n");
+    let hosts = node.path("etc/hosts");
+    let script = format!("while ! grep -q n2 {}; do :; done; kill -TERM $PPID", hosts.display());
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"configure\"]\n");
     node.run();
     assert_eq!(node.read("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 n2\n");
 }
@@ -388,4 +439,75 @@ fn what_kubelet_complains_of_is_told(node: &Node) {
     let want = "] the API server's certificate is not signed by the authority in `ca` of the node \
                 config\n";
     assert_eq!(console.matches(want).count(), 1, "{console}");
+}
+
+/// Kills a built-in unit.
+fn killer(node: &Node, unit: &str) -> String {
+    let file = node.path(&format!("{unit}.pid"));
+    format!("kill -KILL $(cat {0}) && rm {0}", file.display())
+}
+
+fn a_log_that_is_killed(node: &Node) {
+    let (log, killed) = (node.path("logs/a.log"), node.path("killed"));
+    let script = format!(
+        "trap 'echo pipe > {0}.pipe' PIPE; echo one; while ! test -e {0}; do :; done; \
+         echo two; echo three; exec sleep 1000",
+        killed.display()
+    );
+    node.script("a", &script, "ready = \"started\"\n");
+    let script = format!(
+        "while ! grep -q one {}; do :; done; {}; : > {}",
+        log.display(),
+        killer(node, "log"),
+        killed.display()
+    );
+    node.script("kill", &script, "ready = \"exit\"\nafter = [\"a\"]\n");
+    let script = format!("while ! grep -q three {}; do :; done; kill -TERM $PPID", log.display());
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"kill\"]\n");
+
+    node.run();
+    assert_eq!(node.read("logs/a.log"), "one\ntwo\nthree\n");
+    assert!(!node.path("killed.pipe").exists(), "it got SIGPIPE");
+    let console = node.read("console");
+    let want = "] log FAILED: was killed (SIGKILL; out of memory?); restart in 0.1 s\n";
+    assert_eq!(console.matches(want).count(), 1, "{console}");
+    assert_eq!(console.matches("] log ready after ").count(), 2, "{console}");
+    assert_eq!(console.matches("FAILED").count(), 1 + console.matches("log      FAILED").count());
+    // What PID 1 said while there was none, too.
+    let log = node.read("logs/init.log");
+    assert!(log.contains("] warning: log FAILED: was killed"), "{log}");
+    assert!(log.contains("] going down to power off\n"), "{log}");
+}
+
+fn a_network_that_is_killed(node: &Node) {
+    fs::write(node.path("system.toml"), "hostname = \"n1\"\n").expect("written");
+    let keys = "ready = \"exit\"\nafter = [\"network\"]\n";
+    node.script("kill", &killer(node, "network"), keys);
+    let script = format!(
+        "while ! test -s {}; do :; done; kill -USR1 $PPID; kill -TERM $PPID",
+        node.path("network.pid").display()
+    );
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"kill\"]\n");
+
+    node.run();
+    let console = node.read("console");
+    let want = "] network FAILED: was killed (SIGKILL; out of memory?); restart in 0.1 s\n";
+    assert_eq!(console.matches(want).count(), 1, "{console}");
+    assert_eq!(console.matches("] network started\n").count(), 2, "{console}");
+    assert!(console.contains("    hostname  n1\n"), "what it has shown stays: {console}");
+    assert_eq!(node.read("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 n1\n");
+}
+
+/// As one whose disk does not answer.
+fn a_log_that_hangs_holds_up_no_shutdown(node: &Node) {
+    let script = format!(
+        "while ! grep -q 'log ready' {0}; do :; done; kill -STOP $(cat {1}); kill -TERM $PPID",
+        node.path("console").display(),
+        node.path("log.pid").display()
+    );
+    node.script("end", &script, "ready = \"exit\"\n");
+    node.run();
+    let console = node.read("console");
+    assert!(console.contains("] log did not stop in time: killed\n"), "{console}");
+    assert!(console.contains("] log stopped\n"), "{console}");
 }

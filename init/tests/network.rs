@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use formats::system::System;
 use init::connectivity::{Connectivity, Notice, Start};
-use init::console::Screen;
+use init::message::View;
 use init::net::{self, Places};
 use init::sys::packet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,6 +31,10 @@ fn main() -> ExitCode {
         ("a_link_gets_what_dhcp_offers", a_link_gets_what_dhcp_offers),
         ("a_lease_is_renewed_by_its_server", a_lease_is_renewed_by_its_server),
         ("a_refused_renewal_is_heard_at_once", a_refused_renewal_is_heard),
+        (
+            "a_process_that_is_killed_leaves_its_address_to_the_next",
+            the_next_process_has_the_address,
+        ),
         ("a_lease_without_a_time_is_taken", a_lease_without_a_time_is_taken),
         ("static_addresses_need_no_server", static_addresses_need_no_server),
         ("settings_change_at_run_time", settings_change_at_run_time),
@@ -83,18 +87,25 @@ struct Node {
 
 impl Node {
     fn new(config: &str) -> Self {
+        Self::again(config, &[])
+    }
+
+    /// As a new process, with what an earlier one has kept.
+    fn again(config: &str, kept: &[String]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let class_net = directory.path().join("class");
         // A veth hangs on no device: here it does.
         fs::create_dir_all(class_net.join("eth0/device")).expect("made");
         let places = Places { class_net, ..Places::default() };
         let system = System::parse(config).expect("good");
-        let network = net::start(places, &system).expect("a network");
+        let leases = kept.get(1..).unwrap_or_default();
+        let network = net::start(places, &system, leases).expect("a network");
         let connectivity = Connectivity::new(Start {
             etc: directory.path().to_owned(),
             system,
             network: Some(network),
             clock: None,
+            hostname: kept.first().cloned(),
             set_hostname: |_| Ok(()),
         });
         let connectivity = connectivity.expect("descriptors");
@@ -113,6 +124,7 @@ impl Node {
             match notice {
                 Notice::Line(line) => self.lines.push(line),
                 Notice::Up => self.up = true,
+                Notice::Mark(_) => {}
             }
         }
     }
@@ -147,8 +159,15 @@ impl Node {
         self.lines.iter().any(|said| said == line)
     }
 
-    fn screen(&self) -> Screen {
-        self.connectivity.screen(Screen::default())
+    fn screen(&self) -> View {
+        self.connectivity.view()
+    }
+
+    /// Of the one link, on the screen.
+    fn shown(&self) -> String {
+        let addresses = self.screen().addresses;
+        let [(link, text)] = &addresses[..] else { panic!("{addresses:?}") };
+        format!("{link} {text}")
     }
 }
 
@@ -288,7 +307,7 @@ fn a_link_gets_what_dhcp_offers() {
     assert_eq!(node.read("resolv.conf"), "search lan\nnameserver 10.9.8.3\n");
     let screen = node.screen();
     assert_eq!(screen.hostname, "worker");
-    assert_eq!(screen.addresses["eth0"], "10.9.8.7/24, gateway 10.9.8.1");
+    assert_eq!(node.shown(), "eth0 10.9.8.7/24, gateway 10.9.8.1");
     assert!(ip("-4 address show eth0").contains("mtu 1400"));
     assert!(ip("-4 address show eth0").contains("inet 10.9.8.7/24 brd 10.9.8.255"));
     assert!(ip("-4 route").contains("default via 10.9.8.1 dev eth0"), "{}", ip("-4 route"));
@@ -330,6 +349,45 @@ fn a_refused_renewal_is_heard() {
     let mut names = server.served.lock().unwrap().names.clone();
     names.dedup();
     assert_eq!(names, ["n1"], "the server is told who asks");
+}
+
+fn the_next_process_has_the_address() {
+    let _cable = Cable::new();
+    let server = Server::new(false);
+    let mut first = Node::new("");
+    first.until("it is up", |node| node.up);
+    let kept = first.connectivity.keep();
+    drop(first);
+    let since = || ip("-o -4 address show eth0");
+    let before = since();
+    server.served.lock().unwrap().asked.clear();
+
+    // Its name and name server are there before anybody has answered.
+    let mut second = Node::again("", &kept);
+    assert_eq!(second.read("hosts"), "127.0.0.1 localhost\n::1 localhost\n10.9.8.7 worker\n");
+    assert_eq!(second.read("resolv.conf"), "search lan\nnameserver 10.9.8.3\n");
+    assert_eq!(second.shown(), "eth0 10.9.8.7/24, gateway 10.9.8.1");
+    second.until("the server confirms it", |_| {
+        server.served.lock().unwrap().asked.first() == Some(&3)
+    });
+    second.until("it is up", |node| node.up);
+    assert_eq!(since(), before);
+    assert!(!second.said("eth0 has lost its address 10.9.8.7"), "{:?}", second.lines);
+
+    // The server has another one for the third, which gives the first one up.
+    let kept = second.connectivity.keep();
+    drop(second);
+    server.served.lock().unwrap().host = 8;
+    let mut third = Node::again("", &kept);
+    third.until("the other address", |node| node.said("eth0 has address 10.9.8.8/24"));
+    assert!(third.said("eth0 has lost its address 10.9.8.7"), "{:?}", third.lines);
+    assert!(!ip("-4 address show eth0").contains("10.9.8.7"));
+    assert_eq!(third.screen().hostname, "worker");
+    // One whose config has no DHCP any more takes away what the one before it has got.
+    let kept = third.connectivity.keep();
+    drop(third);
+    let _fourth = Node::again("[network.links.eth0]\ndhcp = false\n", &kept);
+    assert!(!ip("-4 address show eth0").contains("10.9.8.8"));
 }
 
 fn a_lease_without_a_time_is_taken() {
@@ -452,7 +510,7 @@ fn a_link_that_goes_and_comes_back() {
     node.lines.clear();
     ip("link set far0 down");
     node.until("the cable is out", |node| node.said("eth0 is not connected any more"));
-    assert_eq!(node.screen().addresses["eth0"], "10.9.8.7/24, gateway 10.9.8.1");
+    assert_eq!(node.shown(), "eth0 10.9.8.7/24, gateway 10.9.8.1");
     ip("link set far0 up");
     node.until("the cable is in", |node| node.said("eth0 is connected"));
     assert!(!node.said("eth0 has lost its address 10.9.8.7"), "{:?}", node.lines);

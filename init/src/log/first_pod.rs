@@ -1,5 +1,6 @@
-//! When the first pod runs: a boot mark, learnt from the runtime's events.
+//! When the first pod runs: a boot mark for PID 1, learnt from the runtime's events.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cri::runtime::ContainerEvent;
 use cri::{Client, Error, Transport};
 
-use crate::{log, marks};
+use crate::log;
+use crate::message::{self, FromUnit};
 
 /// Bytes of an event: it holds the state of a whole pod.
 const LONGEST_EVENT: usize = 1 << 20;
@@ -21,7 +23,7 @@ pub struct FirstPod {
 impl FirstPod {
     /// The runtime behind this socket answers: watches it, in a thread which ends with the runtime
     /// or when the mark is set. Kubelet starts after that, so no container comes too early.
-    pub fn watch(&self, socket: PathBuf) {
+    pub fn watch(&self, socket: PathBuf, channel: OwnedFd) {
         if self.seen.load(Ordering::Relaxed) {
             return;
         }
@@ -30,7 +32,8 @@ impl FirstPod {
         let started = thread.spawn(move || match wait(&socket) {
             Ok(true) => {
                 if !seen.swap(true, Ordering::Relaxed) {
-                    marks::mark("pod-running");
+                    // If there is no room for it there is no mark.
+                    let _ = message::send(&channel, &FromUnit::Mark("pod-running".into()).encode());
                 }
             }
             Ok(false) => {}

@@ -20,13 +20,13 @@ use formats::system::{NameServer, System};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
 use crate::clock::monotonic;
-use crate::console::Screen;
+use crate::message::View;
 use crate::net::{Lack, LinkStatus, Network, dns};
 use crate::network::identity::{self, DEFAULT_HOSTNAME};
 use crate::network::time::ask::{self, Measurement, Silence};
 use crate::network::time::keeper::{Adjustment, Keeper};
 use crate::sys::adjust;
-use crate::{log, marks, time};
+use crate::{log, time};
 use server::{Check, UNREACHABLE, Unreachable};
 use trouble::Facts;
 
@@ -42,6 +42,8 @@ const STACK: usize = 128 * 1024;
 pub enum Notice {
     /// For console and log.
     Line(String),
+    /// A boot mark.
+    Mark(&'static str),
     /// The node has its address and its name, or it is clear that it gets no address for now.
     /// Comes once.
     Up,
@@ -63,8 +65,10 @@ pub struct Start {
     pub system: System,
     /// The links, if the kernel lets us have any.
     pub network: Option<Network>,
-    /// What was wrong with the clock at the start, from [`pid1::floor::raise`].
+    /// What was wrong with the clock at the start, from [`crate::pid1::floor::raise`].
     pub clock: Option<String>,
+    /// What the node is called already: an earlier run has said so.
+    pub hostname: Option<String>,
     /// Tells the kernel the node's name.
     pub set_hostname: fn(&str) -> io::Result<()>,
 }
@@ -87,8 +91,12 @@ pub struct Connectivity {
     server: Check,
     began: Duration,
     up: bool,
+    /// It has had an address.
+    was_online: bool,
     links: Vec<LinkStatus>,
     hostname: String,
+    /// The node is known by its name.
+    named: bool,
     /// The texts of `hosts` and `resolv.conf` as they were written last.
     written: Option<(String, String)>,
     troubles: Vec<String>,
@@ -103,7 +111,7 @@ impl Connectivity {
     /// # Errors
     /// When the kernel has no descriptors for us.
     pub fn new(start: Start) -> io::Result<Self> {
-        let Start { etc, system, network, clock, set_hostname } = start;
+        let Start { etc, system, network, clock, hostname, set_hostname } = start;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let data = epoll::EventData::new_u64(0);
@@ -126,12 +134,16 @@ impl Connectivity {
             server: Check::default(),
             began: monotonic(),
             up: false,
+            was_online: false,
             links: Vec::new(),
-            hostname: String::new(),
+            named: hostname.is_some(),
+            hostname: hostname.unwrap_or_default(),
             written: None,
             troubles: Vec::new(),
             words_change: None,
         };
+        // Of links that are as an earlier run has left them.
+        this.links = this.network.as_ref().map(Network::status).unwrap_or_default();
         this.identify();
         Ok(this)
     }
@@ -166,7 +178,13 @@ impl Connectivity {
         }
         while let Ok(report) = self.reports.try_recv() {
             match report {
-                Report::Time(answer) => notices.extend(self.set_clock(answer).map(Notice::Line)),
+                Report::Time(answer) => {
+                    let before = self.keeper.is_set();
+                    notices.extend(self.set_clock(answer).map(Notice::Line));
+                    if self.keeper.is_set() && !before {
+                        notices.push(Notice::Mark("clock-set"));
+                    }
+                }
                 Report::Server(server, result) => {
                     self.server.answered(monotonic(), &server, result);
                 }
@@ -198,15 +216,20 @@ impl Connectivity {
         &self.troubles
     }
 
-    /// Puts what is known here on the screen.
-    pub fn screen(&self, mut screen: Screen) -> Screen {
-        screen.hostname.clone_from(&self.hostname);
-        // Without the sort of `collect`, which is made for many.
-        screen.addresses.clear();
-        screen.addresses.extend(self.links.iter().filter_map(describe));
-        screen.problems.extend(self.system.problems.iter().cloned());
-        screen.problems.extend(self.troubles.iter().cloned());
-        screen
+    /// What the next run of this program should know: the name first.
+    pub fn keep(&self) -> Vec<String> {
+        let name = if self.named { self.hostname.clone() } else { String::new() };
+        let leases = self.network.as_ref().map(Network::keep).unwrap_or_default();
+        std::iter::once(name).chain(leases).collect()
+    }
+
+    /// What is known here, for the screen.
+    pub fn view(&self) -> View {
+        View {
+            hostname: self.hostname.clone(),
+            addresses: self.links.iter().filter_map(describe).collect(),
+            problems: [self.system.problems.as_slice(), &self.troubles].concat(),
+        }
     }
 
     /// Brings all that follows from the links in line with them.
@@ -225,13 +248,15 @@ impl Connectivity {
         }
         self.identify();
         if self.is_online() {
-            marks::mark("network-up");
+            if !std::mem::replace(&mut self.was_online, true) {
+                notices.push(Notice::Mark("network-up"));
+            }
             self.keeper.servers(now, self.time_servers());
             self.server.server(now, self.system.server.as_ref());
             self.start_threads(now, notices);
         }
         if !self.up && self.is_settled(now) {
-            self.up = true;
+            (self.up, self.named) = (true, true);
             notices.push(Notice::Up);
         }
         self.tell_troubles(now, notices);
@@ -265,7 +290,7 @@ impl Connectivity {
         if let Some(configured) = &self.system.hostname {
             return configured.clone();
         }
-        if self.up {
+        if self.named {
             return self.hostname.clone();
         }
         let given = self.links.iter().find_map(|link| link.hostname.clone());
@@ -382,11 +407,7 @@ impl Connectivity {
     /// Does what follows from a time server's answer; what people should know of it.
     fn set_clock(&mut self, answer: Result<Measurement, Vec<Silence>>) -> Option<String> {
         let server = answer.as_ref().map(|measured| measured.server.clone()).unwrap_or_default();
-        let first = !self.keeper.is_set();
         let adjustment = self.keeper.answered(monotonic(), answer)?;
-        if first {
-            marks::mark("clock-set");
-        }
         let (done, by, at_once) = match adjustment {
             Adjustment::Step(by) => (adjust::step(by), by, true),
             Adjustment::Slew(by) => (adjust::slew(by), by, false),

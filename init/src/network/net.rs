@@ -31,6 +31,7 @@ use rustix::event::epoll;
 use crate::clock::monotonic;
 use crate::log;
 use crate::sys::{Doing as _, Failure};
+use dhcp::Lease;
 use link::{Kernel, Wired, is_wired};
 use netlink::{News, Query};
 use route_socket::{Notifications, Requests};
@@ -169,14 +170,17 @@ pub struct Network {
     links: BTreeMap<u32, Wired>,
     /// What changed while the first list was taken, until the caller asks.
     untold: Vec<Change>,
+    /// Leases of links that were not seen yet, from [`Network::keep`].
+    kept: Vec<(u32, Lease)>,
 }
 
 /// Switches on the loopback and all wired links that there are; others follow when they appear.
-/// Does not wait for anything.
+/// Does not wait for anything. `kept` is what [`Network::keep`] of an earlier run has given: a link
+/// keeps the address that it has, and its server is asked whether that is still good.
 ///
 /// # Errors
 /// When the kernel refuses the sockets.
-pub fn start(places: Places, system: &System) -> Result<Network, NetError> {
+pub fn start(places: Places, system: &System, kept: &[String]) -> Result<Network, NetError> {
     let (config, hostname) = (system.network.clone(), system.hostname.clone());
     let open = "open a netlink socket";
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).doing(|| "watch sockets")?;
@@ -186,8 +190,13 @@ pub fn start(places: Places, system: &System) -> Result<Network, NetError> {
     epoll::add(&epoll, &notifications, data, epoll::EventFlags::IN).doing(|| "watch sockets")?;
     let requests = Requests::open().doing(|| open)?;
     let (links, untold) = (BTreeMap::new(), Vec::new());
+    let kept = kept.iter().filter_map(|line| {
+        let (index, line) = line.split_once(' ')?;
+        Some((index.parse().ok()?, Lease::from_line(line)?))
+    });
+    let kept = kept.collect();
     let mut network =
-        Network { places, config, hostname, epoll, notifications, requests, links, untold };
+        Network { places, config, hostname, epoll, notifications, requests, links, untold, kept };
     network.untold = network.list().doing(|| "list the network links")?;
     Ok(network)
 }
@@ -231,6 +240,14 @@ impl Network {
             let settings = Settings::of(&system.network, &wired.name, wired.mac);
             wired.apply(settings, kernel)
         })
+    }
+
+    /// What the next run of this program should know, a line each.
+    pub fn keep(&self) -> Vec<String> {
+        let leases = self.links.iter().filter_map(|(index, wired)| {
+            wired.lease().map(|lease| format!("{index} {}", lease.to_line()))
+        });
+        leases.collect()
     }
 
     /// All wired links, in the order in which the kernel found them.
@@ -321,7 +338,7 @@ impl Network {
         }
         let ours = link.is_free_ethernet() && is_wired(&self.places.class_net, &link.name);
         let Some(mac) = link.mac.filter(|_| ours) else { return self.remove(link.index) };
-        let Self { links, epoll, requests, places, config, hostname, .. } = self;
+        let Self { links, epoll, requests, places, config, hostname, kept, .. } = self;
         let (ipv6, hostname) = (&*places.ipv6, hostname.as_deref());
         let mut kernel = Kernel { epoll, requests, ipv6, hostname, now: monotonic() };
         let mut changes = Vec::new();
@@ -333,7 +350,9 @@ impl Network {
                     0
                 });
                 let settings = Settings::of(config, &link.name, mac);
-                let wired = entry.insert(Wired::new(link, mac, seed, settings));
+                let at = kept.iter().position(|(index, _)| *index == link.index);
+                let lease = at.map(|at| kept.swap_remove(at).1);
+                let wired = entry.insert(Wired::new(link, mac, seed, settings, lease));
                 wired.prepare(&kernel);
                 if !link.is_up() {
                     set_up(kernel.requests, link);

@@ -208,18 +208,16 @@ impl Console {
         }
     }
 
-    /// Shows a change, and the whole screen if it is the time for it: the boot is complete, or a
-    /// unit failed which worked before or for the first time. A unit that fails again and again
-    /// gets a line each time.
-    pub fn change(&mut self, change: &Change, now: Duration, screen: impl FnOnce() -> Screen) {
+    /// Shows a change. Whether it is the time for the whole screen: the boot is complete, or a unit
+    /// failed which worked before or for the first time. A unit that fails again and again gets a
+    /// line each time.
+    pub fn change(&mut self, change: &Change, now: Duration) -> bool {
         self.write(&format!("{}\n", line(change, now)));
         if let Change::Ready { unit, .. } = change {
             self.shown.remove(unit);
         }
         let first = is_failure(change).is_some_and(|unit| self.shown.insert(unit.clone()));
-        if first || *change == Change::BootComplete {
-            self.write(&render(&screen(), now));
-        }
+        first || *change == Change::BootComplete
     }
 
     /// Shows the whole screen.
@@ -463,16 +461,12 @@ mod tests {
 
     #[test]
     fn a_unit_that_fails_again_and_again_gets_the_screen_once_until_it_was_ready() {
-        let (mut console, mut output) = pipe();
+        let mut console = Console::default();
         let ending = Ending::Exit(Exit::Status(1));
         let next = Next::RestartIn(MS(100));
         let failed = Change::Ended { unit: name("a"), ending, next };
         let ready = Change::Ready { unit: name("a"), after: MS(1), detail: String::new() };
-        let mut screens = Vec::new();
-        for change in [&failed, &failed, &ready, &failed] {
-            console.change(change, MS(0), Screen::default);
-            screens.push(read(&mut output).contains("---"));
-        }
+        let screens = [&failed, &failed, &ready, &failed].map(|c| console.change(c, MS(0)));
         assert_eq!(screens, [true, false, false, true]);
     }
 

@@ -1,32 +1,36 @@
 //! The body around the supervisor: waits for the kernel, turns what it says into events, and does
-//! what the supervisor asks for. One thread, one epoll set; nothing in here blocks, polls or
-//! sleeps.
+//! what the supervisor asks for. One thread, one epoll set; nothing in here waits for a disk or the
+//! network, polls or sleeps. It knows no unit by its name: who makes something of a change beside
+//! the supervisor is told of all of them ([`marks`], the built-in units).
 
-mod output;
+mod channels;
+mod outputs;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::process::Signal as ToSend;
+use rustix::process::{Pid, Signal as ToSend};
 
-use crate::connectivity::{Connectivity, Notice};
 use crate::console::{self, Console, Screen};
-use crate::log::diagnosis::Diagnosis;
-use crate::log::first_pod::FirstPod;
+use crate::message::{FromUnit, Happened, ToUnit};
+use crate::pid1::built_in::BuiltIn;
 use crate::power::Button;
 use crate::readiness::{Answer, Probe};
-use crate::supervisor::{Action, Change, Event, ShutdownKind, State, Supervisor};
+use crate::supervisor::{Action, Change, Event, Next, ShutdownKind, State, Supervisor};
 use crate::sys::signals::{self, Signal};
-use crate::unit::{Ready, UnitName};
-use crate::{clock, configure, log, marks, memory, process};
-use output::Output;
+use crate::sys::timespec;
+use crate::unit::{Ready, Unit, UnitName};
+use crate::{clock, log, marks, process};
+use channels::Channels;
+use outputs::Outputs;
 
 /// What the loop works on; a test gives it a directory of its own.
 #[derive(Debug)]
@@ -39,16 +43,16 @@ pub struct Surroundings {
     pub screen: Screen,
     /// Where the control groups are mounted.
     pub cgroups: PathBuf,
-    /// Where the units' logs go, `NAME.log` each.
-    pub logs: PathBuf,
-    /// The network, the node's name, its clock.
-    pub connectivity: Connectivity,
-    /// What `orlop-node` writes for us, read again when the unit `configure` is ready.
-    pub system: PathBuf,
+    /// Where the unit `log`, whose output nobody reads, writes: the kernel's log.
+    pub kernel_log: PathBuf,
+    /// What was wrong with the clock at the start.
+    pub clock: Option<String>,
     /// What units that end have to tell people: a file of the unit's name, read when it is done.
     pub problems: PathBuf,
     /// The power buttons: none, or one for each device with a power key.
     pub buttons: Vec<Button>,
+    /// Called first of all when the system is to go down: sets the time by which it is.
+    pub arm: fn(ShutdownKind),
 }
 
 /// What remains when all units have stopped.
@@ -75,16 +79,13 @@ const SIGNALS: u64 = 1 << 32;
 const PROBES: u64 = 2 << 32;
 const BUTTON: u64 = 3 << 32;
 const CONSOLE: u64 = 4 << 32;
-const NETWORK: u64 = 5 << 32;
-const OUTPUT: u64 = 6 << 32;
+const CHANNEL: u64 = 5 << 32;
 const KIND: u64 = !0 << 32;
 
-/// The unit that fetches a config which is somewhere in the network.
-const CONFIGURE: &str = "configure";
-/// The unit whose health is a boot mark.
-const KUBELET: &str = "kubelet";
-/// Between two looks at the API server because of what kubelet says: it says so many times.
-const SUSPICION: Duration = Duration::from_secs(10);
+/// So long the screen of a failure waits for the last lines of the unit.
+const LAST_LINES: Duration = Duration::from_millis(500);
+/// Between two tries to give `log` what it had no room for.
+const NO_ROOM: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct EventLoop {
@@ -96,15 +97,11 @@ struct EventLoop {
     answers: Receiver<Answer>,
     answer_sender: Sender<Answer>,
     probes: BTreeMap<UnitName, Probe>,
-    outputs: BTreeMap<u32, Output>,
-    next_output: u32,
+    outputs: Outputs,
+    channels: Channels,
     console_registered: bool,
-    diagnosis: Diagnosis,
-    /// When the API server was suspected last.
-    suspected: Option<Duration>,
-    first_pod: FirstPod,
-    /// The unit [`CONFIGURE`] has done its work.
-    reconfigure: bool,
+    /// Units that failed, whose last lines are awaited until then, to show them on the screen.
+    awaited: BTreeMap<UnitName, Duration>,
     finished: Option<ShutdownKind>,
 }
 
@@ -120,7 +117,6 @@ impl EventLoop {
                 log::warn(&format!("cannot watch a power button: {error}"));
             }
         }
-        watch(&epoll, around.connectivity.fd(), NETWORK, epoll::EventFlags::IN)?;
         let (answer_sender, answers) = channel();
         Ok(Self {
             supervisor,
@@ -130,20 +126,15 @@ impl EventLoop {
             answers,
             answer_sender,
             probes: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            next_output: 0,
+            outputs: Outputs::default(),
+            channels: Channels::default(),
             console_registered: false,
-            diagnosis: Diagnosis::default(),
-            suspected: None,
-            first_pod: FirstPod::default(),
-            reconfigure: false,
+            awaited: BTreeMap::new(),
             finished: None,
         })
     }
 
     fn run(mut self) -> io::Result<Finished> {
-        // Links that were there from the start are no news that would wake us.
-        self.connectivity();
         self.feed(Event::Start);
         loop {
             if let Some(kind) = self.finished {
@@ -154,24 +145,17 @@ impl EventLoop {
             for token in self.wait()? {
                 self.take(token);
             }
-            let due = self.around.connectivity.next_deadline();
-            if due.is_some_and(|due| due <= clock::monotonic()) {
-                self.connectivity();
-            }
-            if std::mem::take(&mut self.reconfigure) {
-                self.reconfigure();
-            }
-            self.diagnose();
             self.feed(Event::Tick);
+            if let Some(log) = self.channels.log() {
+                self.outputs.give(log);
+            }
+            self.show_what_waited_too_long();
         }
     }
 
     /// The tokens of what is ready; none if only time has passed.
     fn wait(&self) -> io::Result<Vec<u64>> {
-        let timeout = self.timeout().map(|timeout| Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
+        let timeout = self.timeout().map(timespec);
         let mut events = Vec::with_capacity(32);
         match epoll::wait(
             &self.epoll,
@@ -185,12 +169,12 @@ impl EventLoop {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let supervisor = self.supervisor.next_deadline();
-        let network = self.around.connectivity.next_deadline();
-        let diagnosis = self.diagnosis.next_deadline();
-        let soonest = [supervisor, network, diagnosis].into_iter().flatten().min()?;
+        let now = clock::monotonic();
+        let room = self.channels.log().filter(|_| log::flush() || self.outputs.waits());
+        let deadlines = self.awaited.values().copied().chain(room.map(|_| now + NO_ROOM));
+        let soonest = deadlines.chain(self.supervisor.next_deadline()).min()?;
         // An hour is far below what epoll can count to.
-        Some(soonest.saturating_sub(clock::monotonic()).min(Duration::from_secs(3600)))
+        Some(soonest.saturating_sub(now).min(Duration::from_secs(3600)))
     }
 
     fn take(&mut self, token: u64) {
@@ -200,12 +184,7 @@ impl EventLoop {
             PROBES => self.probe_answers(),
             BUTTON => self.button(which),
             CONSOLE => self.around.console.flush(),
-            NETWORK => self.connectivity(),
-            OUTPUT => {
-                if let Some(output) = self.outputs.get_mut(&which) {
-                    output.read();
-                }
-            }
+            CHANNEL => self.channel(which),
             _ => {}
         }
     }
@@ -224,14 +203,19 @@ impl EventLoop {
         match action {
             Action::Spawn(unit) => Some(self.spawn(unit)),
             Action::SpawnStop(unit) => {
-                let exec = self.supervisor.unit(&unit)?.stop_exec.clone().unwrap_or_default();
-                Some(match self.spawn_program(&unit, &exec) {
+                let known = self.supervisor.unit(&unit)?.clone();
+                let exec = known.stop_exec.as_deref().unwrap_or_default();
+                Some(match self.start(&known, exec, None) {
                     Ok(pid) => Event::StopSpawned { unit, pid },
                     Err(reason) => Event::StopSpawnFailed { unit, reason },
                 })
             }
             Action::StartProbe { unit, run } => {
                 let ready = self.supervisor.unit(&unit)?.ready.clone();
+                if ready == Ready::Said {
+                    self.channels.began(&unit, run);
+                    return None;
+                }
                 let (answers, wake) = (self.answer_sender.clone(), Arc::clone(&self.wake));
                 match Probe::start(unit.clone(), run, ready, answers, wake) {
                     Ok(probe) => drop(self.probes.insert(unit, probe)),
@@ -271,7 +255,7 @@ impl EventLoop {
     }
 
     fn spawn(&mut self, name: UnitName) -> Event {
-        let Some(unit) = self.supervisor.unit(&name) else {
+        let Some(unit) = self.supervisor.unit(&name).cloned() else {
             return Event::SpawnFailed { unit: name, reason: "there is no such unit".to_owned() };
         };
         if let Some(path) = &unit.only_if_exists
@@ -280,32 +264,71 @@ impl EventLoop {
             let absent = path.0.clone();
             return Event::NotWanted { unit: name, absent };
         }
-        let exec = process::command_line(unit);
-        match exec.and_then(|exec| self.spawn_program(&name, &exec)) {
+        let started = process::command_line(&unit).and_then(|exec| match unit.built_in {
+            Some(kind) => self.start_built_in(&unit, kind, &exec),
+            None => self.start(&unit, &exec, None),
+        });
+        match started {
             Ok(pid) => Event::Spawned { unit: name, pid },
             Err(reason) => Event::SpawnFailed { unit: name, reason },
         }
     }
 
-    fn spawn_program(
+    /// Starts a unit that speaks with us, and tells it what happened before.
+    fn start_built_in(
         &mut self,
-        name: &UnitName,
+        unit: &Unit,
+        kind: BuiltIn,
         exec: &[String],
-    ) -> Result<rustix::process::Pid, String> {
-        let unit = self.supervisor.unit(name).ok_or_else(|| "there is no such unit".to_owned())?;
-        let no_pipe = |error: io::Error| format!("cannot take its output: {error}");
-        let (output, writer) = Output::new(unit, &self.around.logs).map_err(no_pipe)?;
-        let id = self.next_output;
-        self.next_output = self.next_output.wrapping_add(1);
-        if let Some(pipe) = output.pipe() {
-            let token = OUTPUT | u64::from(id);
-            watch(&self.epoll, pipe, token, epoll::EventFlags::IN).map_err(no_pipe)?;
+    ) -> Result<Pid, String> {
+        let no_channel = |error: io::Error| format!("cannot open its channel: {error}");
+        let (id, theirs) = self.channels.open(unit, kind).map_err(no_channel)?;
+        if let Some(socket) = self.channels.socket(id) {
+            let token = CHANNEL | u64::from(id);
+            watch(&self.epoll, socket, token, epoll::EventFlags::IN).map_err(no_channel)?;
         }
-        // What an earlier run wrote is of no interest any more, unless something still writes.
-        self.outputs.retain(|_, output| output.unit() != name || !output.has_ended());
-        let pid = process::spawn(unit, exec, &self.around.cgroups, writer)?;
-        self.outputs.insert(id, output);
-        Ok(pid)
+        let (clock, kept) = (self.around.clock.clone(), self.channels.kept(&unit.name));
+        self.channels.tell(id, &ToUnit::Begin { clock, kept });
+        let works =
+            self.supervisor.states().filter(|(_, state)| matches!(state, State::Ready { .. }));
+        let works: Vec<UnitName> = works.map(|(name, _)| name.clone()).collect();
+        for name in works {
+            for message in self.news(&name, Happened::Ready) {
+                self.channels.tell(id, &message);
+            }
+        }
+        if kind == BuiltIn::Log {
+            if let Some(Ok(log)) = self.channels.log().map(OwnedFd::try_clone) {
+                log::send_to(log);
+            }
+            self.outputs.take_back();
+        }
+        self.start(unit, exec, Some(theirs))
+    }
+
+    /// Starts a program of a unit.
+    fn start(
+        &mut self,
+        unit: &Unit,
+        exec: &[String],
+        channel: Option<OwnedFd>,
+    ) -> Result<Pid, String> {
+        let no_pipe = |error: io::Error| format!("cannot take its output: {error}");
+        // It cannot read what it writes itself.
+        if unit.built_in == Some(BuiltIn::Log) {
+            let kernel = File::options().write(true).open(&self.around.kernel_log);
+            let output = kernel.or_else(|_| File::options().write(true).open("/dev/null"));
+            let output = output.map_err(no_pipe)?.into();
+            return process::spawn(unit, exec, &self.around.cgroups, output, channel);
+        }
+        let (id, writer) = self.outputs.open(unit).map_err(no_pipe)?;
+        let pid = process::spawn(unit, exec, &self.around.cgroups, writer, channel);
+        match self.channels.log() {
+            _ if pid.is_err() => self.outputs.close(id),
+            Some(log) => self.outputs.give(log),
+            None => {}
+        }
+        pid
     }
 
     fn signals(&mut self) {
@@ -317,33 +340,33 @@ impl EventLoop {
             match signal {
                 Signal::Child => self.reap(),
                 Signal::Terminate => {
-                    log::info("SIGTERM: power off");
-                    self.feed(Event::Shutdown(ShutdownKind::PowerOff));
+                    self.go_down(ShutdownKind::PowerOff, "SIGTERM: power off");
                 }
                 Signal::Power => {
-                    log::info("SIGPWR: power off");
-                    self.feed(Event::Shutdown(ShutdownKind::PowerOff));
+                    self.go_down(ShutdownKind::PowerOff, "SIGPWR: power off");
                 }
                 Signal::Interrupt => {
-                    log::info("SIGINT or Ctrl-Alt-Del: restart");
-                    self.feed(Event::Shutdown(ShutdownKind::Reboot));
+                    self.go_down(ShutdownKind::Reboot, "SIGINT or Ctrl-Alt-Del: restart");
                 }
-                Signal::User1 => {
-                    let screen = self.screen();
-                    self.around.console.show(&screen, clock::monotonic());
-                }
+                Signal::User1 => self.show(),
             }
         }
+    }
+
+    /// The first request counts. Its time is set before anything else that could take long.
+    fn go_down(&mut self, kind: ShutdownKind, why: &str) {
+        if !self.supervisor.going_down() {
+            (self.around.arm)(kind);
+        }
+        log::info(why);
+        self.feed(Event::Shutdown(kind));
     }
 
     fn button(&mut self, which: u32) {
         let index = usize::try_from(which).unwrap_or(usize::MAX);
         let Some(button) = self.around.buttons.get_mut(index) else { return };
         match button.pressed() {
-            Ok(true) => {
-                log::info("the power button was pressed");
-                self.feed(Event::Shutdown(ShutdownKind::PowerOff));
-            }
+            Ok(true) => self.go_down(ShutdownKind::PowerOff, "the power button was pressed"),
             Ok(false) => {}
             Err(error) => {
                 log::warn(&format!("a power button is gone: {error}"));
@@ -356,8 +379,6 @@ impl EventLoop {
     /// Takes every child that has ended: one signal may stand for many.
     fn reap(&mut self) {
         while let Ok(Some((pid, exit))) = process::reap() {
-            // What it wrote last says why it ended; it is in the pipe by now.
-            self.outputs.values_mut().for_each(Output::read);
             self.feed(Event::Exited { pid, exit });
         }
     }
@@ -378,49 +399,108 @@ impl EventLoop {
         let line = console::line(change, now);
         // The log has stamps of its own.
         let text = line.split_once("] ").map_or(line.as_str(), |(_, text)| text);
-        match console::is_failure(change) {
-            Some(unit) => {
-                log::warn(text);
-                let lines = self.outputs.values().rev().find(|output| output.unit() == unit);
-                let ended = self.around.screen.output.entry(unit.clone()).or_default();
-                *ended = lines.map(Output::last_lines).unwrap_or_default();
-            }
-            None => log::info(text),
+        let failed = console::is_failure(change);
+        if failed.is_some() {
+            log::warn(text)
+        } else {
+            log::info(text)
         }
-        match change {
-            Change::Started(unit) => marks::mark(format!("unit:{unit}:started")),
-            Change::Ended { unit, .. } if unit.as_str() == KUBELET => {
-                self.diagnosis.kubelet(now, false);
+        if let Change::Ready { unit, .. } = change {
+            self.around.screen.output.remove(unit);
+            self.probes.remove(unit);
+            if self.supervisor.unit(unit).is_some_and(|unit| unit.ready == Ready::Exit) {
+                self.take_problems(unit);
             }
-            Change::Ready { unit, .. } => {
-                self.around.screen.output.remove(unit);
-                self.probes.remove(unit);
-                marks::mark(format!("unit:{unit}:ready"));
-                match self.supervisor.unit(unit).map(|unit| &unit.ready) {
-                    Some(Ready::CriVersion(socket)) => {
-                        marks::mark("cri-answers");
-                        self.first_pod.watch(socket.0.clone());
+        }
+        marks::observe(change, &self.supervisor);
+        let happened = match change {
+            Change::Ready { unit, .. } => Some((unit, Happened::Ready)),
+            Change::Ended { unit, next: Next::RestartIn(_) | Next::Failed, .. } => {
+                Some((unit, Happened::Failed))
+            }
+            Change::Ended { unit, .. } => Some((unit, Happened::Ended)),
+            Change::Late { unit, .. } => Some((unit, Happened::Late)),
+            _ => None,
+        };
+        if let Some((unit, what)) = happened {
+            self.news(unit, what).iter().for_each(|message| self.channels.tell_all(message));
+        }
+        if self.around.console.change(change, now) {
+            match failed {
+                Some(unit) if self.channels.log().is_some() => {
+                    self.awaited.insert(unit.clone(), now + LAST_LINES);
+                }
+                _ => self.show(),
+            }
+        }
+    }
+
+    /// What the built-in units are told of a unit.
+    fn news(&self, name: &UnitName, happened: Happened) -> Vec<ToUnit> {
+        let mut news = vec![ToUnit::Unit(name.to_string(), happened)];
+        if happened == Happened::Ready
+            && let Some(Ready::CriVersion(socket)) = self.supervisor.unit(name).map(|u| &u.ready)
+        {
+            news.push(ToUnit::Runtime(socket.0.display().to_string()));
+        }
+        news
+    }
+
+    /// Takes what a built-in unit says.
+    fn channel(&mut self, id: u32) {
+        let (messages, goes_on) = self.channels.take(id);
+        for message in messages {
+            match message {
+                FromUnit::Ready => {
+                    if let Some((unit, run)) = self.channels.run_of(id) {
+                        self.feed(Event::Ready { unit, run, detail: String::new() });
                     }
-                    Some(Ready::Exit) => self.take_problems(unit),
-                    _ => {}
                 }
-                if unit.as_str() == KUBELET {
-                    marks::mark("kubelet-healthy");
-                    self.diagnosis.kubelet(now, true);
+                FromUnit::Say(line) => {
+                    log::info(&line);
+                    self.around.console.say(&line, clock::monotonic());
                 }
-                // Later, when nothing else is half done.
-                self.reconfigure |= unit.as_str() == CONFIGURE;
+                FromUnit::Mark(name) => marks::told(name),
+                FromUnit::Suspect => self.channels.tell_all(&ToUnit::Suspect),
+                FromUnit::Closed(id) => self.outputs.close(id),
+                FromUnit::Wrote { unit, lines } => self.wrote(unit, lines),
+                // They are kept where they are received.
+                FromUnit::View(_) | FromUnit::Keep(_) => {}
             }
-            Change::ShutdownBegan(_) => {
-                marks::mark("shutdown-start");
-                if let Some(kib) = memory::used(Path::new("/proc/meminfo")) {
-                    marks::mark(format!("memory-used:{kib}"));
-                }
-            }
-            _ => {}
         }
+        if !goes_on {
+            self.channels.close(id);
+        }
+    }
+
+    /// The last lines of a unit that failed have come.
+    fn wrote(&mut self, unit: String, lines: Vec<String>) {
+        let Ok(unit) = UnitName::try_from(unit) else { return };
+        let failed = self.supervisor.states().any(|(name, state)| {
+            *name == unit && !matches!(state, State::Ready { .. } | State::Done)
+        });
+        if failed {
+            self.around.screen.output.insert(unit.clone(), lines);
+        }
+        if self.awaited.remove(&unit).is_some() {
+            self.show();
+        }
+    }
+
+    /// Without the last lines, for `log` does not send them.
+    fn show_what_waited_too_long(&mut self) {
+        let now = clock::monotonic();
+        let all = self.finished.is_some();
+        let before = self.awaited.len();
+        self.awaited.retain(|_, until| *until > now && !all);
+        if self.awaited.len() < before {
+            self.show();
+        }
+    }
+
+    fn show(&mut self) {
         let screen = self.screen();
-        self.around.console.change(change, now, || screen);
+        self.around.console.show(&screen, clock::monotonic());
     }
 
     /// What a unit has to tell people, now that it is done.
@@ -442,30 +522,10 @@ impl EventLoop {
             let names: Vec<_> = self.supervisor.waits_for(name).map(UnitName::as_str).collect();
             (name.clone(), names.join(", "))
         });
-        let mut screen = self.around.connectivity.screen(Screen {
-            units: units.collect(),
-            waits: waits.collect(),
-            ..self.around.screen.clone()
-        });
-        screen.problems.extend(self.diagnosis.causes().map(str::to_owned));
+        let (units, waits) = (units.collect(), waits.collect());
+        let mut screen = Screen { units, waits, ..self.around.screen.clone() };
+        self.channels.show(&mut screen);
         screen
-    }
-
-    /// Makes out of what kubelet and containerd write what is wrong, and tells it.
-    fn diagnose(&mut self) {
-        let now = clock::monotonic();
-        let mut told = self.diagnosis.tick(now);
-        let mut suspects_server = false;
-        for line in self.outputs.values_mut().flat_map(Output::take_lines) {
-            let outcome = self.diagnosis.line(now, &line);
-            told.extend(outcome.told);
-            suspects_server |= outcome.suspects_server;
-        }
-        if suspects_server && self.suspected.is_none_or(|last| now >= last + SUSPICION) {
-            self.suspected = Some(now);
-            self.around.connectivity.suspect_server();
-        }
-        self.notices(told.into_iter().map(Notice::Line).collect());
     }
 
     fn watch_console(&mut self) {
@@ -483,33 +543,6 @@ impl EventLoop {
                 self.console_registered = false;
             }
             _ => {}
-        }
-    }
-
-    /// Lets the network, the name and the clock do what is due.
-    fn connectivity(&mut self) {
-        let notices = self.around.connectivity.turn();
-        self.notices(notices);
-    }
-
-    /// The unit `configure` has brought the config that was missing at the start.
-    fn reconfigure(&mut self) {
-        let notices = match configure::read(&self.around.system) {
-            Ok(system) => self.around.connectivity.apply(system),
-            Err(error) => vec![Notice::Line(error)],
-        };
-        self.notices(notices);
-    }
-
-    fn notices(&mut self, notices: Vec<Notice>) {
-        for notice in notices {
-            match notice {
-                Notice::Line(text) => {
-                    log::info(&text);
-                    self.around.console.say(&text, clock::monotonic());
-                }
-                Notice::Up => self.feed(Event::NetworkUp),
-            }
         }
     }
 }

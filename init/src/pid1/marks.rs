@@ -14,7 +14,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
-use crate::clock;
+use crate::supervisor::{Change, Supervisor};
+use crate::unit::Ready;
+use crate::{clock, memory};
 
 const FILE: &str = "/run/orlop/boot.json";
 const PORT: &str = "org.orlop.boot";
@@ -22,6 +24,10 @@ const PORT: &str = "org.orlop.boot";
 /// The boot is over a long time before this many; a unit which crashes for weeks must not fill
 /// PID 1's memory.
 const MOST: usize = 512;
+/// Of a name that a unit tells.
+const LONGEST: usize = 32;
+/// The unit whose health is a mark of its own.
+const KUBELET: &str = "kubelet";
 
 /// Marks this instant. A name consists of `a-z`, `0-9`, `:` and `-`; only the first of a name
 /// counts, for marks are about the boot.
@@ -42,6 +48,41 @@ pub fn mark(name: impl Into<Cow<'static, str>>) {
     let _ = write_file(Path::new(FILE), &marks.0.to_json());
 }
 
+/// Marks what a change of a unit or of the whole means for the boot.
+pub fn observe(change: &Change, supervisor: &Supervisor) {
+    match change {
+        Change::Started(unit) => mark(format!("unit:{unit}:started")),
+        Change::Ready { unit, .. } => {
+            mark(format!("unit:{unit}:ready"));
+            let ready = supervisor.unit(unit).map(|unit| &unit.ready);
+            if matches!(ready, Some(Ready::CriVersion(_))) {
+                mark("cri-answers");
+            }
+            if unit.as_str() == KUBELET {
+                mark("kubelet-healthy");
+            }
+        }
+        Change::ShutdownBegan(_) => {
+            mark("shutdown-start");
+            if let Some(kib) = memory::used(Path::new("/proc/meminfo")) {
+                mark(format!("memory-used:{kib}"));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A mark that a unit has told of.
+pub fn told(name: String) {
+    if name.len() <= LONGEST && name.chars().all(is_known) {
+        mark(name);
+    }
+}
+
+fn is_known(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ":-.".contains(c)
+}
+
 static MARKS: Mutex<Option<(Marks, Option<File>)>> = Mutex::new(None);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,8 +94,7 @@ struct Marks {
 
 impl Marks {
     fn add(&mut self, name: Cow<'static, str>, nanoseconds: u64) {
-        let known = |c: char| c.is_ascii_alphanumeric() || ":-.".contains(c);
-        debug_assert!(name.chars().all(known), "{name} would need escapes in JSON");
+        debug_assert!(name.chars().all(is_known), "{name} would need escapes in JSON");
         if self.marks.len() < MOST && !self.marks.iter().any(|(other, _)| *other == name) {
             self.marks.push((name, nanoseconds));
         }
@@ -83,8 +123,7 @@ impl Marks {
             let name = between(text, "{\"mark\":\"", "\"");
             let time = between(text, "\"ns\":", "}").and_then(|time| time.parse().ok());
             if let (Some(name), Some(time)) = (name, time) {
-                let known = |c: char| c.is_ascii_alphanumeric() || ":-.".contains(c);
-                if name.chars().all(known) {
+                if name.chars().all(is_known) {
                     marks.add(name.into(), time);
                 }
             }

@@ -59,11 +59,17 @@ pub fn is_pid_1() -> bool {
 
 /// Starts `exec`, a program of a unit and its arguments, in the unit's control group below
 /// `cgroups`, in a session of its own, with an empty signal mask and nothing of our environment.
-/// Standard output and error go to `output`.
+/// Standard output and error go to `output`; standard input is `channel` if it is given.
 ///
 /// # Errors
 /// What could not be done, with the name of the program or the group.
-pub fn spawn(unit: &Unit, exec: &[String], cgroups: &Path, output: OwnedFd) -> Result<Pid, String> {
+pub fn spawn(
+    unit: &Unit,
+    exec: &[String],
+    cgroups: &Path,
+    output: OwnedFd,
+    channel: Option<OwnedFd>,
+) -> Result<Pid, String> {
     let directory = unit.cgroup.below(cgroups);
     let membership = open_group(&directory)
         .map_err(|error| format!("cannot use control group {}: {error}", directory.display()))?;
@@ -79,7 +85,7 @@ pub fn spawn(unit: &Unit, exec: &[String], cgroups: &Path, output: OwnedFd) -> R
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", PATH).envs(&unit.environment);
     command.envs(more.lines().filter_map(|line| line.split_once('=')));
-    command.current_dir("/").stdin(Stdio::null());
+    command.current_dir("/").stdin(channel.map_or_else(Stdio::null, Stdio::from));
     command.stderr(output.try_clone().map_err(fail)?).stdout(output);
     let prepare = move || {
         // Before the program runs, so that all it ever starts is in the group as well.

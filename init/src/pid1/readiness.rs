@@ -113,14 +113,14 @@ fn until_ready(ready: &Ready, cancel: &OwnedFd, mut tell: impl FnMut(Result<Stri
 fn socket(ready: &Ready) -> Option<&Path> {
     match ready {
         Ready::SocketAnswers(path) | Ready::CriVersion(path) => Some(&path.0),
-        Ready::Exit | Ready::Started | Ready::Http200(_) => None,
+        Ready::Exit | Ready::Started | Ready::Said | Ready::Http200(_) => None,
     }
 }
 
 /// One question and its answer.
 fn ask(ready: &Ready) -> Result<String, String> {
     match ready {
-        Ready::Exit | Ready::Started => Ok(String::new()),
+        Ready::Exit | Ready::Started | Ready::Said => Ok(String::new()),
         Ready::SocketAnswers(path) => connect(&path.0).map(|_| String::new()),
         Ready::CriVersion(path) => {
             let mut client = cri::Client::new(connect(&path.0)?, LONGEST_VERSION);

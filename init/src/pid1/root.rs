@@ -8,24 +8,19 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 
 use formats::system::{PATH, PROBLEMS, System};
-use rustix::system::{RebootCommand, reboot, sethostname};
+use rustix::system::{RebootCommand, reboot};
 
 use crate::command_line::{self, Slot};
-use crate::connectivity::{Connectivity, Start};
 use crate::console::{Console, Screen};
 use crate::event_loop::{self, Surroundings};
-use crate::net::{Network, Places};
-use crate::pid1::{floor, identity};
+use crate::pid1::{built_in, floor, identity};
 use crate::power::Button;
 use crate::supervisor::Supervisor;
 use crate::sys::signals;
 use crate::unit::Units;
-use crate::{clock, configure, log, marks, modules, mounts, net, shutdown, state, sysctl};
+use crate::{clock, configure, log, marks, modules, mounts, shutdown, state, sysctl};
 
 const UNITS: &str = "/usr/lib/orlop/units";
-const LOGS: &str = "/var/log/orlop";
-/// Of each of the two files of our own log.
-const LOG_LIMIT: u64 = 1024 * 1024;
 
 /// Prepares the root, runs the units and, at the end, takes the machine down.
 ///
@@ -52,14 +47,19 @@ pub fn run() -> Result<Infallible, String> {
     problems.note("make Ctrl-Alt-Del orderly", reboot(RebootCommand::CadOff));
 
     let system = prepare(&mut problems)?;
-    keep_log(&mut problems);
+    let id = identity::machine_id(
+        Path::new("/var/lib/orlop"),
+        Path::new("/etc"),
+        Path::new("/proc/sys/kernel/random/uuid"),
+    );
+    problems.note("give the machine its id", id);
     if !system.source.is_empty() {
         log::info(&format!("the node config is from {}", system.source));
     }
-    let network = start_network(&system, &mut problems);
 
-    let (units, unit_errors) =
-        Units::load(Path::new(UNITS)).map_err(|error| format!("cannot read {UNITS}: {error}"))?;
+    let built_in = built_in::units().map_err(|error| error.to_string())?;
+    let (units, unit_errors) = Units::load(Path::new(UNITS), built_in)
+        .map_err(|error| format!("cannot read {UNITS}: {error}"))?;
     for error in unit_errors {
         problems.add(error.to_string());
     }
@@ -68,25 +68,22 @@ pub fn run() -> Result<Infallible, String> {
         Vec::new()
     });
     let mut console = Console::open(Path::new("/dev/console"));
-    for problem in problems.0.iter().chain(&system.problems) {
+    for problem in &problems.0 {
         console.say(problem, clock::monotonic());
     }
     let screen = Screen { system: release, slot, problems: problems.0, ..Screen::default() };
-    let set_hostname = |name: &str| sethostname(name.as_bytes()).map_err(Into::into);
-    let start = Start { etc: "/etc".into(), system, network, clock, set_hostname };
-    let connectivity =
-        Connectivity::new(start).map_err(|error| format!("cannot watch the network: {error}"))?;
     let surroundings = Surroundings {
         signals,
         console,
         screen,
         cgroups: "/sys/fs/cgroup".into(),
-        logs: LOGS.into(),
-        connectivity,
-        system: PATH.into(),
+        kernel_log: "/dev/kmsg".into(),
+        clock,
         problems: PROBLEMS.into(),
         buttons,
+        arm: shutdown::arm,
     };
+    shutdown::serving();
     let finished = event_loop::run(Supervisor::new(&units), surroundings)
         .map_err(|error| format!("cannot wait for events: {error}"))?;
     shutdown::finish(finished)
@@ -189,25 +186,4 @@ fn load_modules(problems: &mut Problems) {
         Err(error) => problems.add(format!("cannot read {}: {error}", modules::LIST)),
     }
     marks::mark("root-modules-loaded");
-}
-
-fn start_network(system: &System, problems: &mut Problems) -> Option<Network> {
-    match net::start(Places::default(), system) {
-        Ok(network) => Some(network),
-        Err(error) => {
-            problems.add(format!("there is no network: {error}"));
-            None
-        }
-    }
-}
-
-fn keep_log(problems: &mut Problems) {
-    let log = log::keep_in(&Path::new(LOGS).join("init.log"), LOG_LIMIT);
-    problems.note("keep the log on STATE", log);
-    let id = identity::machine_id(
-        Path::new("/var/lib/orlop"),
-        Path::new("/etc"),
-        Path::new("/proc/sys/kernel/random/uuid"),
-    );
-    problems.note("give the machine its id", id);
 }

@@ -6,17 +6,21 @@
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::process::Signal;
 use rustix::system::{RebootCommand, reboot};
 
 use crate::event_loop::Finished;
-use crate::supervisor::ShutdownKind;
+use crate::supervisor::{SHUTDOWN_LIMIT, ShutdownKind};
 use crate::sys::signals;
 use crate::{clock, log, marks, process};
 
@@ -26,10 +30,13 @@ const GRACE: Duration = Duration::from_secs(10);
 const KILL_GRACE: Duration = Duration::from_secs(5);
 /// For what is still to be written, and to unmount.
 const DISK_PATIENCE: Duration = Duration::from_secs(120);
+/// For `sync` where nothing is to be unmounted.
+const SYNC_PATIENCE: Duration = Duration::from_secs(30);
+/// From the request to the end of all patience with PID 1 itself: more than all other limits.
+const LAST_RESORT: Duration = SHUTDOWN_LIMIT.saturating_add(LONGEST).saturating_add(READING_TIME);
 /// For a console that is slow to take the last lines.
 const CONSOLE_PATIENCE: Duration = Duration::from_secs(2);
 /// All of that together.
-#[cfg(test)]
 pub(crate) const LONGEST: Duration =
     GRACE.saturating_add(KILL_GRACE).saturating_add(CONSOLE_PATIENCE).saturating_add(DISK_PATIENCE);
 /// So that a person can read why.
@@ -52,26 +59,49 @@ pub fn finish(mut finished: Finished) -> ! {
     marks::mark("power-off");
     say(&format!("all stopped, {} now", finished.kind));
     finished.console.drain(CONSOLE_PATIENCE);
-    log::close_file();
-    go_down_in_any_case(finished.kind);
-    rustix::fs::sync();
-    unmount_all();
-    rustix::fs::sync();
+    // Its file system has a journal; a machine that neither runs nor stops helps nobody.
+    let failures = within(DISK_PATIENCE, || {
+        rustix::fs::sync();
+        let failures = unmount_all();
+        rustix::fs::sync();
+        failures
+    });
+    match failures {
+        Some(failures) => failures.iter().for_each(|failure| log::warn(failure)),
+        None => shout("the disk does not finish: going down without it"),
+    }
     go_down(finished.kind)
 }
 
-/// A disk that does not answer holds up `sync` and `umount` for ever. Its file system has a
-/// journal; a machine that neither runs nor stops helps nobody.
-fn go_down_in_any_case(kind: ShutdownKind) {
-    let thread = std::thread::Builder::new().stack_size(64 * 1024);
-    let watch = thread.spawn(move || {
-        std::thread::sleep(DISK_PATIENCE);
-        shout("the disk does not finish: going down without it");
+/// Sets the time by which the system is down, whatever becomes of the rest of PID 1.
+pub fn arm(kind: ShutdownKind) {
+    let watch = helper("deadline").spawn(move || {
+        std::thread::sleep(LAST_RESORT);
+        shout("the shutdown does not end: going down without it");
         go_down(kind)
     });
     if let Err(error) = watch {
-        shout(&format!("cannot limit the time for the disk: {error}"));
+        log::warn(&format!("cannot limit the time of the shutdown: {error}"));
     }
+}
+
+/// Does what a disk can hold up for ever, and waits no longer than `limit` for it: `None` if that is
+/// not enough. A thread, because to start a program reads the root, which may be what hangs.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, done) = channel();
+    let thread = helper("disk").spawn(move || {
+        // Nobody waits any more if it took too long.
+        let _ = sender.send(work());
+    });
+    thread.ok()?;
+    done.recv_timeout(limit).ok()
+}
+
+fn helper(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(128 * 1024)
 }
 
 /// Kills all that is in a control group but our own: containers are in `/kubepods`, their shims
@@ -99,29 +129,49 @@ pub fn boot_failed(reason: &str) -> ! {
     shout(&text);
     // Nothing else runs, so there is nothing to wait for but time.
     std::thread::sleep(READING_TIME);
-    log::close_file();
-    rustix::fs::sync();
+    within(SYNC_PATIENCE, rustix::fs::sync);
     go_down(ShutdownKind::Reboot)
 }
 
-/// A panic is a bug of ours. The kernel would panic as well once PID 1 is gone, but say less.
+/// A panic is a bug of ours. Without its main thread PID 1 is nothing: the kernel would panic as well
+/// once it is gone, but say less. A helper thread that panics while units run costs what it was to
+/// find out, and waits for ever; it holds no lock that others need, for helpers do not log.
 pub fn restart_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
+        let helper = is_helper() && SERVING.load(Ordering::Relaxed);
+        let what = if helper { "a helper of PID 1 panicked" } else { "PID 1 panicked, restarting" };
         // The log may be locked by the very thread that panics, so it is not used.
-        let text = format!("PID 1 panicked, restarting: {panic}");
+        let text = format!("{what}: {panic}");
         shout(&text);
         if let Ok(mut kmsg) = std::fs::File::options().write(true).open("/dev/kmsg") {
             let line = text.replace('\n', " ");
             // Nobody is left to tell if this fails.
             let _ = kmsg.write_all(format!("<24>orlop: {line}").as_bytes());
         }
-        rustix::fs::sync();
+        while helper {
+            std::thread::park();
+        }
+        within(SYNC_PATIENCE, rustix::fs::sync);
         go_down(ShutdownKind::Reboot);
     }));
 }
 
+/// Units run: from now on the node does without a helper thread that panics.
+pub fn serving() {
+    SERVING.store(true, Ordering::Relaxed);
+}
+
+static SERVING: AtomicBool = AtomicBool::new(false);
+
+fn is_helper() -> bool {
+    rustix::thread::gettid() != rustix::process::getpid()
+}
+
 fn shout(text: &str) {
-    if let Ok(mut console) = std::fs::File::options().write(true).open("/dev/console") {
+    // A line that somebody has stopped stops nobody here.
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
+    let mut options = std::fs::File::options();
+    if let Ok(mut console) = options.write(true).custom_flags(flags).open("/dev/console") {
         let _ = writeln!(console, "\n*** {}", text.replace('\n', "\n*** "));
     }
 }
@@ -179,7 +229,7 @@ fn everyone_ends(signals: &impl AsFd, signal: Signal, limit: Duration) -> bool {
 
 /// Unmounts what [`plan`] says, twice, for what one mount was in the way of another; what is
 /// still busy is made read-only, so that its file system is clean.
-fn unmount_all() {
+fn unmount_all() -> Vec<String> {
     let read = || std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for _ in 0..2 {
         for path in plan(&read()) {
@@ -187,14 +237,16 @@ fn unmount_all() {
             let _ = unmount(&path, UnmountFlags::NOFOLLOW);
         }
     }
+    let mut failures = Vec::new();
     for path in plan(&read()) {
         if let Err(busy) = unmount(&path, UnmountFlags::NOFOLLOW)
             && let Err(error) = mount_remount(&path, MountFlags::RDONLY, c"")
         {
             let path = path.display();
-            log::warn(&format!("cannot unmount {path}: {busy}; nor make it read-only: {error}"));
+            failures.push(format!("cannot unmount {path}: {busy}; nor make it read-only: {error}"));
         }
     }
+    failures
 }
 
 /// The mount points to unmount, last mounted first, out of the text of `/proc/self/mountinfo`

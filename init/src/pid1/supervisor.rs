@@ -17,6 +17,7 @@ use rustix::process::Pid;
 pub use event::{Action, Change, Ending, Event, Next, ShutdownKind};
 pub use service::State;
 
+use crate::pid1::built_in::BuiltIn;
 use crate::process::Exit;
 use crate::unit::{Ready, Unit, UnitName, Units};
 use service::Service;
@@ -31,12 +32,9 @@ pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Starts, watches, restarts and stops units.
 #[derive(Debug)]
 pub struct Supervisor {
-    // Invariant: the units of one `Units`, hence acyclic, and closed under `after` but for the
-    // built-in `network`.
+    // Invariant: the units of one `Units`, hence acyclic, and closed under `after`.
     services: BTreeMap<UnitName, Service>,
     phase: Phase,
-    /// What comes after the built-in `network` may start, for good.
-    network: bool,
 }
 
 /// Where the whole stands.
@@ -52,7 +50,7 @@ impl Supervisor {
     /// Nothing is started before [`Event::Start`].
     pub fn new(units: &Units) -> Self {
         let services = units.iter().map(|unit| (unit.name.clone(), Service::new(unit))).collect();
-        Self { services, phase: Phase::Idle, network: false }
+        Self { services, phase: Phase::Idle }
     }
 
     /// Takes in what happened at `now` (monotonic) and says what is to be done about it.
@@ -86,7 +84,6 @@ impl Supervisor {
                     service.stop_spawn_failed(now, reason, &mut actions);
                 }
             }
-            Event::NetworkUp => self.network = true,
             Event::Exited { pid, exit } => self.exited(now, pid, exit, &mut actions),
             Event::Ready { unit, run, detail } => {
                 if let Some(service) = self.services.get_mut(&unit) {
@@ -138,7 +135,7 @@ impl Supervisor {
         self.services.iter().map(|(name, service)| (name, &service.state))
     }
 
-    /// What a unit comes after that was not ready yet, by name; it includes the built-in `network`.
+    /// What a unit comes after that was not ready yet, by name.
     pub fn waits_for<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
         let after = self.services.get(name).map(|service| service.unit.after.keys());
         after.into_iter().flatten().filter(|after| !self.satisfied(after))
@@ -154,9 +151,8 @@ impl Supervisor {
         matches!(self.phase, Phase::Stopping { .. } | Phase::Finished)
     }
 
-    /// What is no unit is the built-in one: see the invariant of `services`.
     fn satisfied(&self, name: &UnitName) -> bool {
-        self.services.get(name).map_or(self.network, |service| service.was_ready)
+        self.services.get(name).is_some_and(|service| service.was_ready)
     }
 
     fn exited(&mut self, now: Duration, pid: Pid, exit: Exit, actions: &mut Vec<Action>) {
@@ -219,11 +215,17 @@ impl Supervisor {
 
     /// Asks those to end which nothing that runs comes after; the last to end finishes.
     fn stop_what_can_stop(&mut self, kind: ShutdownKind, now: Duration, actions: &mut Vec<Action>) {
-        let needed = |name: &UnitName| {
+        // What reads the output of the others is needed until the last of them has ended.
+        let needed = |unit: &Unit| {
             let mut active = self.services.values().filter(|other| other.state.active());
-            active.any(|other| other.unit.after.contains_key(name))
+            let last = unit.built_in == Some(BuiltIn::Log);
+            active.any(|other| match last {
+                true => other.unit.name != unit.name,
+                false => other.unit.after.contains_key(&unit.name),
+            })
         };
-        let names: Vec<_> = self.services.keys().filter(|name| !needed(name)).cloned().collect();
+        let services = self.services.values().filter(|service| !needed(&service.unit));
+        let names: Vec<_> = services.map(|service| service.unit.name.clone()).collect();
         for name in names {
             if let Some(service) = self.services.get_mut(&name) {
                 service.stop(now, actions);

@@ -6,12 +6,14 @@
 mod file;
 mod value;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::pid1::built_in::BuiltIn;
 pub use file::Position;
 pub use value::{AbsolutePath, CgroupPath, HttpTarget, OomScore, UnitName};
 
@@ -55,6 +57,8 @@ pub struct Unit {
     pub group: GroupLimits,
     /// Bytes of each of the two files of its log.
     pub log_limit: u64,
+    /// It is part of PID 1's own binary.
+    pub built_in: Option<BuiltIn>,
 }
 
 /// How we know that a unit works.
@@ -71,6 +75,8 @@ pub enum Ready {
     CriVersion(AbsolutePath),
     /// This address answers with status 200.
     Http200(HttpTarget),
+    /// It says so. Only what is built in can.
+    Said,
 }
 
 /// What happens when a unit's process ends.
@@ -133,9 +139,6 @@ pub struct GroupLimits {
     pub pids_max: Option<u64>,
 }
 
-/// The built-in unit that is ready once the node has an address. It has no file and is not stopped.
-pub const NETWORK: &str = "network";
-
 /// Why a unit file counts for nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitError {
@@ -154,16 +157,17 @@ impl fmt::Display for UnitError {
 /// Units whose every `after` names one of them, without a cycle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Units {
-    // Invariant: closed under `after` but for the built-in `NETWORK`, acyclic; see `Units::new`.
+    // Invariant: closed under `after`, acyclic; see `Units::new`.
     units: BTreeMap<UnitName, Unit>,
 }
 
 impl Units {
-    /// Reads every `*.toml` in `directory`, in the order of their names.
+    /// Reads every `*.toml` in `directory`, in the order of their names, for a node that has the
+    /// units `built_in` besides.
     ///
     /// # Errors
     /// Only if the directory cannot be read; bad files are the second part of the result.
-    pub fn load(directory: &Path) -> io::Result<(Self, Vec<UnitError>)> {
+    pub fn load(directory: &Path, built_in: Vec<Unit>) -> io::Result<(Self, Vec<UnitError>)> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(directory)? {
             let path = entry?.path();
@@ -172,7 +176,7 @@ impl Units {
             }
         }
         files.sort();
-        let (mut units, mut errors) = (Vec::new(), Vec::new());
+        let (mut units, mut errors) = (built_in, Vec::new());
         for file in files {
             match std::fs::read_to_string(&file).map_err(|error| error.to_string()) {
                 Ok(text) => match Unit::parse(&file, &text) {
@@ -192,21 +196,25 @@ impl Units {
 
     /// Keeps the units which can be ordered, and says of each other one why it cannot.
     pub fn new(units: Vec<Unit>) -> (Self, Vec<(UnitName, String)>) {
-        let (built_in, units): (Vec<_>, Vec<_>) =
-            units.into_iter().partition(|unit| unit.name.as_str() == NETWORK);
-        let mut left: BTreeMap<_, _> = units.into_iter().map(|u| (u.name.clone(), u)).collect();
-        let mut refused: Vec<_> = built_in
-            .into_iter()
-            .map(|unit| (unit.name, "that name is of a built-in unit".to_owned()))
-            .collect();
+        let (mut left, mut refused) = (BTreeMap::new(), Vec::new());
+        for unit in units {
+            match left.entry(unit.name.clone()) {
+                // A file cannot take the place of what is built in, which comes first.
+                Entry::Occupied(known) if unit.built_in.is_none() => {
+                    let message = "that name is of a built-in unit".to_owned();
+                    refused.push((known.key().clone(), message));
+                }
+                Entry::Occupied(mut known) => drop(known.insert(unit)),
+                Entry::Vacant(free) => drop(free.insert(unit)),
+            }
+        }
         for (name, message) in shared_cgroups(&left) {
             left.remove(&name);
             refused.push((name, message));
         }
         // A unit that is taken away may be what another waits for.
         while let Some((name, message)) = left.values().find_map(|unit| {
-            let known = |after: &UnitName| left.contains_key(after) || after.as_str() == NETWORK;
-            let (after, at) = unit.after.iter().find(|(after, _)| !known(after))?;
+            let (after, at) = unit.after.iter().find(|(after, _)| !left.contains_key(*after))?;
             let message = format!("{at}: it comes after `{after}`, which is no usable unit");
             Some((unit.name.clone(), message))
         }) {
@@ -216,7 +224,7 @@ impl Units {
         // What can be started in some order is acyclic; the rest is a cycle or waits for one.
         let mut ordered = BTreeSet::new();
         while let Some(next) = left.values().find(|unit| {
-            let earlier = |after: &UnitName| ordered.contains(after) || after.as_str() == NETWORK;
+            let earlier = |after: &UnitName| ordered.contains(after);
             !ordered.contains(&unit.name) && unit.after.keys().all(earlier)
         }) {
             ordered.insert(next.name.clone());
@@ -224,10 +232,7 @@ impl Units {
         let (units, cyclic): (BTreeMap<_, _>, BTreeMap<_, _>) =
             left.into_iter().partition(|(name, _)| ordered.contains(name));
         for (name, unit) in cyclic {
-            let waits = unit
-                .after
-                .iter()
-                .find(|(after, _)| !ordered.contains(*after) && after.as_str() != NETWORK);
+            let waits = unit.after.iter().find(|(after, _)| !ordered.contains(*after));
             if let Some((after, at)) = waits {
                 let message =
                     format!("{at}: it comes after `{after}`, which in a circle comes after itself");
@@ -254,9 +259,13 @@ fn shared_cgroups(units: &BTreeMap<UnitName, Unit>) -> Vec<(UnitName, String)> {
         let other = units.values().find(|other| {
             other.name != unit.name
                 && other.cgroup == unit.cgroup
-                && (other.name < unit.name || other.kill != Kill::Cgroup)
+                && (other.name < unit.name
+                    || other.kill != Kill::Cgroup
+                    || other.built_in.is_some())
         });
-        other.filter(|_| unit.kill == Kill::Cgroup).map(|other| {
+        // What is built in was there first.
+        let at_fault = unit.kill == Kill::Cgroup && unit.built_in.is_none();
+        other.filter(|_| at_fault).map(|other| {
             let message = format!(
                 "its control group is that of `{}`, so `kill = \"cgroup\"` would kill both",
                 other.name

@@ -2,8 +2,9 @@
 //! what to send and to configure out; who has sockets and a clock sits above ([`super`]).
 //!
 //! Left out on purpose: the ARP probe of a new address (servers probe it themselves, and it would
-//! cost every boot seconds), `DECLINE`, `INFORM`, and keeping a lease over a restart.
+//! cost every boot seconds), `DECLINE`, `INFORM`, and keeping a lease over a restart of the machine.
 
+mod kept;
 pub(crate) mod message;
 #[cfg(test)]
 mod tests;
@@ -161,6 +162,11 @@ impl Client {
     pub(crate) fn new(mac: [u8; 6], seed: u32) -> Self {
         let state = State::Down { lease: None };
         Self { mac, transaction: seed, began: Duration::ZERO, state }
+    }
+
+    /// A client for a link that has this lease already: it asks first whether that is still good.
+    pub(crate) fn with_lease(mac: [u8; 6], seed: u32, lease: Lease) -> Self {
+        Self { state: State::Down { lease: Some(lease) }, ..Self::new(mac, seed) }
     }
 
     /// When [`Event::Timer`] is due.

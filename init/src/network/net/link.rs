@@ -30,7 +30,7 @@ use crate::sys::packet;
 /// Longer than any DHCP message that we ask for.
 const PACKET: usize = 2048;
 /// So many datagrams are read of a socket in one turn: who floods a link with what nobody reads does
-/// not stop PID 1. What is left makes the next turn.
+/// not stop us. What is left makes the next turn.
 const TURN: usize = 32;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -89,20 +89,35 @@ pub(super) fn is_wired(class_net: &Path, name: &str) -> bool {
 
 impl Wired {
     /// The link with the settings that it shall have; nothing is done to it before
-    /// [`Wired::prepare`].
-    pub(super) fn new(link: &netlink::Link, mac: [u8; 6], seed: u32, settings: Settings) -> Self {
+    /// [`Wired::prepare`]. `lease` is what an earlier run of this program has given it.
+    pub(super) fn new(
+        link: &netlink::Link,
+        mac: [u8; 6],
+        seed: u32,
+        settings: Settings,
+        lease: Option<Lease>,
+    ) -> Self {
+        let configured = match &lease {
+            Some(lease) => settings.queries(link.index, Some(lease)),
+            None => Vec::new(),
+        };
+        let lease = lease.filter(|_| settings.dhcp);
+        let client = match &lease {
+            Some(lease) => Client::with_lease(mac, seed, lease.clone()),
+            None => Client::new(mac, seed),
+        };
         Self {
             index: link.index,
             name: link.name.clone(),
             mac,
             carrier: false,
             settings,
-            client: Client::new(mac, seed),
+            client,
             asking_since: None,
             packets: None,
             port: None,
-            lease: None,
-            configured: Vec::new(),
+            lease,
+            configured,
             seen: BTreeMap::new(),
             client6: dhcp6::Client::new(mac, seed),
             port6: None,
@@ -297,6 +312,11 @@ impl Wired {
         let seen = std::mem::take(&mut self.seen);
         changes.extend(seen.into_keys().map(|address| self.lost(address.into())));
         changes
+    }
+
+    /// The lease that it has by DHCP, for the next run of this program.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
     }
 
     /// What is known of it.
@@ -539,7 +559,7 @@ mod tests {
     #[test]
     fn a_turn_reads_no_more_than_it_may_of_what_floods_the_link() {
         let link = netlink::Link::default();
-        let mut wired = Wired::new(&link, [2; 6], 1, Settings::default());
+        let mut wired = Wired::new(&link, [2; 6], 1, Settings::default(), None);
         let socket = |at: &str| {
             let socket = UdpSocket::bind(at).unwrap();
             socket.set_nonblocking(true).unwrap();

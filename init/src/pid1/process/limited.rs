@@ -20,6 +20,8 @@ use crate::sys::{signals, timespec};
 
 /// Of its output, in bytes; the rest is read and thrown away.
 const LONGEST: usize = 64 * 1024;
+/// From `SIGKILL` on, for what hangs in the kernel.
+const KILLED: Duration = Duration::from_secs(5);
 
 /// How a program ended that was waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +46,8 @@ pub fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<Ended,
     let outcome = wait(pid, reader.into(), limit);
     if !matches!(outcome, Ok(Ended { exit: Some(_), .. })) {
         super::signal(pid, Signal::KILL);
-        // It is ours alone and was killed: this ends.
-        while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+        // One that hangs in the kernel does not end; then it is reaped with the orphans.
+        bury(pid);
     }
     outcome.map_err(fail)
 }
@@ -67,6 +69,26 @@ fn start(program: &Path, arguments: &[&str], output: OwnedFd) -> io::Result<Pid>
     let child = command.spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| io::Error::other("impossible process id"))
+}
+
+/// Reaps one that was killed, if it ends soon.
+fn bury(pid: Pid) {
+    let Ok(ended) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let mut fds = [PollFd::new(&ended, PollFlags::IN)];
+    let until = clock::monotonic() + KILLED;
+    loop {
+        let left = until.saturating_sub(clock::monotonic());
+        match poll(&mut fds, Some(&timespec(left))) {
+            Err(Errno::INTR) => {}
+            Ok(ready) => {
+                if ready > 0 {
+                    let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+                }
+                return;
+            }
+            Err(_) => return,
+        }
+    }
 }
 
 fn wait(pid: Pid, mut reader: File, limit: Duration) -> io::Result<Ended> {

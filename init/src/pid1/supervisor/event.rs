@@ -49,9 +49,6 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// The node has an address: what comes after the built-in `network` may start. Only the
-    /// first counts.
-    NetworkUp,
     /// A child has ended; maybe one we do not know.
     Exited {
         /// Its process, now gone.

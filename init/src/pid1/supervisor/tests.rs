@@ -383,15 +383,61 @@ fn what_becomes_wanted_after_a_one_shot_is_started() {
     assert!(actions.contains(&Action::Terminate { unit: name("kubelet"), pid: pid(20) }));
 }
 
+/// The units that are built in, as the world of these tests has them.
+fn built_in() -> [Unit; 2] {
+    [("log", BuiltIn::Log), ("network", BuiltIn::Network)].map(|(name, kind)| Unit {
+        built_in: Some(kind),
+        ready: Ready::Said,
+        ..unit(name, &[], SOCKET, "always", "cgroup")
+    })
+}
+
 #[test]
-fn what_comes_after_the_network_waits_for_it() {
-    let mut node = one(unit("a", &["network"], "\"started\"", "never", "process"));
-    assert_eq!(node.step(s(0), Event::Start), []);
+fn what_comes_after_the_network_waits_until_that_says_that_it_is_ready() {
+    let [_, network] = built_in();
+    let (units, refused) =
+        Units::new(vec![network, unit("a", &["network"], "\"started\"", "never", "process")]);
+    assert_eq!(refused, []);
+    let mut node = Supervisor::new(&units);
+    assert_eq!(node.step(s(0), Event::Start), [Action::Spawn(name("network"))]);
     let waits: Vec<_> = node.waits_for(&name("a")).map(UnitName::as_str).collect();
     assert_eq!(waits, ["network"]);
-    assert_eq!(node.step(s(1), Event::NetworkUp), [Action::Spawn(name("a"))]);
-    assert_eq!(node.step(s(1), Event::NetworkUp), []);
-    assert_eq!(node.waits_for(&name("a")).count(), 0);
+    let probe = Action::StartProbe { unit: name("network"), run: 1 };
+    assert_eq!(node.step(s(0), spawned("network", 10)).last(), Some(&probe));
+    let actions = node.step(s(1), ready("network", 1));
+    assert_eq!(actions.last(), Some(&Action::Spawn(name("a"))));
+    node.step(s(1), spawned("a", 20));
+    // Killed, it is started again, and nothing else is touched.
+    let killed = node.step(s(2), Event::Exited { pid: pid(10), exit: Exit::Signal(9) });
+    assert!(killed.iter().all(|action| !matches!(action, Action::Kill(_) | Action::Spawn(_))));
+    assert_eq!(node.step(s(3), Event::Tick), [Action::Spawn(name("network"))]);
+}
+
+#[test]
+fn what_reads_the_output_of_others_is_stopped_last() {
+    let [log, network] = built_in();
+    let a = unit("a", &["network"], "\"started\"", "never", "process");
+    let mut node = Supervisor::new(&Units::new(vec![log, network, a]).0);
+    node.step(s(0), Event::Start);
+    for (unit, number) in [("log", 10), ("network", 20)] {
+        node.step(s(0), spawned(unit, number));
+        node.step(s(0), ready(unit, 1));
+    }
+    node.step(s(0), spawned("a", 30));
+    let asked = |actions: &[Action]| -> Vec<String> {
+        let units = actions.iter().filter_map(|action| match action {
+            Action::Terminate { unit, .. } => Some(unit.to_string()),
+            _ => None,
+        });
+        units.collect()
+    };
+    let mut order = asked(&node.step(s(1), Event::Shutdown(ShutdownKind::PowerOff)));
+    for number in [30, 20] {
+        order.extend(asked(&node.step(s(1), exited(number, 0))));
+    }
+    assert_eq!(order, ["a", "network", "log"]);
+    let last = node.step(s(1), exited(10, 0));
+    assert_eq!(last.last(), Some(&Action::Finish(ShutdownKind::PowerOff)));
 }
 
 /// `containerd`, then the one-shot `images` which stops the pods, then `kubelet`; all as they are

@@ -291,6 +291,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         limits,
         group,
         log_limit,
+        built_in: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Units: what is read, and what is refused with its line.
 
 use super::*;
+use crate::pid1::built_in;
 
 const KUBELET: &str = r#"
 exec = ["/usr/bin/kubelet", "--v=0"]
@@ -173,12 +174,18 @@ fn two_units_cannot_share_a_group_that_is_killed_whole() {
 }
 
 #[test]
-fn the_network_is_built_in_and_may_be_waited_for() {
-    let (units, refused) =
-        Units::new(vec![unit("network", &[]), unit("a", &["network"]), unit("b", &["a"])]);
-    assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+fn what_is_built_in_may_be_waited_for_and_no_file_takes_its_place() {
+    let mut units = built_in::units().expect("good");
+    let mut thief = unit("a-thief", &[]);
+    thief.cgroup = units[0].cgroup.clone();
+    units.extend([unit("network", &[]), thief, unit("a", &["network"]), unit("b", &["a"])]);
+    let (units, refused) = Units::new(units);
+    let names: Vec<_> = units.iter().map(|u| u.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "log", "network"]);
+    assert!(units.iter().all(|u| u.built_in.is_some() == (u.ready == Ready::Said)));
     let refused: Vec<_> = refused.iter().map(|(n, m)| format!("{n}: {m}")).collect();
-    assert_eq!(refused, ["network: that name is of a built-in unit"]);
+    assert_eq!(refused[0], "network: that name is of a built-in unit");
+    assert!(refused[1].starts_with("a-thief: its control group is that of `log`"), "{refused:?}");
 }
 
 #[test]
@@ -190,7 +197,7 @@ fn one_bad_file_does_not_hide_the_others() {
     write("kubelet.toml", &KUBELET.replace("after = [\"containerd\"]\n", ""));
     write("broken.toml", "exec = [");
     write("README", "not a unit");
-    let (units, errors) = Units::load(directory.path()).expect("readable");
+    let (units, errors) = Units::load(directory.path(), Vec::new()).expect("readable");
     assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["kubelet"]);
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].file, directory.path().join("broken.toml"));
@@ -203,7 +210,11 @@ fn the_units_of_our_images_are_good() {
     let image = tempfile::tempdir().expect("a temporary directory");
     // An image has the units of all overlays up to its own.
     for (overlay, names) in [
-        ("base", ["configure", "containerd", "devices", "sysctl", "sysctl-fetched"].as_slice()),
+        (
+            "base",
+            ["configure", "containerd", "devices", "log", "network", "sysctl", "sysctl-fetched"]
+                .as_slice(),
+        ),
         (
             "node",
             &[
@@ -212,6 +223,8 @@ fn the_units_of_our_images_are_good() {
                 "devices",
                 "images",
                 "kubelet",
+                "log",
+                "network",
                 "sysctl",
                 "sysctl-fetched",
             ],
@@ -223,7 +236,8 @@ fn the_units_of_our_images_are_good() {
             std::fs::copy(&path, image.path().join(path.file_name().expect("a name")))
                 .expect("written");
         }
-        let (units, errors) = Units::load(image.path()).expect("readable");
+        let (units, errors) =
+            Units::load(image.path(), built_in::units().expect("good")).expect("readable");
         assert_eq!(errors, []);
         assert_eq!(units.iter().map(|unit| unit.name.as_str()).collect::<Vec<_>>(), names);
     }

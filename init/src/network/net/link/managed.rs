@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn an_address_is_lacking_until_the_kernel_lets_it_be_used_and_is_given_until_it_is_there() {
         let link = netlink::Link::default();
-        let mut wired = Wired::new(&link, [2; 6], 1, Settings::default());
+        let mut wired = Wired::new(&link, [2; 6], 1, Settings::default(), None);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let mut requests = Requests::open().unwrap();
         let (ipv6, hostname, now) = (Path::new(""), None, SECOND * 10);

@@ -30,7 +30,6 @@ enum Step {
     AnswerSpawn { choice: usize, works: bool },
     AnswerStopSpawn { choice: usize, works: bool },
     NotWanted { choice: usize },
-    NetworkUp,
     Exit { choice: usize, status: i32 },
     UnknownExit(i32),
     Answer { choice: usize, good: bool },
@@ -44,7 +43,6 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => (0..8_usize, any::<bool>()).prop_map(|(choice, works)| Step::AnswerSpawn { choice, works }),
         4 => (0..8_usize, any::<bool>()).prop_map(|(choice, works)| Step::AnswerStopSpawn { choice, works }),
         2 => (0..8_usize).prop_map(|choice| Step::NotWanted { choice }),
-        1 => Just(Step::NetworkUp),
         4 => (0..8_usize, 0..2_i32).prop_map(|(choice, status)| Step::Exit { choice, status }),
         1 => (1..200_i32).prop_map(Step::UnknownExit),
         6 => (0..8_usize, any::<bool>()).prop_map(|(choice, good)| Step::Answer { choice, good }),
@@ -73,7 +71,7 @@ impl World {
             unit.stop_exec = (bits & 0x80 != 0).then(|| vec!["/stop".to_owned()]);
             unit
         });
-        let (units, refused) = Units::new(units.collect());
+        let (units, refused) = Units::new(units.chain(built_in()).collect());
         assert_eq!(refused, []);
         let mut world = Self {
             supervisor: Supervisor::new(&units),
@@ -160,7 +158,6 @@ impl World {
                 let unit = self.spawns.remove(choice % self.spawns.len());
                 self.feed(Event::NotWanted { unit, absent: "/x".into() });
             }
-            Step::NetworkUp => self.feed(Event::NetworkUp),
             Step::Exit { choice, status } if !self.alive.is_empty() => {
                 let number = *self.alive.iter().nth(choice % self.alive.len()).expect("one");
                 self.alive.remove(&number);
@@ -218,7 +215,7 @@ proptest! {
         // Nothing answers any more: every process ignores every signal. A unit has at most four
         // deadlines left: its `stop-exec` is killed and abandoned, then itself. A restart that is
         // due is none: nothing is started on the way down.
-        for _ in 0..4 * shape.len() {
+        for _ in 0..4 * world.supervisor.services.len() {
             if world.finished == 0 {
                 world.wait();
             }
@@ -251,8 +248,11 @@ proptest! {
                 );
                 let mut later = services.values().filter(|other| other.state.active());
                 let early = later.any(|other| {
-                    other.unit.after.contains_key(name)
-                        && !matches!(other.state, State::Stopping { .. })
+                    let needs = match service.unit.built_in {
+                        Some(BuiltIn::Log) => other.unit.name != *name,
+                        _ => other.unit.after.contains_key(name),
+                    };
+                    needs && !matches!(other.state, State::Stopping { .. })
                 });
                 // What was being started at that moment is stopped as soon as it is known.
                 let early = early && !in_the_making.contains(name);
@@ -285,8 +285,7 @@ proptest! {
         for step in &steps {
             world.take(step);
         }
-        for _ in 0..20 * (shape.len() + 1) {
-            world.take(&Step::NetworkUp);
+        for _ in 0..20 * (shape.len() + 3) {
             world.take(&Step::AnswerSpawn { choice: 0, works: true });
             world.take(&Step::Answer { choice: 0, good: true });
             // Those which are ready by ending, end.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use formats::system::LONGEST_SHUTDOWN;
 
 use super::*;
+use crate::pid1::built_in;
 use crate::shutdown;
 
 /// All unit files of the overlays.
 fn shipped() -> Units {
     let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs-overlays");
-    let mut units = Vec::new();
+    let mut units = built_in::units().expect("good units");
     for overlay in ["base", "node"] {
         let directory = overlays.join(overlay).join("usr/lib/orlop/units");
         for entry in std::fs::read_dir(directory).expect("a directory") {
@@ -28,7 +29,6 @@ fn shipped() -> Units {
 fn boot(node: &mut Supervisor) -> BTreeMap<UnitName, i32> {
     let mut pids = BTreeMap::new();
     let mut todo = node.step(s(0), Event::Start);
-    todo.extend(node.step(s(0), Event::NetworkUp));
     while let Some(action) = todo.pop() {
         match action {
             Action::Spawn(unit) => {

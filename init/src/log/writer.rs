@@ -1,0 +1,118 @@
+//! The thread that writes log files. A file that cannot be written, for the disk is full, is tried
+//! again after a while; what was lost until then is counted, and said where it is lacking.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::ring::{Batch, Ring};
+use super::rotated_file::RotatedFile;
+use crate::{clock, log};
+
+/// The first pause after a failure; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Writes what comes until nothing comes any more.
+pub(super) fn write_all(ring: &Ring) {
+    let mut writer = Writer::default();
+    while let Some(batch) = ring.take() {
+        writer.write(clock::monotonic(), &batch);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    files: BTreeMap<PathBuf, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    file: RotatedFile,
+    /// Lines that are lacking at its end.
+    lacking: u64,
+    failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    reason: String,
+    until: Duration,
+    pause: Duration,
+}
+
+impl Writer {
+    fn write(&mut self, now: Duration, batch: &Batch) {
+        let entry = self.files.entry(batch.to.path.clone()).or_insert_with(|| Entry {
+            file: RotatedFile::new(batch.to.path.clone(), batch.to.limit),
+            lacking: 0,
+            failure: None,
+        });
+        entry.lacking += batch.lacking;
+        if entry.failure.as_ref().is_some_and(|failure| now < failure.until) {
+            entry.lacking += batch.count;
+            return;
+        }
+        let mut text = Vec::new();
+        if entry.lacking > 0 {
+            let reason = entry.failure.as_ref().map(|failure| failure.reason.as_str());
+            let reason = reason.unwrap_or("they came faster than the disk takes them");
+            text.extend(
+                format!("orlop: {} lines are lacking here: {reason}\n", entry.lacking).bytes(),
+            );
+        }
+        text.extend_from_slice(&batch.text);
+        match entry.file.append(&text) {
+            Ok(()) => (entry.lacking, entry.failure) = (0, None),
+            Err(error) => {
+                entry.lacking += batch.count;
+                let pause = match &entry.failure {
+                    Some(failure) => (failure.pause * 2).min(LONGEST_PAUSE),
+                    None => {
+                        log::warn(&format!("cannot write {}: {error}", batch.to.path.display()));
+                        FIRST_PAUSE
+                    }
+                };
+                let (reason, until) = (error.to_string(), now + pause);
+                entry.failure = Some(Failure { reason, until, pause });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::ring::Target;
+    use super::*;
+
+    fn batch(to: &Arc<Target>, line: &str, lacking: u64) -> Batch {
+        Batch { to: Arc::clone(to), text: format!("{line}\n").into_bytes(), count: 1, lacking }
+    }
+
+    #[test]
+    fn a_disk_that_is_full_for_a_while_costs_the_lines_of_that_while_and_they_are_counted() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.log");
+        std::os::unix::fs::symlink("/dev/full", &path).expect("made");
+        let to = Arc::new(Target { path: path.clone(), limit: 1000 });
+        let mut writer = Writer::default();
+        let ms = Duration::from_millis;
+        for (now, line) in [(0, "a"), (50, "b"), (100, "c")] {
+            writer.write(ms(now), &batch(&to, line, 0));
+        }
+        std::fs::remove_file(&path).expect("removed");
+        // Not before the pause is over, which has doubled.
+        writer.write(ms(299), &batch(&to, "d", 0));
+        assert!(!path.exists());
+        writer.write(ms(300), &batch(&to, "e", 0));
+        writer.write(ms(301), &batch(&to, "f", 2));
+        let text = std::fs::read_to_string(&path).expect("readable");
+        assert_eq!(
+            text,
+            "orlop: 4 lines are lacking here: No space left on device (os error 28)\ne\n\
+             orlop: 2 lines are lacking here: they came faster than the disk takes them\nf\n"
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! The units that every node has: this binary again, under the names `network` and `log`. They are
+//! units like others, with two differences: PID 1 and they speak with each other
+//! ([`crate::message`]), and `log` is stopped when nothing else runs.
+
+use std::path::Path;
+
+use crate::unit::{Ready, Unit, UnitError};
+
+/// Which of them a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuiltIn {
+    /// What brings the node into the network.
+    Network,
+    /// What reads the output of the others, and so must outlive them.
+    Log,
+}
+
+/// Each, and its text as a file would have it.
+const UNITS: [(BuiltIn, &str, &str); 2] = [
+    (BuiltIn::Log, "log.toml", include_str!("built_in/log.toml")),
+    (BuiltIn::Network, "network.toml", include_str!("built_in/network.toml")),
+];
+
+/// Both.
+///
+/// # Errors
+/// Never, as a test shows.
+pub fn units() -> Result<Vec<Unit>, UnitError> {
+    let read = |(built_in, file, text)| {
+        let unit = Unit::parse(Path::new(file), text)?;
+        Ok(Unit { built_in: Some(built_in), ready: Ready::Said, ..unit })
+    };
+    UNITS.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::initrd::INIT_IN_ROOT;
+
+    #[test]
+    fn their_texts_are_good_and_name_this_program() {
+        let units = units().expect("good texts");
+        for unit in &units {
+            assert_eq!(unit.exec[..2], [INIT_IN_ROOT.to_owned(), unit.name.to_string()]);
+            assert_eq!(unit.cgroup.below(Path::new("/")), Path::new("/").join(unit.name.as_str()));
+        }
+        assert_eq!(units.len(), 2);
+    }
+}

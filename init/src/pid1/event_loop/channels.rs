@@ -1,0 +1,140 @@
+//! What PID 1 and the built-in units say to each other: nobody here waits, and each unit is told all
+//! that happens, whatever it makes of that.
+//!
+//! What a unit shows and keeps is kept here, and outlives its run.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::console::Screen;
+use crate::log;
+use crate::message::{self, FromUnit, Received, ToUnit, View};
+use crate::pid1::built_in::BuiltIn;
+use crate::unit::{Unit, UnitName};
+
+/// Messages that are taken of one unit in one turn.
+const TURN: usize = 64;
+
+/// The channel of one run of a unit.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) unit: UnitName,
+    kind: BuiltIn,
+    socket: OwnedFd,
+    /// So many messages found no room.
+    dropped: u64,
+    /// As [`crate::supervisor::Action::StartProbe`] names it.
+    pub(super) run: u32,
+}
+
+/// Those that are open, by number, and what each unit has shown.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    open: BTreeMap<u32, Channel>,
+    next: u32,
+    views: BTreeMap<UnitName, View>,
+    /// What each unit wants its next run to know.
+    kept: BTreeMap<UnitName, Vec<String>>,
+}
+
+impl Channels {
+    /// A new channel in the place of an earlier run's: its number, and the unit's end of it.
+    pub(super) fn open(&mut self, unit: &Unit, kind: BuiltIn) -> io::Result<(u32, OwnedFd)> {
+        let (socket, theirs) = message::pair()?;
+        self.open.retain(|_, channel| channel.unit != unit.name);
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        let (unit, dropped, run) = (unit.name.clone(), 0, 0);
+        self.open.insert(id, Channel { unit, kind, socket, dropped, run });
+        Ok((id, theirs))
+    }
+
+    pub(super) fn close(&mut self, id: u32) {
+        // Its descriptor goes with it out of epoll's set.
+        self.open.remove(&id);
+    }
+
+    pub(super) fn socket(&self, id: u32) -> Option<&OwnedFd> {
+        self.open.get(&id).map(|channel| &channel.socket)
+    }
+
+    /// The present run of this unit is the one that this number stands for.
+    pub(super) fn began(&mut self, unit: &UnitName, run: u32) {
+        let channel = self.open.values_mut().find(|channel| channel.unit == *unit);
+        channel.into_iter().for_each(|channel| channel.run = run);
+    }
+
+    /// That of `log`, if it runs.
+    pub(super) fn log(&self) -> Option<&OwnedFd> {
+        let channel = self.open.values().find(|channel| channel.kind == BuiltIn::Log)?;
+        Some(&channel.socket)
+    }
+
+    /// Tells one.
+    pub(super) fn tell(&mut self, id: u32, message: &ToUnit) {
+        self.open.get_mut(&id).into_iter().for_each(|channel| channel.tell(message));
+    }
+
+    /// Tells all.
+    pub(super) fn tell_all(&mut self, message: &ToUnit) {
+        self.open.values_mut().for_each(|channel| channel.tell(message));
+    }
+
+    /// What a unit says, and who it is; and whether it can say more.
+    pub(super) fn take(&mut self, id: u32) -> (Vec<FromUnit>, bool) {
+        let mut messages = Vec::new();
+        let Some(channel) = self.open.get(&id) else { return (messages, true) };
+        for _ in 0..TURN {
+            match message::receive(&channel.socket) {
+                Received::Packet(packet, _) => match FromUnit::parse(&packet) {
+                    Some(FromUnit::View(view)) => {
+                        self.views.insert(channel.unit.clone(), view);
+                    }
+                    Some(FromUnit::Keep(kept)) => {
+                        self.kept.insert(channel.unit.clone(), kept);
+                    }
+                    message => messages.extend(message),
+                },
+                Received::Nothing => break,
+                Received::Ended => return (messages, false),
+            }
+        }
+        (messages, true)
+    }
+
+    /// Which run of which unit it is.
+    pub(super) fn run_of(&self, id: u32) -> Option<(UnitName, u32)> {
+        self.open.get(&id).map(|channel| (channel.unit.clone(), channel.run))
+    }
+
+    /// What an earlier run of this unit has kept.
+    pub(super) fn kept(&self, unit: &UnitName) -> Vec<String> {
+        self.kept.get(unit).cloned().unwrap_or_default()
+    }
+
+    /// Puts on the screen what the units have shown. It stays while one of them is started again.
+    pub(super) fn show(&self, screen: &mut Screen) {
+        let mut names = self.views.values().map(|view| &view.hostname);
+        screen.hostname = names.find(|name| !name.is_empty()).cloned().unwrap_or_default();
+        // The network's before what daemons complain of.
+        for view in self.views.values().rev() {
+            screen.addresses.extend(view.addresses.iter().cloned());
+            screen.problems.extend(view.problems.iter().cloned());
+        }
+    }
+}
+
+impl Channel {
+    fn tell(&mut self, message: &ToUnit) {
+        match message::send(&self.socket, &message.encode()) {
+            Ok(true) if self.dropped > 0 => {
+                let (dropped, unit) = (std::mem::take(&mut self.dropped), &self.unit);
+                log::warn(&format!("{dropped} messages to {unit} found no room"));
+            }
+            Ok(true) => {}
+            // Whoever is gone is told by its end.
+            Ok(false) | Err(_) => self.dropped += 1,
+        }
+    }
+}
