@@ -399,6 +399,25 @@ pub(crate) fn mark() -> Vec<Vec<u8>> {
     texts(&["{\"mark\":\"cri-answers\",\"ns\":3190000000}"])
 }
 
+pub(crate) fn message() -> Vec<Vec<u8>> {
+    use init::message::{FromUnit, ToUnit, View};
+    let lease = "10.0.2.15 24 1800250 - - 10.0.2.2 1460 n1 0.0.0.0/0/10.0.2.2 10.0.2.3 lan -";
+    let view = View {
+        hostname: "n1".to_owned(),
+        addresses: vec![("eth0".to_owned(), "10.0.2.15/24".to_owned())],
+        problems: vec!["there is no network".to_owned()],
+    };
+    let output = ToUnit::Output { id: 7, unit: "kubelet".to_owned(), limit: 4096 };
+    vec![
+        FromUnit::View(view).encode(),
+        FromUnit::Keep(vec!["n1".to_owned(), format!("2 {lease}")]).encode(),
+        FromUnit::Closed(7).encode(),
+        output.encode(),
+        ToUnit::Lines(vec!["one".to_owned(), "two".to_owned()]).encode(),
+        lease.as_bytes().to_vec(),
+    ]
+}
+
 pub(crate) fn netlink() -> Vec<Vec<u8>> {
     let attribute = |kind: u8, data: &[u8]| {
         let length = u8::try_from(4 + data.len()).unwrap_or(0);

@@ -74,6 +74,8 @@ targets! {
         ["formats/src/manifest.rs"];
     "mark" mark "what a guest says on its port for boot marks"
         ["builder/src/run/watch.rs"];
+    "message" message "what PID 1 and the units that are built into it say to each other"
+        ["init/src/message.rs" "init/src/network/net/dhcp/kept.rs"];
     "netlink" netlink "what the kernel tells of links, and routers of themselves"
         ["init/src/network/net/netlink/news.rs"];
     "node-config" node_config "node configurations; prints and reads again what was read"

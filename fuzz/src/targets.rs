@@ -343,6 +343,10 @@ pub(crate) fn mark(bytes: &[u8]) {
     text(bytes, builder::outside::mark);
 }
 
+pub(crate) fn message(bytes: &[u8]) {
+    init::outside::message(bytes);
+}
+
 pub(crate) fn netlink(bytes: &[u8]) {
     init::outside::netlink(bytes);
 }

@@ -225,7 +225,8 @@ fn owned(texts: &[&str]) -> Vec<String> {
 fn packet(kind: u8, texts: &[&str]) -> Vec<u8> {
     let mut packet = vec![kind];
     for text in texts {
-        let text = &text[..text.floor_char_boundary(TEXT)];
+        let end = (0..=TEXT.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+        let text = &text[..end.unwrap_or(0)];
         let Ok(length) = u16::try_from(text.len()) else { break };
         if packet.len() + 2 + text.len() > LONGEST {
             break;

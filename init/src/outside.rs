@@ -2,6 +2,7 @@
 //! Nothing here is called by it.
 
 use crate::initrd::verity;
+use crate::message::{FromUnit, ToUnit};
 use crate::net::{dhcp, dhcp6, dns, netlink};
 use crate::state::superblock;
 
@@ -22,6 +23,15 @@ pub fn dns(bytes: &[u8]) {
     let (question, message) = rest.split_at(usize::from(*length).min(rest.len()));
     let _ = dns::answer(message, question);
     let _ = dns::name_at(rest, usize::from(*length));
+}
+
+/// A packet between PID 1 and a unit that is built into it, and the lease in a line of one.
+pub fn message(bytes: &[u8]) {
+    let _ = ToUnit::parse(bytes);
+    let _ = FromUnit::parse(bytes);
+    if let Ok(line) = std::str::from_utf8(bytes) {
+        let _ = dhcp::Lease::from_line(line);
+    }
 }
 
 /// A datagram of the kernel about links, addresses, routes, and routers on the network.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use qemu_tests::disk::{Disk, RootMap, digest};
 use qemu_tests::harness::{self, Test, Threads};
+use qemu_tests::monitor::Monitor;
 use qemu_tests::{Ended, Orlop};
+use serde_json::json;
 
 /// What a boot may take without KVM on a busy machine.
 const BOOT: Duration = Duration::from_secs(15 * 60);
@@ -42,6 +44,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_flipped_bit_at_the_top_of_the_verity_tree_stops_the_boot", a_flipped_tree),
     ("the_first_boot_grows_state_and_the_second_changes_nothing", state_grows_once),
     ("the_power_button_shuts_a_node_down_in_order", the_power_button_shuts_a_node_down_in_order),
+    ("a_node_whose_disk_hangs_powers_off_in_time", a_node_whose_disk_hangs_powers_off_in_time),
 ];
 
 fn main() -> ExitCode {
@@ -297,5 +300,27 @@ fn the_power_button_shuts_a_node_down_in_order(orlop: &Orlop) -> Result<()> {
     }
     let state = disk.judge()?;
     ensure!(disk.ext4(&state)?.is_clean, "STATE was not unmounted{}", ended.tail());
+    Ok(())
+}
+
+/// From one moment on no write reaches the disk: what writes to STATE hangs in the kernel.
+fn a_node_whose_disk_hangs_powers_off_in_time(orlop: &Orlop) -> Result<()> {
+    let directory = temporary()?;
+    let socket = directory.path().join("qmp");
+    let monitor = format!("unix:{},server=on,wait=off", socket.display());
+    let mut machine = orlop.boot().args(&["--direct", "--", "-qmp", &monitor]).start()?;
+    machine.wait_for_mark("cri-answers", BOOT)?;
+    let mut monitor = Monitor::connect(&socket)?;
+    let mut limits = json!({ "device": "disk", "bps_wr": 1 });
+    for free in ["bps", "bps_rd", "iops", "iops_rd", "iops_wr"] {
+        limits[free] = 0.into();
+    }
+    monitor.execute("block_set_io_throttle", &limits)?;
+    machine.press_power_button()?;
+    let ended = machine.finish(BOOT)?;
+    reached(&ended, "power-off")?;
+    let told = ended.console_says(&["the disk does not finish"]);
+    ensure!(told, "nothing was held up: the test tests nothing{}", ended.tail());
+    measure(orlop, "a disk that hangs", &ended);
     Ok(())
 }

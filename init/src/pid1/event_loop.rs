@@ -5,9 +5,10 @@
 
 mod channels;
 mod outputs;
+mod people;
+mod starting;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -17,17 +18,16 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal as ToSend};
+use rustix::process::Signal as ToSend;
 
-use crate::console::{self, Console, Screen};
-use crate::message::{FromUnit, Happened, ToUnit};
-use crate::pid1::built_in::BuiltIn;
+use crate::console::{Console, Screen};
+use crate::message::{FromUnit, ToUnit};
 use crate::power::Button;
 use crate::readiness::{Answer, Probe};
-use crate::supervisor::{Action, Change, Event, Next, ShutdownKind, State, Supervisor};
+use crate::supervisor::{Action, Event, ShutdownKind, Supervisor};
 use crate::sys::signals::{self, Signal};
 use crate::sys::timespec;
-use crate::unit::{Ready, Unit, UnitName};
+use crate::unit::{Ready, UnitName};
 use crate::{clock, log, marks, process};
 use channels::Channels;
 use outputs::Outputs;
@@ -254,83 +254,6 @@ impl EventLoop {
         }
     }
 
-    fn spawn(&mut self, name: UnitName) -> Event {
-        let Some(unit) = self.supervisor.unit(&name).cloned() else {
-            return Event::SpawnFailed { unit: name, reason: "there is no such unit".to_owned() };
-        };
-        if let Some(path) = &unit.only_if_exists
-            && !path.0.exists()
-        {
-            let absent = path.0.clone();
-            return Event::NotWanted { unit: name, absent };
-        }
-        let started = process::command_line(&unit).and_then(|exec| match unit.built_in {
-            Some(kind) => self.start_built_in(&unit, kind, &exec),
-            None => self.start(&unit, &exec, None),
-        });
-        match started {
-            Ok(pid) => Event::Spawned { unit: name, pid },
-            Err(reason) => Event::SpawnFailed { unit: name, reason },
-        }
-    }
-
-    /// Starts a unit that speaks with us, and tells it what happened before.
-    fn start_built_in(
-        &mut self,
-        unit: &Unit,
-        kind: BuiltIn,
-        exec: &[String],
-    ) -> Result<Pid, String> {
-        let no_channel = |error: io::Error| format!("cannot open its channel: {error}");
-        let (id, theirs) = self.channels.open(unit, kind).map_err(no_channel)?;
-        if let Some(socket) = self.channels.socket(id) {
-            let token = CHANNEL | u64::from(id);
-            watch(&self.epoll, socket, token, epoll::EventFlags::IN).map_err(no_channel)?;
-        }
-        let (clock, kept) = (self.around.clock.clone(), self.channels.kept(&unit.name));
-        self.channels.tell(id, &ToUnit::Begin { clock, kept });
-        let works =
-            self.supervisor.states().filter(|(_, state)| matches!(state, State::Ready { .. }));
-        let works: Vec<UnitName> = works.map(|(name, _)| name.clone()).collect();
-        for name in works {
-            for message in self.news(&name, Happened::Ready) {
-                self.channels.tell(id, &message);
-            }
-        }
-        if kind == BuiltIn::Log {
-            if let Some(Ok(log)) = self.channels.log().map(OwnedFd::try_clone) {
-                log::send_to(log);
-            }
-            self.outputs.take_back();
-        }
-        self.start(unit, exec, Some(theirs))
-    }
-
-    /// Starts a program of a unit.
-    fn start(
-        &mut self,
-        unit: &Unit,
-        exec: &[String],
-        channel: Option<OwnedFd>,
-    ) -> Result<Pid, String> {
-        let no_pipe = |error: io::Error| format!("cannot take its output: {error}");
-        // It cannot read what it writes itself.
-        if unit.built_in == Some(BuiltIn::Log) {
-            let kernel = File::options().write(true).open(&self.around.kernel_log);
-            let output = kernel.or_else(|_| File::options().write(true).open("/dev/null"));
-            let output = output.map_err(no_pipe)?.into();
-            return process::spawn(unit, exec, &self.around.cgroups, output, channel);
-        }
-        let (id, writer) = self.outputs.open(unit).map_err(no_pipe)?;
-        let pid = process::spawn(unit, exec, &self.around.cgroups, writer, channel);
-        match self.channels.log() {
-            _ if pid.is_err() => self.outputs.close(id),
-            Some(log) => self.outputs.give(log),
-            None => {}
-        }
-        pid
-    }
-
     fn signals(&mut self) {
         let pending = signals::read(&self.around.signals).unwrap_or_else(|error| {
             log::error(&format!("cannot read signals: {error}"));
@@ -394,58 +317,6 @@ impl EventLoop {
         }
     }
 
-    fn announce(&mut self, change: &Change) {
-        let now = clock::monotonic();
-        let line = console::line(change, now);
-        // The log has stamps of its own.
-        let text = line.split_once("] ").map_or(line.as_str(), |(_, text)| text);
-        let failed = console::is_failure(change);
-        if failed.is_some() {
-            log::warn(text)
-        } else {
-            log::info(text)
-        }
-        if let Change::Ready { unit, .. } = change {
-            self.around.screen.output.remove(unit);
-            self.probes.remove(unit);
-            if self.supervisor.unit(unit).is_some_and(|unit| unit.ready == Ready::Exit) {
-                self.take_problems(unit);
-            }
-        }
-        marks::observe(change, &self.supervisor);
-        let happened = match change {
-            Change::Ready { unit, .. } => Some((unit, Happened::Ready)),
-            Change::Ended { unit, next: Next::RestartIn(_) | Next::Failed, .. } => {
-                Some((unit, Happened::Failed))
-            }
-            Change::Ended { unit, .. } => Some((unit, Happened::Ended)),
-            Change::Late { unit, .. } => Some((unit, Happened::Late)),
-            _ => None,
-        };
-        if let Some((unit, what)) = happened {
-            self.news(unit, what).iter().for_each(|message| self.channels.tell_all(message));
-        }
-        if self.around.console.change(change, now) {
-            match failed {
-                Some(unit) if self.channels.log().is_some() => {
-                    self.awaited.insert(unit.clone(), now + LAST_LINES);
-                }
-                _ => self.show(),
-            }
-        }
-    }
-
-    /// What the built-in units are told of a unit.
-    fn news(&self, name: &UnitName, happened: Happened) -> Vec<ToUnit> {
-        let mut news = vec![ToUnit::Unit(name.to_string(), happened)];
-        if happened == Happened::Ready
-            && let Some(Ready::CriVersion(socket)) = self.supervisor.unit(name).map(|u| &u.ready)
-        {
-            news.push(ToUnit::Runtime(socket.0.display().to_string()));
-        }
-        news
-    }
-
     /// Takes what a built-in unit says.
     fn channel(&mut self, id: u32) {
         let (messages, goes_on) = self.channels.take(id);
@@ -470,79 +341,6 @@ impl EventLoop {
         }
         if !goes_on {
             self.channels.close(id);
-        }
-    }
-
-    /// The last lines of a unit that failed have come.
-    fn wrote(&mut self, unit: String, lines: Vec<String>) {
-        let Ok(unit) = UnitName::try_from(unit) else { return };
-        let failed = self.supervisor.states().any(|(name, state)| {
-            *name == unit && !matches!(state, State::Ready { .. } | State::Done)
-        });
-        if failed {
-            self.around.screen.output.insert(unit.clone(), lines);
-        }
-        if self.awaited.remove(&unit).is_some() {
-            self.show();
-        }
-    }
-
-    /// Without the last lines, for `log` does not send them.
-    fn show_what_waited_too_long(&mut self) {
-        let now = clock::monotonic();
-        let all = self.finished.is_some();
-        let before = self.awaited.len();
-        self.awaited.retain(|_, until| *until > now && !all);
-        if self.awaited.len() < before {
-            self.show();
-        }
-    }
-
-    fn show(&mut self) {
-        let screen = self.screen();
-        self.around.console.show(&screen, clock::monotonic());
-    }
-
-    /// What a unit has to tell people, now that it is done.
-    fn take_problems(&mut self, unit: &UnitName) {
-        let path = self.around.problems.join(unit.as_str());
-        // Most have nothing to tell.
-        for problem in std::fs::read_to_string(path).unwrap_or_default().lines() {
-            log::warn(problem);
-            self.around.console.say(problem, clock::monotonic());
-            self.around.screen.problems.push(problem.to_owned());
-        }
-    }
-
-    /// What the screen shows.
-    fn screen(&self) -> Screen {
-        let units = self.supervisor.states().map(|(name, state)| (name.clone(), state.clone()));
-        let waits = self.supervisor.states().filter(|(_, state)| **state == State::Waiting);
-        let waits = waits.map(|(name, _)| {
-            let names: Vec<_> = self.supervisor.waits_for(name).map(UnitName::as_str).collect();
-            (name.clone(), names.join(", "))
-        });
-        let (units, waits) = (units.collect(), waits.collect());
-        let mut screen = Screen { units, waits, ..self.around.screen.clone() };
-        self.channels.show(&mut screen);
-        screen
-    }
-
-    fn watch_console(&mut self) {
-        let wanted = self.around.console.wants_to_write();
-        match (wanted, self.console_registered) {
-            (Some(fd), false) => {
-                // A console that cannot be watched gets the rest with the next line.
-                self.console_registered =
-                    watch(&self.epoll, fd, CONSOLE, epoll::EventFlags::OUT).is_ok();
-            }
-            (None, true) => {
-                if let Some(fd) = self.around.console.device() {
-                    let _ = epoll::delete(&self.epoll, fd);
-                }
-                self.console_registered = false;
-            }
-            _ => {}
         }
     }
 }

@@ -122,10 +122,10 @@ impl Marks {
         for text in text.lines().skip(1) {
             let name = between(text, "{\"mark\":\"", "\"");
             let time = between(text, "\"ns\":", "}").and_then(|time| time.parse().ok());
-            if let (Some(name), Some(time)) = (name, time) {
-                if name.chars().all(is_known) {
-                    marks.add(name.into(), time);
-                }
+            if let (Some(name), Some(time)) = (name, time)
+                && name.chars().all(is_known)
+            {
+                marks.add(name.into(), time);
             }
         }
         let sent = between(text, "\"sent\":", ",").and_then(|sent| sent.parse().ok());

@@ -148,8 +148,10 @@ pub fn restart_on_panic() {
             // Nobody is left to tell if this fails.
             let _ = kmsg.write_all(format!("<24>orlop: {line}").as_bytes());
         }
-        while helper {
-            std::thread::park();
+        if helper {
+            loop {
+                std::thread::park();
+            }
         }
         within(SYNC_PATIENCE, rustix::fs::sync);
         go_down(ShutdownKind::Reboot);
@@ -317,6 +319,15 @@ mod tests {
                 "/var",
             ]
         );
+    }
+
+    #[test]
+    fn what_a_disk_holds_up_is_waited_for_no_longer_than_its_limit() {
+        assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
+        let (release, held) = channel::<()>();
+        let outcome = within(Duration::from_millis(50), move || held.recv());
+        assert_eq!(outcome, None);
+        drop(release);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod modules;
 mod plugs;
 mod pods;
 mod restart;
+mod rooms;
 mod services;
 mod trouble;
 mod volumes;
@@ -52,6 +53,14 @@ const TESTS: &[(&str, Test)] = &[
         flannel::pods_of_two_nodes_reach_each_other,
     ),
     ("daemons_and_shims_that_are_killed_come_back", faults::killed_daemons_come_back),
+    (
+        "pid_1_has_no_socket_of_the_network_and_no_file_of_state",
+        rooms::pid_1_has_no_socket_and_no_file_of_state,
+    ),
+    (
+        "network_and_log_are_killed_twenty_times_each_and_no_pod_notices",
+        rooms::network_and_log_are_killed_and_nobody_notices,
+    ),
     ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),
     ("a_memory_hog_stays_in_its_pod", faults::a_memory_hog_stays_in_its_pod),
     ("a_pod_that_fills_the_disk_is_evicted", faults::a_pod_that_fills_the_disk_is_evicted),

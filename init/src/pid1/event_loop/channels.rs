@@ -94,7 +94,7 @@ impl Channels {
                     Some(FromUnit::Keep(kept)) => {
                         self.kept.insert(channel.unit.clone(), kept);
                     }
-                    message => messages.extend(message),
+                    message => messages.extend(message.filter(|said| may_say(channel.kind, said))),
                 },
                 Received::Nothing => break,
                 Received::Ended => return (messages, false),
@@ -125,6 +125,14 @@ impl Channels {
     }
 }
 
+/// What reads the network may be another's: it has no say in what is `log`'s.
+fn may_say(kind: BuiltIn, message: &FromUnit) -> bool {
+    match message {
+        FromUnit::Closed(_) | FromUnit::Wrote { .. } => kind == BuiltIn::Log,
+        _ => true,
+    }
+}
+
 impl Channel {
     fn tell(&mut self, message: &ToUnit) {
         match message::send(&self.socket, &message.encode()) {
@@ -136,5 +144,56 @@ impl Channel {
             // Whoever is gone is told by its end.
             Ok(false) | Err(_) => self.dropped += 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pid1::built_in;
+
+    #[test]
+    fn each_unit_says_only_what_is_its_own_and_what_it_keeps_outlives_its_run() {
+        let units = built_in::units().expect("good");
+        let mut channels = Channels::default();
+        for unit in &units {
+            let kind = unit.built_in.expect("built in");
+            let (id, theirs) = channels.open(unit, kind).expect("descriptors");
+            let kept = vec!["what it knows".to_owned()];
+            let said = [FromUnit::Closed(7), FromUnit::Keep(kept.clone()), FromUnit::Suspect];
+            for message in &said {
+                assert!(message::send(&theirs, &message.encode()).expect("sent"));
+            }
+            assert!(message::send(&theirs, b"?nonsense").expect("sent"));
+            let (messages, goes_on) = channels.take(id);
+            let want = match kind {
+                BuiltIn::Log => vec![FromUnit::Closed(7), FromUnit::Suspect],
+                BuiltIn::Network => vec![FromUnit::Suspect],
+            };
+            assert_eq!((messages, goes_on), (want, true));
+            drop(theirs);
+            assert!(!channels.take(id).1);
+            channels.close(id);
+            assert_eq!(channels.kept(&unit.name), kept);
+        }
+    }
+
+    #[test]
+    fn who_reads_nothing_is_not_waited_for() {
+        let units = built_in::units().expect("good");
+        let mut channels = Channels::default();
+        let (id, theirs) = channels.open(&units[0], BuiltIn::Log).expect("descriptors");
+        for _ in 0..10_000 {
+            channels.tell_all(&ToUnit::Suspect);
+        }
+        let dropped = channels.open[&id].dropped;
+        let mut read = 0;
+        while let Received::Packet(..) = message::receive(&theirs) {
+            read += 1;
+        }
+        assert_eq!(read + dropped, 10_000);
+        assert!(dropped > 0);
+        channels.tell_all(&ToUnit::Suspect);
+        assert_eq!(channels.open[&id].dropped, 0, "told, and counted anew");
     }
 }

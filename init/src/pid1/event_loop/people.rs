@@ -1,0 +1,137 @@
+//! What people are told of a change, and who else is: marks, and the built-in units.
+
+use rustix::event::epoll;
+
+use super::{CONSOLE, EventLoop, LAST_LINES, watch};
+use crate::console::{self, Screen};
+use crate::message::{Happened, ToUnit};
+use crate::supervisor::{Change, Next, State};
+use crate::unit::{Ready, UnitName};
+use crate::{clock, log, marks};
+
+impl EventLoop {
+    pub(super) fn announce(&mut self, change: &Change) {
+        let now = clock::monotonic();
+        let line = console::line(change, now);
+        // The log has stamps of its own.
+        let text = line.split_once("] ").map_or(line.as_str(), |(_, text)| text);
+        let failed = console::is_failure(change);
+        if failed.is_some() {
+            log::warn(text)
+        } else {
+            log::info(text)
+        }
+        if let Change::Ready { unit, .. } = change {
+            self.around.screen.output.remove(unit);
+            self.probes.remove(unit);
+            if self.supervisor.unit(unit).is_some_and(|unit| unit.ready == Ready::Exit) {
+                self.take_problems(unit);
+            }
+        }
+        marks::observe(change, &self.supervisor);
+        let happened = match change {
+            Change::Ready { unit, .. } => Some((unit, Happened::Ready)),
+            Change::Ended { unit, next: Next::RestartIn(_) | Next::Failed, .. } => {
+                Some((unit, Happened::Failed))
+            }
+            Change::Ended { unit, .. } => Some((unit, Happened::Ended)),
+            Change::Late { unit, .. } => Some((unit, Happened::Late)),
+            _ => None,
+        };
+        if let Some((unit, what)) = happened {
+            self.news(unit, what).iter().for_each(|message| self.channels.tell_all(message));
+        }
+        if self.around.console.change(change, now) {
+            match failed {
+                Some(unit) if self.channels.log().is_some() => {
+                    self.awaited.insert(unit.clone(), now + LAST_LINES);
+                }
+                _ => self.show(),
+            }
+        }
+    }
+
+    /// What the built-in units are told of a unit.
+    pub(super) fn news(&self, name: &UnitName, happened: Happened) -> Vec<ToUnit> {
+        let mut news = vec![ToUnit::Unit(name.to_string(), happened)];
+        if happened == Happened::Ready
+            && let Some(Ready::CriVersion(socket)) = self.supervisor.unit(name).map(|u| &u.ready)
+        {
+            news.push(ToUnit::Runtime(socket.0.display().to_string()));
+        }
+        news
+    }
+
+    /// The last lines of a unit that failed have come.
+    pub(super) fn wrote(&mut self, unit: String, lines: Vec<String>) {
+        let Ok(unit) = UnitName::try_from(unit) else { return };
+        let failed = self.supervisor.states().any(|(name, state)| {
+            *name == unit && !matches!(state, State::Ready { .. } | State::Done)
+        });
+        if failed {
+            self.around.screen.output.insert(unit.clone(), lines);
+        }
+        if self.awaited.remove(&unit).is_some() {
+            self.show();
+        }
+    }
+
+    /// Without the last lines, for `log` does not send them.
+    pub(super) fn show_what_waited_too_long(&mut self) {
+        let now = clock::monotonic();
+        let all = self.finished.is_some();
+        let before = self.awaited.len();
+        self.awaited.retain(|_, until| *until > now && !all);
+        if self.awaited.len() < before {
+            self.show();
+        }
+    }
+
+    pub(super) fn show(&mut self) {
+        let screen = self.screen();
+        self.around.console.show(&screen, clock::monotonic());
+    }
+
+    /// What a unit has to tell people, now that it is done.
+    fn take_problems(&mut self, unit: &UnitName) {
+        let path = self.around.problems.join(unit.as_str());
+        // Most have nothing to tell.
+        for problem in std::fs::read_to_string(path).unwrap_or_default().lines() {
+            log::warn(problem);
+            self.around.console.say(problem, clock::monotonic());
+            self.around.screen.problems.push(problem.to_owned());
+        }
+    }
+
+    /// What the screen shows.
+    fn screen(&self) -> Screen {
+        let units = self.supervisor.states().map(|(name, state)| (name.clone(), state.clone()));
+        let waits = self.supervisor.states().filter(|(_, state)| **state == State::Waiting);
+        let waits = waits.map(|(name, _)| {
+            let names: Vec<_> = self.supervisor.waits_for(name).map(UnitName::as_str).collect();
+            (name.clone(), names.join(", "))
+        });
+        let (units, waits) = (units.collect(), waits.collect());
+        let mut screen = Screen { units, waits, ..self.around.screen.clone() };
+        self.channels.show(&mut screen);
+        screen
+    }
+
+    pub(super) fn watch_console(&mut self) {
+        let wanted = self.around.console.wants_to_write();
+        match (wanted, self.console_registered) {
+            (Some(fd), false) => {
+                // A console that cannot be watched gets the rest with the next line.
+                self.console_registered =
+                    watch(&self.epoll, fd, CONSOLE, epoll::EventFlags::OUT).is_ok();
+            }
+            (None, true) => {
+                if let Some(fd) = self.around.console.device() {
+                    let _ = epoll::delete(&self.epoll, fd);
+                }
+                self.console_registered = false;
+            }
+            _ => {}
+        }
+    }
+}
