@@ -104,7 +104,7 @@ mod tests {
 
     fn output(ring: &Ring) -> (Output, OwnedFd, impl Fn() -> String + '_) {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
-        let file = Arc::new(Target { path: "x.log".into(), limit: 1 << 20 });
+        let file = Target::new("x.log".into(), 1 << 20);
         let written = || {
             ring.close();
             let texts: Vec<u8> =

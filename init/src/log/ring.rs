@@ -1,8 +1,9 @@
 //! Lines on their way to the disk: a ring of limited size between the thread that reads and the one
 //! that writes. Who reads never waits; if the writer does not keep up the oldest lines go, counted.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of lines that wait: some seconds of daemons which complain.
@@ -13,15 +14,28 @@ const OVERHEAD: usize = 64;
 const AT_ONCE: usize = 64 * 1024;
 
 /// A log file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Target {
     pub(super) path: PathBuf,
     /// Bytes of it and of the one before it.
     pub(super) limit: u64,
+    /// So many lines for it were lost and are not in a batch's `lacking` yet.
+    lost: AtomicU64,
+}
+
+impl Target {
+    pub(super) fn new(path: PathBuf, limit: u64) -> Arc<Self> {
+        Arc::new(Self { path, limit, lost: AtomicU64::new(0) })
+    }
+
+    /// So many lines did not come as far as the ring, or went from it.
+    pub(super) fn lacks(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+    }
 }
 
 /// Whole lines for one file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Batch {
     pub(super) to: Arc<Target>,
     /// Each with its line break.
@@ -42,7 +56,6 @@ pub(super) struct Ring {
 struct State {
     lines: VecDeque<(Arc<Target>, Vec<u8>)>,
     bytes: usize,
-    lost: BTreeMap<PathBuf, u64>,
     closed: bool,
 }
 
@@ -54,15 +67,10 @@ impl Ring {
         state.lines.push_back((Arc::clone(to), line.to_owned()));
         while state.bytes > LIMIT {
             let Some((to, _)) = state.pop() else { break };
-            *state.lost.entry(to.path.clone()).or_default() += 1;
+            to.lacks(1);
         }
         drop(state);
         self.news.notify_one();
-    }
-
-    /// So many lines did not come as far as here.
-    pub(super) fn lacking(&self, to: &Arc<Target>, count: u64) {
-        *self.lock().lost.entry(to.path.clone()).or_default() += count;
     }
 
     /// The oldest lines, when there are some; `None` when there will be no more.
@@ -94,11 +102,11 @@ impl State {
     fn batch(&mut self) -> Option<Batch> {
         let (to, mut text) = self.pop()?;
         text.push(b'\n');
-        let lacking = self.lost.remove(&to.path).unwrap_or(0);
+        let lacking = to.lost.swap(0, Ordering::Relaxed);
         let most = AT_ONCE.min(usize::try_from(to.limit).unwrap_or(AT_ONCE) / 4);
         let mut count = 1;
         while let Some((next, line)) = self.lines.front()
-            && *next == to
+            && next.path == to.path
             && text.len() + line.len() < most
         {
             text.extend_from_slice(line);
@@ -115,7 +123,7 @@ mod tests {
     use super::*;
 
     fn target(name: &str) -> Arc<Target> {
-        Arc::new(Target { path: name.into(), limit: 1 << 20 })
+        Target::new(name.into(), 1 << 20)
     }
 
     #[test]
@@ -141,7 +149,7 @@ mod tests {
             ring.push(&a, &line);
         }
         assert!(ring.lock().bytes <= LIMIT);
-        ring.lacking(&a, 7);
+        a.lacks(7);
         ring.close();
         let batches: Vec<_> = std::iter::from_fn(|| ring.take()).collect();
         let count: u64 = batches.iter().map(|batch| batch.count).sum();

@@ -70,7 +70,7 @@ struct Service {
 
 impl Service {
     fn new(logs: &Path, ring: Arc<Ring>, channel: Ending) -> Self {
-        let own = Arc::new(Target { path: logs.join("init.log"), limit: INIT_LIMIT });
+        let own = Target::new(logs.join("init.log"), INIT_LIMIT);
         Self {
             logs: logs.to_owned(),
             ring,
@@ -144,14 +144,13 @@ impl Service {
             ToUnit::Lines(lines) => {
                 lines.iter().for_each(|line| self.ring.push(&self.own, line.as_bytes()));
             }
-            ToUnit::Lacking(count) => self.ring.lacking(&self.own, count),
+            ToUnit::Lacking(count) => self.own.lacks(count),
             ToUnit::Output { id, unit, limit } => {
                 let Some(pipe) = pipe else { return };
                 // What an earlier run wrote is of no interest any more, unless something still
                 // writes.
                 self.outputs.retain(|output| output.unit != unit || output.pipe().is_some());
-                let path = self.logs.join(format!("{unit}.log"));
-                let file = Arc::new(Target { path, limit });
+                let file = Target::new(self.logs.join(format!("{unit}.log")), limit);
                 self.outputs.push(Output::new(id, unit, pipe, file));
             }
             ToUnit::Unit(unit, happened) => self.happened(unit, happened),

@@ -1,7 +1,6 @@
 //! The thread that writes log files. A file that cannot be written, for the disk is full, is tried
 //! again after a while; what was lost until then is counted, and said where it is lacking.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,11 +22,12 @@ pub(super) fn write_all(ring: &Ring) {
 
 #[derive(Debug, Default)]
 struct Writer {
-    files: BTreeMap<PathBuf, Entry>,
+    files: Vec<Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    path: PathBuf,
     file: RotatedFile,
     /// Lines that are lacking at its end.
     lacking: u64,
@@ -43,11 +43,14 @@ struct Failure {
 
 impl Writer {
     fn write(&mut self, now: Duration, batch: &Batch) {
-        let entry = self.files.entry(batch.to.path.clone()).or_insert_with(|| Entry {
-            file: RotatedFile::new(batch.to.path.clone(), batch.to.limit),
-            lacking: 0,
-            failure: None,
+        let path = &batch.to.path;
+        let at = self.files.iter().position(|entry| entry.path == *path);
+        let at = at.unwrap_or_else(|| {
+            let file = RotatedFile::new(path.clone(), batch.to.limit);
+            self.files.push(Entry { path: path.clone(), file, lacking: 0, failure: None });
+            self.files.len() - 1
         });
+        let entry = &mut self.files[at];
         entry.lacking += batch.lacking;
         if entry.failure.as_ref().is_some_and(|failure| now < failure.until) {
             entry.lacking += batch.count;
@@ -69,7 +72,7 @@ impl Writer {
                 let pause = match &entry.failure {
                     Some(failure) => (failure.pause * 2).min(LONGEST_PAUSE),
                     None => {
-                        log::warn(&format!("cannot write {}: {error}", batch.to.path.display()));
+                        log::warn(&format!("cannot write {}: {error}", path.display()));
                         FIRST_PAUSE
                     }
                 };
@@ -96,7 +99,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x.log");
         std::os::unix::fs::symlink("/dev/full", &path).expect("made");
-        let to = Arc::new(Target { path: path.clone(), limit: 1000 });
+        let to = Target::new(path.clone(), 1000);
         let mut writer = Writer::default();
         let ms = Duration::from_millis;
         for (now, line) in [(0, "a"), (50, "b"), (100, "c")] {

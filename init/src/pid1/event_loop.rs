@@ -101,7 +101,7 @@ struct EventLoop {
     channels: Channels,
     console_registered: bool,
     /// Units that failed, whose last lines are awaited until then, to show them on the screen.
-    awaited: BTreeMap<UnitName, Duration>,
+    awaited: Vec<(UnitName, Duration)>,
     finished: Option<ShutdownKind>,
 }
 
@@ -129,7 +129,7 @@ impl EventLoop {
             outputs: Outputs::default(),
             channels: Channels::default(),
             console_registered: false,
-            awaited: BTreeMap::new(),
+            awaited: Vec::new(),
             finished: None,
         })
     }
@@ -171,7 +171,8 @@ impl EventLoop {
     fn timeout(&self) -> Option<Duration> {
         let now = clock::monotonic();
         let room = self.channels.log().filter(|_| log::flush() || self.outputs.waits());
-        let deadlines = self.awaited.values().copied().chain(room.map(|_| now + NO_ROOM));
+        let deadlines =
+            self.awaited.iter().map(|(_, until)| *until).chain(room.map(|_| now + NO_ROOM));
         let soonest = deadlines.chain(self.supervisor.next_deadline()).min()?;
         // An hour is far below what epoll can count to.
         Some(soonest.saturating_sub(now).min(Duration::from_secs(3600)))

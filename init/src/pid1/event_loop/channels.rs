@@ -3,7 +3,6 @@
 //!
 //! What a unit shows and keeps is kept here, and outlives its run.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -18,82 +17,97 @@ const TURN: usize = 64;
 
 /// The channel of one run of a unit.
 #[derive(Debug)]
-pub(super) struct Channel {
-    pub(super) unit: UnitName,
+struct Channel {
+    id: u32,
+    unit: UnitName,
     kind: BuiltIn,
     socket: OwnedFd,
     /// So many messages found no room.
     dropped: u64,
     /// As [`crate::supervisor::Action::StartProbe`] names it.
-    pub(super) run: u32,
+    run: u32,
 }
 
-/// Those that are open, by number, and what each unit has shown.
+/// What outlives the runs of a unit.
+#[derive(Debug)]
+struct Known {
+    unit: UnitName,
+    /// What it has shown.
+    view: View,
+    /// What it wants its next run to know.
+    kept: Vec<String>,
+}
+
+/// Those that are open, and what is known of their units.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
-    open: BTreeMap<u32, Channel>,
+    open: Vec<Channel>,
     next: u32,
-    views: BTreeMap<UnitName, View>,
-    /// What each unit wants its next run to know.
-    kept: BTreeMap<UnitName, Vec<String>>,
+    known: Vec<Known>,
 }
 
 impl Channels {
     /// A new channel in the place of an earlier run's: its number, and the unit's end of it.
     pub(super) fn open(&mut self, unit: &Unit, kind: BuiltIn) -> io::Result<(u32, OwnedFd)> {
         let (socket, theirs) = message::pair()?;
-        self.open.retain(|_, channel| channel.unit != unit.name);
+        self.open.retain(|channel| channel.unit != unit.name);
+        if !self.known.iter().any(|known| known.unit == unit.name) {
+            let (unit, view, kept) = (unit.name.clone(), View::default(), Vec::new());
+            self.known.push(Known { unit, view, kept });
+        }
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         let (unit, dropped, run) = (unit.name.clone(), 0, 0);
-        self.open.insert(id, Channel { unit, kind, socket, dropped, run });
+        self.open.push(Channel { id, unit, kind, socket, dropped, run });
         Ok((id, theirs))
     }
 
     pub(super) fn close(&mut self, id: u32) {
         // Its descriptor goes with it out of epoll's set.
-        self.open.remove(&id);
+        self.open.retain(|channel| channel.id != id);
     }
 
     pub(super) fn socket(&self, id: u32) -> Option<&OwnedFd> {
-        self.open.get(&id).map(|channel| &channel.socket)
+        self.open.iter().find(|channel| channel.id == id).map(|channel| &channel.socket)
     }
 
     /// The present run of this unit is the one that this number stands for.
     pub(super) fn began(&mut self, unit: &UnitName, run: u32) {
-        let channel = self.open.values_mut().find(|channel| channel.unit == *unit);
+        let channel = self.open.iter_mut().find(|channel| channel.unit == *unit);
         channel.into_iter().for_each(|channel| channel.run = run);
     }
 
     /// That of `log`, if it runs.
     pub(super) fn log(&self) -> Option<&OwnedFd> {
-        let channel = self.open.values().find(|channel| channel.kind == BuiltIn::Log)?;
+        let channel = self.open.iter().find(|channel| channel.kind == BuiltIn::Log)?;
         Some(&channel.socket)
     }
 
     /// Tells one.
     pub(super) fn tell(&mut self, id: u32, message: &ToUnit) {
-        self.open.get_mut(&id).into_iter().for_each(|channel| channel.tell(message));
+        let one = self.open.iter_mut().filter(|channel| channel.id == id);
+        one.for_each(|channel| channel.tell(message));
     }
 
     /// Tells all.
     pub(super) fn tell_all(&mut self, message: &ToUnit) {
-        self.open.values_mut().for_each(|channel| channel.tell(message));
+        self.open.iter_mut().for_each(|channel| channel.tell(message));
     }
 
     /// What a unit says, and who it is; and whether it can say more.
     pub(super) fn take(&mut self, id: u32) -> (Vec<FromUnit>, bool) {
         let mut messages = Vec::new();
-        let Some(channel) = self.open.get(&id) else { return (messages, true) };
+        let Some(channel) = self.open.iter().find(|channel| channel.id == id) else {
+            return (messages, true);
+        };
+        let Some(known) = self.known.iter_mut().find(|known| known.unit == channel.unit) else {
+            return (messages, true);
+        };
         for _ in 0..TURN {
             match message::receive(&channel.socket) {
                 Received::Packet(packet, _) => match FromUnit::parse(&packet) {
-                    Some(FromUnit::View(view)) => {
-                        self.views.insert(channel.unit.clone(), view);
-                    }
-                    Some(FromUnit::Keep(kept)) => {
-                        self.kept.insert(channel.unit.clone(), kept);
-                    }
+                    Some(FromUnit::View(view)) => known.view = view,
+                    Some(FromUnit::Keep(kept)) => known.kept = kept,
                     message => messages.extend(message.filter(|said| may_say(channel.kind, said))),
                 },
                 Received::Nothing => break,
@@ -105,20 +119,23 @@ impl Channels {
 
     /// Which run of which unit it is.
     pub(super) fn run_of(&self, id: u32) -> Option<(UnitName, u32)> {
-        self.open.get(&id).map(|channel| (channel.unit.clone(), channel.run))
+        let channel = self.open.iter().find(|channel| channel.id == id)?;
+        Some((channel.unit.clone(), channel.run))
     }
 
     /// What an earlier run of this unit has kept.
     pub(super) fn kept(&self, unit: &UnitName) -> Vec<String> {
-        self.kept.get(unit).cloned().unwrap_or_default()
+        let known = self.known.iter().find(|known| known.unit == *unit);
+        known.map(|known| known.kept.clone()).unwrap_or_default()
     }
 
     /// Puts on the screen what the units have shown. It stays while one of them is started again.
     pub(super) fn show(&self, screen: &mut Screen) {
-        let mut names = self.views.values().map(|view| &view.hostname);
-        screen.hostname = names.find(|name| !name.is_empty()).cloned().unwrap_or_default();
-        // The network's before what daemons complain of.
-        for view in self.views.values().rev() {
+        // The network was opened last, and comes before what daemons complain of.
+        for Known { view, .. } in self.known.iter().rev() {
+            if !view.hostname.is_empty() {
+                screen.hostname.clone_from(&view.hostname);
+            }
             screen.addresses.extend(view.addresses.iter().cloned());
             screen.problems.extend(view.problems.iter().cloned());
         }
@@ -182,11 +199,11 @@ mod tests {
     fn who_reads_nothing_is_not_waited_for() {
         let units = built_in::units().expect("good");
         let mut channels = Channels::default();
-        let (id, theirs) = channels.open(&units[0], BuiltIn::Log).expect("descriptors");
+        let (_, theirs) = channels.open(&units[0], BuiltIn::Log).expect("descriptors");
         for _ in 0..10_000 {
             channels.tell_all(&ToUnit::Suspect);
         }
-        let dropped = channels.open[&id].dropped;
+        let dropped = channels.open[0].dropped;
         let mut read = 0;
         while let Received::Packet(..) = message::receive(&theirs) {
             read += 1;
@@ -194,6 +211,6 @@ mod tests {
         assert_eq!(read + dropped, 10_000);
         assert!(dropped > 0);
         channels.tell_all(&ToUnit::Suspect);
-        assert_eq!(channels.open[&id].dropped, 0, "told, and counted anew");
+        assert_eq!(channels.open[0].dropped, 0, "told, and counted anew");
     }
 }

@@ -44,7 +44,7 @@ impl EventLoop {
         if self.around.console.change(change, now) {
             match failed {
                 Some(unit) if self.channels.log().is_some() => {
-                    self.awaited.insert(unit.clone(), now + LAST_LINES);
+                    self.awaited.push((unit.clone(), now + LAST_LINES));
                 }
                 _ => self.show(),
             }
@@ -68,11 +68,17 @@ impl EventLoop {
         let failed = self.supervisor.states().any(|(name, state)| {
             *name == unit && !matches!(state, State::Ready { .. } | State::Done)
         });
-        if failed {
+        let awaited = self.awaited.iter().position(|(name, _)| *name == unit);
+        if failed || awaited.is_some() {
             self.around.screen.output.insert(unit.clone(), lines);
         }
-        if self.awaited.remove(&unit).is_some() {
+        if let Some(at) = awaited {
+            self.awaited.swap_remove(at);
             self.show();
+        }
+        // It works again meanwhile: the lines were of its failure.
+        if !failed {
+            self.around.screen.output.remove(&unit);
         }
     }
 
@@ -81,7 +87,7 @@ impl EventLoop {
         let now = clock::monotonic();
         let all = self.finished.is_some();
         let before = self.awaited.len();
-        self.awaited.retain(|_, until| *until > now && !all);
+        self.awaited.retain(|(_, until)| *until > now && !all);
         if self.awaited.len() < before {
             self.show();
         }
