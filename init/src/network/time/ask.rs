@@ -96,7 +96,7 @@ fn exchange(server: SocketAddr, patience: Duration) -> io::Result<Result<i128, R
     let socket = UdpSocket::bind(SocketAddr::new(own, 0))?;
     socket.connect(server)?;
     let nonce = net::random()?;
-    // Another part of PID 1 may set the clock meanwhile; how long we wait must not depend on it.
+    // Another thread may set the clock meanwhile; how long we wait must not depend on it.
     let (asked, began) = (time::now(), Instant::now());
     socket.send(&sntp::question(nonce))?;
     loop {
