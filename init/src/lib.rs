@@ -9,6 +9,7 @@ pub mod message;
 pub mod network;
 pub mod outside;
 pub mod pid1;
+pub mod sandbox;
 pub mod sys;
 pub mod time;
 

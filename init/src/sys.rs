@@ -5,6 +5,7 @@
 
 pub mod adjust;
 pub mod block;
+pub(crate) mod confine;
 pub mod dm;
 pub mod ext4;
 pub mod loop_device;

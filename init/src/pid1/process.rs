@@ -14,8 +14,9 @@ use std::process::{Command, Stdio};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
 
+use crate::sandbox::{Prepared, Report};
 use crate::sys::signals;
-use crate::unit::{AbsolutePath, GroupLimits, Unit};
+use crate::unit::{AbsolutePath, GroupLimits, Sandbox, Unit};
 
 /// Where programs look for others unless their unit says otherwise.
 const PATH: &str = "/usr/bin:/usr/sbin";
@@ -58,11 +59,12 @@ pub fn is_pid_1() -> bool {
 }
 
 /// Starts `exec`, a program of a unit and its arguments, in the unit's control group below
-/// `cgroups`, in a session of its own, with an empty signal mask and nothing of our environment.
-/// Standard output and error go to `output`; standard input is `channel` if it is given.
+/// `cgroups` and its sandbox, in a session of its own, with an empty signal mask and nothing of our
+/// environment. Standard output and error go to `output`; standard input is `channel` if it is
+/// given.
 ///
 /// # Errors
-/// What could not be done, with the name of the program or the group.
+/// What could not be done, with the name of the program or the group, or the sandbox's key.
 pub fn spawn(
     unit: &Unit,
     exec: &[String],
@@ -87,6 +89,12 @@ pub fn spawn(
     command.envs(more.lines().filter_map(|line| line.split_once('=')));
     command.current_dir("/").stdin(channel.map_or_else(Stdio::null, Stdio::from));
     command.stderr(output.try_clone().map_err(fail)?).stdout(output);
+    let (sandbox, report) = match unit.sandbox == Sandbox::default() {
+        true => (None, None),
+        false => Prepared::new(&unit.sandbox)
+            .map(|(inside, out)| (Some(inside), Some(out)))
+            .map_err(fail)?,
+    };
     let prepare = move || {
         // Before the program runs, so that all it ever starts is in the group as well.
         rustix::io::write(&membership, b"0")?;
@@ -95,16 +103,24 @@ pub fn spawn(
             let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
             rustix::process::setrlimit(Resource::Nofile, limit)?;
         }
-        signals::unblock_all()
+        signals::unblock_all()?;
+        // Last: what is above may need what the program must not have.
+        sandbox.as_ref().map_or(Ok(()), Prepared::enter)
     };
     // SAFETY: needed because std offers no safe way to run code between fork and exec. Sound
-    // because the closure makes four system calls and neither allocates nor takes a lock, which
-    // is all that may be done there while we have other threads; the file it uses is its own.
+    // because the closure makes system calls only and neither allocates nor takes a lock, which is
+    // all that may be done there while we have other threads; the files it uses are its own.
     #[expect(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
     unsafe {
         command.pre_exec(prepare);
     }
-    let child = command.spawn().map_err(fail)?;
+    let child = command.spawn();
+    // With it goes our copy of the child's end of the report.
+    drop(command);
+    let child = child.map_err(|error| match report.and_then(Report::refused) {
+        Some(key) => format!("cannot start {program}: `{key}` of its sandbox: {error}"),
+        None => fail(error),
+    })?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| format!("{program} has an impossible process id"))?;
     let score = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());

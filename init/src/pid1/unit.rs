@@ -4,6 +4,7 @@
 //! A bad file is one error and one unit less; the others are not touched.
 
 mod file;
+mod sandbox;
 mod value;
 
 use std::collections::btree_map::Entry;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::pid1::built_in::BuiltIn;
 pub use file::Position;
+pub use sandbox::{Capabilities, Sandbox, SystemCalls};
 pub use value::{AbsolutePath, CgroupPath, HttpTarget, OomScore, UnitName};
 
 /// One unit, its keys checked.
@@ -55,6 +57,8 @@ pub struct Unit {
     pub limits: Limits,
     /// What its control group gets.
     pub group: GroupLimits,
+    /// What its processes may do, those of `stop_exec` too.
+    pub sandbox: Sandbox,
     /// Bytes of each of the two files of its log.
     pub log_limit: u64,
     /// It is part of PID 1's own binary.

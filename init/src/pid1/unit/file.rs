@@ -14,7 +14,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::value::{OomScore, TextDuration, TextSize, UnitName};
-use super::{GroupLimits, Kill, Limits, Policy, Ready, Restart, Unit, UnitError};
+use super::{
+    Capabilities, GroupLimits, Kill, Limits, Policy, Ready, Restart, Sandbox, SystemCalls, Unit,
+    UnitError,
+};
 
 /// A place in a unit file, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +99,13 @@ impl<'t> Value<'t> {
 
     fn count(&self) -> Result<u64, Mistake> {
         u64::try_from(self.integer()?).map_err(|_| self.wrong("this must not be negative"))
+    }
+
+    fn boolean(&self) -> Result<bool, Mistake> {
+        match &self.value {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(self.wrong("this must be true or false")),
+        }
     }
 
     fn list(self) -> Result<Vec<Value<'t>>, Mistake> {
@@ -196,6 +206,38 @@ impl<'t> Value<'t> {
         }
         Ok(limits)
     }
+
+    fn sandbox(self) -> Result<Sandbox, Mistake> {
+        let mut sandbox = Sandbox::default();
+        for (key, value) in self.table()? {
+            match &*key.text()? {
+                "no-new-privileges" => sandbox.no_new_privileges = value.boolean()?,
+                "capabilities" => {
+                    let mut kept = Capabilities::default();
+                    for value in value.list()? {
+                        let named = Capabilities::named(&value.text()?);
+                        kept.0 |= named.map_err(|what| value.wrong(what))?.0;
+                    }
+                    sandbox.capabilities = Some(kept);
+                }
+                "private-tmp" => sandbox.private_tmp = value.boolean()?,
+                "writable" => {
+                    let paths = value.list()?;
+                    let paths = paths.iter().map(Value::checked).collect::<Result<_, _>>()?;
+                    sandbox.writable = Some(paths);
+                }
+                "system-calls" => {
+                    let mut calls = SystemCalls::default();
+                    for value in value.list()? {
+                        calls.add(&value.text()?).map_err(|what| value.wrong(what))?;
+                    }
+                    sandbox.system_calls = Some(calls);
+                }
+                other => return Err(key.wrong(format!("unknown key `{other}`"))),
+            }
+        }
+        Ok(sandbox)
+    }
 }
 
 fn entries(table: DeTable<'_>) -> Vec<(Value<'_>, Value<'_>)> {
@@ -218,6 +260,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
     let (mut after, mut environment) = (BTreeMap::new(), BTreeMap::new());
     let (mut restart, mut oom_score) = (Restart::default(), OomScore::default());
     let (mut limits, mut group) = (Limits::default(), GroupLimits::default());
+    let mut sandbox = Sandbox::default();
     let (mut stop_timeout, mut log_limit) = (Duration::from_secs(10), 4 << 20);
     let (mut restart_at, mut memory_min_at) = (0..0, 0..0);
     for (key, value) in entries(table.into_inner()) {
@@ -258,6 +301,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
                 let count = count.ok_or_else(|| value.wrong("`pids-max` must not be 0"))?;
                 group.pids_max = Some(count.get());
             }
+            "sandbox" => sandbox = value.sandbox()?,
             "log-limit" => log_limit = value.checked::<TextSize>()?.0,
             other => return Err(key.wrong(format!("unknown key `{other}`"))),
         }
@@ -290,6 +334,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         stop_timeout,
         limits,
         group,
+        sandbox,
         log_limit,
         built_in: None,
     })

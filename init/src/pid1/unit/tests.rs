@@ -22,6 +22,12 @@ memory-min = "96MiB"
 memory-max = "1GiB"
 pids-max = 4096
 log-limit = "512KiB"
+[sandbox]
+no-new-privileges = true
+capabilities = ["chown", "checkpoint-restore"]
+private-tmp = true
+writable = ["/run/orlop", "/var"]
+system-calls = ["network", "clock"]
 "#;
 
 fn parse(text: &str) -> Result<Unit, String> {
@@ -63,6 +69,15 @@ fn a_whole_unit_is_read() {
     let group =
         GroupLimits { memory_min: Some(96 << 20), memory_max: Some(1 << 30), pids_max: Some(4096) };
     assert_eq!((unit.group, unit.log_limit), (group, 512 << 10));
+    let writable = ["/run/orlop", "/var"].map(|path| AbsolutePath(path.into()));
+    let sandbox = Sandbox {
+        no_new_privileges: true,
+        capabilities: Some(Capabilities(1 | 1 << 40)),
+        private_tmp: true,
+        writable: Some(writable.to_vec()),
+        system_calls: Some(SystemCalls { network: true, clock: true, ..SystemCalls::default() }),
+    };
+    assert_eq!(unit.sandbox, sandbox);
 }
 
 #[test]
@@ -74,6 +89,11 @@ fn a_unit_that_asks_for_nothing_gets_no_limits_but_that_of_its_log() {
     assert_eq!(unit.log_limit, 4 << 20);
     assert_eq!((unit.arguments_from, unit.only_if_exists, unit.stop_exec), (None, None, None));
     assert_eq!(unit.environment_from, None);
+    assert_eq!(unit.sandbox, Sandbox::default());
+    // An empty list is none of them, no list is all.
+    let unit = Unit::parse(Path::new("a.toml"), &format!("{text}sandbox.capabilities = []"));
+    let sandbox = Sandbox { capabilities: Some(Capabilities(0)), ..Sandbox::default() };
+    assert_eq!(unit.expect("a good unit").sandbox, sandbox);
 }
 
 #[test]
@@ -120,6 +140,11 @@ fn every_mistake_is_shown_with_line_and_column() {
         ("http-200", "http-201", "line 4, column 9: write \"exit\", \"started\", or one of"),
         ("nofile", "nofiles", "line 12, column 12: unknown key `nofiles`"),
         ("4096", "-1", "line 18, column 12: this must not be negative"),
+        ("private-tmp = true", "private-tmp = 1", "line 23, column 15: this must be true or false"),
+        ("private-tmp", "tmp", "line 23, column 1: unknown key `tmp`"),
+        ("\"chown\"", "\"CAP_CHOWN\"", "line 22, column 17: `CAP_CHOWN` is not a capability"),
+        ("\"clock\"", "\"all\"", "line 25, column 28: `all` is not one of \"clock\","),
+        ("\"/var\"", "\"var\"", "line 24, column 27: `var` must begin with `/`"),
         ("only-if-exists = \"/", "only-if-exists = \"", "line 14, column 18: `run/orlop/kubelet"),
     ] {
         let text = KUBELET.replace(from, to);

@@ -1,0 +1,191 @@
+//! The keys of a unit's table `sandbox` with the kernel: units of a shell script each, in mounts of
+//! the test's own. Who is not root gets a user namespace around them.
+#![expect(clippy::disallowed_methods, reason = "starts itself; PID 1's `process` starts units")]
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use init::process;
+use init::unit::Unit;
+use libtest_mimic::{Arguments, Trial};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+/// Set for the process that has mounts of its own.
+const INSIDE: &str = "ORLOP_TEST_MOUNT_NAMESPACE";
+
+fn main() -> ExitCode {
+    if std::env::var_os(INSIDE).is_none() {
+        let own = std::env::current_exe().expect("a program");
+        let root = rustix::process::geteuid().is_root();
+        let mut command = Command::new("unshare");
+        // As a node has them: what is mounted in one namespace is in all that follow it.
+        command.args(["--mount", "--propagation", "shared"]);
+        command.args((!root).then_some("--map-root-user"));
+        command.arg("--").arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
+        panic!("cannot run unshare(1): {}", command.exec());
+    }
+    let trial = |name: &str, test: fn(&Place)| {
+        Trial::test(name, move || {
+            test(&Place::new());
+            Ok(())
+        })
+    };
+    let tests = vec![
+        trial("a_unit_has_what_its_sandbox_leaves_it", a_unit_has_what_its_sandbox_leaves_it),
+        trial("a_unit_without_a_sandbox_has_everything", a_unit_without_a_sandbox),
+        trial("what_is_not_in_the_set_of_calls_fails", what_is_not_in_the_set_of_calls_fails),
+        trial("a_place_that_is_absent_is_passed_over", a_place_that_is_absent_is_passed_over),
+        trial("the_key_that_the_kernel_refuses_is_named", the_key_that_the_kernel_refuses),
+        trial("what_the_host_unmounts_is_gone_for_the_unit", what_the_host_unmounts_is_gone),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
+
+/// A directory with all that a unit needs.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir_in("/var/tmp").expect("a directory"));
+        for name in ["a", "inside", "outside"] {
+            fs::create_dir(place.path(name)).expect("made");
+        }
+        // In the real one the kernel makes this file with the directory.
+        fs::write(place.path("a/cgroup.procs"), "").expect("written");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Starts a script with these keys of `sandbox`; `D` in both is the directory.
+    fn start(&self, keys: &str, script: &str) -> Result<(Pid, File), String> {
+        let directory = self.0.path().to_str().expect("text");
+        let text = format!(
+            "exec = [\"/bin/sh\", \"-c\", '''exec 2>&1; {script}''']\nready = \"exit\"\n\
+             cgroup = \"/a\"\ndeadline = \"1m\"\n[sandbox]\n{keys}"
+        );
+        let unit = Unit::parse(Path::new("a.toml"), &text.replace("D/", &format!("{directory}/")));
+        let unit = unit.expect("a good unit");
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+        let pid = process::spawn(&unit, &unit.exec, self.0.path(), writer)?;
+        Ok((pid, reader.into()))
+    }
+
+    /// What it writes until it ends.
+    fn says(&self, keys: &str, script: &str) -> String {
+        let started = self.start(keys, script);
+        ended(started.unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+fn ended((pid, mut output): (Pid, File)) -> String {
+    let mut text = String::new();
+    output.read_to_string(&mut text).expect("text");
+    waitpid(Some(pid), WaitOptions::empty()).expect("a child of ours");
+    text
+}
+
+/// A field of `/proc/PID/status`, a number in hexadecimal.
+fn field(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+    let value = value.unwrap_or_else(|| panic!("no {name} in {status}"));
+    u64::from_str_radix(value, 16).expect("hexadecimal")
+}
+
+fn own_status() -> String {
+    fs::read_to_string("/proc/self/status").expect("readable")
+}
+
+fn a_unit_has_what_its_sandbox_leaves_it(place: &Place) {
+    let keys = "no-new-privileges = true\ncapabilities = [\"kill\", \"net-admin\"]\n\
+                private-tmp = true\nwritable = [\"D/inside\"]\nsystem-calls = []\n";
+    let seen = tempfile::NamedTempFile::new_in("/tmp").expect("a file in /tmp");
+    let script = "cat /proc/self/status; echo in > D/inside/file; echo out > D/outside/file;
+                  echo /tmp/* /tmp; echo mine > /tmp/file; cat /tmp/file; echo x > /proc/self/comm";
+    let status = place.says(keys, script);
+
+    let kept = (1 << 5 | 1 << 12) & field(&own_status(), "CapBnd");
+    for set in ["CapBnd", "CapPrm", "CapEff"] {
+        assert_eq!(field(&status, set), kept, "{set}: {status}");
+    }
+    for (set, value) in [("CapInh", 0), ("CapAmb", 0), ("NoNewPrivs", 1), ("Seccomp", 2)] {
+        assert_eq!(field(&status, set), value, "{set}: {status}");
+    }
+    let rest: Vec<_> = status.lines().skip_while(|line| !line.contains("outside")).collect();
+    assert_eq!(rest.len(), 4, "{status}");
+    assert!(rest[0].ends_with("/outside/file: Read-only file system"), "{status}");
+    // Empty at first: the pattern fits nothing.
+    assert_eq!(rest[1..3], ["/tmp/* /tmp", "mine"], "{status}");
+    assert!(rest[3].ends_with("/proc/self/comm: Read-only file system"), "{status}");
+    assert_eq!(fs::read_to_string(place.path("inside/file")).expect("written"), "in\n");
+    assert!(!place.path("outside/file").exists() && !Path::new("/tmp/file").exists());
+    assert!(seen.path().exists());
+}
+
+fn a_unit_without_a_sandbox(place: &Place) {
+    let status = place.says("", "cat /proc/self/status; readlink /proc/self/ns/mnt");
+    let own = own_status();
+    for set in ["CapBnd", "CapPrm", "CapEff", "NoNewPrivs", "Seccomp"] {
+        assert_eq!(field(&status, set), field(&own, set), "{set}: {status}");
+    }
+    let mounts = fs::read_link("/proc/self/ns/mnt").expect("readable");
+    assert!(status.ends_with(&format!("{}\n", mounts.display())), "{status}");
+}
+
+fn what_is_not_in_the_set_of_calls_fails(place: &Place) {
+    // A user namespace needs no right at all, and gives every capability inside. Many pipes and
+    // processes: what a shell does works.
+    let script = "unshare --user true && echo more; chroot / true && echo root;
+                  echo one | cat | cat; (sleep 0 & wait)";
+    let said = place.says("system-calls = []\n", script);
+    let lines: Vec<_> = said.lines().collect();
+    let ends = [": Operation not permitted"; 2];
+    assert!(lines.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{said}");
+    assert_eq!(lines[2..], ["one"], "{said}");
+}
+
+fn a_place_that_is_absent_is_passed_over(place: &Place) {
+    let keys = "writable = [\"D/absent\", \"D/inside\"]\n";
+    let said = place.says(keys, "mkdir D/absent; mkdir D/inside/more && echo made");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].contains("Read-only file system"), "{said}");
+    assert_eq!(lines[1..], ["made"], "{said}");
+}
+
+fn the_key_that_the_kernel_refuses(place: &Place) {
+    fs::write(place.path("file"), "").expect("written");
+    let error = place.start("writable = [\"D/file/below\"]\n", "echo ran").unwrap_err();
+    let want = "cannot start /bin/sh: `writable` of its sandbox: Not a directory (os error 20)";
+    assert_eq!(error, want);
+}
+
+fn what_the_host_unmounts_is_gone(place: &Place) {
+    let disk = place.path("outside");
+    mount("disk", &disk, "tmpfs", MountFlags::empty(), c"").expect("mounted");
+    for name in ["ready", "go"] {
+        let made = rustix::fs::mknodat(
+            rustix::fs::CWD,
+            place.path(name),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        );
+        made.expect("a fifo");
+    }
+    let script = "grep -c D/outside /proc/self/mountinfo; : > D/ready; read -r line < D/go;
+                  grep -c D/outside /proc/self/mountinfo";
+    let keys = "private-tmp = true\nwritable = [\"D/\"]\n";
+    let started = place.start(keys, script).expect("started");
+    // Opens when the other end does: each has seen what it was to see.
+    File::open(place.path("ready")).expect("opened");
+    unmount(&disk, UnmountFlags::empty()).expect("not busy");
+    drop(File::options().write(true).open(place.path("go")).expect("opened"));
+    assert_eq!(ended(started), "1\n0\n");
+}
