@@ -87,7 +87,9 @@ pub fn run() -> Result<Infallible, InitrdError> {
     let mapped = activate(&device, &command_line)?;
     mark("verity-active");
 
-    mount(&mapped, NEW_ROOT, "erofs", MountFlags::RDONLY, None)
+    // An image has nothing that is set-id and no devices; nobody can make it have.
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    mount(&mapped, NEW_ROOT, "erofs", flags, None)
         .doing(|| format!("mount the root {} (erofs)", device.display()))?;
     mark("root-mounted");
 

@@ -38,6 +38,7 @@ pub enum Need {
 
 const NOSUID: MountFlags = MountFlags::NOSUID;
 const DATA: MountFlags = NOSUID.union(MountFlags::NODEV);
+/// Where programs never come from: they come from the root, and from STATE for pods.
 const PSEUDO: MountFlags = DATA.union(MountFlags::NOEXEC);
 
 const fn required(
@@ -62,9 +63,9 @@ const fn optional(
 pub const EARLY: &[Mount] = &[
     required("proc", "/proc", PSEUDO, c""),
     required("sysfs", "/sys", PSEUDO, c""),
-    required("devtmpfs", "/dev", NOSUID, c"mode=0755"),
-    // Executable: containerd unpacks the bundles of its tasks here.
-    required("tmpfs", "/run", DATA, c"mode=0755,size=25%"),
+    required("devtmpfs", "/dev", NOSUID.union(MountFlags::NOEXEC), c"mode=0755"),
+    // Bundles of tasks are here, but the root of each is a mount of its own.
+    required("tmpfs", "/run", PSEUDO, c"mode=0755,size=25%"),
 ];
 
 /// What the root adds. `/tmp` and `/dev/shm` are bounded so that no pod with a host path eats the
@@ -76,9 +77,9 @@ pub const ROOT: &[Mount] = &[
         NOSUID.union(MountFlags::NOEXEC),
         c"gid=5,mode=0620,ptmxmode=0666",
     ),
-    required("tmpfs", "/dev/shm", DATA, c"mode=1777,size=50%"),
+    required("tmpfs", "/dev/shm", PSEUDO, c"mode=1777,size=50%"),
     optional("mqueue", "/dev/mqueue", PSEUDO, c""),
-    required("tmpfs", "/tmp", DATA, c"mode=1777,size=25%"),
+    required("tmpfs", "/tmp", PSEUDO, c"mode=1777,size=25%"),
     required("cgroup2", "/sys/fs/cgroup", PSEUDO, c"nsdelegate,memory_recursiveprot"),
     optional("bpf", "/sys/fs/bpf", PSEUDO, c"mode=0700"),
     optional("securityfs", "/sys/kernel/security", PSEUDO, c""),
@@ -226,7 +227,8 @@ fn writable_etc() -> Result<(), Failure> {
     for directory in [ETC_UPPER, ETC_WORK] {
         fs::create_dir_all(directory).doing(|| format!("make {directory}"))?;
     }
-    mount("overlay", "/etc", "overlay", DATA, ETC_OPTIONS).doing(|| "make /etc writable (overlay)")
+    mount("overlay", "/etc", "overlay", PSEUDO, ETC_OPTIONS)
+        .doing(|| "make /etc writable (overlay)")
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -274,12 +276,12 @@ mod tests {
         expect![[r#"
             /proc proc nodev,noexec,nosuid Required
             /sys sysfs nodev,noexec,nosuid Required
-            /dev devtmpfs nosuid mode=0755 Required
-            /run tmpfs nodev,nosuid mode=0755,size=25% Required
+            /dev devtmpfs noexec,nosuid mode=0755 Required
+            /run tmpfs nodev,noexec,nosuid mode=0755,size=25% Required
             /dev/pts devpts noexec,nosuid gid=5,mode=0620,ptmxmode=0666 Required
-            /dev/shm tmpfs nodev,nosuid mode=1777,size=50% Required
+            /dev/shm tmpfs nodev,noexec,nosuid mode=1777,size=50% Required
             /dev/mqueue mqueue nodev,noexec,nosuid Optional
-            /tmp tmpfs nodev,nosuid mode=1777,size=25% Required
+            /tmp tmpfs nodev,noexec,nosuid mode=1777,size=25% Required
             /sys/fs/cgroup cgroup2 nodev,noexec,nosuid nsdelegate,memory_recursiveprot Required
             /sys/fs/bpf bpf nodev,noexec,nosuid mode=0700 Optional
             /sys/kernel/security securityfs nodev,noexec,nosuid Optional

@@ -26,6 +26,9 @@ use superblock::Superblock;
 const LABEL: &str = "STATE";
 /// Where it is mounted.
 const MOUNT_POINT: &str = "/var";
+/// Containers' layers are on it, but the root of each is a mount of its own, without these. Programs
+/// are run from it: a cluster's CNI, and what pods put into their volumes.
+const FLAGS: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID).union(MountFlags::NOATIME);
 /// How long a disk other than the root's may take to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -141,7 +144,7 @@ fn mount_partition(partition: &Partition) -> Result<Report, StateError> {
     // Containers see overlays and their own /dev, never this mount: device nodes here are nobody's
     // need. Setuid stays allowed: an image of one layer is bind-mounted from here into its
     // container and would lose it (sudo, ping). No access times: a write for every read.
-    let flags = MountFlags::NODEV | MountFlags::NOATIME;
+    let flags = FLAGS;
     mount_file_system(&device, MOUNT_POINT, "ext4", flags, c"errors=remount-ro")
         .doing(|| format!("mount {} (ext4) on {MOUNT_POINT}", device.display()))?;
 
@@ -164,7 +167,7 @@ fn mount_partition(partition: &Partition) -> Result<Report, StateError> {
 }
 
 fn mount_memory() -> Result<Report, StateError> {
-    let flags = MountFlags::NODEV | MountFlags::NOATIME;
+    let flags = FLAGS;
     mount_file_system("tmpfs", MOUNT_POINT, "tmpfs", flags, c"mode=0755,size=50%")
         .doing(|| format!("mount tmpfs on {MOUNT_POINT}"))?;
     Ok(Report {
