@@ -18,6 +18,7 @@ mod problem;
 mod proxy;
 mod route;
 mod section;
+mod security;
 mod show;
 #[cfg(feature = "manifests")]
 mod static_pod;
@@ -41,6 +42,7 @@ pub use pem::Certificates;
 pub use problem::Problem;
 pub use proxy::{Exempt, Proxy, ProxyUrl};
 pub use route::{Destination, Route};
+pub use security::{Lockdown, Security};
 pub use show::Secrets;
 #[cfg(feature = "manifests")]
 pub use static_pod::static_pod_problems;
@@ -95,6 +97,8 @@ pub struct NodeConfig {
     pub hugepages: BTreeMap<PageSize, u32>,
     /// Registries.
     pub containerd: Containerd,
+    /// What the node gives up of its protection.
+    pub security: Security,
     /// New versions.
     pub update: Update,
 }
@@ -205,6 +209,7 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
     let cni = section.section("cni", |section| Cni::read(section, &network)).flatten();
     let hugepages = hugepages::read(section);
     let containerd = section.section("containerd", Containerd::read).unwrap_or_default();
+    let security = section.section("security", Security::read).unwrap_or_default();
     let update = section.section("update", Update::read).unwrap_or_default();
     NodeConfig {
         hostname,
@@ -217,6 +222,7 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
         cni,
         hugepages,
         containerd,
+        security,
         update,
     }
 }

@@ -15,6 +15,7 @@ mod serving;
 mod system;
 #[cfg(test)]
 mod testing;
+mod weakened;
 
 use std::borrow::Cow;
 use std::io;
@@ -27,6 +28,7 @@ pub(crate) use self::facts::memory;
 pub use self::file::File;
 pub use self::plan::Plan;
 pub use self::system::system;
+use crate::kernel::lockdown;
 use crate::root::Root;
 use crate::sysctl;
 
@@ -79,7 +81,11 @@ pub fn assemble(config: &NodeConfig, root: &Root, now: u64, floor: u64) -> Resul
     let config = &named(config, &facts);
     let plan = plan(config, &facts);
     plan.write(root)?;
-    Ok(System { problems: plan.told, ..system(config) })
+    let mut problems = plan.told;
+    if lockdown::left_open(config.security).is_some() && lockdown::is_raised(root) {
+        problems.push("the kernel is locked down until the next boot: `security` came late".into());
+    }
+    Ok(System { problems, ..system(config) })
 }
 
 /// A node that nobody has named keeps the name by which its cluster knows it: the one that DHCP or
@@ -106,6 +112,11 @@ pub fn plan(config: &NodeConfig, facts: &Facts) -> Plan {
         Some(text) => plan.write_file(File::public(sysctl::PATH, text)),
         None => plan.remove(sysctl::PATH),
     }
+    match lockdown::left_open(config.security) {
+        Some(text) => plan.write_file(File::public(lockdown::LEFT_OPEN, text)),
+        None => plan.remove(lockdown::LEFT_OPEN),
+    }
+    weakened::by(config).into_iter().for_each(|line| plan.tell(line));
     kubelet::plan(config, facts, &mut plan);
     plan.remove_unwritten(&facts.ours);
     plan

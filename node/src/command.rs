@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::arguments::{Arguments, Failure};
-use crate::{configure, devices, image_credentials, images, pods, sysctl};
+use crate::{configure, devices, image_credentials, images, kernel, masquerade, pods, sysctl};
 
 /// One thing that the program can do.
 #[derive(Debug)]
@@ -47,6 +47,18 @@ const COMMANDS: &[Command] = &[
         arguments: "[--socket PATH] DIR",
         about: "give containerd the images of DIR/*.tar that it does not have",
         run: images::command,
+    },
+    Command {
+        name: "masquerade",
+        arguments: "",
+        about: "let the pods of the bridge of a config that was fetched reach the world",
+        run: masquerade::command,
+    },
+    Command {
+        name: "prepare-kernel",
+        arguments: "[--root DIR]",
+        about: "mount configfs, and keep root out of the kernel unless the node config does not",
+        run: kernel::command,
     },
     Command {
         name: "stop-pods",

@@ -6,8 +6,10 @@
 
 mod plan;
 
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use formats::node_config::Subnet;
 use formats::system;
 
 use crate::arguments::{Arguments, Failure};
@@ -86,7 +88,7 @@ pub fn found(
     // Only now, when nothing of it can run: later these files are of this boot.
     plan.problems.extend(crash::database::clear(root));
     plan.problems.extend(leftovers::clear(root, &plan.config));
-    let carried_out = carry_out(plan, root, clock, log);
+    let carried_out = carry_out(plan, root, clock, masquerade::set, log);
     noted.map_err(|error| Failure::Failed(format!("cannot write `{CONFIG_URL}`: {error}")))?;
     carried_out
 }
@@ -113,7 +115,8 @@ pub fn fetched(
     let plan = Plan::of(Candidate { origin, found: Found::Text(text) })
         .map_err(|problems| failed(problems.join("\n")))?;
     let had_settings = root.path(sysctl::PATH).exists();
-    carry_out(plan, root, clock, log)?;
+    // This run may not ask anything of the kernel: a unit does.
+    carry_out(plan, root, clock, |subnet| masquerade::leave(root, subnet), log)?;
     sysctl::again(root, had_settings)
         .map_err(|error| failed(format!("cannot write `{}`: {error}", sysctl::AGAIN)))
 }
@@ -123,6 +126,7 @@ fn carry_out(
     mut plan: Plan,
     root: &Root,
     clock: Clock,
+    masquerade: impl FnOnce(Option<Subnet>) -> io::Result<()>,
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
     plan.notes.iter().for_each(|note| log(note));
@@ -142,13 +146,13 @@ fn carry_out(
             // Pods run without it, so it is told and no failure.
             let masquerading = root
                 .is_the_machines()
-                .then(|| masquerade::set(plan.config.cni.as_ref().map(|cni| cni.bridge)));
+                .then(|| masquerade(plan.config.cni.as_ref().map(|cni| cni.bridge)));
             for problem in hugepages::set_aside(&plan.config.hugepages, root) {
                 log(&problem);
                 plan.problems.push(problem);
             }
             if let Some(Err(error)) = masquerading {
-                let message = format!("pods reach nothing beyond the node: {error}");
+                let message = masquerade::told(&error);
                 log(&message);
                 plan.problems.push(message);
             }

@@ -27,8 +27,9 @@ fn running(root: &Root) -> Vec<Pid> {
     for (group, program) in DAEMONS {
         let members = fs::read_to_string(root.path(group)).unwrap_or_default();
         for pid in members.lines().filter_map(|line| line.trim().parse::<i32>().ok()) {
-            let runs = fs::read_link(root.path(format!("/proc/{pid}/exe")));
-            if runs.is_ok_and(|path| path.as_os_str() == *program) {
+            // Not its `exe`, which only who may trace a process can read.
+            let runs = fs::read(root.path(format!("/proc/{pid}/cmdline"))).unwrap_or_default();
+            if runs.split(|byte| *byte == 0).next() == Some(program.as_bytes()) {
                 running.extend(Pid::from_raw(pid));
             }
         }
@@ -55,9 +56,9 @@ mod tests {
         for (pid, program) in
             [(10, "containerd"), (11, "containerd-shim-runc-v2"), (12, "kubelet"), (20, "kubelet")]
         {
-            fs::create_dir_all(root.path(format!("/proc/{pid}"))).unwrap();
-            let program = format!("/usr/bin/{program}");
-            std::os::unix::fs::symlink(program, root.path(format!("/proc/{pid}/exe"))).unwrap();
+            let line = format!("/usr/bin/{program}\0--an\0argument\0");
+            let file = format!("/proc/{pid}/cmdline");
+            root.write(file, line.as_bytes(), PUBLIC, Keep::ThisBoot).unwrap();
         }
         let running: Vec<_> = running(&root).iter().map(|pid| pid.as_raw_nonzero().get()).collect();
         assert_eq!(running, [20, 10]);

@@ -1,5 +1,5 @@
 //! `orlop-node devices`: what elsewhere udev does for those who run containers. It makes device
-//! nodes, opens those that are for all, mounts configfs, and stays: devices come and go.
+//! nodes, opens those that are for all, and stays: devices come and go.
 //!
 //! It is a process of its own, so that a disk which does not answer stops nothing but its own
 //! links, and PID 1 never reads a disk that somebody has plugged in.
@@ -14,19 +14,10 @@ mod uevent;
 
 use std::io;
 
-use rustix::fs::CWD;
-use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsmount, fsopen,
-    move_mount,
-};
-
 use crate::arguments::{Arguments, Failure};
 use crate::root::Root;
 use follow::{Event, Follower};
 use uevent::{Action, News, Uevents};
-
-const CONFIGFS: &str = "/sys/kernel/config";
 
 /// `devices [--once] [--root DIR]`.
 ///
@@ -44,11 +35,6 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot have news of devices: {error}")))?;
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     nodes::make_all(&root, &release, &mut log);
-    if root.is_the_machines()
-        && let Err(error) = configfs()
-    {
-        log(&format!("cannot mount configfs on {CONFIGFS}: {error}"));
-    }
     let failed = |error: io::Error| Failure::Failed(format!("cannot follow devices: {error}"));
     let (mut follower, events) = Follower::start(root.clone(), uevents).map_err(failed)?;
     while !(once && follower.is_idle()) {
@@ -80,20 +66,4 @@ pub(crate) fn outside(bytes: &[u8]) {
     uevent::outside(bytes);
     links::outside(bytes);
     nodes::outside(&String::from_utf8_lossy(bytes));
-}
-
-/// Mounts configfs, which is a module: its mount point is not there before it is loaded, and
-/// opening the file system by name loads it. A kernel without it is well.
-fn configfs() -> io::Result<()> {
-    let file_system = match fsopen("configfs", FsOpenFlags::FSOPEN_CLOEXEC) {
-        Err(Errno::NODEV) => return Ok(()),
-        other => other?,
-    };
-    fsconfig_create(&file_system)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let mount = fsmount(&file_system, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    Ok(move_mount(&mount, "", CWD, CONFIGFS, flags)?)
 }

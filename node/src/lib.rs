@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod hugepages;
 mod image_credentials;
 pub mod images;
+mod kernel;
 pub mod leftovers;
 pub mod masquerade;
 mod nftables;

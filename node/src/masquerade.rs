@@ -13,8 +13,17 @@ use std::process::{Command, Stdio};
 
 use formats::node_config::Subnet;
 
+use crate::arguments::{Arguments, Failure};
 use crate::assemble::cni::BRIDGE;
 use crate::nftables::{Batch, Family, Hook, Rule, lacks};
+use crate::problems;
+use crate::root::{Keep, PUBLIC, Root};
+
+/// What is left for the unit `masquerade`: the subnet, or nothing. Who takes in a config that was
+/// fetched may not give rules to the kernel.
+const WANTED: &str = "/run/orlop/masquerade";
+/// The unit that calls [`command`].
+const UNIT: &str = "masquerade";
 
 /// The name of the table, which nobody else uses.
 const TABLE: &str = "orlop";
@@ -25,6 +34,41 @@ const CHAIN: &str = "masquerade";
 const MODULES: [&str; 2] = ["nft_chain_nat", "nft_masq"];
 /// PID 1's, which the kernel runs when it lacks a module.
 const MODPROBE: &str = "/usr/lib/orlop/applets/modprobe";
+
+/// Has the unit make the rule for `subnet`.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn leave(root: &Root, subnet: Option<Subnet>) -> io::Result<()> {
+    let text = subnet.map_or(String::new(), |subnet| subnet.to_string());
+    root.write(WANTED, text.as_bytes(), PUBLIC, Keep::ThisBoot)
+}
+
+/// `masquerade`: does what [`leave`] was told.
+///
+/// # Errors
+/// [`Failure::Usage`]; [`Failure::Failed`] if that cannot be read. That the kernel refuses the rule
+/// is told on the screen, for pods run without it.
+pub(crate) fn command(arguments: &mut Arguments) -> Result<(), Failure> {
+    arguments.finish()?;
+    let root = Root::new("/");
+    let subnet = wanted(&root).map_err(|error| Failure::Failed(format!("{WANTED}: {error}")))?;
+    let troubles: Vec<_> = set(subnet).err().iter().map(told).collect();
+    troubles.iter().for_each(|trouble| eprintln!("{trouble}"));
+    problems::leave(&root, UNIT, &[], &troubles)
+        .map_err(|error| Failure::Failed(format!("cannot tell PID 1: {error}")))
+}
+
+fn wanted(root: &Root) -> io::Result<Option<Subnet>> {
+    let bytes = root.read(WANTED, 100)?.unwrap_or_default();
+    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
+    (!text.is_empty()).then(|| text.parse().map_err(io::Error::other)).transpose()
+}
+
+/// For the screen.
+pub(crate) fn told(error: &io::Error) -> String {
+    format!("pods reach nothing beyond the node: {error}")
+}
 
 /// Makes the rule for `subnet` in place of the one there was; without a subnet there is none.
 ///
@@ -100,5 +144,18 @@ mod tests {
         for (subnet, want) in [("10.88.0.0/16", Family::Ip), ("fd00:88::/64", Family::Ip6)] {
             assert_eq!(family(subnet.parse().unwrap()), want);
         }
+    }
+
+    #[test]
+    fn what_is_left_for_the_unit_is_what_it_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        for subnet in [Some("10.88.0.0/16"), Some("fd00:88::/64"), None] {
+            let subnet = subnet.map(|subnet| subnet.parse::<Subnet>().unwrap());
+            leave(&root, subnet).unwrap();
+            assert_eq!(wanted(&root).unwrap(), subnet);
+        }
+        root.write(WANTED, b"10.88.0.0", PUBLIC, Keep::ThisBoot).unwrap();
+        assert!(wanted(&root).is_err());
     }
 }

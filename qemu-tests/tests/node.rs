@@ -38,6 +38,10 @@ const TESTS: &[(&str, Test)] = &[
         "a_kernel_that_is_locked_down_gets_modules_with_their_signature",
         a_kernel_that_is_locked_down_gets_modules_with_their_signature,
     ),
+    (
+        "the_kernel_is_locked_down_unless_the_config_leaves_it_open",
+        the_kernel_is_locked_down_unless_the_config_leaves_it_open,
+    ),
     ("the_console_is_readable", the_console_is_readable),
     ("a_flipped_bit_in_the_superblock_stops_the_boot", a_flipped_superblock),
     ("a_flipped_bit_in_pid_1_stops_the_boot", a_flipped_pid_1),
@@ -115,16 +119,47 @@ fn boots_and_leaves_its_image(orlop: &Orlop, name: &str, options: &[&str]) -> Re
 
 /// As under Secure Boot. Without a module for dm-verity there is no root.
 fn a_kernel_that_is_locked_down_gets_modules_with_their_signature(orlop: &Orlop) -> Result<()> {
+    let directory = with_command_line(orlop, " quiet", " quiet lockdown=integrity")?;
+    let ended = orlop.boot_other(directory.path()).args(&["--direct"]).until("cri").run(BOOT)?;
+    reached(&ended, "cri-answers")?;
+    measure(orlop, "locked down", &ended);
+    ensure!(!ended.console_says(&["cannot load module"]), "a module is missing{}", ended.tail());
+    Ok(())
+}
+
+/// An image whose command line has `to` in the place of `from`.
+fn with_command_line(orlop: &Orlop, from: &str, to: &str) -> Result<tempfile::TempDir> {
     let directory = temporary()?;
     for name in ["disk.raw", "initrd", "vmlinuz"] {
         std::os::unix::fs::symlink(orlop.image(name), directory.path().join(name))?;
     }
     let line = std::fs::read_to_string(orlop.image("cmdline"))?;
-    std::fs::write(directory.path().join("cmdline"), format!("{line} lockdown=integrity"))?;
-    let ended = orlop.boot_other(directory.path()).args(&["--direct"]).until("cri").run(BOOT)?;
-    reached(&ended, "cri-answers")?;
-    measure(orlop, "locked down", &ended);
-    ensure!(!ended.console_says(&["cannot load module"]), "a module is missing{}", ended.tail());
+    ensure!(line.contains(from), "no `{from}` in {line}");
+    std::fs::write(directory.path().join("cmdline"), line.replacen(from, to, 1))?;
+    Ok(directory)
+}
+
+/// The kernel says so itself, if it may speak on the console.
+fn the_kernel_is_locked_down_unless_the_config_leaves_it_open(orlop: &Orlop) -> Result<()> {
+    let image = with_command_line(orlop, " quiet", " orlop.debug")?;
+    let config = image.path().join("open.toml");
+    std::fs::write(&config, "schema = 1\n[security]\nlockdown = \"none\"\nkexec = true\n")?;
+    let told =
+        ["the kernel is open to privileged pods", "privileged pods may start another kernel"];
+    let config = config.to_str().context("a path in UTF-8")?;
+    for (config, locked) in [(&["--no-config"][..], true), (&["--config", config], false)] {
+        let mut machine =
+            orlop.boot_other(image.path()).args(&["--direct"]).args(config).start()?;
+        machine.wait_for_line(0, &["kernel ready"], BOOT)?;
+        machine.press_power_button()?;
+        let ended = machine.finish(BOOT)?;
+        ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
+        let says = ended.console_says(&["Kernel is locked down from securityfs"]);
+        ensure!(says == locked, "{config:?}: {says}{}", ended.tail());
+        for line in told {
+            ensure!(ended.console_says(&[line]) != locked, "{config:?}: {line}{}", ended.tail());
+        }
+    }
     Ok(())
 }
 

@@ -49,9 +49,9 @@ pub mod esp {
     }
 }
 
-/// No menu. No `default` line either: it would overrule the order of names, and with it the boot
-/// counters.
-const LOADER_CONF: &str = "timeout 0\n";
+/// No menu, and nobody at the console changes the kernel's command line. No `default` line either: it
+/// would overrule the order of names, and with it the boot counters.
+const LOADER_CONF: &str = "timeout 0\neditor no\n";
 
 /// What goes onto the disk.
 #[derive(Debug, Clone, Copy)]
@@ -199,7 +199,8 @@ mod tests {
             "::/EFI/\n::/loader/\n::/EFI/BOOT/\n::/EFI/Linux/\n::/EFI/BOOT/BOOTX64.EFI\n\
              ::/EFI/Linux/1b.efi\n::/EFI/Linux/2a.efi\n::/loader/loader.conf\n"
         );
-        assert_eq!(judge("mtype", "mtools", &["::/loader/loader.conf", "-i"], &esp), "timeout 0\n");
+        let settings = judge("mtype", "mtools", &["::/loader/loader.conf", "-i"], &esp);
+        assert_eq!(settings, "timeout 0\neditor no\n");
         for (alias, line) in [("SLOTA", "orlop.slot=a"), ("SLOTB", "orlop.slot=b")] {
             let copy = sample.directory.path().join(alias);
             let source = format!("::/EFI/Linux/{alias}");

@@ -227,6 +227,10 @@ fn show_prints_every_default_and_no_secret() {
 
         # cni: left to the cluster
 
+        [security]
+        lockdown = "integrity"
+        kexec = false
+
         [update]
         # channel: none
         policy = "manual"

@@ -6,7 +6,7 @@ use std::fmt::{Display, Write as _};
 use toml::Value;
 
 use super::{
-    Api, BootstrapToken, Kubernetes, Link, NodeConfig, Policy, Proxy, Registry, SCHEMA,
+    Api, BootstrapToken, Kubernetes, Link, Lockdown, NodeConfig, Policy, Proxy, Registry, SCHEMA,
     ServingCertificate,
 };
 use crate::quote;
@@ -86,6 +86,9 @@ impl NodeConfig {
             page.table(&format!("containerd.registries.{}", quote::key(host.as_str())));
             registry.show(&mut page, secrets);
         }
+        page.table("security");
+        page.text("lockdown", word(&Lockdown::NAMES, self.security.lockdown));
+        page.pair("kexec", self.security.kexec);
         page.table("update");
         match &self.update.channel {
             Some(channel) => page.text("channel", &channel.to_string()),

@@ -76,6 +76,9 @@ MAMCAQE=
 """
 [containerd.registries."registry.example:5000"]
 skip-verify = true
+[security]
+lockdown = "none"
+kexec = true
 [update]
 channel = "https://updates.example/stable"
 policy = "stage"
@@ -84,8 +87,7 @@ policy = "stage"
 #[test]
 fn an_empty_configuration_is_the_default() {
     assert_eq!(parse("schema = 1"), Ok(NodeConfig::default()));
-    let text =
-        "schema = 1\n[network]\n[network.links]\n[time]\n[kubelet]\n[containerd]\n[update]\n";
+    let text = "schema = 1\n[network]\n[network.links]\n[time]\n[kubelet]\n[containerd]\n[security]\n[update]\n";
     assert_eq!(parse(text), Ok(NodeConfig::default()));
 }
 
@@ -170,6 +172,10 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             # kubernetes: none, so kubelet is not started
 
             # cni: left to the cluster
+
+            [security]
+            lockdown = "integrity"
+            kexec = false
 
             [update]
             # channel: none
@@ -274,6 +280,10 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             skip-verify = true
             override-path = false
             skip-fallback = false
+
+            [security]
+            lockdown = "none"
+            kexec = true
 
             [update]
             channel = "https://updates.example/stable"

@@ -17,6 +17,8 @@ const APPLET: &str = "modprobe";
 const FAILURE: u8 = 1;
 /// Parameters that modules get, a line `options NAME PARAMETER...` each.
 const PARAMETERS: &str = "/usr/lib/modprobe.d/orlop.conf";
+/// Whether the kernel takes modules without a signature.
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
 /// Loads what `arguments` name. That there is no such module is told by the exit status alone: the
 /// kernel asks for many that it could use and does not need.
@@ -35,6 +37,7 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Failure> {
     let soft = read("modules.softdep").unwrap_or_default();
     let parameters = std::fs::read_to_string(PARAMETERS).unwrap_or_default();
     let index = Index { dependencies: &dependencies, aliases: &aliases, soft: &soft };
+    modules::ask_for_signatures(Path::new(LOCKDOWN));
     let mut outcome = Ok(());
     for name in names {
         let wanted = index.resolve(name);

@@ -81,6 +81,19 @@ fn load_each(paths: impl Iterator<Item = PathBuf>) -> Loaded {
 /// Set when the kernel has refused a module for its signature's absence: it will refuse the next.
 static SIGNATURES_NEEDED: AtomicBool = AtomicBool::new(false);
 
+/// Learns from `lockdown` of securityfs whether the kernel will insist. Without this the first module
+/// that it refuses tells, at the price of a line in its log: what is loaded on demand comes later
+/// than the boot's modules, when the kernel is locked down.
+pub(crate) fn ask_for_signatures(lockdown: &Path) {
+    let locked = fs::read_to_string(lockdown).is_ok_and(|levels| is_locked_down(&levels));
+    SIGNATURES_NEEDED.store(locked, Ordering::Relaxed);
+}
+
+/// From all levels, of which that which holds is in brackets.
+fn is_locked_down(levels: &str) -> bool {
+    levels.contains('[') && !levels.contains("[none]")
+}
+
 /// `MODULE_INIT_COMPRESSED_FILE` of `include/uapi/linux/module.h`.
 const COMPRESSED: i32 = 4;
 
@@ -225,6 +238,18 @@ mod tests {
         }
         assert!(is_for_another_machine(&Errno::NODEV.into()));
         assert!(!is_for_another_machine(&Errno::NOENT.into()));
+    }
+
+    #[test]
+    fn a_locked_down_kernel_is_known_by_its_level() {
+        for (levels, want) in [
+            ("[none] integrity confidentiality\n", false),
+            ("none [integrity] confidentiality\n", true),
+            ("none integrity [confidentiality]\n", true),
+            ("", false),
+        ] {
+            assert_eq!(is_locked_down(levels), want, "{levels}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ fn plan(config: &str) -> String {
 #[test]
 fn plan_of_a_cluster_node() {
     expect![[r#"
+        remove /run/orlop/kernel-left-open
         remove /run/orlop/proxy.env
         remove /run/orlop/sysctl.conf
         remove /var/lib/kubelet/kubeconfig
@@ -193,6 +194,7 @@ fn plan_of_a_cluster_node() {
 #[test]
 fn plan_of_a_node_on_its_own() {
     expect![[r#"
+        remove /run/orlop/kernel-left-open
         remove /run/orlop/kubelet/bootstrap-kubeconfig
         remove /run/orlop/kubelet/ca.crt
         remove /run/orlop/kubelet/credential-providers.json
@@ -313,6 +315,7 @@ fn plan_of_a_node_on_its_own() {
 #[test]
 fn plan_without_kubernetes() {
     expect![[r#"
+        remove /run/orlop/kernel-left-open
         remove /run/orlop/kubelet/arguments
         remove /run/orlop/kubelet/bootstrap-kubeconfig
         remove /run/orlop/kubelet/ca.crt
@@ -340,6 +343,8 @@ fn plan_of_registries() {
          [containerd.registries._default]\nskip-verify = true\n"
     );
     expect![[r#"
+        tell whoever answers for registry `_default` is believed: `skip-verify`
+        remove /run/orlop/kernel-left-open
         remove /run/orlop/kubelet/arguments
         remove /run/orlop/kubelet/bootstrap-kubeconfig
         remove /run/orlop/kubelet/ca.crt

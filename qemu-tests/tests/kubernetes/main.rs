@@ -13,6 +13,7 @@ mod modules;
 mod plugs;
 mod pods;
 mod restart;
+mod rights;
 mod rooms;
 mod services;
 mod trouble;
@@ -36,6 +37,11 @@ const TESTS: &[(&str, Test)] = &[
         "the_host_has_the_mounts_devices_and_pages_that_drivers_expect",
         volumes::the_host_has_what_drivers_expect,
     ),
+    (
+        "units_have_the_rights_that_their_files_leave_them",
+        rights::units_have_the_rights_of_their_files,
+    ),
+    ("root_is_kept_out_of_the_kernel", rights::root_is_kept_out_of_the_kernel),
     ("limits_stand_in_the_cgroup_and_an_oom_kill_is_told", pods::limits_and_an_oom_kill),
     ("the_client_certificate_is_rotated", certificates::the_client_certificate_is_rotated),
     (

@@ -35,6 +35,8 @@ fn words() -> impl Strategy<Value = String> {
         "containerd",
         "registries",
         "mirrors",
+        "security",
+        "lockdown",
         "update",
         "policy",
         "=",

@@ -237,8 +237,18 @@ fn the_units_of_our_images_are_good() {
     for (overlay, names) in [
         (
             "base",
-            ["configure", "containerd", "devices", "log", "network", "sysctl", "sysctl-fetched"]
-                .as_slice(),
+            [
+                "configure",
+                "containerd",
+                "devices",
+                "kernel",
+                "log",
+                "masquerade",
+                "network",
+                "sysctl",
+                "sysctl-fetched",
+            ]
+            .as_slice(),
         ),
         (
             "node",
@@ -247,8 +257,10 @@ fn the_units_of_our_images_are_good() {
                 "containerd",
                 "devices",
                 "images",
+                "kernel",
                 "kubelet",
                 "log",
+                "masquerade",
                 "network",
                 "sysctl",
                 "sysctl-fetched",
