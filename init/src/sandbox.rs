@@ -61,7 +61,7 @@ impl Prepared {
             // A unit's paths hold no zero byte: `AbsolutePath` checks.
             CString::new(path.0.as_os_str().as_bytes()).unwrap_or_default()
         };
-        let filter = sandbox.system_calls.map(|groups| filter::program(&calls::numbers(groups)));
+        let filter = sandbox.system_calls.map(|groups| filter::program(calls::allowed(groups)));
         let prepared = Self {
             mounts: sandbox.has_mounts(),
             private_tmp: sandbox.private_tmp,

@@ -9,9 +9,45 @@ use libc::c_long;
 
 use crate::unit::SystemCalls;
 
+/// Calls by their numbers: bit `N % 64` of word `N / 64`. Made when we are compiled, so that a set
+/// takes 64 bytes of PID 1, whatever is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Calls([u64; 8]);
+
+impl Calls {
+    /// Beyond the number of every call that can be in a set.
+    pub(super) const END: u32 = 512;
+
+    /// Fails to compile if a number is too large.
+    #[expect(clippy::cast_possible_truncation, reason = "numbers of calls are small")]
+    const fn of(calls: &[c_long]) -> Self {
+        let (mut words, mut at) = ([0; 8], 0);
+        while at < calls.len() {
+            words[calls[at] as usize / 64] |= 1 << (calls[at] % 64);
+            at += 1;
+        }
+        Self(words)
+    }
+
+    pub(super) fn has(self, number: u32) -> bool {
+        let word = usize::try_from(number / 64).ok().and_then(|at| self.0.get(at));
+        word.is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    const fn and(self, other: Self) -> Self {
+        let Self(mut words) = self;
+        let mut at = 0;
+        while at < words.len() {
+            words[at] |= other.0[at];
+            at += 1;
+        }
+        Self(words)
+    }
+}
+
 /// To run at all: memory, threads, time, files, events, other programs. Files are no group: what may
 /// be changed is said by `writable`.
-const BASE: &[c_long] = &[
+const BASE: Calls = Calls::of(&[
     // Memory.
     libc::SYS_brk,
     libc::SYS_madvise,
@@ -163,12 +199,16 @@ const BASE: &[c_long] = &[
     libc::SYS_ppoll,
     libc::SYS_pselect6,
     libc::SYS_select,
-];
+]);
 
-const CLOCK: &[c_long] =
-    &[libc::SYS_adjtimex, libc::SYS_clock_adjtime, libc::SYS_clock_settime, libc::SYS_settimeofday];
+const CLOCK: Calls = Calls::of(&[
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_settimeofday,
+]);
 
-const MOUNT: &[c_long] = &[
+const MOUNT: Calls = Calls::of(&[
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fsopen,
@@ -177,11 +217,11 @@ const MOUNT: &[c_long] = &[
     libc::SYS_move_mount,
     libc::SYS_open_tree,
     libc::SYS_umount2,
-];
+]);
 
-const NAMES: &[c_long] = &[libc::SYS_setdomainname, libc::SYS_sethostname];
+const NAMES: Calls = Calls::of(&[libc::SYS_setdomainname, libc::SYS_sethostname]);
 
-const NETWORK: &[c_long] = &[
+const NETWORK: Calls = Calls::of(&[
     libc::SYS_accept,
     libc::SYS_accept4,
     libc::SYS_bind,
@@ -200,26 +240,43 @@ const NETWORK: &[c_long] = &[
     libc::SYS_shutdown,
     libc::SYS_socket,
     libc::SYS_socketpair,
-];
+]);
 
-const NODES: &[c_long] = &[libc::SYS_mknod, libc::SYS_mknodat];
+const NODES: Calls = Calls::of(&[libc::SYS_mknod, libc::SYS_mknodat]);
 
-/// The numbers of all that may be called, ascending, each once.
-pub(super) fn numbers(groups: SystemCalls) -> Vec<u32> {
+/// All that may be called.
+pub(super) fn allowed(groups: SystemCalls) -> Calls {
     let SystemCalls { clock, mount, names, network, nodes } = groups;
-    let mut numbers = Vec::with_capacity(BASE.len() + NETWORK.len());
-    for (wanted, calls) in [
-        (true, BASE),
-        (clock, CLOCK),
-        (mount, MOUNT),
-        (names, NAMES),
-        (network, NETWORK),
-        (nodes, NODES),
-    ] {
+    let mut allowed = BASE;
+    for (wanted, calls) in
+        [(clock, CLOCK), (mount, MOUNT), (names, NAMES), (network, NETWORK), (nodes, NODES)]
+    {
         if wanted {
-            numbers.extend(calls.iter().filter_map(|&number| u32::try_from(number).ok()));
+            allowed = allowed.and(calls);
         }
     }
-    numbers.sort_unstable();
-    numbers
+    allowed
+}
+
+#[cfg(test)]
+impl Calls {
+    pub(super) fn from_numbers(numbers: impl IntoIterator<Item = u32>) -> Self {
+        let numbers: Vec<_> = numbers.into_iter().map(c_long::from).collect();
+        Self::of(&numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_stands_in_one_group_only() {
+        let groups = [BASE, CLOCK, MOUNT, NAMES, NETWORK, NODES];
+        for number in 0..Calls::END {
+            let count = groups.iter().filter(|calls| calls.has(number)).count();
+            assert!(count <= 1, "{number}");
+        }
+        assert!(!BASE.has(Calls::END) && !BASE.has(u32::MAX));
+    }
 }
