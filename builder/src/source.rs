@@ -2,6 +2,7 @@
 //! only code that uses the network beside locking) and `build` (turn it into blobs and tree
 //! nodes, offline). Packages are also locked here.
 
+pub mod apparmor;
 mod caches;
 pub mod cargo;
 pub mod deb;

@@ -57,6 +57,8 @@ kinds! {
     Url = "url", 1;
     /// Packs a container image.
     Oci = "oci", 1;
+    /// Compiles a profile of AppArmor.
+    Apparmor = "apparmor", 1;
     /// Checks what is in the root.
     Allow = "allow", 2;
     /// Packs the initrd.

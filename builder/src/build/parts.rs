@@ -13,7 +13,8 @@ use crate::build::report::Dropped;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Role;
 use crate::progress::Progress;
-use crate::recipe::model::{Cargo, Go, ImagePath, Name, Url};
+use crate::recipe::model::{Apparmor, Cargo, Go, ImagePath, Name, Url};
+use crate::source::apparmor::{Parser, Profile};
 use crate::source::cargo::{self, Seen, Toolchain};
 use crate::source::deb::alternatives::Alternative;
 use crate::source::deb::contents::{Contents, Entry};
@@ -86,6 +87,9 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
     for (name, image) in &request.recipe.oci {
         components.push((name.to_string(), vec![oci::archive(request, steps, seen, name, image)?]));
     }
+    for (name, component) in &request.recipe.apparmor {
+        components.push((name.to_string(), vec![profile(request, steps, name, component)?]));
+    }
 
     let tools = unpacker.unpack(steps, Role::Tool)?;
     let tools: Vec<_> = tools.into_iter().flat_map(|(_, contents)| nodes(contents)).collect();
@@ -142,6 +146,22 @@ fn unpacked(
         Ok(nodes.into_iter().map(|(path, node)| Entry { path, node }).collect())
     })?;
     Ok(entries.into_iter().map(|entry| (entry.path, entry.node)).collect())
+}
+
+/// A compiled profile of AppArmor, and where it goes.
+fn profile(
+    request: &Request<'_>,
+    steps: &mut Steps<'_>,
+    name: &Name,
+    component: &Apparmor,
+) -> Result<(TreePath, Node)> {
+    let parser = Parser::find(request.recipe.arch, request.lock)?;
+    let profile = Profile::read(component)?;
+    let step = Step::new(step::Kind::Apparmor, format!("apparmor {name}"), parser.inputs(&profile));
+    let complete = |blob: &StoredBlob| request.store.has(&blob.0);
+    let compile = || parser.compile(&profile, request.store, request.caches).map(StoredBlob);
+    let blob = steps.run(&step, complete, compile)?;
+    Ok((component.at.0.clone(), Node::file(blob.0, 0o644)))
 }
 
 fn nodes(contents: Contents) -> impl Iterator<Item = (TreePath, Node)> {

@@ -19,6 +19,7 @@ use super::problem::{Problem, report};
 use crate::cargo_workspace::Workspace;
 use crate::error::{Error, Id, Result};
 use crate::go_mod::GoMod;
+use crate::source::apparmor;
 
 /// `COMMAND_LINE_SIZE` of Linux on x86, less what the builder adds (`orlop.*`, a root hash).
 const COMMAND_LINE_MOST: usize = 2048 - 512;
@@ -49,6 +50,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     check.components(&[], &recipe.go, &recipe.cargo, &recipe.local);
     check.urls(recipe);
     check.images(recipe);
+    check.apparmor(recipe);
     check.users(recipe);
     check.tree(recipe);
     sizes::check(&mut check, recipe);
@@ -434,6 +436,19 @@ impl Check<'_> {
                 let message = format!("`url.{name}` takes the file and members of it");
                 self.wrong_key(&["url", name, "unpack", "."], message).hint =
                     Some("use two components".to_owned());
+            }
+        }
+    }
+
+    fn apparmor(&mut self, recipe: &Recipe) {
+        let tools = &recipe.debian.tools;
+        let is_parser = |tool: &String| wish(tool).is_ok_and(|w| w.name == apparmor::PACKAGE);
+        for (name, component) in &recipe.apparmor {
+            self.file(&["apparmor", name.as_str(), "profile"], &component.profile);
+            if !tools.iter().any(is_parser) {
+                let message = format!("nothing compiles `apparmor.{name}`");
+                self.wrong(&["apparmor", name.as_str()], message).hint =
+                    Some(format!("add `{}` to `debian.tools`", apparmor::PACKAGE));
             }
         }
     }

@@ -54,6 +54,9 @@ pub struct Recipe {
     /// Container images that lie in the root as archives.
     #[serde(default)]
     pub oci: BTreeMap<Name, Oci>,
+    /// Profiles of AppArmor, by component.
+    #[serde(default)]
+    pub apparmor: BTreeMap<Name, Apparmor>,
     /// Users and groups with fixed ids.
     #[serde(default)]
     pub users: BTreeMap<Name, User>,
@@ -274,6 +277,17 @@ pub struct Oci {
     /// Files and directories from beside the recipe, by component.
     #[serde(default)]
     pub local: BTreeMap<Name, Local>,
+}
+
+/// A profile of AppArmor. It lies in the root as the kernel reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Apparmor {
+    /// The file that holds it as people write it.
+    #[serde(with = "host_path")]
+    pub profile: PathBuf,
+    /// Where it goes, compiled.
+    pub at: ImagePath,
 }
 
 /// A user with a group of the same name and id.

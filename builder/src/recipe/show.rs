@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::Loaded;
 
 /// The order of the top-level keys: that of [`super::model::Recipe`]. The rest is sorted.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "schema",
     "name",
     "description",
@@ -23,6 +23,7 @@ const ORDER: [&str; 15] = [
     "url",
     "local",
     "oci",
+    "apparmor",
     "users",
     "tree",
     "disk",

@@ -117,7 +117,7 @@ fn seen(project: &Project, kind: Kind) -> Option<Sha256> {
             results(&project.store(), kind)
         }
         // What compilers make depends on which they are: their tests pin what they are told.
-        Kind::Go | Kind::Cargo => return None,
+        Kind::Go | Kind::Cargo | Kind::Apparmor => return None,
         // It gives nothing but a verdict.
         Kind::Allow => Sha256::of(refusals()),
         Kind::Image => {

@@ -190,6 +190,10 @@ fn lines(check: &mut Check<'_>, recipe: &Recipe) -> Vec<(ImagePath, Line)> {
         let line = Line::new(What::File, &["oci", name.as_str(), "at"]);
         lines.push((image.at.clone(), line));
     }
+    for (name, profile) in &recipe.apparmor {
+        let line = Line::new(What::File, &["apparmor", name.as_str(), "at"]);
+        lines.push((profile.at.clone(), line));
+    }
     if let Some(bundle) = &recipe.tree.ca_bundle {
         let line = Line::new(What::File, &["tree", "ca-bundle", "at"]);
         lines.push((bundle.at.clone(), line));

@@ -22,7 +22,7 @@ suites = ["trixie"]
 components = ["main"]
 keys = ["41587F7DB8C774BCCF131416762F67A0B2C39DE4"]
 packages = ["runc"]
-tools = ["systemd-boot-efi"]
+tools = ["apparmor", "systemd-boot-efi"]
 drop = ["/usr/share/doc/**"]
 [debian.exclude]
 debconf = "asks questions"
@@ -46,6 +46,9 @@ at = "/"
 [local.file]
 path = "overlay/file"
 at = "/etc/file"
+[apparmor.five]
+profile = "overlay/file"
+at = "/usr/lib/five"
 [oci.four]
 reference = "mirror.example/four:1"
 at = "/usr/lib/four.tar"
@@ -218,6 +221,9 @@ fn each_mistake_is_found_where_it_was_made() {
         ("/usr/bin/two", "/usr/bin", "`/usr/bin` is given twice, by `tree.directories` too"),
         ("/usr/bin/two", "/usr/bin/one/two", "`/usr/bin/one/two` cannot be: `go.one.programs."),
         ("\"/etc/file\"", "\"/usr/bin/one\"", "`/usr/bin/one` is given twice"),
+        ("\"apparmor\", ", "", "hint: add `apparmor` to `debian.tools`"),
+        ("profile = \"overlay/file\"", "profile = \"none\"", "`none` is not there"),
+        ("/usr/lib/five", "/usr/bin/one", "`/usr/bin/one` is given twice, by `go.one.programs"),
         ("programs = { four = \"/usr/bin/two\" }", "programs = {}", "`oci.four.cargo.four` has no"),
         (
             "path = \"overlay\"\nat = \"/\"\n[users",
