@@ -1,7 +1,8 @@
-//! Programs that kubelet runs for volumes: this binary under another name, in a directory that is
-//! in kubelet's `PATH` alone. `docs/volumes.md` says which there are and what kubelet calls
-//! them for.
+//! Programs that kubelet and containerd run: this binary under another name. Those of kubelet, for
+//! volumes, are in a directory that is in its `PATH` alone (docs/volumes.md); for containerd there
+//! is one, AppArmor's (docs/security-pods.md).
 
+mod apparmor_parser;
 mod fsck;
 mod losetup;
 
@@ -20,6 +21,7 @@ type Answer = Result<String, Failure>;
 pub fn run(called: &OsStr, arguments: &[OsString]) -> Option<ExitCode> {
     let name = Path::new(called).file_name()?.to_str()?;
     let applet: fn(&[String]) -> Answer = match name {
+        "apparmor_parser" => apparmor_parser::run,
         "fsck" => fsck::run,
         "losetup" => losetup::run,
         _ => return None,

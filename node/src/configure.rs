@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use formats::node_config::Subnet;
 use formats::system;
 
+use crate::apparmor;
 use crate::arguments::{Arguments, Failure};
 use crate::assemble;
 use crate::crash;
@@ -88,6 +89,7 @@ pub fn found(
     // Only now, when nothing of it can run: later these files are of this boot.
     plan.problems.extend(crash::database::clear(root));
     plan.problems.extend(leftovers::clear(root, &plan.config));
+    plan.problems.extend(apparmor::load(root));
     let carried_out = carry_out(plan, root, clock, masquerade::set, log);
     noted.map_err(|error| Failure::Failed(format!("cannot write `{CONFIG_URL}`: {error}")))?;
     carried_out

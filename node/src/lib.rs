@@ -2,6 +2,7 @@
 //! configuration, making the files that containerd and kubelet read, importing images, stopping
 //! pods. The program is `orlop-node`; `docs/node.md` describes it.
 
+mod apparmor;
 pub mod applets;
 pub mod arguments;
 pub mod assemble;
