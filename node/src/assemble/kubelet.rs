@@ -34,6 +34,14 @@ const KUBECONFIG: &str = "/var/lib/kubelet/kubeconfig";
 /// kubelet's default is in the read-only root.
 const VOLUME_PLUGINS: &str = "/var/lib/kubelet/volume-plugins";
 
+/// Of TLS 1.2 what kubelet offers, of what fits its keys: forward secrecy and AEAD. In TLS 1.3 there is
+/// nothing else. The last one's name is the older of the two that kubelet knows, the one of benchmarks.
+const TLS_CIPHERS: [&str; 3] = [
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
+];
+
 const MIB: u64 = 1024 * 1024;
 
 pub(super) fn plan(config: &NodeConfig, facts: &Facts, plan: &mut Plan) {
@@ -53,7 +61,8 @@ pub(super) fn plan(config: &NodeConfig, facts: &Facts, plan: &mut Plan) {
     {
         plan.make_serving_pair(wanted);
     }
-    plan.write_file(File::public(CONFIGURATION, configuration(config, kubernetes, facts)));
+    // A fragment may hold anything, and benchmarks look at the mode.
+    plan.write_file(File::secret(CONFIGURATION, configuration(config, kubernetes, facts)));
     match config.shutdown_grace() {
         Some(grace) => {
             plan.write_file(File::public(pods::GRACE_FILE, format!("{}\n", grace.as_secs())));
@@ -232,6 +241,11 @@ fn base(memory: Option<u64>) -> Map<String, Value> {
         "kubeReserved": { "cpu": "50m", "memory": format!("{}Mi", reserved(memory) / MIB) },
         "systemReserved": { "memory": "64Mi", "pid": "1000" },
         "podPidsLimit": 4096,
+        // What containerd thinks that no container needs is refused to those that do not say more.
+        "seccompDefault": true,
+        // kubelet's keys are P-256 (`serving`), and those that it makes itself are too.
+        "tlsMinVersion": "VersionTLS12",
+        "tlsCipherSuites": TLS_CIPHERS,
         "evictionHard": {
             "memory.available": "100Mi",
             "nodefs.available": "10%",
@@ -353,7 +367,8 @@ mod tests {
     fn the_fragment_is_merged_table_by_table_and_replaces_the_rest() {
         let merged = with_fragment(
             "maxPods = 50\nenforceNodeAllocatable = []\nevictionHard.'memory.available' = '5%'\n\
-             systemReserved = { cpu = '100m' }\nmemoryThrottlingFactor = 0.5\nfailSwapOn = true",
+             systemReserved = { cpu = '100m' }\nmemoryThrottlingFactor = 0.5\nfailSwapOn = true\n\
+             seccompDefault = false\ntlsMinVersion = 'VersionTLS13'\ntlsCipherSuites = []",
         );
         assert_eq!(merged["maxPods"], 50);
         assert_eq!(merged["enforceNodeAllocatable"], json!([]));
@@ -363,6 +378,9 @@ mod tests {
         assert_eq!(merged["systemReserved"], reserved);
         assert_eq!(merged["memoryThrottlingFactor"], 0.5);
         assert_eq!(merged["failSwapOn"], true);
+        assert_eq!(merged["seccompDefault"], false);
+        assert_eq!(merged["tlsMinVersion"], "VersionTLS13");
+        assert_eq!(merged["tlsCipherSuites"], json!([]));
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn plan_of_a_cluster_node() {
             capabilities = ["pull", "resolve"]
         0644 /etc/containerd/certs.d/registry.example:5000/hosts.toml
             # Made of the node config at each boot.
-        0644 /run/orlop/kubelet/config.json
+        0600 /run/orlop/kubelet/config.json
             {
               "apiVersion": "kubelet.config.k8s.io/v1beta1",
               "authentication": {
@@ -102,6 +102,7 @@ fn plan_of_a_cluster_node() {
               ],
               "resolvConf": "/etc/resolv.conf",
               "rotateCertificates": true,
+              "seccompDefault": true,
               "shutdownGracePeriod": "0s",
               "shutdownGracePeriodCriticalPods": "0s",
               "staticPodPath": "/run/orlop/kubelet/manifests",
@@ -110,6 +111,12 @@ fn plan_of_a_cluster_node() {
                 "pid": "1000"
               },
               "tlsCertFile": "/var/lib/kubelet/pki/orlop-serving.crt",
+              "tlsCipherSuites": [
+                "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+                "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+                "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305"
+              ],
+              "tlsMinVersion": "VersionTLS12",
               "tlsPrivateKeyFile": "/var/lib/kubelet/pki/orlop-serving.key",
               "volumePluginDir": "/var/lib/kubelet/volume-plugins"
             }
@@ -245,7 +252,7 @@ fn plan_of_a_node_on_its_own() {
                 }
               ]
             }
-        0644 /run/orlop/kubelet/config.json
+        0600 /run/orlop/kubelet/config.json
             {
               "apiVersion": "kubelet.config.k8s.io/v1beta1",
               "authentication": {
@@ -292,6 +299,7 @@ fn plan_of_a_node_on_its_own() {
               "protectKernelDefaults": true,
               "readOnlyPort": 0,
               "resolvConf": "/etc/resolv.conf",
+              "seccompDefault": true,
               "shutdownGracePeriod": "0s",
               "shutdownGracePeriodCriticalPods": "0s",
               "staticPodPath": "/run/orlop/kubelet/manifests",
@@ -300,6 +308,12 @@ fn plan_of_a_node_on_its_own() {
                 "pid": "1000"
               },
               "tlsCertFile": "/var/lib/kubelet/pki/orlop-serving.crt",
+              "tlsCipherSuites": [
+                "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+                "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+                "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305"
+              ],
+              "tlsMinVersion": "VersionTLS12",
               "tlsPrivateKeyFile": "/var/lib/kubelet/pki/orlop-serving.key",
               "volumePluginDir": "/var/lib/kubelet/volume-plugins"
             }
@@ -386,7 +400,8 @@ fn plan_of_registries() {
 fn plan_of_a_cluster_which_signs_the_serving_certificate() {
     let config = CLUSTER.replace("token =", "serving-certificate = 'bootstrap'\ntoken =");
     let plan = plan(&config);
-    let about = plan.lines().filter(|line| line.contains("serving") || line.contains("tls"));
+    let words = ["serving", "tlsCert", "tlsPrivate"];
+    let about = plan.lines().filter(|line| words.iter().any(|word| line.contains(word)));
     assert_eq!(plan.matches("serverTLSBootstrap").count(), 1);
     assert_eq!(about.collect::<Vec<_>>(), Vec::<&str>::new());
 }
@@ -448,7 +463,10 @@ fn only_root_reads_what_is_secret() {
         ("/run/orlop/kubelet/bootstrap-kubeconfig", 0o600),
         ("/var/lib/kubelet/pki/orlop-serving.key", 0o600),
         ("/var/lib/kubelet/pki/orlop-serving.crt", 0o644),
-        ("/run/orlop/kubelet/config.json", 0o644),
+        ("/var/lib/kubelet/pki/orlop-serving.json", 0o644),
+        ("/run/orlop/kubelet/config.json", 0o600),
+        ("/run/orlop/kubelet/registry-logins.json", 0o600),
+        ("/run/orlop/kubelet/ca.crt", 0o644),
     ] {
         assert_eq!(node.mode(path), want, "{path}");
     }
