@@ -2,6 +2,7 @@
 //! anything but the recipe, the lock and the store. Needs no QEMU; `cargo xtask test` sets `ORLOP`,
 //! `ORLOP_IMAGE` and `ORLOP_NODE_IMAGE`.
 
+mod apparmor;
 mod modules;
 
 use std::ffi::OsString;
@@ -34,6 +35,10 @@ const TESTS: &[(&str, Test)] = &[
     ("the_image_is_as_small_as_we_promise", small),
     ("the_table_of_modules_is_that_of_the_node_image", modules::the_table),
     ("modprobe_finds_each_module_that_is_shipped_and_what_is_built_in", modules::modprobe),
+    (
+        "the_profile_of_containers_is_the_one_that_containerd_would_make",
+        apparmor::containerd_would_make_the_same,
+    ),
     ("nothing_changed_means_nothing_written", nothing_changed),
     ("the_number_of_jobs_does_not_shape_a_byte", jobs),
     ("another_place_user_time_and_no_network_give_the_same_bytes", elsewhere),

@@ -15,6 +15,7 @@ mod pods;
 mod restart;
 mod rights;
 mod rooms;
+mod security;
 mod services;
 mod trouble;
 mod volumes;
@@ -42,6 +43,11 @@ const TESTS: &[(&str, Test)] = &[
         rights::units_have_the_rights_of_their_files,
     ),
     ("root_is_kept_out_of_the_kernel", rights::root_is_kept_out_of_the_kernel),
+    ("pods_are_kept_by_seccomp_and_apparmor_unless_they_say_otherwise", security::pods_are_kept),
+    (
+        "files_and_settings_of_a_node_are_as_the_cis_benchmark_wants_them",
+        security::files_and_settings,
+    ),
     ("limits_stand_in_the_cgroup_and_an_oom_kill_is_told", pods::limits_and_an_oom_kill),
     ("the_client_certificate_is_rotated", certificates::the_client_certificate_is_rotated),
     (
