@@ -74,7 +74,7 @@ impl Place {
         let unit = Unit::parse(Path::new("a.toml"), &text.replace("D/", &format!("{directory}/")));
         let unit = unit.expect("a good unit");
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
-        let pid = process::spawn(&unit, &unit.exec, self.0.path(), writer)?;
+        let pid = process::spawn(&unit, &unit.exec, self.0.path(), writer, None)?;
         Ok((pid, reader.into()))
     }
 

@@ -31,7 +31,7 @@ mod tests {
     fn what_containerd_asks_for_is_done_and_all_else_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::new(directory.path());
-        let mut write = |path: &str, text: &str| {
+        let write = |path: &str, text: &str| {
             root.write(path, text.as_bytes(), PUBLIC, Keep::ThisBoot).unwrap();
         };
         write("/usr/lib/orlop/apparmor/one", "compiled");
