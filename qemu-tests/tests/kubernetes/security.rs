@@ -20,7 +20,8 @@ fn with(name: &str, node: &str, context: Value) -> Value {
 /// The mode of seccomp, 0 or 2, and AppArmor's profile of a container.
 fn kept(cluster: &Cluster, pod: &str) -> Result<(String, String)> {
     let status = cluster.exec(pod, &["cat", "/proc/1/status"])?;
-    let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).context(status)?;
+    let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+    let seccomp = seccomp.with_context(|| status.clone())?;
     let profile = cluster.exec(pod, &["cat", "/proc/1/attr/current"])?;
     Ok((seccomp.trim().to_owned(), profile.trim().to_owned()))
 }
@@ -91,11 +92,10 @@ pub(crate) fn pods_are_kept(orlop: &Orlop) -> Result<()> {
     )?;
 
     // Somebody unloads the profile: the next container has it again.
-    let unload = "printf cri-containerd.apparmor.d > \
-                  /proc/1/root/sys/kernel/security/apparmor/.remove && tail -f /dev/null";
-    let unloader = runs(cluster, &privileged("unloads", node, unload))?;
-    let profiles = "/proc/1/root/sys/kernel/security/apparmor/profiles";
-    let loaded = cluster.exec(&unloader, &["cat", profiles])?;
+    let unloader = runs(cluster, &privileged("unloads", node, STAYS))?;
+    let unload = "cd /proc/1/root/sys/kernel/security/apparmor && \
+                  printf cri-containerd.apparmor.d > .remove && cat profiles";
+    let loaded = cluster.exec(&unloader, &["sh", "-c", unload])?;
     ensure!(!loaded.contains("cri-containerd"), "{loaded}");
     let again = runs(cluster, &with("again", node, json!({})))?;
     let is = kept(cluster, &again)?;
@@ -116,7 +116,7 @@ const FILES: &[(&str, &str)] = &[
     ("/run/orlop/kubelet/ca.crt", "644"),
     ("/run/orlop/proxy.env", "600"),
     ("/var/lib/kubelet/kubeconfig", "600"),
-    ("/var/lib/kubelet/pki/kubelet-client-current.pem", "600"),
+    ("/var/lib/kubelet/pki/kubelet-client-2*.pem", "600"),
     ("/var/lib/kubelet/pki/orlop-serving.key", "600"),
     ("/var/lib/kubelet/pki/orlop-serving.crt", "644"),
     ("/var/lib/orlop/node.toml", "600"),
@@ -129,9 +129,9 @@ pub(crate) fn files_and_settings(orlop: &Orlop) -> Result<()> {
     let pod = runs(cluster, &privileged("auditor", node, STAYS))?;
     let mut wrong = Vec::new();
     for (file, mode) in FILES {
-        let path = format!("/proc/1/root{file}");
-        let is = cluster.exec(&pod, &["stat", "-L", "-c", "%a %u:%g", &path])?;
-        if is.trim() != format!("{mode} 0:0") {
+        let stat = format!("stat -c '%a %u:%g' /proc/1/root{file}");
+        let is = cluster.exec(&pod, &["sh", "-c", &stat])?;
+        if is.lines().any(|line| line != format!("{mode} 0:0")) {
             wrong.push(format!("{file} is {}", is.trim()));
         }
     }
