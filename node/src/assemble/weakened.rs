@@ -2,9 +2,11 @@
 
 use formats::node_config::{Lockdown, NodeConfig};
 
-/// Settings of the kernel that protect it and its processes from each other: name, and whether a
-/// value gives that up.
-const SETTINGS: &[(&str, fn(i64) -> bool)] = &[
+/// Whether a value of a setting gives up what it protects.
+type GivesUp = fn(i64) -> bool;
+
+/// Settings of the kernel that protect it and its processes from each other.
+const SETTINGS: &[(&str, GivesUp)] = &[
     ("fs.protected_fifos", |value| value < 1),
     ("fs.protected_hardlinks", |value| value < 1),
     ("fs.protected_regular", |value| value < 1),

@@ -42,7 +42,7 @@ const TESTS: &[(&str, Test)] = &[
         "units_have_the_rights_that_their_files_leave_them",
         rights::units_have_the_rights_of_their_files,
     ),
-    ("root_is_kept_out_of_the_kernel", rights::root_is_kept_out_of_the_kernel),
+    ("root_has_the_rights_that_end_before_the_kernel", rights::root_is_kept_out_of_the_kernel),
     ("pods_are_kept_by_seccomp_and_apparmor_unless_they_say_otherwise", security::pods_are_kept),
     (
         "files_and_settings_of_a_node_are_as_the_cis_benchmark_wants_them",
