@@ -313,19 +313,19 @@ fn all_mistakes_are_shown_at_once() {
         3 problems in the recipe
 
           `node` and `a` have one id, 1000
-            recipe.toml:55:6
-             55 | id = 1000
+            recipe.toml:58:6
+             58 | id = 1000
                 |      ^^^^
 
           the ESP of 9 MiB cannot hold two UKIs of 40 MiB and the boot loader
-            recipe.toml:65:7
-             65 | esp = "9 MiB"
+            recipe.toml:68:7
+             68 | esp = "9 MiB"
                 |       ^^^^^^^
             hint: it takes at least 88 MiB
 
           the ESP of 9 MiB is too small for FAT32
-            recipe.toml:65:7
-             65 | esp = "9 MiB"
+            recipe.toml:68:7
+             68 | esp = "9 MiB"
                 |       ^^^^^^^
             hint: it takes at least 34 MiB"#]]
     .assert_eq(&text);
