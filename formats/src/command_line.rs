@@ -21,6 +21,8 @@ pub struct CommandLine {
     pub slot: Slot,
     /// `orlop.config`: the address of the node config.
     pub config: Option<String>,
+    /// What is to be begun anew.
+    pub resets: Resets,
     /// `orlop.debug` is present: tell more.
     pub debug: bool,
 }
@@ -91,6 +93,7 @@ impl CommandLine {
                 root_hash,
                 slot: found.slot.unwrap_or(Slot::None),
                 config: found.config,
+                resets: found.resets,
                 debug: found.debug,
             }),
             (root, root_hash) => {
@@ -108,15 +111,22 @@ impl CommandLine {
 /// # Errors
 /// When it is no address, or stands there twice.
 pub fn config(text: &str) -> Result<Option<String>, CommandLineError> {
-    let mut found = Found::default();
-    for word in words(text) {
-        if let Some(ours) = word.strip_prefix("orlop.")
-            && ours.split('=').next() == Some("config")
-        {
-            found.take(ours)?;
-        }
-    }
-    Ok(found.config)
+    Ok(Found::only(text, &["config"])?.config)
+}
+
+/// What is to be begun anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resets {
+    /// `orlop.config-source=reset`: the config may come from another volume than before.
+    pub config_source: bool,
+    /// `orlop.state=reset`: STATE is made anew, once.
+    pub state: bool,
+}
+
+/// What the text of `/proc/cmdline` wants begun anew, whatever else stands there. A word with
+/// another value asks for nothing.
+pub fn resets(text: &str) -> Resets {
+    Found::only(text, &["config-source", "state"]).map_or_else(|_| Resets::default(), |f| f.resets)
 }
 
 /// Whether this is an address that a node config can be fetched from.
@@ -203,10 +213,24 @@ struct Found {
     root_hash: Key<Sha256>,
     slot: Option<Slot>,
     config: Option<String>,
+    resets: Resets,
     debug: bool,
 }
 
 impl Found {
+    /// Takes of the line's words those with one of these keys.
+    fn only(text: &str, keys: &[&str]) -> Result<Self, CommandLineError> {
+        let mut found = Self::default();
+        for word in words(text) {
+            if let Some(ours) = word.strip_prefix("orlop.")
+                && ours.split('=').next().is_some_and(|key| keys.contains(&key))
+            {
+                found.take(ours)?;
+            }
+        }
+        Ok(found)
+    }
+
     /// Takes one `KEY` or `KEY=VALUE`, without the `orlop.` in front.
     fn take(&mut self, word: &str) -> Result<(), CommandLineError> {
         let (key, value) = match word.split_once('=') {
@@ -238,6 +262,17 @@ impl Found {
             "config" => {
                 Err(wrong("orlop.config", "an address that begins with http:// or https://"))
             }
+            // A second one asks for the same.
+            "config-source" if text == "reset" => {
+                self.resets.config_source = true;
+                Ok(())
+            }
+            "config-source" => Err(wrong("orlop.config-source", "`reset`")),
+            "state" if text == "reset" => {
+                self.resets.state = true;
+                Ok(())
+            }
+            "state" => Err(wrong("orlop.state", "`reset`")),
             "debug" if value.is_none() => {
                 self.debug = true;
                 Ok(())
@@ -404,10 +439,37 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_to_be_begun_anew_is_found_whatever_else_is_wrong() {
+        let text = format!("{GOOD} orlop.state=reset orlop.config-source=reset");
+        let (state, config_source) = (true, true);
+        assert_eq!(CommandLine::parse(&text).unwrap().resets, Resets { config_source, state });
+        for (text, want) in [
+            (text.as_str(), Resets { state, config_source }),
+            ("orlop.rot=x orlop.state=reset", Resets { state, config_source: false }),
+            (
+                "orlop.config-source=reset -- orlop.state=reset",
+                Resets { state: false, config_source },
+            ),
+            ("orlop.config=http://a orlop.state", Resets::default()),
+            ("orlop.state=resett", Resets::default()),
+        ] {
+            assert_eq!(resets(text), want, "{text}");
+        }
+        assert_eq!(
+            errors(&format!("{GOOD} orlop.state=new orlop.config-source")),
+            [
+                "`orlop.state=new` on the kernel command line: expected `reset`",
+                "`orlop.config-source=` on the kernel command line: expected `reset`",
+            ]
+        );
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(text in ".*", key in "orlop\\.[a-z]{0,8}=?.{0,20}") {
             let _ = CommandLine::parse(&text);
+            let _ = resets(&text);
             let _ = config(&text);
             let _ = CommandLine::parse(&format!("{GOOD} {key}"));
         }

@@ -6,6 +6,7 @@
 //! made of it is another's affair.
 
 mod address;
+mod belongings;
 mod containerd;
 mod hugepages;
 mod kubelet;
@@ -28,6 +29,7 @@ mod update;
 mod url;
 
 pub use address::{Cidr, Mac, Subnet};
+pub use belongings::{Volumes, WhenDamaged};
 pub use containerd::{Containerd, Login, Registry, RegistryHost};
 pub use hugepages::PageSize;
 pub use kubelet::{
@@ -101,6 +103,10 @@ pub struct NodeConfig {
     pub security: Security,
     /// New versions.
     pub update: Update,
+    /// `config.volumes`: which volumes the next config may come from.
+    pub volumes: Volumes,
+    /// `state.when-damaged`: what becomes of a STATE that cannot be used.
+    pub when_damaged: WhenDamaged,
 }
 
 /// A pod network for a single node.
@@ -211,6 +217,8 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
     let containerd = section.section("containerd", Containerd::read).unwrap_or_default();
     let security = section.section("security", Security::read).unwrap_or_default();
     let update = section.section("update", Update::read).unwrap_or_default();
+    let volumes = section.section("config", Volumes::read).unwrap_or_default();
+    let when_damaged = section.section("state", WhenDamaged::read).unwrap_or_default();
     NodeConfig {
         hostname,
         network,
@@ -224,6 +232,8 @@ fn read(section: &mut Section<'_, '_>) -> NodeConfig {
         containerd,
         security,
         update,
+        volumes,
+        when_damaged,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 
 use crate::arguments::{Arguments, Failure};
-use crate::{configure, devices, image_credentials, images, kernel, masquerade, pods, sysctl};
+use crate::{
+    configure, devices, image_credentials, images, kernel, masquerade, pods, source, sysctl,
+};
 
 /// One thing that the program can do.
 #[derive(Debug)]
@@ -25,9 +27,9 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "configure",
-        arguments: "[--url | --after-crash] [--root DIR]",
-        about: "take in the node config; with --url, fetch it first; with --after-crash, look at \
-                what the last boot left",
+        arguments: "[--again | --after-crash] [--root DIR]",
+        about: "take in the node config; with --again, what could not be had at first; with \
+                --after-crash, look at what the last boot left",
         run: configure::command,
     },
     Command {
@@ -49,6 +51,12 @@ const COMMANDS: &[Command] = &[
         run: images::command,
     },
     Command {
+        name: "look-at-disk",
+        arguments: "NAME [--root DIR]",
+        about: "say what a disk is and which volumes for a node config it has; it may never end",
+        run: source::disks::look_command,
+    },
+    Command {
         name: "masquerade",
         arguments: "",
         about: "let the pods of the bridge of a config that was fetched reach the world",
@@ -59,6 +67,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--root DIR]",
         about: "mount configfs, and keep root out of the kernel unless the node config does not",
         run: kernel::command,
+    },
+    Command {
+        name: "read-volume",
+        arguments: "DISK DEVICE TYPE [--root DIR]",
+        about: "write out the node config of a volume; it may never end",
+        run: source::disks::read_command,
     },
     Command {
         name: "stop-pods",

@@ -1,20 +1,23 @@
 //! `orlop-node configure`: takes in the node config and makes the node's files of it.
 //!
-//! The plain run needs no network: it takes what is on the machine, and if that is an address it
-//! notes it in [`CONFIG_URL`]. The run with `--url`, which a unit makes when the network is up,
-//! fetches from there. Both end with [`system::PATH`], which PID 1 reads.
+//! The plain run needs no network: it takes what is on the machine. What it could not have, an
+//! address to fetch from or a disk that did not answer, it notes in [`AGAIN`]; the run with
+//! `--again`, which a unit makes when the network is up and repeats until it succeeds, makes up for
+//! it. Both end with [`system::PATH`], which PID 1 reads.
 
 mod plan;
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use formats::command_line;
 use formats::node_config::Subnet;
 use formats::system;
 
 use crate::apparmor;
 use crate::arguments::{Arguments, Failure};
 use crate::assemble;
+use crate::console;
 use crate::crash;
 use crate::daemons;
 use crate::fetch::{self, Limits};
@@ -23,13 +26,18 @@ use crate::leftovers;
 use crate::masquerade;
 use crate::problems::shortened;
 use crate::root::{Keep, PUBLIC, Root, SECRET};
+use crate::source::disks::{Disks, Processes};
 use crate::source::last_good::LastGood;
-use crate::source::{self, Candidate, Found, LIMIT, Origin, places, volume};
+use crate::source::pin::Pin;
+use crate::source::{self, Candidate, Found, LIMIT, Origin, places};
 use crate::sysctl;
-use plan::Plan;
+use plan::{Pending, Plan};
 
-/// The address to fetch the node config from; its absence says that there is nothing to fetch.
-pub const CONFIG_URL: &str = "/run/orlop/config-url";
+/// What is left to do for the node config: the address to fetch it from, or nothing in it if the
+/// places are to be asked again. Its absence says that nothing is left.
+pub const AGAIN: &str = "/run/orlop/configure-again";
+
+const COMMAND_LINE: &str = "/proc/cmdline";
 
 /// Seconds since 1970 before which the image did not exist, as text.
 const TIME_FLOOR: &str = "/usr/lib/orlop/time-floor";
@@ -46,15 +54,15 @@ pub struct Clock {
     pub floor: u64,
 }
 
-/// `configure [--url | --after-crash] [--root DIR]`.
+/// `configure [--again | --after-crash] [--root DIR]`.
 ///
 /// # Errors
-/// [`Failure::Usage`]; [`Failure::Failed`] if the node's files cannot be made, or with `--url` if
-/// there is no config at the address. That no place has a config, or a bad one, is no failure: the
-/// node goes on, and PID 1 is told.
+/// [`Failure::Usage`]; [`Failure::Failed`] if the node's files cannot be made, or with `--again` if
+/// what is left to do cannot be done yet. That no place has a config, or a bad one, is no failure:
+/// the node goes on, and PID 1 is told.
 pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     let root = Root::new(arguments.option("--root")?.unwrap_or_else(|| "/".to_owned()));
-    let by_url = arguments.flag("--url");
+    let is_again = arguments.flag("--again");
     let crashed = arguments.flag("--after-crash");
     arguments.finish()?;
     let clock = clock(&root);
@@ -62,10 +70,11 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     if crashed && let Err(error) = crash::note(&root) {
         log(&format!("cannot note that the last boot did not end in order: {error}"));
     }
-    if by_url {
-        fetched(&root, clock, Limits::default(), &mut log)
+    let disks = Processes::new(&root);
+    if is_again {
+        again(&root, clock, Limits::default(), &disks, &mut log)
     } else {
-        found(&root, clock, &volume::read, &mut log)
+        found(&root, clock, &disks, &mut log)
     }
 }
 
@@ -76,51 +85,110 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
 pub fn found(
     root: &Root,
     clock: Clock,
-    read_volume: &volume::Read,
+    disks: &dyn Disks,
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
-    let decision = source::decide(places::all(root, read_volume));
-    let last_good = LastGood::load(root).map_err(|error| error.to_string());
-    let mut plan = Plan::new(decision, last_good, root.path(KUBELET).exists());
-    let noted = match &plan.address {
-        Some(address) => root.write(CONFIG_URL, address.whole().as_bytes(), SECRET, Keep::ThisBoot),
-        None => root.remove(CONFIG_URL),
-    };
+    // If this run is killed the places are still to be asked.
+    let begun = leave(root, Some(&Pending::Ask));
+    let mut plan = look(root, disks);
+    let noted = begun.and_then(|()| leave(root, plan.pending.as_ref()));
     // Only now, when nothing of it can run: later these files are of this boot.
     plan.problems.extend(crash::database::clear(root));
     plan.problems.extend(leftovers::clear(root, &plan.config));
     plan.problems.extend(apparmor::load(root));
-    let carried_out = carry_out(plan, root, clock, masquerade::set, log);
-    noted.map_err(|error| Failure::Failed(format!("cannot write `{CONFIG_URL}`: {error}")))?;
-    carried_out
+    carry_out(plan, root, clock, masquerade::set, log)?;
+    noted.map_err(|error| Failure::Failed(format!("cannot write `{AGAIN}`: {error}")))
 }
 
-/// The run with `--url`: one attempt. If it fails nothing has changed.
+/// The run with `--again`: one attempt at what is left to do. If it fails nothing has changed.
 ///
 /// # Errors
-/// [`Failure::Failed`] if there is no address or no config at it, with all that is wrong with
-/// the config, or if a file cannot be written.
-pub fn fetched(
+/// [`Failure::Failed`] if nothing is left; if there is no config at the address, with all that is
+/// wrong with it; if a disk still does not answer; or if a file cannot be written.
+pub fn again(
     root: &Root,
     clock: Clock,
     limits: Limits,
+    disks: &dyn Disks,
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
     let failed = |message| Failure::Failed(message);
-    let address = root
-        .read(CONFIG_URL, LIMIT)
-        .map_err(|error| failed(format!("cannot read `{CONFIG_URL}`: {error}")))?
-        .ok_or_else(|| failed(format!("nothing is to be fetched: `{CONFIG_URL}` is absent")))?;
-    let address = source::text(address).map_err(failed)?;
-    let text = fetch::fetch(root, address.trim(), limits).map_err(|e| failed(e.to_string()))?;
-    let origin = Origin::new(address.trim());
-    let plan = Plan::of(Candidate { origin, found: Found::Text(text) })
-        .map_err(|problems| failed(problems.join("\n")))?;
+    let left = root
+        .read(AGAIN, LIMIT)
+        .map_err(|error| failed(format!("cannot read `{AGAIN}`: {error}")))?
+        .ok_or_else(|| failed(format!("nothing is left to do: `{AGAIN}` is absent")))?;
+    let left = source::text(left).map_err(failed)?;
     let had_settings = root.path(sysctl::PATH).exists();
-    // This run may not ask anything of the kernel: a unit does.
-    carry_out(plan, root, clock, |subnet| masquerade::leave(root, subnet), log)?;
+    match left.trim() {
+        "" => ask_again(root, clock, disks, log)?,
+        address => {
+            // This run may not ask anything of the kernel: a unit does.
+            let masquerade = |subnet| masquerade::leave(root, subnet);
+            carry_out(fetched(root, address, limits)?, root, clock, masquerade, log)?;
+        }
+    }
     sysctl::again(root, had_settings)
         .map_err(|error| failed(format!("cannot write `{}`: {error}", sysctl::AGAIN)))
+}
+
+fn fetched(root: &Root, address: &str, limits: Limits) -> Result<Plan, Failure> {
+    let failed = |message| Failure::Failed(message);
+    let text = fetch::fetch(root, address, limits).map_err(|e| failed(e.to_string()))?;
+    let (origin, found) = (Origin::new(address), Found::Text(text));
+    Plan::of(Candidate { origin, device: None, found }).map_err(|all| failed(all.join("\n")))
+}
+
+/// A disk had not answered, or the first run was killed.
+fn ask_again(
+    root: &Root,
+    clock: Clock,
+    disks: &dyn Disks,
+    log: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
+    let plan = look(root, disks);
+    let still = match &plan.pending {
+        None => None,
+        Some(Pending::Ask) => Some(plan.problems.join("\n")),
+        Some(pending @ Pending::Fetch(_)) => {
+            leave(root, Some(pending))
+                .map_err(|error| Failure::Failed(format!("cannot write `{AGAIN}`: {error}")))?;
+            Some("the node config is now to be fetched".to_owned())
+        }
+    };
+    // The first run has told as much, if it came so far.
+    if still.is_none() || !root.path(system::PATH).exists() {
+        carry_out(plan, root, clock, |subnet| masquerade::leave(root, subnet), log)?;
+    }
+    still.map_or(Ok(()), |still| Err(Failure::Failed(still)))
+}
+
+/// Asks the places, as far as this node hears them, and plans.
+fn look(root: &Root, disks: &dyn Disks) -> Plan {
+    let line = root.read(COMMAND_LINE, LIMIT).ok().flatten().unwrap_or_default();
+    let reset = command_line::resets(&String::from_utf8_lossy(&line)).config_source;
+    let last_good = LastGood::load(root).map_err(|error| error.to_string());
+    let pinned = Pin::new(&last_good, false);
+    let pin = if reset { Pin::Open } else { pinned.clone() };
+    let answers = places::ask(root, &pin, disks);
+    let words = reset.then(|| pinned.reset(answers.decision.chosen.as_ref()));
+    let mut plan = Plan::new(answers, last_good, root.path(KUBELET).exists());
+    if let Some(words) = words {
+        // Before it happens.
+        console::say(root, &words);
+        plan.problems.push(words);
+    }
+    plan
+}
+
+/// Leaves word of what is left to do, for the unit that does it.
+fn leave(root: &Root, pending: Option<&Pending>) -> std::io::Result<()> {
+    match pending {
+        None => root.remove(AGAIN),
+        Some(Pending::Ask) => root.write(AGAIN, b"", SECRET, Keep::ThisBoot),
+        Some(Pending::Fetch(address)) => {
+            root.write(AGAIN, address.whole().as_bytes(), SECRET, Keep::ThisBoot)
+        }
+    }
 }
 
 /// Makes the files, keeps the copy, and tells PID 1 last of all, when everything is in place.
@@ -166,9 +234,13 @@ fn carry_out(
             assemble::system(&plan.config)
         }
     };
+    let awaited = plan.pending.and_then(|pending| match pending {
+        Pending::Fetch(address) => Some(address.to_string()),
+        Pending::Ask => None,
+    });
     let system = system::System {
         source: plan.source,
-        awaits_url: plan.address.map(|address| address.to_string()),
+        awaits_url: awaited,
         problems: shortened([system.problems, plan.problems, failures.clone()].concat()),
         ..system
     };

@@ -61,6 +61,19 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where the disk of this name is plugged in, as below `/dev/disk/by-path`. Nothing of it is read.
+pub(crate) fn place(root: &Root, disk: &str) -> Option<String> {
+    let (sysfs, path) = follow::in_sysfs(root, disk)?;
+    links::place(&sysfs, &path)
+}
+
+/// What the disk of this name says it is, as below `/dev/disk/by-id`. It may have to be asked, and
+/// not answer.
+pub(crate) fn said(root: &Root, disk: &str) -> Option<String> {
+    let (sysfs, path) = follow::in_sysfs(root, disk)?;
+    links::said(&sysfs, &path)
+}
+
 /// For the fuzz target: all parsers of what devices and modules say.
 pub(crate) fn outside(bytes: &[u8]) {
     uevent::outside(bytes);

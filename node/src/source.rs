@@ -5,13 +5,17 @@
 //! used: a node must not quietly become another one because a file was damaged. `docs/node.md`
 //! says it for users.
 
+pub mod disks;
 pub mod label;
 pub mod last_good;
 pub mod oem;
+pub mod pin;
 pub mod places;
 pub mod volume;
 
 use std::fmt;
+
+use pin::Device;
 
 /// No source may have more bytes: a config with many certificates and static pods has a tenth.
 pub const LIMIT: u64 = 1024 * 1024;
@@ -63,6 +67,8 @@ pub enum Found {
     Address(String),
     /// A config, or a word of one, which cannot be used; says why.
     Unusable(String),
+    /// There is a volume for it, whose disk does not answer.
+    Silent,
 }
 
 /// A place that was asked, and its answer.
@@ -70,6 +76,8 @@ pub enum Found {
 pub struct Candidate {
     /// The place.
     pub origin: Origin,
+    /// The device that it is on, if it is a volume.
+    pub device: Option<Device>,
     /// Its answer.
     pub found: Found,
 }
@@ -87,7 +95,7 @@ pub struct Decision {
 pub fn decide(candidates: impl IntoIterator<Item = Candidate>) -> Decision {
     let mut passed = Vec::new();
     for candidate in candidates {
-        let Candidate { origin, found } = &candidate;
+        let Candidate { origin, found, .. } = &candidate;
         let what = match found {
             Found::Nothing(lacks) => {
                 passed.push(format!("{origin}: {lacks}"));
@@ -98,6 +106,7 @@ pub fn decide(candidates: impl IntoIterator<Item = Candidate>) -> Decision {
                 format!("{origin} says to fetch the node config from {}", Origin::new(address))
             }
             Found::Unusable(_) => format!("what {origin} has cannot be used"),
+            Found::Silent => format!("{origin} does not answer"),
         };
         let reason = if passed.is_empty() {
             what
@@ -133,7 +142,7 @@ mod tests {
     use super::*;
 
     fn candidate(origin: &str, found: Found) -> Candidate {
-        Candidate { origin: Origin::new(origin), found }
+        Candidate { origin: Origin::new(origin), device: None, found }
     }
 
     #[test]
@@ -147,6 +156,7 @@ mod tests {
                 "two says to fetch the node config from https://h.example/n?...",
             ),
             (Found::Unusable("too large".to_owned()), "what two has cannot be used"),
+            (Found::Silent, "two does not answer"),
         ] {
             let two = candidate("two", found);
             let never = std::iter::once_with(|| panic!("a place after the one that counts"));

@@ -12,7 +12,7 @@ use formats::system::{self, System};
 
 const FW_CFG: &str = "sys/firmware/qemu_fw_cfg/by_name/opt/org.orlop/node.toml/raw";
 const COPY: &str = "var/lib/orlop/node.toml";
-const CONFIG_URL: &str = "run/orlop/config-url";
+const AGAIN: &str = "run/orlop/configure-again";
 const GOOD: &str = "schema = 1\nhostname = \"worker-1\"\n[network]\ndns = [\"192.0.2.53\"]\n";
 
 /// A node's file system.
@@ -110,7 +110,7 @@ fn a_config_in_fw_cfg_reaches_pid_1_and_is_kept() {
     let copy = format!("# from: fw_cfg opt/org.orlop/node.toml\n{GOOD}");
     assert_eq!(node.read(COPY), Some(copy));
     assert_eq!(node.mode(COPY), 0o600);
-    assert_eq!(node.read(CONFIG_URL), None);
+    assert_eq!(node.read(AGAIN), None);
 }
 
 #[test]
@@ -172,10 +172,10 @@ fn an_address_is_noted_fetched_when_the_network_is_up_and_its_copy_used_at_the_n
     let system = node.system();
     assert_eq!((system.source.as_str(), system.awaits_url.as_ref()), ("none", Some(&shown)));
     assert_eq!(system.problems, Vec::<String>::new());
-    assert_eq!(node.read(CONFIG_URL).as_ref(), Some(&address));
-    assert_eq!(node.mode(CONFIG_URL), 0o600);
+    assert_eq!(node.read(AGAIN).as_ref(), Some(&address));
+    assert_eq!(node.mode(AGAIN), 0o600);
 
-    let run = node.run(&["configure", "--url"]);
+    let run = node.run(&["configure", "--again"]);
     assert_eq!((run.status, run.said.as_str()), (Some(0), ""));
     let system = node.system();
     assert_eq!((&system.source, &system.awaits_url), (&shown, &None));
@@ -195,7 +195,7 @@ fn settings_of_a_config_that_was_fetched_are_made_when_those_of_the_last_one_are
     const NEXT: &str = "schema = 1\n[sysctl]\n\"vm.swappiness\" = 1\n";
     let address = serve(&[FIRST, NEXT, GOOD]);
     let fetch = |node: &Node| {
-        let run = node.run(&["configure", "--url"]);
+        let run = node.run(&["configure", "--again"]);
         assert_eq!((run.status, run.said.as_str()), (Some(0), ""));
         (node.read("run/orlop/sysctl.conf"), node.read("run/orlop/sysctl-fetched"))
     };
@@ -228,7 +228,7 @@ fn a_fetch_that_fails_or_brings_a_bad_config_changes_nothing_and_ends_with_statu
         ),
         format!("orlop-node: cannot fetch the node config from `{shown}`: the host refuses"),
     ] {
-        let run = node.run(&["configure", "--url"]);
+        let run = node.run(&["configure", "--again"]);
         assert_eq!(run.status, Some(1), "{}", run.said);
         assert!(run.said.starts_with(&said), "{} instead of {said}", run.said);
         assert_eq!((node.system(), node.read(COPY)), (before.clone(), None));
@@ -237,10 +237,10 @@ fn a_fetch_that_fails_or_brings_a_bad_config_changes_nothing_and_ends_with_statu
 
 #[test]
 fn nothing_is_fetched_if_no_place_says_so() {
-    let node = Node::new().with(CONFIG_URL, "http://127.0.0.1/left").with(FW_CFG, GOOD);
+    let node = Node::new().with(AGAIN, "http://127.0.0.1/left").with(FW_CFG, GOOD);
     node.configure();
-    let run = node.run(&["configure", "--url"]);
-    let said = "orlop-node: nothing is to be fetched: `/run/orlop/config-url` is absent\n";
+    let run = node.run(&["configure", "--again"]);
+    let said = "orlop-node: nothing is left to do: `/run/orlop/configure-again` is absent\n";
     assert_eq!((run.status, run.said.as_str()), (Some(1), said));
 }
 
@@ -260,20 +260,108 @@ fn a_node_of_a_cluster_gets_kubelets_files_whose_certificate_the_next_run_leaves
     assert_eq!(node.read("run/orlop/kubelet/arguments"), None);
 }
 
-#[test]
-fn a_volume_that_cannot_be_mounted_is_told() {
-    // A plain file where a device should be: no kernel mounts it, whoever asks.
+/// A plain file where a device should be: no kernel mounts it, whoever asks.
+fn disc(label: &str) -> Vec<u8> {
     let mut disc = vec![0; 0x8800];
     disc[0x8000..0x8006].copy_from_slice(b"\x01CD001");
-    disc[0x8028..0x8048].copy_from_slice(format!("{:32}", "CIDATA").as_bytes());
-    let node = Node::new().with("dev/vdb", disc).with("sys/class/block/vdb/size", "68\n");
+    disc[0x8028..0x8048].copy_from_slice(format!("{label:32}").as_bytes());
+    disc
+}
+
+impl Node {
+    fn with_disk(self, name: &str, label: &str) -> Self {
+        let class = format!("sys/class/block/{name}/size");
+        self.with(&format!("dev/{name}"), disc(label)).with(&class, "68\n")
+    }
+}
+
+#[test]
+fn a_volume_that_cannot_be_mounted_is_told() {
+    let node = Node::new().with_disk("vdb", "CIDATA");
     node.configure();
     let problems = node.system().problems;
     // Whether it is the file, a lack of rights or a kernel without ISO 9660 depends on the host.
     assert!(problems[0].starts_with("volume cidata (vdb): "), "{problems:?}");
     assert!(problems[0].contains("iso9660"), "{problems:?}");
-    assert!(!node.0.path().join("run/orlop/volume").exists());
+    let left: Vec<_> = fs::read_dir(node.0.path().join("run/orlop")).unwrap().flatten().collect();
+    let volumes = left.iter().filter(|e| e.file_name().to_string_lossy().starts_with("volume"));
+    assert_eq!(volumes.count(), 0, "{left:?}");
     assert!(problems[1].starts_with("there is no last good copy"), "{problems:?}");
+}
+
+#[test]
+fn a_disk_that_comes_later_does_not_become_the_node_s_config() {
+    let node = Node::new().with(FW_CFG, GOOD);
+    node.configure();
+    let copy = node.read(COPY);
+    let node = node.without(FW_CFG).with_disk("vdb", "ORLOP");
+    node.configure();
+    let system = node.system();
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    assert_eq!(system.source, "the last good copy, of fw_cfg opt/org.orlop/node.toml");
+    let refused = "volume ORLOP (vdb) is not heard: this node's config is from fw_cfg \
+        opt/org.orlop/node.toml; if it is to change hands, start it once with \
+        `orlop.config-source=reset` on the kernel command line";
+    assert_eq!(system.problems[0], refused);
+    assert_eq!((node.read(COPY), node.read(AGAIN)), (copy.clone(), None));
+
+    // Its owner may say so, and then it is read.
+    let node = node.with("proc/cmdline", "orlop.config-source=reset\n").with("dev/console", "");
+    node.configure();
+    let problems = node.system().problems;
+    assert!(problems[0].starts_with("volume ORLOP (vdb): "), "{problems:?}");
+    let said = "`orlop.config-source=reset`: volume ORLOP (vdb) (kernel:vdb) may give this node \
+        its config from now on, and no other volume; take the word off the kernel command line";
+    assert!(problems.iter().any(|problem| problem == said), "{problems:?}");
+    assert_eq!(node.read("dev/console"), Some(format!("*** {said}\n")));
+    assert_eq!(node.read(COPY), copy);
+}
+
+#[test]
+fn a_volume_is_heard_again_from_the_device_that_it_was_on() {
+    for (device, heard) in [("path=kernel:vdb", true), ("path=kernel:vdc", false)] {
+        let copy = format!("# from: volume cidata (vdb)\t{device}\n{GOOD}");
+        let node = Node::new().with(COPY, copy).with_disk("vdb", "cidata");
+        node.configure();
+        let system = node.system();
+        assert_eq!(system.source, "the last good copy, of volume cidata (vdb)");
+        let begins = if heard { "volume cidata (vdb): " } else { "volume cidata (vdb) is not" };
+        assert!(system.problems[0].starts_with(begins), "{:?}", system.problems);
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_asked_again_and_the_copy_used_meanwhile() {
+    let copy = format!("# from: volume cidata (vdb)\tpath=kernel:vdb\n{GOOD}");
+    let node = Node::new().with(COPY, copy).with_disk("vdb", "none").with_disk("vdc", "none");
+    let lock = node.0.path().join("run/orlop/asked/vdb");
+    fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    let asked = fs::File::create(&lock).unwrap();
+    // As one that still waits for the disk.
+    asked.lock().unwrap();
+    node.configure();
+    let told = "the disk vdb does not answer: is a node config on it?";
+    let used = "used is the last good copy, of volume cidata (vdb)";
+    assert_eq!(node.system().problems, [told, used]);
+    assert_eq!(node.system().hostname.as_deref(), Some("worker-1"));
+    assert_eq!(node.read(AGAIN).as_deref(), Some(""));
+
+    let run = node.run(&["configure", "--again"]);
+    assert_eq!(run.status, Some(1), "{}", run.said);
+    assert!(run.said.contains(told), "{}", run.said);
+    drop(asked);
+    let run = node.run(&["configure", "--again"]);
+    assert_eq!(run.status, Some(0), "{}", run.said);
+    assert_eq!(node.system().problems, [""; 0]);
+}
+
+#[test]
+fn a_first_run_that_was_killed_is_made_up_for() {
+    let node = Node::new().with(AGAIN, "").with(FW_CFG, GOOD);
+    let run = node.run(&["configure", "--again"]);
+    assert_eq!(run.status, Some(0), "{}", run.said);
+    assert_eq!(node.system().hostname.as_deref(), Some("worker-1"));
+    assert!(node.read(COPY).is_some());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::{
     Api, BootstrapToken, Kubernetes, Link, Lockdown, NodeConfig, Policy, Proxy, Registry, SCHEMA,
-    ServingCertificate,
+    ServingCertificate, Volumes, WhenDamaged,
 };
 use crate::quote;
 
@@ -95,6 +95,10 @@ impl NodeConfig {
             None => page.comment("channel: none"),
         }
         page.text("policy", word(&Policy::NAMES, self.update.policy));
+        page.table("config");
+        page.text("volumes", word(&Volumes::NAMES, self.volumes));
+        page.table("state");
+        page.text("when-damaged", word(&WhenDamaged::NAMES, self.when_damaged));
         page.0
     }
 }

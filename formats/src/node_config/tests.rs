@@ -82,12 +82,17 @@ kexec = true
 [update]
 channel = "https://updates.example/stable"
 policy = "stage"
+[config]
+volumes = "any"
+[state]
+when-damaged = "reset"
 "#;
 
 #[test]
 fn an_empty_configuration_is_the_default() {
     assert_eq!(parse("schema = 1"), Ok(NodeConfig::default()));
-    let text = "schema = 1\n[network]\n[network.links]\n[time]\n[kubelet]\n[containerd]\n[security]\n[update]\n";
+    let text = "schema = 1\n[network]\n[network.links]\n[time]\n[kubelet]\n[containerd]\n[security]\n[update]\n\
+         [config]\n[state]\n";
     assert_eq!(parse(text), Ok(NodeConfig::default()));
 }
 
@@ -111,6 +116,7 @@ fn every_key_is_read() {
     assert_eq!(config.kubelet["maxPods"].as_integer(), Some(50));
     assert_eq!(config.containerd.registries.len(), 2);
     assert_eq!(config.update.policy, Policy::Stage);
+    assert_eq!((config.volumes, config.when_damaged), (Volumes::Any, WhenDamaged::Reset));
 }
 
 #[test]
@@ -180,6 +186,12 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             [update]
             # channel: none
             policy = "manual"
+
+            [config]
+            volumes = "pinned"
+
+            [state]
+            when-damaged = "wait"
         "#]],
     );
     check_shown(
@@ -288,6 +300,12 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             [update]
             channel = "https://updates.example/stable"
             policy = "stage"
+
+            [config]
+            volumes = "any"
+
+            [state]
+            when-damaged = "reset"
         "#]],
     );
 }

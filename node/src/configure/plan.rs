@@ -4,7 +4,8 @@
 use formats::node_config::{self, NodeConfig};
 
 use crate::source::last_good::{self, LastGood};
-use crate::source::{Candidate, Decision, Found, Origin};
+use crate::source::places::Answers;
+use crate::source::{Candidate, Found, Origin};
 
 /// What a node with kubelet is told if it has no config.
 const LACKING: &str = "no node config, so kubelet does not run: give one by fw_cfg, by its address \
@@ -20,8 +21,8 @@ pub(super) struct Plan {
     pub(super) config: NodeConfig,
     /// Where that came from.
     pub(super) source: String,
-    /// The address that a config is still to be fetched from.
-    pub(super) address: Option<Origin>,
+    /// What is still to be done for a config.
+    pub(super) pending: Option<Pending>,
     /// The copy to keep, if the config is new and good.
     pub(super) keep: Option<LastGood>,
     /// How it came to this, for the log.
@@ -30,32 +31,55 @@ pub(super) struct Plan {
     pub(super) problems: Vec<String>,
 }
 
+/// What is still to be done for a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// It is to be fetched from there.
+    Fetch(Origin),
+    /// A disk has not answered: the places are to be asked again.
+    Ask,
+}
+
 impl Plan {
     /// Makes the plan of a plain run. `last_good` is what [`LastGood::load`] gave. An image without
     /// kubelet does all that it is for by the defaults too.
     pub(super) fn new(
-        decision: Decision,
+        answers: Answers,
         last_good: Result<Option<LastGood>, String>,
         has_kubelet: bool,
     ) -> Self {
-        let mut problems = Vec::new();
-        let Some(candidate) = decision.chosen else {
-            if !has_kubelet && matches!(last_good, Ok(None)) {
-                return Self::empty(problems).noted(decision.reason);
+        let Answers { decision, problems, is_open } = answers;
+        let mut plan = match decision.chosen {
+            None if !has_kubelet && matches!(last_good, Ok(None)) => Self::empty(problems),
+            None => Self::from_copy(last_good, problems, LACKING),
+            Some(Candidate { found: Found::Address(address), .. }) => {
+                Self::awaiting(Origin::new(address), last_good)
             }
-            let plan = Self::from_copy(last_good, problems, LACKING);
-            return plan.noted(decision.reason);
+            Some(candidate) => Self::of_candidate(candidate, last_good, problems),
         };
-        if let Found::Address(address) = &candidate.found {
-            return Self::awaiting(Origin::new(address), last_good).noted(decision.reason);
+        if is_open {
+            plan.pending = Some(Pending::Ask);
         }
-        let plan = Self::of(candidate).unwrap_or_else(|mistakes| {
-            problems.extend(mistakes);
-            let lacking = "there is no last good copy of a node config to use instead: containerd \
-                runs, kubelet does not";
-            Self::from_copy(last_good, problems, lacking)
-        });
         plan.noted(decision.reason)
+    }
+
+    fn of_candidate(
+        candidate: Candidate,
+        last_good: Result<Option<LastGood>, String>,
+        mut problems: Vec<String>,
+    ) -> Self {
+        match Self::of(candidate) {
+            Ok(mut plan) => {
+                problems.append(&mut plan.problems);
+                Self { problems, ..plan }
+            }
+            Err(mistakes) => {
+                problems.extend(mistakes);
+                let lacking = "there is no last good copy of a node config to use instead: \
+                    containerd runs, kubelet does not";
+                Self::from_copy(last_good, problems, lacking)
+            }
+        }
     }
 
     /// The plan for a config that was found or fetched.
@@ -63,20 +87,21 @@ impl Plan {
     /// # Errors
     /// All that is wrong with it, with the place, the line and the column.
     pub(super) fn of(candidate: Candidate) -> Result<Self, Vec<String>> {
-        let Candidate { origin, found } = candidate;
+        let Candidate { origin, device, found } = candidate;
         let text = match found {
             Found::Text(text) => text,
             Found::Unusable(why) => return Err(vec![format!("{origin}: {why}")]),
             Found::Nothing(lacks) => return Err(vec![format!("{origin}: {lacks}")]),
             Found::Address(_) => return Err(vec![format!("{origin}: an address, no config")]),
+            Found::Silent => return Err(vec![format!("{origin} does not answer")]),
         };
         let config = parse(&origin.to_string(), &text)?;
         let problems = ignored(&origin.to_string(), &text, &config);
         Ok(Self {
             config,
             source: origin.to_string(),
-            address: None,
-            keep: Some(LastGood::of(origin, &text)),
+            pending: None,
+            keep: Some(LastGood::of(origin, device, &text)),
             notes: Vec::new(),
             problems,
         })
@@ -103,7 +128,7 @@ impl Plan {
             let note = "until it is fetched, containerd runs and kubelet does not";
             plan.notes.push(note.to_owned());
         }
-        plan.address = Some(address);
+        plan.pending = Some(Pending::Fetch(address));
         plan
     }
 
@@ -147,7 +172,7 @@ impl Plan {
         Self {
             config: NodeConfig::default(),
             source: NO_SOURCE.to_owned(),
-            address: None,
+            pending: None,
             keep: None,
             notes: Vec::new(),
             problems,
@@ -175,6 +200,8 @@ fn ignored(place: &str, text: &str, config: &NodeConfig) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Decision;
+    use crate::source::pin::Device;
 
     const GOOD: &str = "schema = 1\nhostname = \"new\"\n";
     /// Of two static pods one is none that kubelet runs.
@@ -183,13 +210,17 @@ mod tests {
         bad = \"kind: Deployment\"\n";
     const BAD: &str = "schema = 1\nhostnam = \"x\"\n\n[network]\ndnss = []\n";
 
-    fn decision(found: Found) -> Decision {
-        let chosen = Candidate { origin: Origin::new("fw_cfg x"), found };
-        Decision { chosen: Some(chosen), reason: "because".to_owned() }
+    fn answers(chosen: Option<Candidate>) -> Answers {
+        let decision = Decision { chosen, reason: "because".to_owned() };
+        Answers { decision, problems: Vec::new(), is_open: false }
+    }
+
+    fn decision(found: Found) -> Answers {
+        answers(Some(Candidate { origin: Origin::new("fw_cfg x"), device: None, found }))
     }
 
     fn copy(origin: &str) -> Result<Option<LastGood>, String> {
-        Ok(Some(LastGood::of(Origin::new(origin), "schema = 1\nhostname = \"old\"\n")))
+        Ok(Some(LastGood::of(Origin::new(origin), None, "schema = 1\nhostname = \"old\"\n")))
     }
 
     fn hostname(plan: &Plan) -> Option<String> {
@@ -200,8 +231,8 @@ mod tests {
     fn a_good_config_is_used_and_kept() {
         let plan = Plan::new(decision(Found::Text(GOOD.to_owned())), copy("volume y"), true);
         assert_eq!(hostname(&plan).as_deref(), Some("new"));
-        assert_eq!(plan.keep, Some(LastGood::of(Origin::new("fw_cfg x"), GOOD)));
-        assert_eq!((plan.source.as_str(), plan.address), ("fw_cfg x", None));
+        assert_eq!(plan.keep, Some(LastGood::of(Origin::new("fw_cfg x"), None, GOOD)));
+        assert_eq!((plan.source.as_str(), plan.pending), ("fw_cfg x", None));
         assert_eq!((plan.notes, plan.problems), (vec!["because".to_owned()], vec![]));
     }
 
@@ -232,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_node_that_no_place_has_a_config_for_uses_the_copy_or_says_what_it_lacks() {
-        let nothing = || Decision { chosen: None, reason: "because".to_owned() };
+        let nothing = || answers(None);
         let plan = Plan::new(nothing(), copy("volume y"), true);
         assert_eq!(hostname(&plan).as_deref(), Some("old"));
         assert_eq!(plan.notes, ["because", "used is the last good copy, of volume y"]);
@@ -247,8 +278,8 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_no_longer_good_is_told_with_its_own_lines() {
-        let bad = LastGood::of(Origin::new("volume y"), BAD);
-        let nothing = || Decision { chosen: None, reason: String::new() };
+        let bad = LastGood::of(Origin::new("volume y"), None, BAD);
+        let nothing = || answers(None);
         let plan = Plan::new(nothing(), Ok(Some(bad)), true);
         // The first line says where it came from.
         assert!(plan.problems[0].starts_with("/var/lib/orlop/node.toml:3:1: "));
@@ -266,12 +297,12 @@ mod tests {
         let plan = awaiting(copy(address));
         assert_eq!(hostname(&plan).as_deref(), Some("old"));
         assert_eq!(plan.source, "the last good copy, of https://h.example/n");
-        assert_eq!((plan.address, plan.keep), (Some(Origin::new(address)), None));
+        assert_eq!((plan.pending, plan.keep), (Some(Pending::Fetch(Origin::new(address))), None));
 
         for copy in [copy("https://h.example/n"), Ok(None)] {
             let plan = awaiting(copy);
             assert_eq!((&plan.config, plan.source.as_str()), (&NodeConfig::default(), "none"));
-            assert_eq!(plan.address, Some(Origin::new(address)));
+            assert_eq!(plan.pending, Some(Pending::Fetch(Origin::new(address))));
             assert_eq!(plan.problems, Vec::<String>::new());
             let last = plan.notes.last().unwrap();
             assert_eq!(last, "until it is fetched, containerd runs and kubelet does not");
@@ -287,8 +318,40 @@ mod tests {
         assert!(plan.problems[0].contains(told), "{:?}", plan.problems);
         assert_eq!(plan.config.kubernetes.unwrap().static_pods.len(), 2);
         assert!(plan.keep.is_some(), "it is a good config");
-        let copy = Ok(Some(LastGood::of(Origin::new("x"), PODS)));
-        let plan = Plan::new(Decision { chosen: None, reason: "because".to_owned() }, copy, true);
+        let copy = Ok(Some(LastGood::of(Origin::new("x"), None, PODS)));
+        let plan = Plan::new(answers(None), copy, true);
         assert!(plan.problems[0].contains(told), "{:?}", plan.problems);
+    }
+
+    #[test]
+    fn while_a_disk_does_not_answer_the_copy_is_used_and_the_places_are_asked_again() {
+        let told = "the disk vdb does not answer".to_owned();
+        let silent = || Answers { problems: vec![told.clone()], is_open: true, ..answers(None) };
+        let plan = Plan::new(silent(), copy("volume y"), true);
+        assert_eq!((hostname(&plan).as_deref(), &plan.pending), (Some("old"), &Some(Pending::Ask)));
+        assert_eq!(plan.problems, [&told, "used is the last good copy, of volume y"]);
+        for (has_kubelet, lacking) in [(true, Some(LACKING)), (false, None)] {
+            let plan = Plan::new(silent(), Ok(None), has_kubelet);
+            assert_eq!(plan.pending, Some(Pending::Ask));
+            let want: Vec<_> = [told.as_str()].into_iter().chain(lacking).collect();
+            assert_eq!(plan.problems, want);
+        }
+        let chosen = Answers { is_open: true, ..decision(Found::Silent) };
+        let plan = Plan::new(chosen, copy("volume y"), true);
+        assert_eq!((hostname(&plan).as_deref(), &plan.pending), (Some("old"), &Some(Pending::Ask)));
+        assert_eq!(plan.problems[0], "fw_cfg x does not answer");
+    }
+
+    #[test]
+    fn what_is_told_of_other_disks_is_told_beside_a_good_config_which_is_kept_with_its_device() {
+        let device = Device { id: None, path: "pci-x".to_owned(), partition: None };
+        let origin = Origin::new("volume y");
+        let found = Found::Text(GOOD.to_owned());
+        let candidate = Candidate { origin: origin.clone(), device: Some(device.clone()), found };
+        let problems = vec!["volume z is not heard".to_owned()];
+        let answers = Answers { problems: problems.clone(), ..answers(Some(candidate)) };
+        let plan = Plan::new(answers, Ok(None), true);
+        assert_eq!(plan.keep, Some(LastGood::of(origin, Some(device), GOOD)));
+        assert_eq!((plan.problems, plan.pending), (problems, None));
     }
 }

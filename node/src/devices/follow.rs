@@ -173,12 +173,17 @@ fn is_memory(name: &str) -> bool {
 
 /// The names that a device has; none if it is not there.
 fn read(root: &Root, name: &str) -> Option<std::collections::BTreeSet<String>> {
+    let (sysfs, device) = in_sysfs(root, name)?;
+    let contents = contents::read(root, &sysfs, &device, name);
+    Some(links::of(&sysfs, &device, &contents))
+}
+
+/// The sysfs of the node, and the path of this block device in it.
+pub(super) fn in_sysfs(root: &Root, name: &str) -> Option<(Mounted, String)> {
     let sys = fs::canonicalize(root.path("/sys")).ok()?;
     let path = fs::canonicalize(root.path(CLASS_BLOCK).join(name)).ok()?;
     let device = format!("/{}", path.strip_prefix(&sys).ok()?.to_str()?);
-    let sysfs = Mounted(sys);
-    let contents = contents::read(root, &sysfs, &device, name);
-    Some(links::of(&sysfs, &device, &contents))
+    Some((Mounted(sys), device))
 }
 
 /// Waits for devices that were written.

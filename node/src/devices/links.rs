@@ -51,6 +51,19 @@ pub(super) fn of(sysfs: &dyn Sysfs, device: &str, contents: &Contents) -> BTreeS
     names.into_iter().filter(|name| is_below(name)).collect()
 }
 
+/// Where the disk at this path of sysfs is plugged in.
+pub(super) fn place(sysfs: &dyn Sysfs, disk: &str) -> Option<String> {
+    path::id(sysfs, disk)
+}
+
+/// What the disk at this path of sysfs says it is, if it says so: the best of its names.
+pub(super) fn said(sysfs: &dyn Sysfs, disk: &str) -> Option<String> {
+    let mut names = Vec::new();
+    by_id(sysfs, disk, &mut |name| names.push(name));
+    let best = names.into_iter().next()?;
+    best.strip_prefix("by-id/").map(str::to_owned)
+}
+
 /// See [`super::outside`].
 pub(super) fn outside(page: &[u8]) {
     for vendor in ["ATA", "QEMU"] {

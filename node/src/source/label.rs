@@ -22,6 +22,11 @@ impl FileSystem {
             Self::Iso9660 => "iso9660",
         }
     }
+
+    /// The one that the kernel calls so.
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Self::Vfat, Self::Iso9660].into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// Where ISO 9660's first volume descriptor begins, in bytes.

@@ -1,11 +1,13 @@
 //! The last good copy of the node config, on STATE. It is kept when a config was taken in without
 //! a fault, and used when the place that counts has none that can be used.
 //!
-//! The first line says where it came from, as a TOML comment; so text and origin are replaced in
-//! one step, and the lines of messages are those of the file.
+//! The first line says where it came from, as a TOML comment, and behind a tab on which device that
+//! was if it was a volume ([`super::pin`]); so text and origin are replaced in one step, and the
+//! lines of messages are those of the file.
 
 use std::io;
 
+use super::pin::Device;
 use super::{LIMIT, Origin};
 use crate::root::{Keep, Root, SECRET};
 
@@ -23,16 +25,19 @@ const LIMIT_WITH_ORIGIN: u64 = LIMIT + 16 * 1024;
 pub struct LastGood {
     /// Where it came from.
     pub origin: Origin,
+    /// The device that it was on, if that was a volume.
+    pub device: Option<Device>,
     /// The config, the first line included.
     pub text: String,
 }
 
 impl LastGood {
     /// The copy of this config.
-    pub fn of(origin: Origin, text: &str) -> Self {
-        // What is no address is a name of ours; neither has a line break.
-        let line = origin.whole().replace(['\n', '\r'], " ");
-        Self { text: format!("{FROM}{line}\n{text}"), origin }
+    pub fn of(origin: Origin, device: Option<Device>, text: &str) -> Self {
+        // What is no address is a name of ours; neither has a line break or a tab.
+        let line = origin.whole().replace(['\n', '\r', '\t'], " ");
+        let on = device.as_ref().map_or(String::new(), |device| format!("\t{}", device.to_line()));
+        Self { text: format!("{FROM}{line}{on}\n{text}"), origin, device }
     }
 
     /// Reads the copy, if there is one.
@@ -46,8 +51,12 @@ impl LastGood {
         let text = super::text(bytes)
             .map_err(|message| io::Error::new(io::ErrorKind::InvalidData, message))?;
         let first = text.lines().next().and_then(|line| line.strip_prefix(FROM));
-        let origin = Origin::new(first.unwrap_or("an unknown place"));
-        Ok(Some(Self { origin, text }))
+        let (origin, device) = match first.and_then(|line| line.split_once('\t')) {
+            Some((origin, device)) => (Some(origin), Device::parse(device)),
+            None => (first, None),
+        };
+        let origin = Origin::new(origin.unwrap_or("an unknown place"));
+        Ok(Some(Self { origin, device, text }))
     }
 
     /// Keeps this copy, so that it outlives a power cut. Nothing is written if it is there
@@ -75,8 +84,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::new(directory.path());
         assert_eq!(LastGood::load(&root).unwrap(), None);
-        for origin in ["fw_cfg opt/x", "https://u:p@h.example/n?a=b"] {
-            let good = LastGood::of(Origin::new(origin), "schema = 1\n");
+        let device = Device { id: None, path: "pci-0000:00:05.0".to_owned(), partition: Some(1) };
+        for (origin, device) in [
+            ("fw_cfg opt/x", None),
+            ("https://u:p@h.example/n?a=b", None),
+            ("volume ORLOP (vdb1)", Some(device)),
+        ] {
+            let good = LastGood::of(Origin::new(origin), device, "schema = 1\n");
             good.keep(&root).unwrap();
             assert_eq!(LastGood::load(&root).unwrap(), Some(good));
         }
@@ -89,12 +103,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::new(directory.path());
         let inode = || fs::metadata(root.path(PATH)).unwrap().ino();
-        let good = LastGood::of(Origin::new("here"), "schema = 1\n");
+        let good = LastGood::of(Origin::new("here"), None, "schema = 1\n");
         good.keep(&root).unwrap();
         let before = inode();
         good.keep(&root).unwrap();
         assert_eq!(inode(), before);
-        LastGood::of(Origin::new("there"), "schema = 1\n").keep(&root).unwrap();
+        LastGood::of(Origin::new("there"), None, "schema = 1\n").keep(&root).unwrap();
         assert_ne!(inode(), before);
     }
 

@@ -5,7 +5,10 @@ use std::io;
 
 use formats::command_line;
 
-use super::{Candidate, Found, LIMIT, Origin, oem, text, volume};
+use super::disks::{Contents, Disk, Disks};
+use super::pin::{Device, Pin};
+use super::volume::{self, Volume};
+use super::{Candidate, Decision, Found, LIMIT, Origin, decide, oem, text};
 use crate::root::Root;
 
 /// The file of QEMU's firmware configuration.
@@ -19,15 +22,27 @@ const DMI_ENTRIES: &str = "/sys/firmware/dmi/entries";
 /// A structure has at most 255 strings.
 const MOST_OEM_BYTES: u64 = 256 * 1024;
 
-/// Asks the places in their order, each only when the iterator comes to it. `read_volume` is
-/// [`volume::read`] on a node.
-pub fn all<'a>(
-    root: &'a Root,
-    read_volume: &'a volume::Read,
-) -> impl Iterator<Item = Candidate> + 'a {
+/// What the places have, all in all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// The place that counts.
+    pub decision: Decision,
+    /// What people should know: volumes that are not heard, disks that do not answer.
+    pub problems: Vec<String>,
+    /// A disk that has not answered may have what was looked for.
+    pub is_open: bool,
+}
+
+/// Asks the places in their order, each only if those before it have nothing. The disks are
+/// [`super::disks::Processes`] on a node.
+pub fn ask(root: &Root, pin: &Pin, disks: &dyn Disks) -> Answers {
     let first: [fn(&Root) -> Candidate; 3] = [kernel_command_line, fw_cfg, smbios];
-    let volumes = std::iter::once_with(move || volumes(root, read_volume)).flatten();
-    first.into_iter().map(move |ask| ask(root)).chain(volumes)
+    let mut seen = Seen::default();
+    let volumes = std::iter::once_with(|| volumes(pin, disks, &mut seen)).flatten();
+    let decision = decide(first.into_iter().map(|ask| ask(root)).chain(volumes));
+    let silent = |chosen: &Candidate| chosen.found == Found::Silent;
+    let is_open = decision.chosen.as_ref().map_or(seen.is_missing, silent);
+    Answers { decision, problems: seen.problems, is_open }
 }
 
 fn kernel_command_line(root: &Root) -> Candidate {
@@ -40,13 +55,14 @@ fn kernel_command_line(root: &Root) -> Candidate {
         },
         Err(error) => Found::Unusable(format!("cannot be read: {error}")),
     };
-    Candidate { origin: Origin::new("kernel command line"), found }
+    Candidate { origin: Origin::new("kernel command line"), device: None, found }
 }
 
 fn fw_cfg(root: &Root) -> Candidate {
     let file = root.read(format!("{FW_CFG_BY_NAME}/{FW_CFG}/raw"), LIMIT);
     Candidate {
         origin: Origin::new(format!("fw_cfg {FW_CFG}")),
+        device: None,
         found: of_file(file, "no such file"),
     }
 }
@@ -57,7 +73,7 @@ fn smbios(root: &Root) -> Candidate {
     let structures = match oem_structures(root) {
         Ok(structures) => structures,
         // No SMBIOS, or no reading it: nobody can have put a config there.
-        Err(_) => return Candidate { origin, found: nothing() },
+        Err(_) => return Candidate { origin, device: None, found: nothing() },
     };
     let value = structures.iter().find_map(|raw| oem::value(raw, OEM_KEY));
     let found = match value.map(|value| String::from_utf8_lossy(value).into_owned()) {
@@ -67,7 +83,7 @@ fn smbios(root: &Root) -> Candidate {
             "`{OEM_KEY}={other}`: expected an address that begins with http:// or https://"
         )),
     };
-    Candidate { origin, found }
+    Candidate { origin, device: None, found }
 }
 
 /// The structures of type 11, in the order of their numbers.
@@ -86,24 +102,69 @@ fn oem_structures(root: &Root) -> io::Result<Vec<Vec<u8>>> {
     Ok(structures)
 }
 
-/// Each volume with a label of ours is a candidate of its own; a `cidata` volume without our file
-/// is somebody else's.
-fn volumes<'a>(root: &'a Root, read: &'a volume::Read) -> Box<dyn Iterator<Item = Candidate> + 'a> {
-    let volumes = volume::find(root);
-    if volumes.is_empty() {
-        let found = Found::Nothing("none is labelled ORLOP or cidata");
-        return Box::new(std::iter::once(Candidate { origin: Origin::new("volumes"), found }));
+/// What is to be told of the disks.
+#[derive(Debug, Default)]
+struct Seen {
+    problems: Vec<String>,
+    /// One that may have the config has not answered.
+    is_missing: bool,
+}
+
+/// Each volume with a label of ours is a candidate of its own, until one has our file; a `cidata`
+/// volume without it is somebody else's.
+fn volumes(pin: &Pin, disks: &dyn Disks, seen: &mut Seen) -> Vec<Candidate> {
+    let looked = disks.look();
+    for disk in looked.iter().filter(|disk| disk.volumes.is_none()) {
+        let name = &disk.name;
+        seen.problems.push(format!("the disk {name} does not answer: is a node config on it?"));
+        seen.is_missing |= pin.may_be_on(disk);
     }
-    Box::new(volumes.into_iter().map(move |volume| Candidate {
-        origin: Origin::new(format!("volume {} ({})", volume.label, volume.device)),
-        found: of_file(read(root, &volume), "no file `node.toml`"),
-    }))
+    let on = |disk: &Disk, volume: &Volume| Device {
+        id: disk.id.clone().flatten(),
+        path: disk.path.clone(),
+        partition: volume.partition,
+    };
+    let all = looked.iter().flat_map(|disk| disk.volumes.iter().flatten().map(move |v| (disk, v)));
+    let mut all: Vec<(&Disk, &Volume)> = all.collect();
+    all.sort_by_key(|(_, volume)| volume::order(volume));
+    let mut candidates = Vec::new();
+    let mut has_config = false;
+    for (disk, volume) in all {
+        let name = format!("volume {} ({})", volume.label, volume.device);
+        let device = on(disk, volume);
+        if !pin.hears(&device) {
+            seen.problems.push(pin.refusal(&name));
+        } else if !has_config {
+            let found = of_volume(disks.read(&disk.name, volume));
+            has_config = !matches!(found, Found::Nothing(_));
+            let origin = Origin::new(name);
+            candidates.push(Candidate { origin, device: Some(device), found });
+        }
+    }
+    if candidates.is_empty() {
+        let found = Found::Nothing("none for this node is labelled ORLOP or cidata");
+        candidates.push(Candidate { origin: Origin::new("volumes"), device: None, found });
+    }
+    candidates
+}
+
+fn of_volume(contents: Contents) -> Found {
+    match contents {
+        Contents::File(bytes) => of_bytes(bytes),
+        Contents::NoFile => Found::Nothing("no file `node.toml`"),
+        Contents::Unusable(why) => Found::Unusable(why),
+        Contents::Silent => Found::Silent,
+    }
+}
+
+fn of_bytes(bytes: Vec<u8>) -> Found {
+    text(bytes).map_or_else(Found::Unusable, Found::Text)
 }
 
 fn of_file(file: io::Result<Option<Vec<u8>>>, lacks: &'static str) -> Found {
     match file {
         Ok(None) => Found::Nothing(lacks),
-        Ok(Some(bytes)) => text(bytes).map_or_else(Found::Unusable, Found::Text),
+        Ok(Some(bytes)) => of_bytes(bytes),
         Err(error) => Found::Unusable(error.to_string()),
     }
 }
@@ -112,6 +173,7 @@ fn of_file(file: io::Result<Option<Vec<u8>>>, lacks: &'static str) -> Found {
 mod tests {
     use super::*;
     use crate::root::{Keep, PUBLIC};
+    use crate::source::label::FileSystem;
 
     fn root(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -122,12 +184,48 @@ mod tests {
         (directory, root)
     }
 
-    fn no_volume(_: &Root, volume: &volume::Volume) -> io::Result<Option<Vec<u8>>> {
-        panic!("{volume:?} is not there")
+    /// Disks as they are, with what each volume has; nothing else may be read.
+    #[derive(Debug, Default)]
+    struct MadeUp(Vec<Disk>, Vec<(&'static str, Contents)>);
+
+    impl Disks for MadeUp {
+        fn look(&self) -> Vec<Disk> {
+            self.0.clone()
+        }
+
+        fn read(&self, disk: &str, volume: &Volume) -> Contents {
+            assert!(self.0.iter().any(|known| known.name == disk), "{disk}");
+            let known = self.1.iter().find(|(device, _)| *device == volume.device);
+            known.unwrap_or_else(|| panic!("{volume:?} is not to be read")).1.clone()
+        }
+    }
+
+    /// A disk with this label, which says no more of itself than its place.
+    fn disk(name: &str, label: &'static str) -> Disk {
+        let file_system = FileSystem::Iso9660;
+        let volume = Volume { device: name.to_owned(), partition: None, label, file_system };
+        let volumes = Some(vec![volume]);
+        Disk { name: name.to_owned(), path: format!("pci-{name}"), id: Some(None), volumes }
+    }
+
+    fn silent(name: &str) -> Disk {
+        Disk { name: name.to_owned(), path: format!("pci-{name}"), id: None, volumes: None }
+    }
+
+    fn file(text: &str) -> Contents {
+        Contents::File(text.as_bytes().to_vec())
+    }
+
+    fn pinned_to(name: &str) -> Pin {
+        Pin::Device(Device { id: None, path: format!("pci-{name}"), partition: None })
     }
 
     fn answers(root: &Root) -> Vec<(String, Found)> {
-        all(root, &no_volume).map(|one| (one.origin.to_string(), one.found)).collect()
+        let disks = MadeUp::default();
+        let first: [fn(&Root) -> Candidate; 3] = [kernel_command_line, fw_cfg, smbios];
+        let first = first.into_iter().map(|ask| ask(root));
+        let all = first.chain(volumes(&Pin::Open, &disks, &mut Seen::default()));
+        all.map(|one| (one.origin.to_string(), one.found)).collect()
     }
 
     const RAW: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.orlop/node.toml/raw";
@@ -142,7 +240,7 @@ mod tests {
                 nothing("kernel command line", "no `orlop.config`"),
                 nothing("fw_cfg opt/org.orlop/node.toml", "no such file"),
                 nothing("SMBIOS OEM string", "no `org.orlop.config`"),
-                nothing("volumes", "none is labelled ORLOP or cidata"),
+                nothing("volumes", "none for this node is labelled ORLOP or cidata"),
             ]
         );
     }
@@ -205,28 +303,76 @@ mod tests {
     #[test]
     fn a_volume_without_the_file_is_passed_over_and_a_damaged_one_is_not() {
         let (_directory, root) = root(&[]);
-        let mut disc = vec![0; 0x8800];
-        disc[0x8000..0x8006].copy_from_slice(b"\x01CD001");
-        for (device, label) in [("vdb", "CIDATA"), ("vdc", "cidata"), ("vdd", "ORLOP")] {
-            disc[0x8028..0x8048].copy_from_slice(format!("{label:32}").as_bytes());
-            root.write(format!("/dev/{device}"), &disc, PUBLIC, Keep::ThisBoot).unwrap();
-            let class = format!("/sys/class/block/{device}/size");
-            root.write(class, b"68\n", PUBLIC, Keep::ThisBoot).unwrap();
+        let disks = [disk("vdb", "cidata"), disk("vdc", "cidata"), disk("vdd", "ORLOP")];
+        let damaged = Contents::Unusable("cannot mount it".to_owned());
+        let disks = MadeUp(disks.to_vec(), vec![("vdd", Contents::NoFile), ("vdb", damaged)]);
+        let Answers { decision, problems, is_open } = ask(&root, &Pin::Open, &disks);
+        let chosen = decision.chosen.unwrap();
+        assert_eq!(chosen.origin.to_string(), "volume cidata (vdb)");
+        assert_eq!(chosen.found, Found::Unusable("cannot mount it".to_owned()));
+        let asked = "volume ORLOP (vdd): no file `node.toml`)";
+        assert!(decision.reason.ends_with(asked), "{}", decision.reason);
+        assert_eq!((problems, is_open), (vec![], false));
+    }
+
+    #[test]
+    fn a_node_with_a_config_hears_no_other_disk_than_the_one_it_had_it_from() {
+        let (_directory, root) = root(&[]);
+        let ours = || vec![("vdb", file("schema = 1"))];
+        let disks = MadeUp(vec![disk("vda", "ORLOP"), disk("vdb", "cidata")], ours());
+        let Answers { decision, problems, is_open } = ask(&root, &pinned_to("vdb"), &disks);
+        let chosen = decision.chosen.unwrap();
+        assert_eq!(chosen.origin.to_string(), "volume cidata (vdb)");
+        assert_eq!(chosen.device.unwrap().path, "pci-vdb");
+        let refusal = pinned_to("vdb").refusal("volume ORLOP (vda)");
+        assert_eq!((problems, is_open), (vec![refusal], false));
+
+        // Its own disk is gone, or it never had one: whatever comes later is not read.
+        let elsewhere = Pin::Elsewhere("from fw_cfg x".to_owned());
+        for pin in [pinned_to("vdb"), elsewhere] {
+            let disks = MadeUp(vec![disk("vdc", "ORLOP")], vec![]);
+            let Answers { decision, problems, is_open } = ask(&root, &pin, &disks);
+            assert_eq!(decision.chosen, None);
+            assert_eq!((problems, is_open), (vec![pin.refusal("volume ORLOP (vdc)")], false));
         }
-        let read = |_: &Root, volume: &volume::Volume| match volume.device.as_str() {
-            "vdb" => Ok(Some(b"schema = 1".to_vec())),
-            "vdc" => Err(io::Error::other("cannot mount it")),
-            _ => Ok(None),
+        // What no pod can write is heard all the same.
+        root.write(RAW, b"schema = 1\n", PUBLIC, Keep::ThisBoot).unwrap();
+        let Answers { decision, .. } = ask(&root, &pinned_to("vdb"), &MadeUp::default());
+        assert_eq!(decision.chosen.unwrap().origin.to_string(), format!("fw_cfg {FW_CFG}"));
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_keeps_nobody_from_the_others() {
+        let (_directory, root) = root(&[]);
+        let told = "the disk vdc does not answer: is a node config on it?";
+        let ask = |pin: &Pin, disks: MadeUp| {
+            let Answers { decision, problems, is_open } = ask(&root, pin, &disks);
+            let chosen = decision.chosen.map(|chosen| chosen.origin.to_string());
+            (chosen, problems, is_open)
         };
-        let found: Vec<_> =
-            all(&root, &read).skip(3).map(|one| (one.origin.to_string(), one.found)).collect();
-        assert_eq!(
-            found,
-            [
-                ("volume ORLOP (vdd)".to_owned(), Found::Nothing("no file `node.toml`")),
-                ("volume cidata (vdb)".to_owned(), Found::Text("schema = 1".to_owned())),
-                ("volume cidata (vdc)".to_owned(), Found::Unusable("cannot mount it".to_owned())),
-            ]
-        );
+        let ours = || vec![("vdb", file("schema = 1"))];
+        let vdb = Some("volume cidata (vdb)".to_owned());
+        let both = || vec![disk("vdb", "cidata"), silent("vdc")];
+        // What is found counts, and nobody waits for more.
+        let one = vec![told.to_owned()];
+        assert_eq!(ask(&Pin::Open, MadeUp(both(), ours())), (vdb, one.clone(), false));
+        // Nothing is found: it may be there.
+        for (pin, is_open) in [
+            (Pin::Open, true),
+            (pinned_to("vdc"), true),
+            (pinned_to("vdd"), false),
+            (Pin::Elsewhere("from fw_cfg x".to_owned()), false),
+        ] {
+            let disks = MadeUp(vec![silent("vdc")], vec![]);
+            assert_eq!(ask(&pin, disks), (None, one.clone(), is_open), "{pin:?}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_stops_answering_when_its_file_is_read_is_not_given_up() {
+        let (_directory, root) = root(&[]);
+        let disks = MadeUp(vec![disk("vdb", "cidata")], vec![("vdb", Contents::Silent)]);
+        let Answers { decision, is_open, .. } = ask(&root, &Pin::Open, &disks);
+        assert_eq!((decision.chosen.unwrap().found, is_open), (Found::Silent, true));
     }
 }

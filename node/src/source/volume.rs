@@ -3,8 +3,10 @@
 //!
 //! Whatever is plugged in is looked at, so as little as can be is believed: only FAT and ISO 9660
 //! are mounted, read-only, without devices, set-user-id bits and programs, for as long as one
-//! plain file is read.
+//! plain file is read. A disk that does not answer holds up whoever asks it, so what reads one
+//! runs in a process of its own ([`super::disks`]).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -22,8 +24,8 @@ use crate::root::{Root, read_limited};
 /// The labels, best first; compared without case, for `mkfs` writes capitals.
 pub const LABELS: [&str; 2] = ["ORLOP", "cidata"];
 
-/// Where a volume is mounted while its file is read.
-const MOUNT_POINT: &str = "/run/orlop/volume";
+/// Where a volume is mounted while its file is read, its device's name behind.
+const MOUNT_POINT: &str = "/run/orlop/volume-";
 
 const CLASS_BLOCK: &str = "/sys/class/block";
 
@@ -32,35 +34,57 @@ const CLASS_BLOCK: &str = "/sys/class/block";
 pub struct Volume {
     /// The kernel's name of the disk or partition: `vdb1`.
     pub device: String,
+    /// Which partition it is, if it is one.
+    pub partition: Option<u32>,
     /// One of [`LABELS`].
     pub label: &'static str,
     /// What is on it.
     pub file_system: FileSystem,
 }
 
-/// How a volume's file is read: [`read`] on a node.
-pub type Read = dyn Fn(&Root, &Volume) -> io::Result<Option<Vec<u8>>>;
+/// A disk or a partition of one: its name, and which partition it is.
+pub(super) type Part = (String, Option<u32>);
 
-/// All volumes with one of our labels, `ORLOP` before `cidata`, then in the order of their names.
-/// A device that cannot be read has no label: drives without a disc are such.
-pub fn find(root: &Root) -> Vec<Volume> {
-    let Ok(entries) = fs::read_dir(root.path(CLASS_BLOCK)) else {
-        return Vec::new();
-    };
+/// All disks by their names, each with its parts. Nothing of them is read.
+pub(super) fn disks(root: &Root) -> BTreeMap<String, Vec<Part>> {
+    let entries = fs::read_dir(root.path(CLASS_BLOCK)).into_iter().flatten().flatten();
     let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
-    let mut found: Vec<Volume> = names
-        .into_iter()
-        .filter(|name| is_real(&root.path(CLASS_BLOCK).join(name)))
-        .filter_map(|device| {
-            let (label, file_system) = labelled(&node(root, &device)).ok()??;
-            let known = LABELS.into_iter().find(|known| known.eq_ignore_ascii_case(&label))?;
-            Some(Volume { device, label: known, file_system })
-        })
-        .collect();
-    found.sort_by_key(|volume| LABELS.iter().position(|label| *label == volume.label));
-    found
+    let mut disks: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+    for name in names {
+        let class = root.path(CLASS_BLOCK).join(&name);
+        if !is_real(&class) {
+            continue;
+        }
+        let number = fs::read_to_string(class.join("partition"));
+        let number = number.ok().and_then(|number| number.trim().parse().ok());
+        // A partition's directory lies inside its disk's.
+        let above = || {
+            let directory = fs::canonicalize(&class).ok()?;
+            Some(directory.parent()?.file_name()?.to_str()?.to_owned())
+        };
+        let disk = number.and_then(|_: u32| above()).unwrap_or_else(|| name.clone());
+        disks.entry(disk).or_default().push((name, number));
+    }
+    disks
+}
+
+/// The volumes with one of our labels among the parts of a disk. A device that cannot be read has
+/// no label: drives without a disc are such.
+pub(super) fn labelled_of(root: &Root, parts: &[Part]) -> Vec<Volume> {
+    let volume = |(device, partition): &Part| {
+        let (label, file_system) = labelled(&node(root, device)).ok()??;
+        let label = LABELS.into_iter().find(|known| known.eq_ignore_ascii_case(&label))?;
+        Some(Volume { device: device.clone(), partition: *partition, label, file_system })
+    };
+    parts.iter().filter_map(volume).collect()
+}
+
+/// To sort by: `ORLOP` before `cidata`, then in the order of their names.
+pub(super) fn order(volume: &Volume) -> (Option<usize>, String) {
+    let place = LABELS.iter().position(|known| *known == volume.label);
+    (place, volume.device.clone())
 }
 
 /// Reads the file `node.toml` of a volume; `None` if it has none.
@@ -68,10 +92,14 @@ pub fn find(root: &Root) -> Vec<Volume> {
 /// # Errors
 /// When the volume cannot be mounted (only root may), or the file cannot be read, is too large,
 /// or is no plain file.
-pub fn read(root: &Root, volume: &Volume) -> io::Result<Option<Vec<u8>>> {
-    let target = root.path(MOUNT_POINT);
+pub(super) fn read(
+    root: &Root,
+    device: &str,
+    file_system: FileSystem,
+) -> io::Result<Option<Vec<u8>>> {
+    let target = root.path(format!("{MOUNT_POINT}{device}"));
     fs::create_dir_all(&target)?;
-    let file = read_mounted(&node(root, &volume.device), volume.file_system, &target);
+    let file = read_mounted(&node(root, device), file_system, &target);
     // If it is still in use it is a mount point, and stays.
     let _ = fs::remove_dir(&target);
     file
@@ -172,6 +200,10 @@ mod tests {
         (directory, root)
     }
 
+    fn found(root: &Root) -> Vec<Volume> {
+        disks(root).values().flat_map(|parts| labelled_of(root, parts)).collect()
+    }
+
     fn disc(label: &str) -> Vec<u8> {
         let mut bytes = vec![0; 0x8800];
         bytes[0x8000..0x8007].copy_from_slice(b"\x01CD001\x01");
@@ -206,11 +238,14 @@ mod tests {
         ]);
         let volume = |device: &str, label, file_system| Volume {
             device: device.to_owned(),
+            partition: None,
             label,
             file_system,
         };
+        let mut found = found(&root);
+        found.sort_by_key(order);
         assert_eq!(
-            find(&root),
+            found,
             [
                 volume("vdc1", "ORLOP", FileSystem::Vfat),
                 volume("cciss!c0d0", "cidata", FileSystem::Iso9660),
@@ -225,14 +260,30 @@ mod tests {
             ("sda", true, &stick("ORLOP", Some("HOLIDAYS"))),
             ("sdb", true, &stick("NO NAME", Some("ORLOP"))),
         ]);
-        let names: Vec<_> = find(&root).into_iter().map(|volume| volume.device).collect();
+        let names: Vec<_> = found(&root).into_iter().map(|volume| volume.device).collect();
         assert_eq!(names, ["sdb"]);
     }
 
     #[test]
     fn a_node_without_block_devices_has_none() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(find(&Root::new(directory.path())), []);
+        assert_eq!(disks(&Root::new(directory.path())), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_disk_has_its_partitions() {
+        let (_directory, root) = root(&[("vda", true, &[0; 512]), ("vdb", true, &[0; 512])]);
+        let part = root.path("/sys/devices/pci/block/vda/vda2");
+        fs::create_dir_all(&part).unwrap();
+        fs::write(part.join("size"), "8\n").unwrap();
+        fs::write(part.join("partition"), "2\n").unwrap();
+        symlink("../../devices/pci/block/vda/vda2", root.path(CLASS_BLOCK).join("vda2")).unwrap();
+        let part = |name: &str, number| (name.to_owned(), number);
+        let want = [
+            ("vda".to_owned(), vec![part("vda", None), part("vda2", Some(2))]),
+            ("vdb".to_owned(), vec![part("vdb", None)]),
+        ];
+        assert_eq!(disks(&root), BTreeMap::from(want));
     }
 
     #[test]

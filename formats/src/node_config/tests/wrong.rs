@@ -468,6 +468,17 @@ gateways = ['192.0.2.10', '2001:db8::1']",
 }
 
 #[test]
+fn what_a_node_may_do_by_itself_is_one_of_few_words() {
+    check(
+        "schema = 1\nconfig.volumes = 'all'\nstate.when-damaged = true",
+        expect![[r#"
+            2:18: `all` is not a value of `config.volumes`; its values are `pinned`, `any`
+            3:22: `state.when-damaged` must be a string, not true
+        "#]],
+    );
+}
+
+#[test]
 fn registries_and_updates_say_where_they_are() {
     check(
         "schema = 1
