@@ -22,6 +22,8 @@ pub mod node_config;
 pub mod oci;
 pub mod quote;
 pub mod segment;
+#[cfg(feature = "state")]
+pub mod state;
 pub mod superblock;
 pub mod system;
 pub mod tar;

@@ -8,6 +8,7 @@
 //! ECMA-119; Microsoft's FAT specification 1.03; LUKS on-disk formats 1.2.3 and 2;
 //! `include/uapi/linux/raid/md_p.h`; LVM2's `format_text/layout.h`.
 
+pub mod ext4;
 pub mod fat;
 
 use self::fat::Fat;

@@ -26,6 +26,17 @@ pub const PATH: &str = "/run/orlop/system.toml";
 /// a line each. PID 1 reads it when the unit is done.
 pub const PROBLEMS: &str = "/run/orlop/problems";
 
+/// Why there is no STATE in this boot, a line, and its partition if there is one, another. PID 1
+/// writes it when `/var` is in memory and should not be; its absence says that all is well.
+pub const WITHOUT_STATE: &str = "/run/orlop/without-state";
+
+/// How a line of the unit `devices` begins that is about damage on STATE: PID 1 keeps what follows
+/// on the screen until the machine starts again.
+pub const STATE_IS_DAMAGED: &str = "STATE: ";
+
+/// Is there while `orlop.state=reset` stands on the kernel command line and was followed.
+pub const STATE_WAS_RESET: &str = "/var/lib/orlop/state-was-reset";
+
 /// What the way down may take, from the request to the end of the machine, if every unit of a node
 /// uses up its time and the disk does not answer: who waits for it from outside waits so long.
 /// PID 1 does not read this; a test of `init` adds up what the units have.

@@ -4,7 +4,7 @@
 use crate::initrd::verity;
 use crate::message::{FromUnit, ToUnit};
 use crate::net::{dhcp, dhcp6, dns, netlink};
-use crate::state::superblock;
+use formats::superblock::ext4 as superblock;
 
 /// A datagram of a DHCP server, and the message that may be in it.
 pub fn dhcp(bytes: &[u8]) {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use crate::arguments::{Arguments, Failure};
 use crate::{
-    configure, devices, image_credentials, images, kernel, masquerade, pods, source, sysctl,
+    configure, devices, image_credentials, images, kernel, masquerade, pods, source, state, sysctl,
 };
 
 /// One thing that the program can do.
@@ -27,9 +27,9 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "configure",
-        arguments: "[--again | --after-crash] [--root DIR]",
-        about: "take in the node config; with --again, what could not be had at first; with \
-                --after-crash, look at what the last boot left",
+        arguments: "[--url | --disks | --after-crash] [--root DIR]",
+        about: "take in the node config; with --url, fetch it first; with --disks, because a disk \
+                did not answer; with --after-crash, look at what the last boot left",
         run: configure::command,
     },
     Command {
@@ -63,6 +63,12 @@ const COMMANDS: &[Command] = &[
         run: masquerade::command,
     },
     Command {
+        name: "mend-state",
+        arguments: "DEVICE",
+        about: "put a copy in the place of the damaged superblock of STATE",
+        run: state::mend_command,
+    },
+    Command {
         name: "prepare-kernel",
         arguments: "[--root DIR]",
         about: "mount configfs, and keep root out of the kernel unless the node config does not",
@@ -73,6 +79,12 @@ const COMMANDS: &[Command] = &[
         arguments: "DISK DEVICE TYPE [--root DIR]",
         about: "write out the node config of a volume; it may never end",
         run: source::disks::read_command,
+    },
+    Command {
+        name: "reset-state",
+        arguments: "DEVICE",
+        about: "make STATE anew: all that is on it is lost",
+        run: state::reset_command,
     },
     Command {
         name: "stop-pods",

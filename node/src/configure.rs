@@ -1,16 +1,16 @@
 //! `orlop-node configure`: takes in the node config and makes the node's files of it.
 //!
-//! The plain run needs no network: it takes what is on the machine. What it could not have, an
-//! address to fetch from or a disk that did not answer, it notes in [`AGAIN`]; the run with
-//! `--again`, which a unit makes when the network is up and repeats until it succeeds, makes up for
-//! it. Both end with [`system::PATH`], which PID 1 reads.
+//! The plain run needs no network: it takes what is on the machine. If that is an address it notes
+//! it in [`CONFIG_URL`], and the run with `--url`, which a unit makes when the network is up, fetches
+//! from there. If a disk did not answer it notes that in [`CONFIG_DISKS`], and another unit asks
+//! again by `--disks`. All end with [`system::PATH`], which PID 1 reads.
 
 mod plan;
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use formats::command_line;
+use formats::command_line::{self, Resets};
 use formats::node_config::Subnet;
 use formats::system;
 
@@ -30,12 +30,15 @@ use crate::source::disks::{Disks, Processes};
 use crate::source::last_good::LastGood;
 use crate::source::pin::Pin;
 use crate::source::{self, Candidate, Found, LIMIT, Origin, places};
+use crate::state::{self, Missing};
 use crate::sysctl;
 use plan::{Pending, Plan};
 
-/// What is left to do for the node config: the address to fetch it from, or nothing in it if the
-/// places are to be asked again. Its absence says that nothing is left.
-pub const AGAIN: &str = "/run/orlop/configure-again";
+/// The address to fetch the node config from; its absence says that there is nothing to fetch.
+pub const CONFIG_URL: &str = "/run/orlop/config-url";
+
+/// Says that the places are to be asked again: a disk has not answered, or a run was killed.
+pub const CONFIG_DISKS: &str = "/run/orlop/config-disks";
 
 const COMMAND_LINE: &str = "/proc/cmdline";
 
@@ -54,15 +57,16 @@ pub struct Clock {
     pub floor: u64,
 }
 
-/// `configure [--again | --after-crash] [--root DIR]`.
+/// `configure [--url | --disks | --after-crash] [--root DIR]`.
 ///
 /// # Errors
-/// [`Failure::Usage`]; [`Failure::Failed`] if the node's files cannot be made, or with `--again` if
-/// what is left to do cannot be done yet. That no place has a config, or a bad one, is no failure:
-/// the node goes on, and PID 1 is told.
+/// [`Failure::Usage`]; [`Failure::Failed`] if the node's files cannot be made, with `--url` if there
+/// is no config at the address, with `--disks` if one still does not answer. That no place has a
+/// config, or a bad one, is no failure: the node goes on, and PID 1 is told.
 pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     let root = Root::new(arguments.option("--root")?.unwrap_or_else(|| "/".to_owned()));
-    let is_again = arguments.flag("--again");
+    let by_url = arguments.flag("--url");
+    let of_disks = arguments.flag("--disks");
     let crashed = arguments.flag("--after-crash");
     arguments.finish()?;
     let clock = clock(&root);
@@ -71,10 +75,10 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
         log(&format!("cannot note that the last boot did not end in order: {error}"));
     }
     let disks = Processes::new(&root);
-    if is_again {
-        again(&root, clock, Limits::default(), &disks, &mut log)
-    } else {
-        found(&root, clock, &disks, &mut log)
+    match (by_url, of_disks) {
+        (true, _) => fetched(&root, clock, Limits::default(), &mut log),
+        (false, true) => asked_again(&root, clock, &disks, &mut log),
+        (false, false) => found(&root, clock, &disks, &mut log),
     }
 }
 
@@ -93,79 +97,80 @@ pub fn found(
     let mut plan = look(root, disks);
     let noted = begun.and_then(|()| leave(root, plan.pending.as_ref()));
     // Only now, when nothing of it can run: later these files are of this boot.
+    if Missing::load(root).is_none()
+        && let Err(error) = state::remember(root, resets(root).state)
+    {
+        plan.problems.push(format!("cannot note on STATE that it was reset: {error}"));
+    }
     plan.problems.extend(crash::database::clear(root));
     plan.problems.extend(leftovers::clear(root, &plan.config));
     plan.problems.extend(apparmor::load(root));
     carry_out(plan, root, clock, masquerade::set, log)?;
-    noted.map_err(|error| Failure::Failed(format!("cannot write `{AGAIN}`: {error}")))
+    noted.map_err(not_noted)
 }
 
-/// The run with `--again`: one attempt at what is left to do. If it fails nothing has changed.
+/// The run with `--url`: one attempt. If it fails nothing has changed.
 ///
 /// # Errors
-/// [`Failure::Failed`] if nothing is left; if there is no config at the address, with all that is
-/// wrong with it; if a disk still does not answer; or if a file cannot be written.
-pub fn again(
+/// [`Failure::Failed`] if there is no address or no config at it, with all that is wrong with
+/// the config, or if a file cannot be written.
+pub fn fetched(
     root: &Root,
     clock: Clock,
     limits: Limits,
-    disks: &dyn Disks,
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
     let failed = |message| Failure::Failed(message);
-    let left = root
-        .read(AGAIN, LIMIT)
-        .map_err(|error| failed(format!("cannot read `{AGAIN}`: {error}")))?
-        .ok_or_else(|| failed(format!("nothing is left to do: `{AGAIN}` is absent")))?;
-    let left = source::text(left).map_err(failed)?;
-    let had_settings = root.path(sysctl::PATH).exists();
-    match left.trim() {
-        "" => ask_again(root, clock, disks, log)?,
-        address => {
-            // This run may not ask anything of the kernel: a unit does.
-            let masquerade = |subnet| masquerade::leave(root, subnet);
-            carry_out(fetched(root, address, limits)?, root, clock, masquerade, log)?;
-        }
-    }
-    sysctl::again(root, had_settings)
-        .map_err(|error| failed(format!("cannot write `{}`: {error}", sysctl::AGAIN)))
+    let address = root
+        .read(CONFIG_URL, LIMIT)
+        .map_err(|error| failed(format!("cannot read `{CONFIG_URL}`: {error}")))?
+        .ok_or_else(|| failed(format!("nothing is to be fetched: `{CONFIG_URL}` is absent")))?;
+    let address = source::text(address).map_err(failed)?;
+    let text = fetch::fetch(root, address.trim(), limits).map_err(|e| failed(e.to_string()))?;
+    let (origin, found) = (Origin::new(address.trim()), Found::Text(text));
+    let plan = Plan::of(Candidate { origin, device: None, found })
+        .map_err(|problems| failed(problems.join("\n")))?;
+    carry_out_later(plan, root, clock, log)
 }
 
-fn fetched(root: &Root, address: &str, limits: Limits) -> Result<Plan, Failure> {
-    let failed = |message| Failure::Failed(message);
-    let text = fetch::fetch(root, address, limits).map_err(|e| failed(e.to_string()))?;
-    let (origin, found) = (Origin::new(address), Found::Text(text));
-    Plan::of(Candidate { origin, device: None, found }).map_err(|all| failed(all.join("\n")))
-}
-
-/// A disk had not answered, or the first run was killed.
-fn ask_again(
+/// The run with `--disks`: one attempt.
+///
+/// # Errors
+/// [`Failure::Failed`] if a disk that may have the config still does not answer, or if a file
+/// cannot be written.
+pub fn asked_again(
     root: &Root,
     clock: Clock,
     disks: &dyn Disks,
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
     let plan = look(root, disks);
-    let still = match &plan.pending {
-        None => None,
-        Some(Pending::Ask) => Some(plan.problems.join("\n")),
-        Some(pending @ Pending::Fetch(_)) => {
-            leave(root, Some(pending))
-                .map_err(|error| Failure::Failed(format!("cannot write `{AGAIN}`: {error}")))?;
-            Some("the node config is now to be fetched".to_owned())
-        }
-    };
+    let still = (plan.pending == Some(Pending::Ask)).then(|| plan.problems.join("\n"));
+    leave(root, plan.pending.as_ref()).map_err(not_noted)?;
     // The first run has told as much, if it came so far.
     if still.is_none() || !root.path(system::PATH).exists() {
-        carry_out(plan, root, clock, |subnet| masquerade::leave(root, subnet), log)?;
+        carry_out_later(plan, root, clock, log)?;
     }
     still.map_or(Ok(()), |still| Err(Failure::Failed(still)))
 }
 
+/// When units run already.
+fn carry_out_later(
+    plan: Plan,
+    root: &Root,
+    clock: Clock,
+    log: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
+    let had_settings = root.path(sysctl::PATH).exists();
+    // A unit that runs `configure` may not ask anything of the kernel: another does.
+    carry_out(plan, root, clock, |subnet| masquerade::leave(root, subnet), log)?;
+    sysctl::again(root, had_settings)
+        .map_err(|error| Failure::Failed(format!("cannot write `{}`: {error}", sysctl::AGAIN)))
+}
+
 /// Asks the places, as far as this node hears them, and plans.
 fn look(root: &Root, disks: &dyn Disks) -> Plan {
-    let line = root.read(COMMAND_LINE, LIMIT).ok().flatten().unwrap_or_default();
-    let reset = command_line::resets(&String::from_utf8_lossy(&line)).config_source;
+    let reset = resets(root).config_source;
     let last_good = LastGood::load(root).map_err(|error| error.to_string());
     let pinned = Pin::new(&last_good, false);
     let pin = if reset { Pin::Open } else { pinned.clone() };
@@ -180,15 +185,43 @@ fn look(root: &Root, disks: &dyn Disks) -> Plan {
     plan
 }
 
-/// Leaves word of what is left to do, for the unit that does it.
-fn leave(root: &Root, pending: Option<&Pending>) -> std::io::Result<()> {
-    match pending {
-        None => root.remove(AGAIN),
-        Some(Pending::Ask) => root.write(AGAIN, b"", SECRET, Keep::ThisBoot),
-        Some(Pending::Fetch(address)) => {
-            root.write(AGAIN, address.whole().as_bytes(), SECRET, Keep::ThisBoot)
-        }
+/// What the owner wants begun anew.
+fn resets(root: &Root) -> Resets {
+    let line = root.read(COMMAND_LINE, LIMIT).ok().flatten().unwrap_or_default();
+    command_line::resets(&String::from_utf8_lossy(&line))
+}
+
+/// A node without STATE is no node of its cluster: its pods would fill the memory, and what it
+/// should remember would be gone with the next boot.
+fn without_state(plan: &mut Plan, missing: &Missing, root: &Root) {
+    let is_of_a_volume = plan.keep.as_ref().is_none_or(|copy| copy.device.is_some());
+    match missing.to_reset(&plan.config, is_of_a_volume) {
+        Some(Ok(device)) => plan.problems.push(match state::reset_and_restart(root, device) {
+            Ok(()) => "STATE is made anew: the node starts again".to_owned(),
+            Err(error) => error,
+        }),
+        other => plan.problems.extend(other.and_then(Result::err)),
     }
+    plan.stay_alone();
+    plan.problems.insert(0, missing.problem(root.path(KUBELET).exists()));
+}
+
+/// Leaves word of what is left to do, for the units that do it.
+fn leave(root: &Root, pending: Option<&Pending>) -> io::Result<()> {
+    match pending {
+        Some(Pending::Fetch(address)) => {
+            root.write(CONFIG_URL, address.whole().as_bytes(), SECRET, Keep::ThisBoot)?;
+        }
+        _ => root.remove(CONFIG_URL)?,
+    }
+    match pending {
+        Some(Pending::Ask) => root.write(CONFIG_DISKS, b"", PUBLIC, Keep::ThisBoot),
+        _ => root.remove(CONFIG_DISKS),
+    }
+}
+
+fn not_noted(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot note what is left to do in `/run/orlop`: {error}"))
 }
 
 /// Makes the files, keeps the copy, and tells PID 1 last of all, when everything is in place.
@@ -199,6 +232,9 @@ fn carry_out(
     masquerade: impl FnOnce(Option<Subnet>) -> io::Result<()>,
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
+    if let Some(missing) = Missing::load(root) {
+        without_state(&mut plan, &missing, root);
+    }
     plan.notes.iter().for_each(|note| log(note));
     plan.problems.iter().for_each(|problem| log(problem));
     let mut failures = Vec::new();

@@ -1,11 +1,13 @@
 //! `orlop-node devices`: what elsewhere udev does for those who run containers. It makes device
-//! nodes, opens those that are for all, and stays: devices come and go.
+//! nodes, opens those that are for all, and stays: devices come and go, and STATE may turn out to be
+//! damaged.
 //!
 //! It is a process of its own, so that a disk which does not answer stops nothing but its own
 //! links, and PID 1 never reads a disk that somebody has plugged in.
 
 mod contents;
 mod follow;
+mod health;
 mod links;
 mod nodes;
 mod share;
@@ -13,6 +15,7 @@ mod table;
 mod uevent;
 
 use std::io;
+use std::thread;
 
 use crate::arguments::{Arguments, Failure};
 use crate::root::Root;
@@ -35,6 +38,9 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot have news of devices: {error}")))?;
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     nodes::make_all(&root, &release, &mut log);
+    if root.is_the_machines() {
+        watch_state(root.clone());
+    }
     let failed = |error: io::Error| Failure::Failed(format!("cannot follow devices: {error}"));
     let (mut follower, events) = Follower::start(root.clone(), uevents).map_err(failed)?;
     while !(once && follower.is_idle()) {
@@ -59,6 +65,18 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
         follower.take(event, &mut log).map_err(failed)?;
     }
     Ok(())
+}
+
+/// In a thread, for it waits for ever.
+fn watch_state(root: Root) {
+    let watch = move || {
+        if let Err(error) = health::watch(&root, &mut |line| eprintln!("{line}")) {
+            eprintln!("cannot watch STATE: {error}");
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("state".to_owned()).spawn(watch) {
+        eprintln!("cannot watch STATE: {error}");
+    }
 }
 
 /// Where the disk of this name is plugged in, as below `/dev/disk/by-path`. Nothing of it is read.

@@ -28,5 +28,6 @@ mod problems;
 mod process;
 pub mod root;
 pub mod source;
+mod state;
 mod sys;
 mod sysctl;

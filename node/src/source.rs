@@ -67,8 +67,6 @@ pub enum Found {
     Address(String),
     /// A config, or a word of one, which cannot be used; says why.
     Unusable(String),
-    /// There is a volume for it, whose disk does not answer.
-    Silent,
 }
 
 /// A place that was asked, and its answer.
@@ -106,7 +104,6 @@ pub fn decide(candidates: impl IntoIterator<Item = Candidate>) -> Decision {
                 format!("{origin} says to fetch the node config from {}", Origin::new(address))
             }
             Found::Unusable(_) => format!("what {origin} has cannot be used"),
-            Found::Silent => format!("{origin} does not answer"),
         };
         let reason = if passed.is_empty() {
             what
@@ -156,7 +153,6 @@ mod tests {
                 "two says to fetch the node config from https://h.example/n?...",
             ),
             (Found::Unusable("too large".to_owned()), "what two has cannot be used"),
-            (Found::Silent, "two does not answer"),
         ] {
             let two = candidate("two", found);
             let never = std::iter::once_with(|| panic!("a place after the one that counts"));

@@ -12,7 +12,8 @@ use formats::system::{self, System};
 
 const FW_CFG: &str = "sys/firmware/qemu_fw_cfg/by_name/opt/org.orlop/node.toml/raw";
 const COPY: &str = "var/lib/orlop/node.toml";
-const AGAIN: &str = "run/orlop/configure-again";
+const CONFIG_URL: &str = "run/orlop/config-url";
+const CONFIG_DISKS: &str = "run/orlop/config-disks";
 const GOOD: &str = "schema = 1\nhostname = \"worker-1\"\n[network]\ndns = [\"192.0.2.53\"]\n";
 
 /// A node's file system.
@@ -110,7 +111,7 @@ fn a_config_in_fw_cfg_reaches_pid_1_and_is_kept() {
     let copy = format!("# from: fw_cfg opt/org.orlop/node.toml\n{GOOD}");
     assert_eq!(node.read(COPY), Some(copy));
     assert_eq!(node.mode(COPY), 0o600);
-    assert_eq!(node.read(AGAIN), None);
+    assert_eq!(node.read(CONFIG_URL), None);
 }
 
 #[test]
@@ -172,10 +173,10 @@ fn an_address_is_noted_fetched_when_the_network_is_up_and_its_copy_used_at_the_n
     let system = node.system();
     assert_eq!((system.source.as_str(), system.awaits_url.as_ref()), ("none", Some(&shown)));
     assert_eq!(system.problems, Vec::<String>::new());
-    assert_eq!(node.read(AGAIN).as_ref(), Some(&address));
-    assert_eq!(node.mode(AGAIN), 0o600);
+    assert_eq!(node.read(CONFIG_URL).as_ref(), Some(&address));
+    assert_eq!(node.mode(CONFIG_URL), 0o600);
 
-    let run = node.run(&["configure", "--again"]);
+    let run = node.run(&["configure", "--url"]);
     assert_eq!((run.status, run.said.as_str()), (Some(0), ""));
     let system = node.system();
     assert_eq!((&system.source, &system.awaits_url), (&shown, &None));
@@ -195,7 +196,7 @@ fn settings_of_a_config_that_was_fetched_are_made_when_those_of_the_last_one_are
     const NEXT: &str = "schema = 1\n[sysctl]\n\"vm.swappiness\" = 1\n";
     let address = serve(&[FIRST, NEXT, GOOD]);
     let fetch = |node: &Node| {
-        let run = node.run(&["configure", "--again"]);
+        let run = node.run(&["configure", "--url"]);
         assert_eq!((run.status, run.said.as_str()), (Some(0), ""));
         (node.read("run/orlop/sysctl.conf"), node.read("run/orlop/sysctl-fetched"))
     };
@@ -228,7 +229,7 @@ fn a_fetch_that_fails_or_brings_a_bad_config_changes_nothing_and_ends_with_statu
         ),
         format!("orlop-node: cannot fetch the node config from `{shown}`: the host refuses"),
     ] {
-        let run = node.run(&["configure", "--again"]);
+        let run = node.run(&["configure", "--url"]);
         assert_eq!(run.status, Some(1), "{}", run.said);
         assert!(run.said.starts_with(&said), "{} instead of {said}", run.said);
         assert_eq!((node.system(), node.read(COPY)), (before.clone(), None));
@@ -237,10 +238,10 @@ fn a_fetch_that_fails_or_brings_a_bad_config_changes_nothing_and_ends_with_statu
 
 #[test]
 fn nothing_is_fetched_if_no_place_says_so() {
-    let node = Node::new().with(AGAIN, "http://127.0.0.1/left").with(FW_CFG, GOOD);
+    let node = Node::new().with(CONFIG_URL, "http://127.0.0.1/left").with(FW_CFG, GOOD);
     node.configure();
-    let run = node.run(&["configure", "--again"]);
-    let said = "orlop-node: nothing is left to do: `/run/orlop/configure-again` is absent\n";
+    let run = node.run(&["configure", "--url"]);
+    let said = "orlop-node: nothing is to be fetched: `/run/orlop/config-url` is absent\n";
     assert_eq!((run.status, run.said.as_str()), (Some(1), said));
 }
 
@@ -303,7 +304,7 @@ fn a_disk_that_comes_later_does_not_become_the_node_s_config() {
         opt/org.orlop/node.toml; if it is to change hands, start it once with \
         `orlop.config-source=reset` on the kernel command line";
     assert_eq!(system.problems[0], refused);
-    assert_eq!((node.read(COPY), node.read(AGAIN)), (copy.clone(), None));
+    assert_eq!((node.read(COPY), node.read(CONFIG_DISKS)), (copy.clone(), None));
 
     // Its owner may say so, and then it is read.
     let node = node.with("proc/cmdline", "orlop.config-source=reset\n").with("dev/console", "");
@@ -344,21 +345,21 @@ fn a_disk_that_does_not_answer_is_asked_again_and_the_copy_used_meanwhile() {
     let used = "used is the last good copy, of volume cidata (vdb)";
     assert_eq!(node.system().problems, [told, used]);
     assert_eq!(node.system().hostname.as_deref(), Some("worker-1"));
-    assert_eq!(node.read(AGAIN).as_deref(), Some(""));
+    assert_eq!(node.read(CONFIG_DISKS).as_deref(), Some(""));
 
-    let run = node.run(&["configure", "--again"]);
+    let run = node.run(&["configure", "--disks"]);
     assert_eq!(run.status, Some(1), "{}", run.said);
     assert!(run.said.contains(told), "{}", run.said);
     drop(asked);
-    let run = node.run(&["configure", "--again"]);
+    let run = node.run(&["configure", "--disks"]);
     assert_eq!(run.status, Some(0), "{}", run.said);
-    assert_eq!(node.system().problems, [""; 0]);
+    assert_eq!((node.system().problems, node.read(CONFIG_DISKS)), (vec![], None));
 }
 
 #[test]
 fn a_first_run_that_was_killed_is_made_up_for() {
-    let node = Node::new().with(AGAIN, "").with(FW_CFG, GOOD);
-    let run = node.run(&["configure", "--again"]);
+    let node = Node::new().with(CONFIG_DISKS, "").with(FW_CFG, GOOD);
+    let run = node.run(&["configure", "--disks"]);
     assert_eq!(run.status, Some(0), "{}", run.said);
     assert_eq!(node.system().hostname.as_deref(), Some("worker-1"));
     assert!(node.read(COPY).is_some());
@@ -394,4 +395,45 @@ fn a_wrong_call_ends_with_status_2() {
     assert_eq!(run.status, Some(2));
     let said = "orlop-node: `--urls` is not expected here\norlop-node: usage: orlop-node COMMAND\n";
     assert!(run.said.starts_with(said), "{}", run.said);
+}
+
+#[test]
+fn without_state_kubelet_does_not_run_and_nothing_is_kept() {
+    let config = format!("{GOOD}[kubernetes]\nstandalone = true\n");
+    let missing = "cannot use /dev/vda5 (STATE): it holds no ext4 file system\n/dev/vda5\n";
+    let node = Node::new()
+        .with(FW_CFG, config)
+        .with("usr/lib/orlop/units/kubelet.toml", "")
+        .with("run/orlop/without-state", missing);
+    node.configure();
+    let system = node.system();
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    let problem = "without STATE kubelet does not run, and the node is not Ready: start it once \
+        with `orlop.state=reset` on the kernel command line to make STATE anew: all that is on it \
+        is lost then";
+    assert_eq!(system.problems, [problem]);
+    assert_eq!((node.read("run/orlop/kubelet/arguments"), node.read(COPY)), (None, None));
+}
+
+#[test]
+fn a_config_makes_a_damaged_state_anew_after_it_was_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("vda5");
+    fs::File::create(&state).unwrap().set_len(16 << 20).unwrap();
+    let missing = format!("it is damaged\n{}\n", state.display());
+    let config = format!("{GOOD}[state]\nwhen-damaged = \"reset\"\n");
+    let node = Node::new()
+        .with(FW_CFG, config)
+        .with("dev/console", "")
+        .with("run/orlop/without-state", missing);
+    node.configure();
+    let said = node.read("dev/console").unwrap();
+    let [before, done] = &said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert!(before.starts_with("*** `state.when-damaged = \"reset\"` of the node config: STATE ("));
+    assert!(done.ends_with(" is made anew"), "{done}");
+    let judge = Command::new("e2fsck").arg("-fn").arg(&state).output();
+    let judge = judge.expect("`e2fsck` must be installed: package e2fsprogs");
+    assert!(judge.status.success(), "{}", String::from_utf8_lossy(&judge.stdout));
+    let told = "STATE is made anew: the node starts again";
+    assert!(node.system().problems.iter().any(|problem| problem == told));
 }

@@ -60,6 +60,14 @@ impl Disk {
         Ok(self.file.write_all_at(&[byte[0] ^ 1], offset)?)
     }
 
+    /// Writes zeros.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn zero(&self, offset: u64, length: u64) -> Result<()> {
+        Ok(self.file.write_all_at(&vec![0; usize::try_from(length)?], offset)?)
+    }
+
     /// Some of its bytes.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::{bench, image, setup, tidy};
 const PAUSE: &str = "pause/Cargo.toml";
 
 /// The tests that need images.
-const NODES: [&str; 17] = [
+const NODES: [&str; 19] = [
     "--package",
     "qemu-tests",
     "--lib",
@@ -27,6 +27,8 @@ const NODES: [&str; 17] = [
     "node",
     "--test",
     "config",
+    "--test",
+    "state",
     "--test",
     "cluster",
     "--test",

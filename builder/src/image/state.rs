@@ -1,33 +1,15 @@
-//! The file system of `STATE`: an empty ext4, small in the image, grown by the kernel to the whole
-//! partition at the first boot.
-//!
-//! Growing is online (`EXT4_IOC_RESIZE_FS`). There is no `resize_inode` and so no reserved
-//! descriptor blocks; the kernel turns `meta_bg` on instead (fs/ext4/resize.c,
-//! `ext4_convert_meta_bg`; seen with 6.1, from 64 MiB to 400 GiB) and the limit is that of block
-//! numbers of 32 bits: 16 TiB. What growing
-//! never changes is chosen here for a large disk: the size of the journal, and the inodes of a
-//! block group.
+//! The file system of `STATE` in an image: [`formats::state`] says what is in it, here it goes into
+//! the disk's file.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use mkext4::{FsBuilder, InodeCount, Options, RegionSink};
+pub use formats::state::LEAST_SIZE;
+use formats::state::{Sink, StateError};
 use uuid::Uuid;
 
 use crate::error::{Context as _, Id, Result};
-
-/// Bytes of a block.
-const BLOCK: u64 = 4096;
-/// A block group is what one block of bitmap describes: 128 MiB.
-const GROUP: u64 = BLOCK * 8 * BLOCK;
-/// As `mke2fs` does on a disk of some size: an inode for each 16 KiB.
-const INODES_PER_GROUP: u32 = 8192;
-/// 64 MiB, enough for many small writes; less if the image is small, for at most a quarter of it
-/// may be the journal.
-const MOST_JOURNAL_BLOCKS: u64 = 16_384;
-/// What the smallest journal of 4 MiB asks for.
-pub const LEAST_SIZE: u64 = 16 << 20;
 
 /// An empty file system, as arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,34 +31,29 @@ impl State {
     /// [`Id::Write`]; [`Id::Bug`] if a size breaks the rules of [`State::size`].
     pub fn write(&self, file: &File, offset: u64) -> Result<()> {
         let message = || "cannot write the file system of `STATE`";
-        let mut options = Options::new(self.size, self.uuid.into_bytes(), i64::from(self.epoch));
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.hash_seed.into_bytes();
-        options.hash_seed =
-            [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_le_bytes);
-        options.label = Some("STATE".to_owned());
-        let groups = u32::try_from(self.size.div_ceil(GROUP)).or_fail(Id::Bug, message)?;
-        options.inodes = InodeCount::Exact(INODES_PER_GROUP.saturating_mul(groups));
-        // Only root writes there; kubelet evicts pods long before the last block.
-        options.reserved_percent = 0;
-        let journal = (self.size / BLOCK / 4).min(MOST_JOURNAL_BLOCKS);
-        options.journal_blocks = Some(u32::try_from(journal).or_fail(Id::Bug, message)?);
-        let layout = FsBuilder::new(options).and_then(FsBuilder::seal).or_fail(Id::Bug, message)?;
-        let mut sink = Sink { file, offset, end: offset + self.size };
-        let writer = layout.writer(&mut sink).or_fail(Id::Write, message)?;
-        writer.finish().or_fail(Id::Write, message)?;
-        Ok(())
+        let state = formats::state::State {
+            size: self.size,
+            uuid: self.uuid.into_bytes(),
+            hash_seed: self.hash_seed.into_bytes(),
+            epoch: self.epoch,
+        };
+        let mut region = Region { file, offset, end: offset + self.size };
+        match state.write(&mut region) {
+            Err(error @ StateError::Size(_)) => Err(error).or_fail(Id::Bug, message),
+            other => other.or_fail(Id::Write, message),
+        }
     }
 }
 
 /// A region of a file; zeros are there already.
 #[derive(Debug)]
-struct Sink<'a> {
+struct Region<'a> {
     file: &'a File,
     offset: u64,
     end: u64,
 }
 
-impl RegionSink for Sink<'_> {
+impl Sink for Region<'_> {
     fn data(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let at = self.offset + offset;
         if at + bytes.len() as u64 > self.end {

@@ -234,6 +234,12 @@ fn show_prints_every_default_and_no_secret() {
         [update]
         # channel: none
         policy = "manual"
+
+        [config]
+        volumes = "pinned"
+
+        [state]
+        when-damaged = "wait"
     "#]]
     .assert_eq(&shown);
 }

@@ -1,5 +1,5 @@
 //! What the daemons' own words mean: lines of kubelet and containerd become causes, in words that
-//! say what to do. Pure: lines and times in, causes out.
+//! say what to do; so do those of our own `devices` about STATE, as they are. Pure: lines and times in, causes out.
 //!
 //! A cause is told once when it begins, is on the screen while it lasts, and is taken back when it
 //! is over. A daemon says over and over what does not work, and seldom that it works again; so a
@@ -13,6 +13,8 @@
 //! error is quoted, and Go's own error texts. A line that is not known means nothing.
 
 use std::time::Duration;
+
+use formats::system::STATE_IS_DAMAGED;
 
 /// Causes at a time; one more takes the place of the one that was spoken of least recently.
 const MOST: usize = 12;
@@ -52,6 +54,7 @@ enum Kind {
     Disk,
     Eviction,
     Image,
+    State,
 }
 
 impl Kind {
@@ -63,6 +66,7 @@ impl Kind {
             Self::Kubelet => API_SILENCE,
             Self::PodNetwork | Self::Sandbox | Self::Manifest | Self::Image => POD_SILENCE,
             Self::Disk | Self::Eviction => DISK_SILENCE,
+            Self::State => Duration::MAX,
         }
     }
 
@@ -120,6 +124,8 @@ impl Cause {
     /// nothing.
     fn over_at(&self, kubelet: Kubelet) -> Option<Duration> {
         match kubelet {
+            // Nothing but a start of the machine ends it.
+            _ if self.kind == Kind::State => None,
             _ if !self.kind.of_the_server() => Some(self.last + self.kind.silence()),
             Kubelet::WorksSince(since) => Some(self.last.max(since) + self.kind.silence()),
             Kubelet::Down => None,
@@ -158,10 +164,10 @@ impl Default for Diagnosis {
 impl Diagnosis {
     /// Whether the lines of the unit of this name are understood.
     pub fn follows(unit: &str) -> bool {
-        ["kubelet", "containerd"].contains(&unit)
+        ["kubelet", "containerd", "devices"].contains(&unit)
     }
 
-    /// Takes in a line of kubelet or containerd.
+    /// Takes in a line of a unit that is followed.
     pub fn line(&mut self, now: Duration, line: &str) -> Outcome {
         let mut outcome = Outcome::default();
         let registered = ["\"Successfully registered node\"", "\"Node was previously registered\""];
@@ -195,8 +201,9 @@ impl Diagnosis {
             return outcome;
         }
         if self.causes.len() == MOST
-            && let Some(oldest) = self.causes.iter().map(|cause| cause.last).min()
-            && let Some(at) = self.causes.iter().position(|cause| cause.last == oldest)
+            && let Some(at) = (0..MOST)
+                .filter(|at| self.causes.get(*at).is_some_and(|cause| cause.kind != Kind::State))
+                .min_by_key(|at| self.causes.get(*at).map(|cause| cause.last))
         {
             self.causes.remove(at);
         }
@@ -246,6 +253,9 @@ fn classify(line: &str, now: Duration) -> Option<Cause> {
         let pod = of_pod.then(|| pod(line)).flatten();
         Some(Cause { kind, subject, text, pod, first: now, last: now, told })
     };
+    if let Some(text) = line.strip_prefix(STATE_IS_DAMAGED) {
+        return cause(Kind::State, "", text.to_owned());
+    }
     if line.contains("no space left on device") {
         return cause(Kind::Disk, "", "the disk is full (STATE, mounted at /var)".to_owned());
     }

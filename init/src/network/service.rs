@@ -15,8 +15,9 @@ use crate::configure;
 use crate::message::{self, Ending, FromUnit, Happened, Received, ToUnit, View};
 use formats::system::System;
 
-/// The unit that fetches a config which is somewhere in the network.
-const CONFIGURE: &str = "configure";
+/// The units that bring a config which could not be had at first: it is somewhere in the network, or
+/// its disk did not answer.
+const CONFIGURE: [&str; 2] = ["configure", "configure-disks"];
 /// Messages that are taken in one turn.
 const TURN: usize = 64;
 
@@ -25,7 +26,7 @@ const TURN: usize = 64;
 pub struct Surroundings {
     /// Where `hosts` and `resolv.conf` are.
     pub etc: PathBuf,
-    /// What `orlop-node` writes for us, read again when the unit `configure` is ready.
+    /// What `orlop-node` writes for us, read again when one of the units [`CONFIGURE`] is ready.
     pub system: PathBuf,
     /// Switches on the links, with the leases of an earlier run.
     pub start: fn(&System, &[String]) -> Result<Option<Network>, String>,
@@ -139,7 +140,9 @@ impl Service<'_> {
         for _ in 0..TURN {
             match self.channel.receive() {
                 Received::Packet(packet, _) => match ToUnit::parse(&packet) {
-                    Some(ToUnit::Unit(unit, Happened::Ready)) if unit == CONFIGURE => {
+                    Some(ToUnit::Unit(unit, Happened::Ready))
+                        if CONFIGURE.contains(&unit.as_str()) =>
+                    {
                         self.reconfigure();
                     }
                     Some(ToUnit::Suspect) => self.connectivity.suspect_server(),

@@ -16,7 +16,7 @@ use crate::event_loop::{self, Surroundings};
 use crate::pid1::{built_in, floor, identity};
 use crate::power::Button;
 use crate::supervisor::Supervisor;
-use crate::sys::signals;
+use crate::sys::{Failure, signals};
 use crate::unit::Units;
 use crate::{clock, configure, log, marks, modules, mounts, shutdown, state, sysctl};
 
@@ -25,7 +25,7 @@ const UNITS: &str = "/usr/lib/orlop/units";
 /// Prepares the root, runs the units and, at the end, takes the machine down.
 ///
 /// # Errors
-/// What keeps a node from being one: no mounts, no control groups, no STATE.
+/// What keeps a node from being one: no mounts, no control groups, no `/var`.
 pub fn run() -> Result<Infallible, String> {
     marks::mark("root-init-start");
     // Before any thread: they inherit what is blocked.
@@ -39,14 +39,14 @@ pub fn run() -> Result<Infallible, String> {
 
     let mut problems = Problems::default();
     problems.note("have modules loaded on demand", on_demand);
-    let slot = command_line(&mut problems);
+    let (slot, reset_state) = command_line(&mut problems);
     let release = identity::system(Path::new("/"));
     // Also what separates two boots in the log on STATE.
     log::info(&format!("{release} starts, slot {slot}"));
     // Ctrl-Alt-Del becomes `SIGINT`, so that it is an orderly restart.
     problems.note("make Ctrl-Alt-Del orderly", reboot(RebootCommand::CadOff));
 
-    let system = prepare(&mut problems)?;
+    let system = prepare(reset_state, &mut problems)?;
     let id = identity::machine_id(
         Path::new("/var/lib/orlop"),
         Path::new("/etc"),
@@ -107,13 +107,16 @@ impl Problems {
     }
 }
 
-/// The slot for the screen. Mistakes were fatal in the initrd if they mattered there.
-fn command_line(problems: &mut Problems) -> String {
+/// The slot for the screen, and whether STATE is to be made anew. Mistakes were fatal in the initrd
+/// if they mattered there.
+fn command_line(problems: &mut Problems) -> (String, bool) {
+    let mut reset_state = false;
     let slot = match command_line::read() {
         Ok(Ok(line)) => {
             if !line.debug {
                 sysctl::quiet_console(Path::new("/proc/sys"));
             }
+            reset_state = line.resets.state;
             line.slot
         }
         Ok(Err(mistakes)) => {
@@ -127,21 +130,17 @@ fn command_line(problems: &mut Problems) -> String {
             Slot::None
         }
     };
-    match slot {
-        Slot::A => "a".to_owned(),
-        Slot::B => "b".to_owned(),
-        Slot::None => "none".to_owned(),
-    }
+    (slot.to_string(), reset_state)
 }
 
 /// STATE, modules, kernel settings and the node config. The disk is slow and modules take time, so
 /// they wait for each other no more than they must: the config needs STATE and a few modules, and
 /// some settings the module they belong to.
-fn prepare(problems: &mut Problems) -> Result<System, String> {
+fn prepare(reset_state: bool, problems: &mut Problems) -> Result<System, String> {
     let (have_modules, wait_for_modules) = channel::<()>();
     let configured = std::thread::scope(|scope| {
         let configured = scope.spawn(move || {
-            let state = state::mount()?;
+            let state = state::mount(reset_state)?;
             marks::mark("state-mounted");
             let failures = mounts::kept();
             // The other end never says anything: it goes when they are loaded.
@@ -163,13 +162,13 @@ fn prepare(problems: &mut Problems) -> Result<System, String> {
     let (state, system, more) = match configured {
         Ok(Ok(all)) => all,
         Ok(Err(error)) => {
-            let error: state::StateError = error;
+            let error: Failure = error;
             return Err(format!("there is no /var: {error}"));
         }
         Err(_) => return Err("there is no /var: the thread which mounts it panicked".to_owned()),
     };
     log::info(&state.to_string());
-    for problem in more {
+    for problem in state.problems().into_iter().chain(more) {
         problems.add(problem);
     }
     Ok(system)

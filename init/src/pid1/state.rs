@@ -2,9 +2,13 @@
 //!
 //! The image brings it small; the first boot on a larger disk grows the partition table and then,
 //! mounted, the file system. A later boot finds nothing to grow and writes nothing.
+//!
+//! One that cannot be used stops no boot: a superblock that is damaged is mended from its copy, and
+//! where that does not help `/var` is in memory, the screen says why, and kubelet does not run
+//! (`docs/state.md`). It is made anew only if its owner says so. What is written to a damaged or a
+//! new STATE, `orlop-node` writes.
 
 mod grow;
-pub(crate) mod superblock;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -13,22 +17,28 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::mount::{MountFlags, mount as mount_file_system};
+use formats::superblock::ext4::{self as superblock, Superblock, SuperblockError};
+use formats::system::{STATE_WAS_RESET, WITHOUT_STATE};
+use rustix::mount::{MountFlags, UnmountFlags, mount as mount_file_system, unmount};
 
 use crate::clock::monotonic;
 use crate::command_line::{self, CommandLine, Slot};
 use crate::disks::{self, CLASS_BLOCK, Partition};
+use crate::process::limited;
 use crate::sys::uevent::Uevents;
 use crate::sys::{Doing as _, Failure, ext4};
-use superblock::Superblock;
+use crate::{configure, log};
 
 /// The partition's label.
 const LABEL: &str = "STATE";
 /// Where it is mounted.
 const MOUNT_POINT: &str = "/var";
 /// Containers' layers are on it, but the root of each is a mount of its own, without these. Programs
-/// are run from it: a cluster's CNI, and what pods put into their volumes.
+/// are run from it: a cluster's CNI, and what pods put into their volumes. No access times: a write
+/// for every read.
 const FLAGS: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID).union(MountFlags::NOATIME);
+/// What `orlop-node` may take to mend STATE, or to make it anew after a person could read that.
+const LIMIT: Duration = Duration::from_secs(120);
 /// How long a disk other than the root's may take to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,6 +57,8 @@ pub struct Report {
     pub had_errors: bool,
     /// What did not work and is no reason to stop: a growth that failed.
     pub warnings: Vec<String>,
+    /// Why `/var` is in memory, if it should not be.
+    pub missing: Option<String>,
 }
 
 /// Where `/var` is.
@@ -70,26 +82,39 @@ pub enum StateError {
         /// The partition.
         device: PathBuf,
         /// Why.
-        reason: superblock::SuperblockError,
+        reason: SuperblockError,
     },
+    /// It can neither be mended nor made anew; says why.
+    Node(String),
     /// The kernel refused a step.
     Step(Failure),
 }
 
-/// Finds STATE, grows its partition to the disk, mounts it and grows its file system.
+/// Finds STATE, grows its partition to the disk, mounts it and grows its file system; makes it anew
+/// before, if `reset` says so and that was not done in an earlier boot. Without a STATE that can be
+/// used `/var` is in memory.
 ///
 /// # Errors
-/// See [`StateError`]. A growth that failed is only a warning in the report: the old size is
-/// better than no node.
-pub fn mount() -> Result<Report, StateError> {
+/// If not even that can be mounted.
+pub fn mount(reset: bool) -> Result<Report, Failure> {
     let without_slots = || {
         let line = command_line::read();
         matches!(line, Ok(Ok(CommandLine { slot: Slot::None, .. })))
     };
-    match find() {
-        Ok(partition) => mount_partition(&partition),
-        Err(StateError::NotFound) if without_slots() => mount_memory(),
-        Err(error) => Err(error),
+    let found = find();
+    let device = found.as_ref().ok().map(Partition::node);
+    match found.and_then(|partition| mount_partition(&partition, reset)) {
+        Ok(report) => Ok(report),
+        Err(StateError::NotFound) if without_slots() => mount_memory(None),
+        Err(error) => {
+            let why = error.to_string();
+            let device = device.map(|device| format!("{}\n", device.display()));
+            let text = format!("{why}\n{}", device.unwrap_or_default());
+            fs::create_dir_all("/run/orlop")
+                .and_then(|()| fs::write(WITHOUT_STATE, text))
+                .doing(|| format!("write {WITHOUT_STATE}"))?;
+            mount_memory(Some(why))
+        }
     }
 }
 
@@ -131,7 +156,7 @@ fn root_disk() -> Option<String> {
     partitions.into_iter().find(|part| beneath.contains(&part.name)).map(|part| part.disk)
 }
 
-fn mount_partition(partition: &Partition) -> Result<Report, StateError> {
+fn mount_partition(partition: &Partition, reset: bool) -> Result<Report, StateError> {
     let device = partition.node();
     let mut warnings = Vec::new();
     let grown = grow::grow_partition(partition);
@@ -140,13 +165,22 @@ fn mount_partition(partition: &Partition) -> Result<Report, StateError> {
         partition.sectors * 512
     });
 
-    let before = read_superblock(&device)?;
-    // Containers see overlays and their own /dev, never this mount: device nodes here are nobody's
-    // need. Setuid stays allowed: an image of one layer is bind-mounted from here into its
-    // container and would lose it (sudo, ping). No access times: a write for every read.
-    let flags = FLAGS;
-    mount_file_system(&device, MOUNT_POINT, "ext4", flags, c"errors=remount-ro")
-        .doing(|| format!("mount {} (ext4) on {MOUNT_POINT}", device.display()))?;
+    let mut mounted = mend_and_mount(&device, &mut warnings);
+    if reset {
+        if mounted.is_ok() && Path::new(STATE_WAS_RESET).exists() {
+            let text = "`orlop.state=reset` was followed in an earlier boot: take it off the \
+                        kernel command line";
+            warnings.push(text.to_owned());
+        } else {
+            if mounted.is_ok() {
+                unmount(MOUNT_POINT, UnmountFlags::empty())
+                    .doing(|| format!("unmount {MOUNT_POINT}"))?;
+            }
+            ask_node("reset-state", &device)?;
+            mounted = mend_and_mount(&device, &mut warnings);
+        }
+    }
+    let before = mounted?;
 
     let blocks = bytes / before.block_size();
     if blocks > before.blocks() {
@@ -163,12 +197,40 @@ fn mount_partition(partition: &Partition) -> Result<Report, StateError> {
         journal_replayed: before.needs_recovery(),
         had_errors: before.has_errors(),
         warnings,
+        missing: None,
     })
 }
 
-fn mount_memory() -> Result<Report, StateError> {
-    let flags = FLAGS;
-    mount_file_system("tmpfs", MOUNT_POINT, "tmpfs", flags, c"mode=0755,size=50%")
+/// Mounts it, after a superblock that is damaged was mended if it can be; as it was before.
+fn mend_and_mount(device: &Path, warnings: &mut Vec<String>) -> Result<Superblock, StateError> {
+    let before = match read_superblock(device) {
+        Err(StateError::NotUsable { .. }) => {
+            warnings.push(ask_node("mend-state", device)?);
+            read_superblock(device)?
+        }
+        other => other?,
+    };
+    mount_file_system(device, MOUNT_POINT, "ext4", FLAGS, c"errors=remount-ro")
+        .doing(|| format!("mount {} (ext4) on {MOUNT_POINT}", device.display()))?;
+    Ok(before)
+}
+
+/// Has `orlop-node` do what PID 1 does not; its last line.
+fn ask_node(command: &str, device: &Path) -> Result<String, StateError> {
+    let device = device.display().to_string();
+    let ended = limited::run(Path::new(configure::PROGRAM), &[command, &device], LIMIT)
+        .map_err(StateError::Node)?;
+    ended.output.lines().for_each(|line| log::info(&format!("orlop-node: {line}")));
+    let last = ended.output.lines().last().unwrap_or("orlop-node says nothing").to_owned();
+    match ended.exit {
+        Some(exit) if exit.success() => Ok(last),
+        Some(_) => Err(StateError::Node(last)),
+        None => Err(StateError::Node(format!("orlop-node did not end in time: {last}"))),
+    }
+}
+
+fn mount_memory(missing: Option<String>) -> Result<Report, Failure> {
+    mount_file_system("tmpfs", MOUNT_POINT, "tmpfs", FLAGS, c"mode=0755,size=50%")
         .doing(|| format!("mount tmpfs on {MOUNT_POINT}"))?;
     Ok(Report {
         storage: Storage::Memory,
@@ -177,6 +239,7 @@ fn mount_memory() -> Result<Report, StateError> {
         journal_replayed: false,
         had_errors: false,
         warnings: Vec::new(),
+        missing,
     })
 }
 
@@ -208,12 +271,30 @@ impl fmt::Display for StateError {
             Self::NotUsable { device, reason } => {
                 write!(f, "cannot use {} (STATE): {reason}", device.display())
             }
+            Self::Node(reason) => f.write_str(reason),
             Self::Step(failure) => failure.fmt(f),
         }
     }
 }
 
 impl std::error::Error for StateError {}
+
+impl Report {
+    /// What people should know.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.warnings.clone();
+        if self.had_errors {
+            let text = "the kernel noticed damage on STATE in an earlier boot, and goes on as if \
+                        it were none: keep what is worth it, and start the node once with \
+                        `orlop.state=reset` on the kernel command line";
+            problems.push(text.to_owned());
+        }
+        if let Some(why) = &self.missing {
+            problems.push(format!("/var is in memory and lost with a restart: {why}"));
+        }
+        problems
+    }
+}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -284,13 +365,34 @@ mod tests {
             journal_replayed: false,
             had_errors: false,
             warnings: Vec::new(),
+            missing: None,
         };
         assert_eq!(report.to_string(), "STATE is /dev/vda5, 64 MiB");
+        assert_eq!(report.problems(), [""; 0]);
         report.new_size = 1000 << 20;
         report.journal_replayed = true;
         assert_eq!(
             report.to_string(),
             "STATE is /dev/vda5, 1000 MiB, grown from 64 MiB, journal replayed"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_it_reaches_people() {
+        let report = Report {
+            storage: Storage::Memory,
+            old_size: 0,
+            new_size: 0,
+            journal_replayed: false,
+            had_errors: true,
+            warnings: vec!["cannot grow the file system of STATE: no".to_owned()],
+            missing: Some("cannot use /dev/vda5 (STATE): it holds no ext4 file system".to_owned()),
+        };
+        let [growth, errors, missing] = &report.problems()[..] else { panic!("{report:?}") };
+        assert_eq!(growth, "cannot grow the file system of STATE: no");
+        assert!(errors.starts_with("the kernel noticed damage on STATE"), "{errors}");
+        let want = "/var is in memory and lost with a restart: cannot use /dev/vda5 (STATE): it \
+            holds no ext4 file system";
+        assert_eq!(missing, want);
     }
 }

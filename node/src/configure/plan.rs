@@ -93,7 +93,6 @@ impl Plan {
             Found::Unusable(why) => return Err(vec![format!("{origin}: {why}")]),
             Found::Nothing(lacks) => return Err(vec![format!("{origin}: {lacks}")]),
             Found::Address(_) => return Err(vec![format!("{origin}: an address, no config")]),
-            Found::Silent => return Err(vec![format!("{origin} does not answer")]),
         };
         let config = parse(&origin.to_string(), &text)?;
         let problems = ignored(&origin.to_string(), &text, &config);
@@ -166,6 +165,12 @@ impl Plan {
                 Self::empty(problems)
             }
         }
+    }
+
+    /// kubelet does not run, and nothing is kept.
+    pub(super) fn stay_alone(&mut self) {
+        self.config.kubernetes = None;
+        self.keep = None;
     }
 
     fn empty(problems: Vec<String>) -> Self {
@@ -336,10 +341,6 @@ mod tests {
             let want: Vec<_> = [told.as_str()].into_iter().chain(lacking).collect();
             assert_eq!(plan.problems, want);
         }
-        let chosen = Answers { is_open: true, ..decision(Found::Silent) };
-        let plan = Plan::new(chosen, copy("volume y"), true);
-        assert_eq!((hostname(&plan).as_deref(), &plan.pending), (Some("old"), &Some(Pending::Ask)));
-        assert_eq!(plan.problems[0], "fw_cfg x does not answer");
     }
 
     #[test]

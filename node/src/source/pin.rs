@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_reset_says_whose_the_node_is_now() {
         let candidate = |device: Option<Device>| {
-            let (origin, found) = (Origin::new("volume ORLOP (vdc)"), Found::Silent);
+            let (origin, found) = (Origin::new("volume ORLOP (vdc)"), Found::Nothing("no file"));
             Candidate { origin, device, found }
         };
         let ours = device(None, "pci-0000:00:05.0", None);

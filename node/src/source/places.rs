@@ -40,8 +40,7 @@ pub fn ask(root: &Root, pin: &Pin, disks: &dyn Disks) -> Answers {
     let mut seen = Seen::default();
     let volumes = std::iter::once_with(|| volumes(pin, disks, &mut seen)).flatten();
     let decision = decide(first.into_iter().map(|ask| ask(root)).chain(volumes));
-    let silent = |chosen: &Candidate| chosen.found == Found::Silent;
-    let is_open = decision.chosen.as_ref().map_or(seen.is_missing, silent);
+    let is_open = decision.chosen.is_none() && seen.is_missing;
     Answers { decision, problems: seen.problems, is_open }
 }
 
@@ -135,7 +134,16 @@ fn volumes(pin: &Pin, disks: &dyn Disks, seen: &mut Seen) -> Vec<Candidate> {
         if !pin.hears(&device) {
             seen.problems.push(pin.refusal(&name));
         } else if !has_config {
-            let found = of_volume(disks.read(&disk.name, volume));
+            let found = match disks.read(&disk.name, volume) {
+                Contents::File(bytes) => of_bytes(bytes),
+                Contents::NoFile => Found::Nothing("no file `node.toml`"),
+                Contents::Unusable(why) => Found::Unusable(why),
+                Contents::Silent => {
+                    seen.problems.push(format!("{name} does not answer"));
+                    seen.is_missing = true;
+                    Found::Nothing("does not answer")
+                }
+            };
             has_config = !matches!(found, Found::Nothing(_));
             let origin = Origin::new(name);
             candidates.push(Candidate { origin, device: Some(device), found });
@@ -146,15 +154,6 @@ fn volumes(pin: &Pin, disks: &dyn Disks, seen: &mut Seen) -> Vec<Candidate> {
         candidates.push(Candidate { origin: Origin::new("volumes"), device: None, found });
     }
     candidates
-}
-
-fn of_volume(contents: Contents) -> Found {
-    match contents {
-        Contents::File(bytes) => of_bytes(bytes),
-        Contents::NoFile => Found::Nothing("no file `node.toml`"),
-        Contents::Unusable(why) => Found::Unusable(why),
-        Contents::Silent => Found::Silent,
-    }
 }
 
 fn of_bytes(bytes: Vec<u8>) -> Found {
@@ -369,10 +368,19 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_stops_answering_when_its_file_is_read_is_not_given_up() {
+    fn a_disk_that_stops_answering_when_its_file_is_read_is_passed_over_and_not_given_up() {
         let (_directory, root) = root(&[]);
-        let disks = MadeUp(vec![disk("vdb", "cidata")], vec![("vdb", Contents::Silent)]);
-        let Answers { decision, is_open, .. } = ask(&root, &Pin::Open, &disks);
-        assert_eq!((decision.chosen.unwrap().found, is_open), (Found::Silent, true));
+        let both = || vec![disk("vdb", "ORLOP"), disk("vdc", "cidata")];
+        let silent = ("vdb", Contents::Silent);
+        for (other, chosen, is_open) in [
+            (file("schema = 1"), Some("volume cidata (vdc)".to_owned()), false),
+            (Contents::NoFile, None, true),
+        ] {
+            let disks = MadeUp(both(), vec![silent.clone(), ("vdc", other)]);
+            let answers = ask(&root, &Pin::Open, &disks);
+            assert_eq!(answers.decision.chosen.map(|one| one.origin.to_string()), chosen);
+            assert_eq!(answers.problems, ["volume ORLOP (vdb) does not answer"]);
+            assert_eq!(answers.is_open, is_open);
+        }
     }
 }

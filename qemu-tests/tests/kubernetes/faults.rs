@@ -146,6 +146,19 @@ pub(crate) fn a_pod_that_fills_the_disk_is_evicted(orlop: &Orlop) -> Result<()> 
     })
 }
 
+/// The kernel is asked to believe that it has found some (`ext4_attr_store`, fs/ext4/sysfs.c).
+pub(crate) fn damage_on_state_is_told(orlop: &Orlop) -> Result<()> {
+    let world = world(orlop)?;
+    let cluster = &world.cluster;
+    let mut node = Node::start(orlop, cluster, &world.setup("scratched"))?;
+    node.ready(cluster)?;
+    let find = "for at in /sys/fs/ext4/*/trigger_fs_error; do echo test > $at; done; sleep 600";
+    cluster.apply(&privileged("scratch", "scratched", find).to_string())?;
+    let told = ["the kernel has found damage on STATE", "restart the node"];
+    node.machine.wait_for_line(0, &told, LIMIT)?;
+    Ok(())
+}
+
 pub(crate) fn a_failing_unit_is_shown(orlop: &Orlop) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let at = |name: &str| directory.path().join(name);

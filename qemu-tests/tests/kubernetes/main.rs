@@ -76,6 +76,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),
     ("a_memory_hog_stays_in_its_pod", faults::a_memory_hog_stays_in_its_pod),
     ("a_pod_that_fills_the_disk_is_evicted", faults::a_pod_that_fills_the_disk_is_evicted),
+    ("damage_on_state_is_told_while_the_node_runs", faults::damage_on_state_is_told),
     ("a_unit_that_always_fails_is_shown_with_its_last_lines", faults::a_failing_unit_is_shown),
     ("a_reboot_and_a_power_cut_bring_the_node_back", restart::a_reboot_and_a_power_cut),
     ("hooks_of_pods_run_when_a_node_goes_down", restart::hooks_run_when_a_node_goes_down),

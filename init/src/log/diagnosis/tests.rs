@@ -324,3 +324,21 @@ fn a_pod_that_gets_no_sandbox_is_told_when_it_lasts_and_until_it_runs() {
     assert_eq!(diagnosis.line(s(14), failed).told, [want]);
     assert_eq!(diagnosis.line(s(60), started).told, [format!("no longer: {want}")]);
 }
+
+#[test]
+fn damage_on_state_stays_on_the_screen_whatever_else_is_said() {
+    let mut diagnosis = Diagnosis::default();
+    assert!(Diagnosis::follows("devices"));
+    let text = "the kernel has found damage on STATE (vda5)";
+    assert_eq!(diagnosis.line(s(1), &format!("{STATE_IS_DAMAGED}{text}")).told, [text]);
+    for second in 2..40 {
+        let line =
+            format!("E \"PullImage from image service failed\" err=\"x\" image=\"i{second}\"");
+        let _ = diagnosis.line(s(second), &line);
+    }
+    assert_eq!(diagnosis.causes().count(), MOST);
+    let _ = diagnosis.tick(s(100_000));
+    assert_eq!(diagnosis.causes().collect::<Vec<_>>(), [text]);
+    // Within a kubelet's line it is somebody else's word.
+    assert_eq!(diagnosis.line(s(1), "I1128 \"STATE: x\"").told, [""; 0]);
+}

@@ -239,6 +239,7 @@ fn the_units_of_our_images_are_good() {
             "base",
             [
                 "configure",
+                "configure-disks",
                 "containerd",
                 "devices",
                 "kernel",
@@ -254,6 +255,7 @@ fn the_units_of_our_images_are_good() {
             "node",
             &[
                 "configure",
+                "configure-disks",
                 "containerd",
                 "devices",
                 "images",
