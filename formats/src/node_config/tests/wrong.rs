@@ -55,7 +55,7 @@ policy = 'manual'
 interval = 5",
         expect![[r#"
             2:1: `hostnam` is not a key of a node configuration; did you mean `hostname`?
-            3:1: `colour` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `security`, `update`
+            3:1: `colour` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `security`, `update`, `config`, `state`
             5:1: `adresses` is not a key of `network.links.eth0`; did you mean `addresses`?
             6:1: `kubernetes` does not say which API server kubelet listens to; write `server`, `ca` and `token`, or `standalone = true`
             7:1: `sever` is not a key of `kubernetes`; did you mean `server`?
@@ -551,7 +551,7 @@ fn what_is_not_toml_is_said_with_all_else_that_can_be_read() {
         "schema = 1\nhostname = worker\nport = 1\n[network\ndns = 5\n[cni]\n",
         expect![[r#"
             2:12: not TOML: string values must be quoted, expected literal string
-            3:1: `port` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `security`, `update`
+            3:1: `port` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `security`, `update`, `config`, `state`
             4:9: not TOML: unclosed table, expected `]`
         "#]],
     );
@@ -581,7 +581,7 @@ fn messages_stay_on_one_line() {
         "schema = 1\nhostname = \"a\\nb\\u001b[2J\"\n\"k\\n\" = 1",
         expect![[r#"
             2:12: `a?b?[2J` cannot be a host name: use lower-case letters, digits, `-` and `.`, at most 63, each part with a letter or digit at both ends
-            3:1: `k?` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `security`, `update`
+            3:1: `k?` is not a key of a node configuration; its keys are `schema`, `hostname`, `network`, `proxy`, `sysctl`, `time`, `kubernetes`, `kubelet`, `cni`, `hugepages`, `containerd`, `security`, `update`, `config`, `state`
         "#]],
     );
     let text = format!("schema = 1\nhostname = '{}'", "x".repeat(100_000));
