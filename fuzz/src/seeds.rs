@@ -411,6 +411,7 @@ pub(crate) fn message() -> Vec<Vec<u8>> {
     vec![
         FromUnit::View(view).encode(),
         FromUnit::Keep(vec!["n1".to_owned(), format!("2 {lease}")]).encode(),
+        FromUnit::Written(3).encode(),
         FromUnit::Closed(7).encode(),
         output.encode(),
         ToUnit::Lines(vec!["one".to_owned(), "two".to_owned()]).encode(),

@@ -58,8 +58,13 @@ pub fn error(text: &str) {
 /// From now on lines go to the unit at the other end too; what was logged before comes first.
 pub fn send_to(unit: OwnedFd) {
     let mut log = lock();
-    log.unit = Some(unit);
-    log.flush();
+    log.give(unit);
+}
+
+/// The unit is done with so many more lines: if it is killed now, they are not for the next.
+pub fn done(count: u64) {
+    let sent = &mut lock().sent;
+    sent.drain(..usize::try_from(count).unwrap_or(usize::MAX).min(sent.len()));
 }
 
 /// Sends what the unit had no room for, if it has now; whether something still waits for that.
@@ -75,13 +80,22 @@ struct Log {
     rate_limited: bool,
     unit: Option<OwnedFd>,
     kept: VecDeque<String>,
+    /// What the unit has been given and is not done with.
+    sent: VecDeque<String>,
     /// So many lines were not kept.
     lost: u64,
 }
 
 impl Log {
     const fn new() -> Self {
-        Self { kmsg: None, rate_limited: true, unit: None, kept: VecDeque::new(), lost: 0 }
+        Self {
+            kmsg: None,
+            rate_limited: true,
+            unit: None,
+            kept: VecDeque::new(),
+            sent: VecDeque::new(),
+            lost: 0,
+        }
     }
 }
 
@@ -137,11 +151,24 @@ impl Log {
     }
 
     fn keep(&mut self, line: String) {
-        if self.kept.len() == KEPT {
+        self.kept.push_back(line);
+        self.limit();
+        self.flush();
+    }
+
+    fn limit(&mut self) {
+        while self.kept.len() > KEPT {
             self.kept.pop_front();
             self.lost += 1;
         }
-        self.kept.push_back(line);
+    }
+
+    /// From now on this is the unit. What an earlier run of it had not done is for this one.
+    fn give(&mut self, unit: OwnedFd) {
+        self.sent.append(&mut self.kept);
+        std::mem::swap(&mut self.sent, &mut self.kept);
+        self.limit();
+        self.unit = Some(unit);
         self.flush();
     }
 
@@ -163,9 +190,14 @@ impl Log {
             for message in lacking.into_iter().chain([lines]) {
                 match message::send(unit, &message.encode()) {
                     Ok(true) if matches!(message, ToUnit::Lacking(_)) => self.lost = 0,
-                    Ok(true) => drop(self.kept.drain(..count)),
+                    Ok(true) => {
+                        self.sent.extend(self.kept.drain(..count));
+                        // A unit that does not say what it has done.
+                        let most = self.sent.len().min(KEPT);
+                        self.sent.drain(..self.sent.len() - most);
+                    }
                     Ok(false) => return,
-                    // It has ended; the next one is given all that comes from now on.
+                    // It has ended.
                     Err(_) => return self.unit = None,
                 }
             }
@@ -223,10 +255,26 @@ mod tests {
         let mut log = Log::new();
         log.line(Level::Info, "early");
         let (ours, theirs) = message::pair().unwrap();
-        log.unit = Some(ours);
-        log.flush();
+        log.give(ours);
         log.line(Level::Error, "late");
         assert_eq!(lines(&received(&theirs)), ["early", "error: late"]);
+    }
+
+    #[test]
+    fn what_a_unit_had_not_done_when_it_ended_the_next_one_is_given_first() {
+        let mut log = Log::new();
+        let (ours, first) = message::pair().unwrap();
+        log.give(ours);
+        for line in ["done", "given", "not done"] {
+            log.line(Level::Info, line);
+        }
+        assert_eq!(lines(&received(&first)), ["done", "given", "not done"]);
+        log.sent.drain(..1);
+        drop(first);
+        log.line(Level::Info, "in between");
+        let (ours, second) = message::pair().unwrap();
+        log.give(ours);
+        assert_eq!(lines(&received(&second)), ["given", "not done", "in between"]);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub enum FromUnit {
     Mark(String),
     /// Somebody cannot reach the API server.
     Suspect,
+    /// So many more of PID 1's own lines are done with: written, or counted as lacking.
+    Written(u64),
     /// Nobody can write any more to the pipe of this number, and it is empty.
     Closed(u32),
     /// The last lines that a unit wrote which failed.
@@ -169,6 +171,7 @@ impl FromUnit {
             Self::Keep(kept) => packet(b'k', &texts(kept)),
             Self::Mark(name) => packet(b'm', &[name]),
             Self::Suspect => packet(b'x', &[]),
+            Self::Written(count) => packet(b'd', &[&count.to_string()]),
             Self::Closed(id) => packet(b'c', &[&id.to_string()]),
             Self::Wrote { unit, lines } => {
                 let mut all = vec![unit.as_str()];
@@ -197,6 +200,7 @@ impl FromUnit {
             (b'k', kept) => Self::Keep(owned(kept)),
             (b'm', [name]) => Self::Mark((*name).to_owned()),
             (b'x', []) => Self::Suspect,
+            (b'd', [count]) => Self::Written(count.parse().ok()?),
             (b'c', [id]) => Self::Closed(id.parse().ok()?),
             (b'w', [unit, lines @ ..]) => {
                 Self::Wrote { unit: (*unit).to_owned(), lines: owned(lines) }
@@ -297,6 +301,7 @@ mod tests {
             some_texts().prop_map(FromUnit::Keep),
             text().prop_map(FromUnit::Mark),
             Just(FromUnit::Suspect),
+            any::<u64>().prop_map(FromUnit::Written),
             any::<u32>().prop_map(FromUnit::Closed),
             (text(), some_texts()).prop_map(|(unit, lines)| FromUnit::Wrote { unit, lines }),
         ]

@@ -39,10 +39,12 @@ pub fn run(logs: &Path) -> io::Result<()> {
     // Before there is a thread.
     let signals = signals::block_and_open()?;
     let ring = Arc::new(Ring::default());
-    let shared = Arc::clone(&ring);
+    let service = Service::new(logs, Arc::clone(&ring), Ending::of_standard_input()?);
+    let (shared, own) = (Arc::clone(&ring), Arc::clone(&service.own));
+    let channel = service.channel.as_fd().try_clone_to_owned()?;
     let thread = std::thread::Builder::new().name("writer".into()).stack_size(128 * 1024);
-    let writer = thread.spawn(move || writer::write_all(&shared))?;
-    Service::new(logs, Arc::clone(&ring), Ending::of_standard_input()?).run(&signals)?;
+    let writer = thread.spawn(move || writer::write_all(&shared, &own, &channel))?;
+    service.run(&signals)?;
     ring.close();
     // PID 1 has set a time for that.
     let _ = writer.join();

@@ -1,22 +1,33 @@
 //! The thread that writes log files. A file that cannot be written, for the disk is full, is tried
 //! again after a while; what was lost until then is counted, and said where it is lacking.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ring::{Batch, Ring};
+use super::ring::{Batch, Ring, Target};
 use super::rotated_file::RotatedFile;
+use crate::message::{self, FromUnit};
 use crate::{clock, log};
 
 /// The first pause after a failure; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Writes what comes until nothing comes any more.
-pub(super) fn write_all(ring: &Ring) {
+/// Writes what comes until nothing comes any more, and tells PID 1 what of its `own` is done.
+pub(super) fn write_all(ring: &Ring, own: &Target, channel: &OwnedFd) {
     let mut writer = Writer::default();
+    let mut done = 0;
     while let Some(batch) = ring.take() {
         writer.write(clock::monotonic(), &batch);
+        if batch.to.path != own.path {
+            continue;
+        }
+        done += batch.count;
+        // If there is no room, with the next ones.
+        if let Ok(true) = message::send(channel, &FromUnit::Written(done).encode()) {
+            done = 0;
+        }
     }
 }
 
@@ -87,7 +98,6 @@ impl Writer {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::ring::Target;
     use super::*;
 
     fn batch(to: &Arc<Target>, line: &str, lacking: u64) -> Batch {

@@ -334,6 +334,7 @@ impl EventLoop {
                 }
                 FromUnit::Mark(name) => marks::told(name),
                 FromUnit::Suspect => self.channels.tell_all(&ToUnit::Suspect),
+                FromUnit::Written(count) => log::done(count),
                 FromUnit::Closed(id) => self.outputs.close(id),
                 FromUnit::Wrote { unit, lines } => self.wrote(unit, lines),
                 // They are kept where they are received.
