@@ -11,12 +11,13 @@ pub mod outside;
 pub mod pid1;
 pub mod sandbox;
 pub mod sys;
+pub mod thread;
 pub mod time;
 
 pub use network::{connectivity, net};
 pub use pid1::{
     command_line, configure, console, disks, event_loop, initrd, marks, memory, modules, mounts,
-    power, process, readiness, root, shutdown, state, supervisor, sysctl, unit,
+    power, process, readiness, root, shutdown, state, supervisor, sysctl, unit, watchdog,
 };
 
 use std::io;

@@ -23,3 +23,4 @@ pub mod state;
 pub mod supervisor;
 pub mod sysctl;
 pub mod unit;
+pub mod watchdog;

@@ -12,6 +12,7 @@ pub mod loop_device;
 pub mod packet;
 pub mod signals;
 pub mod uevent;
+pub mod watchdog;
 
 use std::fmt;
 use std::fs::File;

@@ -19,6 +19,7 @@ use init::pid1::built_in::{self, BuiltIn};
 use init::supervisor::{ShutdownKind, Supervisor};
 use init::sys::signals;
 use init::unit::{Unit, Units};
+use init::watchdog::Watchdog;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// File descriptors this process was started with: some environments leave a few open.
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         trial("what_kubelet_complains_of_is_told_in_words", what_kubelet_complains_of_is_told),
         trial("a_log_that_is_killed_costs_no_unit_anything", a_log_that_is_killed),
         trial("a_network_that_is_killed_comes_back_with_its_name", a_network_that_is_killed),
+        trial("the_loop_feeds_the_watchdog", the_loop_feeds_the_watchdog),
         trial("a_log_that_hangs_holds_up_no_shutdown", a_log_that_hangs_holds_up_no_shutdown),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
@@ -161,6 +163,13 @@ impl Node {
         self.group(name);
     }
 
+    /// A file stands for the device, which wants a sign of life each second, as one that does not
+    /// say its time.
+    fn watchdog(&self) -> Option<Watchdog> {
+        let file = fs::File::create(self.path("watchdog0")).expect("made");
+        Some(Watchdog::new(file, "watchdog0".to_owned()))
+    }
+
     fn run(&self) -> Finished {
         ARMED.lock().expect("whole").clear();
         let built_in = self.built_in();
@@ -175,6 +184,7 @@ impl Node {
             clock: None,
             problems: self.path("problems"),
             buttons: Vec::new(),
+            watchdog: self.watchdog(),
             arm: |kind| ARMED.lock().expect("whole").push(kind),
         };
         let finished = event_loop::run(Supervisor::new(&units), surroundings);
@@ -510,4 +520,20 @@ fn a_log_that_hangs_holds_up_no_shutdown(node: &Node) {
     let console = node.read("console");
     assert!(console.contains("] log did not stop in time: killed\n"), "{console}");
     assert!(console.contains("] log stopped\n"), "{console}");
+}
+
+/// Twice without any other event, and never the byte that would let it stop.
+fn the_loop_feeds_the_watchdog(node: &Node) {
+    let file = node.path("watchdog0");
+    let wait = format!(
+        "while test $(stat -c %s {}) -lt 2; do :; done; kill -INT $PPID; exec sleep 100",
+        file.display()
+    );
+    node.script("waits", &wait, "ready = \"started\"");
+    let finished = node.run();
+    let fed = fs::read(&file).expect("readable");
+    assert!(fed.len() >= 2 && fed.iter().all(|byte| *byte == 0), "{fed:?}");
+    let watchdog = finished.watchdog.expect("it goes on after the units");
+    watchdog.stop().expect("stopped");
+    assert_eq!(fs::read(&file).expect("readable").last(), Some(&b'V'));
 }

@@ -28,8 +28,7 @@ impl FirstPod {
             return;
         }
         let seen = Arc::clone(&self.seen);
-        let thread = std::thread::Builder::new().name("first pod".into()).stack_size(128 * 1024);
-        let started = thread.spawn(move || match wait(&socket) {
+        let work = move || match wait(&socket) {
             Ok(true) => {
                 if !seen.swap(true, Ordering::Relaxed) {
                     // If there is no room for it there is no mark.
@@ -39,8 +38,8 @@ impl FirstPod {
             Ok(false) => {}
             // It has ended, or has no events to tell; the mark is for measurements only.
             Err(error) => log::info(&format!("no container events: {error}")),
-        });
-        if let Err(error) = started {
+        };
+        if let Err(error) = crate::thread::start("first pod", Box::new(work)) {
             log::warn(&format!("cannot watch for the first pod: {error}"));
         }
     }

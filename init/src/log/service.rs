@@ -42,8 +42,8 @@ pub fn run(logs: &Path) -> io::Result<()> {
     let service = Service::new(logs, Arc::clone(&ring), Ending::of_standard_input()?);
     let (shared, own) = (Arc::clone(&ring), Arc::clone(&service.own));
     let channel = service.channel.as_fd().try_clone_to_owned()?;
-    let thread = std::thread::Builder::new().name("writer".into()).stack_size(128 * 1024);
-    let writer = thread.spawn(move || writer::write_all(&shared, &own, &channel))?;
+    let work = move || writer::write_all(&shared, &own, &channel);
+    let writer = crate::thread::start("writer", Box::new(work))?;
     service.run(&signals)?;
     ring.close();
     // PID 1 has set a time for that.

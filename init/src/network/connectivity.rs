@@ -34,8 +34,6 @@ use trouble::Facts;
 const OTHER_LINKS: Duration = Duration::from_secs(3);
 /// Without any address, units that come after the network start all the same after this time.
 const NO_ADDRESS: Duration = Duration::from_secs(15);
-/// Enough for a name, an exchange and its error text.
-const STACK: usize = 128 * 1024;
 
 /// What has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -394,14 +392,13 @@ impl Connectivity {
         work: impl FnOnce() -> Report + Send + 'static,
     ) -> io::Result<()> {
         let (sender, wake) = (self.sender.clone(), Arc::clone(&self.wake));
-        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
-        thread.spawn(move || {
+        let work = move || {
             // Without a receiver nobody wants to know any more.
             if sender.send(work()).is_ok() {
                 let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
             }
-        })?;
-        Ok(())
+        };
+        crate::thread::start(name, Box::new(work)).map(drop)
     }
 
     /// Does what follows from a time server's answer; what people should know of it.

@@ -105,6 +105,9 @@ pub fn line(change: &Change, now: Duration) -> String {
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             format!("{unit} LATE: not ready after {}{reason}", seconds(*deadline))
         }
+        Change::Hangs { unit, failures, reason } => {
+            format!("{unit} HANGS: no good answer {failures} times in a row: {reason}; killed")
+        }
         Change::NotWanted { unit, absent } => {
             format!("{unit} not wanted: there is no {}", absent.display())
         }
@@ -410,6 +413,8 @@ mod tests {
             Change::Ended { unit: unit(), ending: exit(Exit::Status(2)), next: Next::Failed },
             Change::Late { unit: unit(), deadline: MS(90_000), reason: None },
             Change::Late { unit: unit(), deadline: MS(90_000), reason: Some("refused".into()) },
+            Change::Hangs { unit: unit(), failures: 3, reason: "no answer in 20 s".into() },
+            Change::Ended { unit: unit(), ending: Ending::Hung, next: Next::RestartIn(MS(200)) },
             Change::BootComplete,
             Change::ShutdownBegan(ShutdownKind::Reboot),
             Change::Stopped(unit()),
@@ -431,6 +436,8 @@ mod tests {
             [     3.42] containerd FAILED: ended with status 2; its unit forbids a restart
             [     3.42] containerd LATE: not ready after 90.0 s
             [     3.42] containerd LATE: not ready after 90.0 s: refused
+            [     3.42] containerd HANGS: no good answer 3 times in a row: no answer in 20 s; killed
+            [     3.42] containerd FAILED: hung and was killed; restart in 0.2 s
             [     3.42] boot complete
             [     3.42] going down to restart
             [     3.42] containerd stopped

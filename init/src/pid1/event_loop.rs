@@ -23,11 +23,12 @@ use rustix::process::Signal as ToSend;
 use crate::console::{Console, Screen};
 use crate::message::{FromUnit, ToUnit};
 use crate::power::Button;
-use crate::readiness::{Answer, Probe};
+use crate::readiness::{self, About, Answer, Probe};
 use crate::supervisor::{Action, Event, ShutdownKind, Supervisor};
 use crate::sys::signals::{self, Signal};
 use crate::sys::timespec;
 use crate::unit::{Ready, UnitName};
+use crate::watchdog::Watchdog;
 use crate::{clock, log, marks, process};
 use channels::Channels;
 use outputs::Outputs;
@@ -51,6 +52,8 @@ pub struct Surroundings {
     pub problems: PathBuf,
     /// The power buttons: none, or one for each device with a power key.
     pub buttons: Vec<Button>,
+    /// The machine's watchdog, which is fed from this loop only.
+    pub watchdog: Option<Watchdog>,
     /// Called first of all when the system is to go down: sets the time by which it is.
     pub arm: fn(ShutdownKind),
 }
@@ -64,6 +67,8 @@ pub struct Finished {
     pub signals: OwnedFd,
     /// As in [`Surroundings`].
     pub console: Console,
+    /// As in [`Surroundings`].
+    pub watchdog: Option<Watchdog>,
 }
 
 /// Runs until the supervisor has brought everything down.
@@ -138,8 +143,8 @@ impl EventLoop {
         self.feed(Event::Start);
         loop {
             if let Some(kind) = self.finished {
-                let Surroundings { signals, console, .. } = self.around;
-                return Ok(Finished { kind, signals, console });
+                let Surroundings { signals, console, watchdog, .. } = self.around;
+                return Ok(Finished { kind, signals, console, watchdog });
             }
             self.watch_console();
             for token in self.wait()? {
@@ -150,6 +155,15 @@ impl EventLoop {
                 self.outputs.give(log);
             }
             self.show_what_waited_too_long();
+            self.feed_watchdog();
+        }
+    }
+
+    /// Last in a turn: all that a turn does has been done.
+    fn feed_watchdog(&mut self) {
+        let due = |watchdog: &&mut Watchdog| watchdog.due() <= clock::monotonic();
+        if let Some(watchdog) = self.around.watchdog.as_mut().filter(due) {
+            watchdog.feed();
         }
     }
 
@@ -173,7 +187,9 @@ impl EventLoop {
         let room = self.channels.log().filter(|_| log::flush() || self.outputs.waits());
         let deadlines =
             self.awaited.iter().map(|(_, until)| *until).chain(room.map(|_| now + NO_ROOM));
-        let soonest = deadlines.chain(self.supervisor.next_deadline()).min()?;
+        let watchdog = self.around.watchdog.as_ref().map(Watchdog::due);
+        let deadlines = deadlines.chain(self.supervisor.next_deadline()).chain(watchdog);
+        let soonest = deadlines.min()?;
         // An hour is far below what epoll can count to.
         Some(soonest.saturating_sub(now).min(Duration::from_secs(3600)))
     }
@@ -231,6 +247,20 @@ impl EventLoop {
             Action::StopProbe(unit) => {
                 self.probes.remove(&unit);
                 None
+            }
+            Action::Ask { unit, number } => {
+                let probe = self.supervisor.unit(&unit)?.probe.clone()?;
+                let (answers, wake) = (self.answer_sender.clone(), Arc::clone(&self.wake));
+                let (question, limit) = (probe.question, probe.timeout);
+                let name = unit.clone();
+                match readiness::ask_once(name, number, question, limit, answers, wake) {
+                    Ok(()) => None,
+                    // That nobody asks is not its fault.
+                    Err(error) => {
+                        log::warn(&format!("cannot ask {unit} whether it hangs: {error}"));
+                        Some(Event::Answered { unit, number, result: Ok(()) })
+                    }
+                }
             }
             Action::Terminate { pid, .. } => {
                 process::signal(pid, ToSend::TERM);
@@ -310,10 +340,13 @@ impl EventLoop {
     fn probe_answers(&mut self) {
         // Only to lower it: an eventfd that is not raised says `EAGAIN`.
         let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
-        while let Ok(Answer { unit, run, result }) = self.answers.try_recv() {
-            self.feed(match result {
-                Ok(detail) => Event::Ready { unit, run, detail },
-                Err(reason) => Event::ProbeFailed { unit, run, reason },
+        while let Ok(Answer { unit, about, result }) = self.answers.try_recv() {
+            self.feed(match (about, result) {
+                (About::Run(run), Ok(detail)) => Event::Ready { unit, run, detail },
+                (About::Run(run), Err(reason)) => Event::ProbeFailed { unit, run, reason },
+                (About::Question(number), result) => {
+                    Event::Answered { unit, number, result: result.map(drop) }
+                }
             });
         }
     }

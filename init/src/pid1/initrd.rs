@@ -22,6 +22,7 @@ use crate::marks::mark;
 use crate::modules;
 use crate::mounts::{self, EARLY};
 use crate::sys::{Doing as _, Failure, dm};
+use crate::watchdog::{self, Watchdog};
 use verity::{Image, VerityError};
 
 /// The modules of the initrd in the order in which they are loaded: one path on each line.
@@ -75,6 +76,11 @@ pub fn run() -> Result<Infallible, InitrdError> {
         crate::log::error(failure);
     }
     mark("modules-loaded");
+    let watchdog = Watchdog::start(Path::new(watchdog::CLASS), watchdog::BOOT);
+    let watchdog = watchdog.unwrap_or_else(|error| {
+        crate::log::error(&format!("cannot start the watchdog: {error}"));
+        None
+    });
 
     let device = root_device::find(&command_line.root)
         .doing(|| format!("look for the root {}", command_line.root))?
@@ -93,7 +99,7 @@ pub fn run() -> Result<Infallible, InitrdError> {
         .doing(|| format!("mount the root {} (erofs)", device.display()))?;
     mark("root-mounted");
 
-    Ok(switch_root::switch_root(Path::new(NEW_ROOT), Path::new(INIT_IN_ROOT))?)
+    Ok(switch_root::switch_root(Path::new(NEW_ROOT), Path::new(INIT_IN_ROOT), watchdog)?)
 }
 
 /// Checks that the image is the one whose root hash is on the command line, and maps it.

@@ -69,13 +69,19 @@ pub fn load_on_demand(sys: &Path) -> io::Result<()> {
 fn load_each(paths: impl Iterator<Item = PathBuf>) -> Loaded {
     let mut loaded = Loaded::default();
     for path in paths {
-        match load_one(&path, c"") {
+        match load_one(&path, parameters(&path)) {
             Ok(()) => loaded.count += 1,
             Err(error) if is_for_another_machine(&error) => loaded.unused.push(name(&path)),
             Err(source) => loaded.failures.push(ModuleError { module: name(&path), source }),
         }
     }
     loaded
+}
+
+/// Most drivers stop their watchdog when a restart begins. Told not to, it is there for one that
+/// hangs; PID 1 stops it before a power-off (`Documentation/watchdog/watchdog-parameters.rst`).
+fn parameters(path: &Path) -> &'static CStr {
+    if name(path) == "watchdog" { c"stop_on_reboot=0" } else { c"" }
 }
 
 /// Set when the kernel has refused a module for its signature's absence: it will refuse the next.

@@ -19,7 +19,10 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
+use crate::thread;
 use crate::unit::{HttpTarget, Ready, UnitName};
 
 /// For one exchange with a unit that accepted the connection.
@@ -34,10 +37,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub struct Answer {
     /// Which unit.
     pub unit: UnitName,
-    /// Which of its runs.
-    pub run: u32,
+    /// What it was asked for.
+    pub about: About,
     /// What it learnt, or why it asks again.
     pub result: Result<String, String>,
+}
+
+/// What a unit is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Whether this run of it is ready.
+    Run(u32),
+    /// Whether it still answers: the question of this number.
+    Question(u32),
 }
 
 /// A probe under way; it ends when this is dropped.
@@ -67,17 +79,42 @@ impl Probe {
     ) -> io::Result<Self> {
         let cancel = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let cancelled = Arc::clone(&cancel);
-        let thread = std::thread::Builder::new().name(format!("probe {unit}"));
-        thread.stack_size(128 * 1024).spawn(move || {
+        let (name, about) = (format!("probe {unit}"), About::Run(run));
+        let work = move || {
             until_ready(&ready, &cancelled, |result| {
-                let answer = Answer { unit: unit.clone(), run, result };
-                // Without a receiver nobody wants to know any more.
-                if answers.send(answer).is_ok() {
-                    let _ = rustix::io::write(&*wake, &1_u64.to_ne_bytes());
-                }
+                tell(&answers, &wake, Answer { unit: unit.clone(), about, result });
             });
-        })?;
+        };
+        thread::start(&name, Box::new(work))?;
         Ok(Self { cancel })
+    }
+}
+
+/// Asks once, whether a unit that was ready still answers, and tells as [`Probe::start`] does. Each
+/// step of the exchange may take `limit`.
+///
+/// # Errors
+/// If there are no more threads.
+pub fn ask_once(
+    unit: UnitName,
+    number: u32,
+    question: Ready,
+    limit: Duration,
+    answers: Sender<Answer>,
+    wake: Arc<OwnedFd>,
+) -> io::Result<()> {
+    let (name, about) = (format!("probe {unit}"), About::Question(number));
+    let work = move || {
+        let result = ask(&question, limit);
+        tell(&answers, &wake, Answer { unit, about, result });
+    };
+    thread::start(&name, Box::new(work)).map(drop)
+}
+
+fn tell(answers: &Sender<Answer>, wake: &OwnedFd, answer: Answer) {
+    // Without a receiver nobody wants to know any more.
+    if answers.send(answer).is_ok() {
+        let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
     }
 }
 
@@ -91,7 +128,7 @@ fn until_ready(ready: &Ready, cancel: &OwnedFd, mut tell: impl FnMut(Result<Stri
             Some(path) => Watch::for_path(path).ok(),
             None => None,
         };
-        match ask(ready) {
+        match ask(ready, EXCHANGE) {
             Ok(detail) => return tell(Ok(detail)),
             Err(reason) if reason != last_reason => {
                 tell(Err(reason.clone()));
@@ -118,33 +155,37 @@ fn socket(ready: &Ready) -> Option<&Path> {
 }
 
 /// One question and its answer.
-fn ask(ready: &Ready) -> Result<String, String> {
+fn ask(ready: &Ready, limit: Duration) -> Result<String, String> {
     match ready {
         Ready::Exit | Ready::Started | Ready::Said => Ok(String::new()),
-        Ready::SocketAnswers(path) => connect(&path.0).map(|_| String::new()),
+        Ready::SocketAnswers(path) => connect(&path.0, limit).map(|_| String::new()),
         Ready::CriVersion(path) => {
-            let mut client = cri::Client::new(connect(&path.0)?, LONGEST_VERSION);
-            let version = client.version(EXCHANGE);
+            let mut client = cri::Client::new(connect(&path.0, limit)?, LONGEST_VERSION);
+            let version = client.version(limit);
             version.map(|version| version.to_string()).map_err(|error| format!("the CRI: {error}"))
         }
-        Ready::Http200(target) => http_200(target),
+        Ready::Http200(target) => http_200(target, limit),
     }
 }
 
-fn connect(path: &Path) -> Result<UnixStream, String> {
-    let stream = UnixStream::connect(path).and_then(|stream| {
-        stream.set_read_timeout(Some(EXCHANGE))?;
-        stream.set_write_timeout(Some(EXCHANGE))?;
-        Ok(stream)
-    });
-    stream.map_err(|error| format!("cannot connect to {}: {error}", path.display()))
+/// Who accepts nobody has a full queue, and there connect(2) waits as long as a send may.
+fn connect(path: &Path, limit: Duration) -> Result<UnixStream, String> {
+    let connect = || -> io::Result<UnixStream> {
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(limit))?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(UnixStream::from(socket))
+    };
+    connect().map_err(|error| format!("cannot connect to {}: {error}", path.display()))
 }
 
-fn http_200(target: &HttpTarget) -> Result<String, String> {
+fn http_200(target: &HttpTarget, limit: Duration) -> Result<String, String> {
     let exchange = || -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&target.address, EXCHANGE)?;
-        stream.set_read_timeout(Some(EXCHANGE))?;
-        stream.set_write_timeout(Some(EXCHANGE))?;
+        let mut stream = TcpStream::connect_timeout(&target.address, limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
         let (path, address) = (&target.path, target.address);
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -260,7 +301,7 @@ mod tests {
 
     fn next(receiver: &Receiver<Answer>) -> Result<String, String> {
         let answer = receiver.recv_timeout(Duration::from_secs(60)).expect("an answer");
-        assert_eq!(answer.run, 7);
+        assert_eq!(answer.about, About::Run(7));
         answer.result
     }
 
@@ -306,6 +347,27 @@ mod tests {
         // The thread owns the only sender.
         let end = answers.recv_timeout(Duration::from_secs(60));
         assert_eq!(end, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn who_accepts_nobody_is_given_up_in_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x.sock");
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.expect("a socket");
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).expect("short")).expect("bound");
+        rustix::net::listen(&socket, 0).expect("listens");
+        let _in_the_queue = UnixStream::connect(&path).expect("one has room");
+        let unit = UnitName::try_from("x".to_owned()).expect("a name");
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd"));
+        let (sender, receiver) = channel();
+        let question = Ready::SocketAnswers(AbsolutePath(path));
+        ask_once(unit, 3, question, Duration::from_millis(50), sender, wake).expect("asked");
+        let answer = receiver.recv_timeout(Duration::from_secs(60)).expect("an answer");
+        assert_eq!(answer.about, About::Question(3));
+        let reason = answer.result.expect_err("nobody accepts");
+        assert!(reason.contains("temporarily unavailable"), "{reason}");
     }
 
     #[test]

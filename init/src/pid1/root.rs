@@ -18,6 +18,7 @@ use crate::power::Button;
 use crate::supervisor::Supervisor;
 use crate::sys::{Failure, signals};
 use crate::unit::Units;
+use crate::watchdog::{self, Watchdog};
 use crate::{clock, configure, log, marks, modules, mounts, shutdown, state, sysctl};
 
 const UNITS: &str = "/usr/lib/orlop/units";
@@ -46,7 +47,9 @@ pub fn run() -> Result<Infallible, String> {
     // Ctrl-Alt-Del becomes `SIGINT`, so that it is an orderly restart.
     problems.note("make Ctrl-Alt-Del orderly", reboot(RebootCommand::CadOff));
 
+    let early = take_watchdog(&mut problems);
     let system = prepare(reset_state, &mut problems)?;
+    let watchdog = start_watchdog(early, &mut problems);
     let id = identity::machine_id(
         Path::new("/var/lib/orlop"),
         Path::new("/etc"),
@@ -81,6 +84,7 @@ pub fn run() -> Result<Infallible, String> {
         clock,
         problems: PROBLEMS.into(),
         buttons,
+        watchdog,
         arm: shutdown::arm,
     };
     shutdown::serving();
@@ -172,6 +176,38 @@ fn prepare(reset_state: bool, problems: &mut Problems) -> Result<System, String>
         problems.add(problem);
     }
     Ok(system)
+}
+
+/// The watchdog that the initrd has started.
+fn take_watchdog(problems: &mut Problems) -> Option<Watchdog> {
+    let value = std::env::var(watchdog::VARIABLE).ok()?;
+    let watchdog = Watchdog::take_over(Path::new(watchdog::CLASS), &value);
+    watchdog.map_err(|error| problems.add(format!("cannot feed the watchdog: {error}"))).ok()
+}
+
+/// From now on the loop feeds it. One whose driver is in the root starts only here.
+fn start_watchdog(early: Option<Watchdog>, problems: &mut Problems) -> Option<Watchdog> {
+    let found = match early {
+        Some(mut watchdog) => {
+            watchdog.set(watchdog::RUN);
+            Ok(Some(watchdog))
+        }
+        None => Watchdog::start(Path::new(watchdog::CLASS), watchdog::RUN),
+    };
+    match found {
+        Ok(Some(watchdog)) => {
+            log::info(&watchdog.to_string());
+            Some(watchdog)
+        }
+        Ok(None) => {
+            log::info("the machine has no watchdog");
+            None
+        }
+        Err(error) => {
+            problems.add(format!("cannot start the watchdog: {error}"));
+            None
+        }
+    }
 }
 
 fn load_modules(problems: &mut Problems) {

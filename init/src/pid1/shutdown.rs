@@ -22,6 +22,7 @@ use rustix::system::{RebootCommand, reboot};
 use crate::event_loop::Finished;
 use crate::supervisor::{SHUTDOWN_LIMIT, ShutdownKind};
 use crate::sys::signals;
+use crate::watchdog::{self, Watchdog};
 use crate::{clock, log, marks, process};
 
 /// From `SIGTERM` to `SIGKILL` for what no unit stopped: containers first of all.
@@ -44,6 +45,10 @@ const READING_TIME: Duration = Duration::from_secs(10);
 
 /// Ends every process, unmounts every file system and then the machine.
 pub fn finish(mut finished: Finished) -> ! {
+    // What follows has limits of its own, which are shorter.
+    if let Some(watchdog) = &mut finished.watchdog {
+        watchdog.set(watchdog::DOWN);
+    }
     let mut say = |text: &str| {
         log::info(text);
         finished.console.say(text, clock::monotonic());
@@ -70,38 +75,48 @@ pub fn finish(mut finished: Finished) -> ! {
         Some(failures) => failures.iter().for_each(|failure| log::warn(failure)),
         None => shout("the disk does not finish: going down without it"),
     }
+    // A restart that hangs ends in a reset, and so does all that hung before this; a machine that is
+    // to be without power must not start again.
+    if finished.kind == ShutdownKind::PowerOff
+        && let Some(Err(error)) = finished.watchdog.take().map(Watchdog::stop)
+    {
+        shout(&format!("cannot stop the watchdog: {error}"));
+    }
     go_down(finished.kind)
 }
 
 /// Sets the time by which the system is down, whatever becomes of the rest of PID 1.
 pub fn arm(kind: ShutdownKind) {
-    let watch = helper("deadline").spawn(move || {
+    let work = move || {
         std::thread::sleep(LAST_RESORT);
         shout("the shutdown does not end: going down without it");
         go_down(kind)
-    });
-    if let Err(error) = watch {
+    };
+    if let Err(error) = crate::thread::start("deadline", Box::new(work)) {
         log::warn(&format!("cannot limit the time of the shutdown: {error}"));
     }
 }
 
 /// Does what a disk can hold up for ever, and waits no longer than `limit` for it: `None` if that is
-/// not enough. A thread, because to start a program reads the root, which may be what hangs.
-fn within<T: Send + 'static>(
+/// not enough, else what failed. A thread, because to start a program reads the root, which may be
+/// what hangs.
+fn within(
     limit: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
+    work: impl FnOnce() -> Vec<String> + Send + 'static,
+) -> Option<Vec<String>> {
     let (sender, done) = channel();
-    let thread = helper("disk").spawn(move || {
+    let work = move || {
         // Nobody waits any more if it took too long.
         let _ = sender.send(work());
-    });
-    thread.ok()?;
+    };
+    crate::thread::start("disk", Box::new(work)).ok()?;
     done.recv_timeout(limit).ok()
 }
 
-fn helper(name: &str) -> std::thread::Builder {
-    std::thread::Builder::new().name(name.to_owned()).stack_size(128 * 1024)
+/// For what can fail without a word.
+fn sync_only() -> Vec<String> {
+    rustix::fs::sync();
+    Vec::new()
 }
 
 /// Kills all that is in a control group but our own: containers are in `/kubepods`, their shims
@@ -129,7 +144,7 @@ pub fn boot_failed(reason: &str) -> ! {
     shout(&text);
     // Nothing else runs, so there is nothing to wait for but time.
     std::thread::sleep(READING_TIME);
-    within(SYNC_PATIENCE, rustix::fs::sync);
+    within(SYNC_PATIENCE, sync_only);
     go_down(ShutdownKind::Reboot)
 }
 
@@ -153,7 +168,7 @@ pub fn restart_on_panic() {
                 std::thread::park();
             }
         }
-        within(SYNC_PATIENCE, rustix::fs::sync);
+        within(SYNC_PATIENCE, sync_only);
         go_down(ShutdownKind::Reboot);
     }));
 }
@@ -323,9 +338,13 @@ mod tests {
 
     #[test]
     fn what_a_disk_holds_up_is_waited_for_no_longer_than_its_limit() {
-        assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
+        assert_eq!(within(Duration::from_secs(60), Vec::new), Some(Vec::new()));
         let (release, held) = channel::<()>();
-        let outcome = within(Duration::from_millis(50), move || held.recv());
+        let outcome = within(Duration::from_millis(50), move || {
+            // Until it is released.
+            let _ = held.recv();
+            Vec::new()
+        });
         assert_eq!(outcome, None);
         drop(release);
     }

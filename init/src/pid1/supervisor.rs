@@ -5,6 +5,7 @@
 //! own way: the failure of one never stops or restarts another.
 
 mod event;
+mod liveness;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -93,6 +94,11 @@ impl Supervisor {
             Event::ProbeFailed { unit, run, reason } => {
                 if let Some(service) = self.services.get_mut(&unit) {
                     service.probe_failed(run, reason);
+                }
+            }
+            Event::Answered { unit, number, result } => {
+                if let Some(service) = self.services.get_mut(&unit) {
+                    service.answered(now, number, result, &mut actions);
                 }
             }
             Event::Shutdown(kind) => self.shut_down(kind, now, &mut actions),

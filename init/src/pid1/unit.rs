@@ -39,6 +39,8 @@ pub struct Unit {
     pub after: BTreeMap<UnitName, Position>,
     /// How we know that it works.
     pub ready: Ready,
+    /// How we know that it still does; without it, it does until it ends.
+    pub probe: Option<Liveness>,
     /// What happens when it ends.
     pub restart: Restart,
     /// Its control group, a leaf below the root: `/runtime`.
@@ -81,6 +83,19 @@ pub enum Ready {
     Http200(HttpTarget),
     /// It says so. Only what is built in can.
     Said,
+}
+
+/// How we know that a unit which was ready has not come to hang.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Liveness {
+    /// What it is asked: a question to a socket or an address.
+    pub question: Ready,
+    /// From one question to the next.
+    pub interval: Duration,
+    /// What an answer may take; not longer than `interval`.
+    pub timeout: Duration,
+    /// It is killed after so many questions in a row without a good answer. Not 0.
+    pub failures: u32,
 }
 
 /// What happens when a unit's process ends.

@@ -8,6 +8,7 @@ mod certificates;
 mod crash;
 mod faults;
 mod flannel;
+mod hangs;
 mod host_ports;
 mod modules;
 mod plugs;
@@ -73,6 +74,8 @@ const TESTS: &[(&str, Test)] = &[
         "network_and_log_are_killed_twenty_times_each_and_no_pod_notices",
         rooms::network_and_log_are_killed_and_nobody_notices,
     ),
+    ("daemons_that_hang_are_killed_and_no_pod_notices", hangs::daemons_that_hang_are_killed),
+    ("a_pid_1_that_hangs_is_reset_by_the_watchdog", hangs::a_frozen_pid_1_is_reset),
     ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),
     ("a_memory_hog_stays_in_its_pod", faults::a_memory_hog_stays_in_its_pod),
     ("a_pod_that_fills_the_disk_is_evicted", faults::a_pod_that_fills_the_disk_is_evicted),

@@ -14,13 +14,18 @@ use rustix::process::{chdir, chroot};
 
 use crate::mounts::EARLY;
 use crate::sys::{Doing as _, Failure};
+use crate::watchdog::{self, Watchdog};
 
 /// Magic numbers of the file systems that an initramfs can be (include/uapi/linux/magic.h).
 const RAMFS_MAGIC: u64 = 0x8584_58f6;
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
-/// Makes `new_root` the root and becomes `init`, a path inside it.
-pub(super) fn switch_root(new_root: &Path, init: &Path) -> Result<Infallible, Failure> {
+/// Makes `new_root` the root and becomes `init`, a path inside it, which gets the watchdog.
+pub(super) fn switch_root(
+    new_root: &Path,
+    init: &Path,
+    watchdog: Option<Watchdog>,
+) -> Result<Infallible, Failure> {
     for entry in EARLY {
         let target = new_root.join(entry.target.trim_start_matches('/'));
         mount_move(entry.target, &target)
@@ -33,7 +38,13 @@ pub(super) fn switch_root(new_root: &Path, init: &Path) -> Result<Infallible, Fa
     chdir("/").doing(|| "enter the root")?;
 
     #[expect(clippy::disallowed_methods, reason = "exec replaces this process, no child is made")]
-    let error = std::process::Command::new(init).env_clear().exec();
+    let mut command = std::process::Command::new(init);
+    command.env_clear();
+    if let Some(watchdog) = watchdog {
+        let number = watchdog.hand_over().doing(|| "hand over the watchdog")?;
+        command.env(watchdog::VARIABLE, number);
+    }
+    let error = command.exec();
     Err(Failure::new(format!("start {} in the root", init.display()), error))
 }
 

@@ -74,6 +74,15 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// What became of a question of [`Action::Ask`].
+    Answered {
+        /// Which unit.
+        unit: UnitName,
+        /// Which question.
+        number: u32,
+        /// Whether it was a good answer; else what was wrong.
+        result: Result<(), String>,
+    },
     /// Time has passed.
     Tick,
     /// The system is to go down.
@@ -115,6 +124,14 @@ pub enum Action {
     },
     /// Stop looking.
     StopProbe(UnitName),
+    /// Ask its `probe` once, and say what became of it in [`Event::Answered`]. An answer that comes
+    /// after the next question is too late.
+    Ask {
+        /// Which unit.
+        unit: UnitName,
+        /// Which question: goes back in the event.
+        number: u32,
+    },
     /// Send `SIGTERM` to its process.
     Terminate {
         /// Which unit.
@@ -164,6 +181,15 @@ pub enum Change {
         /// What its probe said last, if anything.
         reason: Option<String>,
     },
+    /// It was ready and does not answer any more, so it is killed.
+    Hangs {
+        /// Which unit.
+        unit: UnitName,
+        /// So many questions in a row had no good answer.
+        failures: u32,
+        /// What was wrong with the last one.
+        reason: String,
+    },
     /// It is not started, because this is not there.
     NotWanted {
         /// Which unit.
@@ -203,6 +229,8 @@ pub enum Ending {
     Exit(Exit),
     /// It never ran.
     NotStarted(String),
+    /// It did not answer, so it was killed.
+    Hung,
 }
 
 impl fmt::Display for Ending {
@@ -210,6 +238,7 @@ impl fmt::Display for Ending {
         match self {
             Self::Exit(exit) => exit.fmt(f),
             Self::NotStarted(reason) => f.write_str(reason),
+            Self::Hung => f.write_str("hung and was killed"),
         }
     }
 }

@@ -7,6 +7,7 @@ use rustix::process::Pid;
 
 use super::ABANDON_AFTER;
 use super::event::{Action, Change, Ending, Next};
+use super::liveness::{Answers, Hang, Turn};
 use crate::process::Exit;
 use crate::unit::{Kill, Policy, Ready, Unit};
 
@@ -127,6 +128,10 @@ pub(super) struct Service {
     worked: bool,
     /// People know that it is not wanted.
     told_not_wanted: bool,
+    /// Whether it still answers.
+    answers: Answers,
+    /// It does not, and was killed for it.
+    hung: bool,
 }
 
 impl Service {
@@ -139,6 +144,8 @@ impl Service {
             was_ready: false,
             worked: false,
             told_not_wanted: false,
+            answers: Answers::default(),
+            hung: false,
         }
     }
 
@@ -208,6 +215,9 @@ impl Service {
         let took = now.saturating_sub(since);
         (self.was_ready, self.worked) = (true, true);
         self.state = State::Ready { pid, since: now, took, detail: detail.clone() };
+        if let Some(probe) = &self.unit.probe {
+            self.answers.begin(now, probe);
+        }
         let unit = self.unit.name.clone();
         actions.push(Action::Announce(Change::Ready { unit, after: took, detail }));
     }
@@ -220,6 +230,31 @@ impl Service {
         }
     }
 
+    pub(super) fn answered(
+        &mut self,
+        now: Duration,
+        number: u32,
+        result: Result<(), String>,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(probe) = &self.unit.probe
+            && let Some(hang) = self.answers.answered(now, number, result, probe)
+        {
+            self.kill_for(hang, actions);
+        }
+    }
+
+    /// Its state stays what it is until it has ended.
+    fn kill_for(&mut self, hang: Hang, actions: &mut Vec<Action>) {
+        let State::Ready { pid, .. } = self.state else { return };
+        self.hung = true;
+        let Hang { failures, reason } = hang;
+        let unit = self.unit.name.clone();
+        actions.push(Action::Announce(Change::Hangs { unit, failures, reason }));
+        actions.push(Action::Kill(pid));
+        self.kill_group(actions);
+    }
+
     pub(super) fn exited(
         &mut self,
         now: Duration,
@@ -228,6 +263,8 @@ impl Service {
         actions: &mut Vec<Action>,
     ) {
         self.stop_probe(actions);
+        self.answers.end();
+        let hung = std::mem::take(&mut self.hung);
         match &mut self.state {
             // Its `stop-exec` is in its group too, so that waits.
             State::StopExec { pid, .. } => *pid = None,
@@ -253,13 +290,15 @@ impl Service {
             _ => {
                 // What it left behind must not meet its next run.
                 self.kill_group(actions);
-                self.ended(now, Ending::Exit(exit), actions);
+                let ending = if hung { Ending::Hung } else { Ending::Exit(exit) };
+                self.ended(now, ending, actions);
             }
         }
     }
 
     /// The system goes down: nothing is started any more.
     pub(super) fn shutdown_began(&mut self, now: Duration) {
+        self.answers.over();
         let due = self.worked && self.unit.stop_exec.is_some();
         self.state = match std::mem::replace(&mut self.state, State::Stopped) {
             State::Spawning => {
@@ -384,6 +423,7 @@ impl Service {
             State::Backoff { until, .. }
             | State::StopExec { until, .. }
             | State::Stopping { until, .. } => Some(until),
+            State::Ready { .. } => self.answers.deadline(),
             _ => None,
         }
     }
@@ -400,6 +440,14 @@ impl Service {
                 actions.push(Action::Announce(Change::Late { unit, deadline, reason }));
             }
             State::Backoff { .. } => self.spawn(actions),
+            State::Ready { .. } => {
+                let Some(probe) = &self.unit.probe else { return };
+                match self.answers.turn(now, probe) {
+                    Some(Turn::Ask(number)) => actions.push(Action::Ask { unit, number }),
+                    Some(Turn::Hangs(hang)) => self.kill_for(hang, actions),
+                    None => {}
+                }
+            }
             State::StopExec { stop_pid: Some(pid), until, killed: killed @ false, .. } => {
                 (*until, *killed) = (now + ABANDON_AFTER, true);
                 actions.push(Action::Announce(Change::StopExecLate(unit)));

@@ -15,8 +15,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::value::{OomScore, TextDuration, TextSize, UnitName};
 use super::{
-    Capabilities, GroupLimits, Kill, Limits, Policy, Ready, Restart, Sandbox, SystemCalls, Unit,
-    UnitError,
+    Capabilities, GroupLimits, Kill, Limits, Liveness, Policy, Ready, Restart, Sandbox,
+    SystemCalls, Unit, UnitError,
 };
 
 /// A place in a unit file, both from 1.
@@ -150,11 +150,42 @@ impl<'t> Value<'t> {
         }
         let keys = self.table()?;
         let [(key, value)] = &keys[..] else { return Err(unknown) };
-        match &*key.text()? {
-            "socket-answers" => value.checked().map(Ready::SocketAnswers),
-            "cri-version" => value.checked().map(Ready::CriVersion),
-            "http-200" => value.checked().map(Ready::Http200),
-            _ => Err(unknown),
+        value.question(&key.text()?)?.ok_or(unknown)
+    }
+
+    /// What is asked of a unit to know whether it works, if that is such a key.
+    fn question(&self, key: &str) -> Result<Option<Ready>, Mistake> {
+        Ok(Some(match key {
+            "socket-answers" => Ready::SocketAnswers(self.checked()?),
+            "cri-version" => Ready::CriVersion(self.checked()?),
+            "http-200" => Ready::Http200(self.checked()?),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn probe(self) -> Result<Liveness, Mistake> {
+        let at = self.at.clone();
+        let wrong = |what: &str| Mistake::new(&at, what);
+        let (mut questions, mut failures) = (Vec::new(), 3);
+        let (mut interval, mut timeout) = (Duration::from_secs(30), Duration::from_secs(20));
+        for (key, value) in self.table()? {
+            match &*key.text()? {
+                "interval" => interval = value.checked::<TextDuration>()?.0,
+                "timeout" => timeout = value.checked::<TextDuration>()?.0,
+                "failures" => failures = u32::try_from(value.count()?).unwrap_or(u32::MAX),
+                other => match value.question(other)? {
+                    Some(question) => questions.push(question),
+                    None => return Err(key.wrong(format!("unknown key `{other}`"))),
+                },
+            }
+        }
+        if timeout.is_zero() || failures == 0 || timeout > interval {
+            let what = "`timeout` and `failures` must not be 0, nor `timeout` more than `interval`";
+            return Err(wrong(what));
+        }
+        match <[Ready; 1]>::try_from(questions) {
+            Ok([question]) => Ok(Liveness { question, interval, timeout, failures }),
+            Err(_) => Err(wrong("write one of `socket-answers`, `cri-version`, `http-200`")),
         }
     }
 
@@ -256,7 +287,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
     let (mut exec, mut ready, mut cgroup, mut deadline) = (None, None, None, None);
     let mut kill = Kill::Cgroup;
     let (mut arguments_from, mut only_if_exists, mut stop_exec) = (None, None, None);
-    let mut environment_from = None;
+    let (mut environment_from, mut probe, mut probe_at) = (None, None, 0..0);
     let (mut after, mut environment) = (BTreeMap::new(), BTreeMap::new());
     let (mut restart, mut oom_score) = (Restart::default(), OomScore::default());
     let (mut limits, mut group) = (Limits::default(), GroupLimits::default());
@@ -277,6 +308,10 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
                 }
             }
             "ready" => ready = Some(value.ready()?),
+            "probe" => {
+                probe = Some(value.probe()?);
+                probe_at = at;
+            }
             "restart" => {
                 restart = value.restart()?;
                 restart_at = at;
@@ -311,6 +346,10 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         let what = "a unit that is ready when it has ended cannot be restarted always";
         return Err(Mistake::new(&restart_at, what));
     }
+    if probe.is_some() && (ready == Some(Ready::Exit) || restart.policy == Policy::Never) {
+        let what = "a unit that ends by itself or is never restarted has no use for a probe";
+        return Err(Mistake::new(&probe_at, what));
+    }
     if let Some(most) = group.memory_max
         && group.memory_min.is_some_and(|least| least > most)
     {
@@ -325,6 +364,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         stop_exec,
         after,
         ready: ready.ok_or_else(|| missing("ready"))?,
+        probe,
         restart,
         cgroup: cgroup.ok_or_else(|| missing("cgroup"))?,
         kill,

@@ -22,6 +22,7 @@ memory-min = "96MiB"
 memory-max = "1GiB"
 pids-max = 4096
 log-limit = "512KiB"
+probe = { socket-answers = "/run/x", interval = "90s", failures = 5 }
 [sandbox]
 no-new-privileges = true
 capabilities = ["chown", "checkpoint-restore"]
@@ -56,6 +57,13 @@ fn a_whole_unit_is_read() {
             path: "/healthz".into()
         })
     );
+    let probe = Liveness {
+        question: Ready::SocketAnswers(AbsolutePath("/run/x".into())),
+        interval: Duration::from_secs(90),
+        timeout: Duration::from_secs(20),
+        failures: 5,
+    };
+    assert_eq!(unit.probe, Some(probe));
     assert_eq!(unit.restart, Restart { policy: Policy::Always, ..Restart::default() });
     assert_eq!(unit.cgroup.below(Path::new("/sys/fs/cgroup")), Path::new("/sys/fs/cgroup/kubelet"));
     assert_eq!(unit.deadline, Duration::from_secs(60));
@@ -139,12 +147,18 @@ fn every_mistake_is_shown_with_line_and_column() {
         ("{ nofile = 1048576 }", "1", "line 12, column 10: this must be a table"),
         ("http-200", "http-201", "line 4, column 9: write \"exit\", \"started\", or one of"),
         ("nofile", "nofiles", "line 12, column 12: unknown key `nofiles`"),
+        ("interval", "intervall", "line 20, column 38: unknown key `intervall`"),
+        ("\"90s\"", "\"19s\"", "line 20, column 9: `timeout` and `failures` must not be 0, nor"),
+        ("failures = 5", "failures = 0", "line 20, column 9: `timeout` and `failures` must not"),
+        ("socket-answers = \"/run/x\", ", "", "line 20, column 9: write one of `socket-answers`"),
+        ("\"/run/x\"", "\"x\"", "line 20, column 28: "),
+        ("\"always\"", "\"never\"", "line 20, column 9: a unit that ends by itself or is never"),
         ("4096", "-1", "line 18, column 12: this must not be negative"),
-        ("private-tmp = true", "private-tmp = 1", "line 23, column 15: this must be true or false"),
-        ("private-tmp", "tmp", "line 23, column 1: unknown key `tmp`"),
-        ("\"chown\"", "\"CAP_CHOWN\"", "line 22, column 17: `CAP_CHOWN` is not a capability"),
-        ("\"clock\"", "\"all\"", "line 25, column 28: `all` is not one of \"clock\","),
-        ("\"/var\"", "\"var\"", "line 24, column 27: `var` must begin with `/`"),
+        ("private-tmp = true", "private-tmp = 1", "line 24, column 15: this must be true or false"),
+        ("private-tmp", "tmp", "line 24, column 1: unknown key `tmp`"),
+        ("\"chown\"", "\"CAP_CHOWN\"", "line 23, column 17: `CAP_CHOWN` is not a capability"),
+        ("\"clock\"", "\"all\"", "line 26, column 28: `all` is not one of \"clock\","),
+        ("\"/var\"", "\"var\"", "line 25, column 27: `var` must begin with `/`"),
         ("only-if-exists = \"/", "only-if-exists = \"", "line 14, column 18: `run/orlop/kubelet"),
     ] {
         let text = KUBELET.replace(from, to);

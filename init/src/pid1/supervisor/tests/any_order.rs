@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::process::Exit;
+use crate::unit::Liveness;
 
 /// What is outside the supervisor: processes that start, answer and end as they like.
 struct World {
@@ -14,6 +15,8 @@ struct World {
     now: Duration,
     alive: BTreeSet<i32>,
     probes: Vec<(UnitName, u32)>,
+    /// Questions whether a unit hangs.
+    asked: Vec<(UnitName, u32)>,
     spawns: Vec<UnitName>,
     /// Of `stop-exec`s.
     stop_spawns: Vec<UnitName>,
@@ -34,6 +37,7 @@ enum Step {
     UnknownExit(i32),
     Answer { choice: usize, good: bool },
     StaleAnswer { choice: usize },
+    Alive { choice: usize, good: bool },
     Pass(u64),
     Shutdown,
 }
@@ -47,13 +51,14 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (1..200_i32).prop_map(Step::UnknownExit),
         6 => (0..8_usize, any::<bool>()).prop_map(|(choice, good)| Step::Answer { choice, good }),
         1 => (0..8_usize).prop_map(|choice| Step::StaleAnswer { choice }),
+        4 => (0..8_usize, any::<bool>()).prop_map(|(choice, good)| Step::Alive { choice, good }),
         6 => (0..20_000_u64).prop_map(Step::Pass),
     ]
 }
 
 impl World {
-    /// Units in an acyclic order: bit `i` of an entry says whether it comes after unit `i`, bit 6
-    /// whether it comes after the network, bit 7 whether it has a `stop-exec`.
+    /// Units in an acyclic order: bit `i` of an entry says whether it comes after unit `i`, bit 5
+    /// whether it has a `probe`, bit 6 whether it comes after the network, bit 7 whether it has a `stop-exec`.
     fn new(shape: &[(u8, u8, u8, bool)]) -> Self {
         let units = shape.iter().enumerate().map(|(index, (bits, ready, policy, cgroup))| {
             let mut after: Vec<_> =
@@ -68,6 +73,14 @@ impl World {
             let policy = usize::from(*policy) % if ready == "\"exit\"" { 2 } else { 3 };
             let kill = if *cgroup { "cgroup" } else { "process" };
             let mut unit = unit(&format!("u{index}"), &after, ready, policies[policy], kill);
+            let asked =
+                bits & 0x20 != 0 && unit.ready != Ready::Exit && policies[policy] != "never";
+            unit.probe = asked.then(|| Liveness {
+                question: Ready::Started,
+                interval: s(5),
+                timeout: s(2),
+                failures: 2,
+            });
             unit.stop_exec = (bits & 0x80 != 0).then(|| vec!["/stop".to_owned()]);
             unit
         });
@@ -78,6 +91,7 @@ impl World {
             now: s(1),
             alive: BTreeSet::new(),
             probes: Vec::new(),
+            asked: Vec::new(),
             spawns: Vec::new(),
             stop_spawns: Vec::new(),
             stopped_by_exec: Vec::new(),
@@ -104,6 +118,13 @@ impl World {
                     self.stopped_by_exec.push(unit);
                 }
                 Action::StartProbe { unit, run } => self.probes.push((unit, run)),
+                Action::Ask { unit, number } => {
+                    assert!(!self.supervisor.going_down(), "{unit} is asked on the way down");
+                    self.asked.push((unit, number));
+                }
+                Action::Announce(Change::Hangs { unit, .. }) => {
+                    assert!(!self.supervisor.going_down(), "{unit} hangs on the way down");
+                }
                 Action::StopProbe(unit) => self.probes.retain(|(other, _)| *other != unit),
                 Action::Kill(pid) | Action::Terminate { pid, .. } => {
                     let pid = pid.as_raw_nonzero().get();
@@ -176,6 +197,11 @@ impl World {
             Step::StaleAnswer { choice } => {
                 let unit = name(&format!("u{}", choice % 5));
                 self.feed(Event::Ready { unit, run: 0, detail: String::new() });
+            }
+            Step::Alive { choice, good } if !self.asked.is_empty() => {
+                let (unit, number) = self.asked.remove(choice % self.asked.len());
+                let result = if good { Ok(()) } else { Err("hangs".into()) };
+                self.feed(Event::Answered { unit, number, result });
             }
             Step::Pass(milliseconds) => {
                 self.now += ms(milliseconds);
@@ -288,6 +314,7 @@ proptest! {
         for _ in 0..20 * (shape.len() + 3) {
             world.take(&Step::AnswerSpawn { choice: 0, works: true });
             world.take(&Step::Answer { choice: 0, good: true });
+            world.take(&Step::Alive { choice: usize::MAX, good: true });
             // Those which are ready by ending, end.
             let ends = world.supervisor.services.values().find_map(|service| {
                 let starting = matches!(service.state, State::Starting { .. });
