@@ -62,11 +62,12 @@ impl Place {
         Ok(boot.args(&["-fw_cfg", &item]))
     }
 
-    /// Boots until the CRI answers, which it does with and without STATE.
-    fn to_cri(&self, orlop: &Orlop, config: &str, words: &str) -> Result<Ended> {
+    /// Boots until all units are there, the CRI among them, with and without STATE, and the screen says
+    /// so.
+    fn whole(&self, orlop: &Orlop, config: &str, words: &str) -> Result<Ended> {
         let boot = self.boot(orlop, orlop.image_directory(), config, words)?;
         let mut machine = boot.start()?;
-        machine.wait_for_mark("cri-answers", BOOT)?;
+        machine.wait_for_line(0, &["boot complete"], BOOT)?;
         machine.press_power_button()?;
         let ended = machine.finish(BOOT)?;
         ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
@@ -99,29 +100,29 @@ fn config(name: &str) -> String {
 
 fn mended(orlop: &Orlop) -> Result<()> {
     let place = Place::new(orlop.image_directory())?;
-    place.to_cri(orlop, &config("first"), "")?;
+    place.whole(orlop, &config("first"), "")?;
     let state = place.disk.partition("STATE")?;
     place.disk.zero(state.offset() + 1024, 1024)?;
     // The copy on STATE is used.
-    let ended = place.to_cri(orlop, "", "")?;
+    let ended = place.whole(orlop, "", "")?;
     says(&ended, &["its superblock was damaged; the copy of group 1 is in its place"])?;
     says(&ended, &["hostname", "first"])?;
     ensure!(!ended.console_says(&["/var is in memory"]), "{}", ended.tail());
     ensure!(place.kept()?.contains("first"), "it has kept:\n{}", place.kept()?);
-    let ended = place.to_cri(orlop, &config("first"), "")?;
+    let ended = place.whole(orlop, &config("first"), "")?;
     ensure!(!ended.console_says(&["superblock"]), "it is mended still{}", ended.tail());
     Ok(())
 }
 
 fn made_anew_by_word(orlop: &Orlop) -> Result<()> {
     let place = Place::new(orlop.image_directory())?;
-    place.to_cri(orlop, &config("first"), "")?;
+    place.whole(orlop, &config("first"), "")?;
     place.zero_state()?;
-    let ended = place.to_cri(orlop, &config("second"), "")?;
+    let ended = place.whole(orlop, &config("second"), "")?;
     says(&ended, &["/var is in memory and lost with a restart", "no copy of it is good"])?;
     says(&ended, &["hostname", "second"])?;
 
-    let ended = place.to_cri(orlop, &config("third"), "orlop.state=reset")?;
+    let ended = place.whole(orlop, &config("third"), "orlop.state=reset")?;
     says(&ended, &["*** `orlop.state=reset`", "is made anew in 10 seconds", "is lost"])?;
     ensure!(!ended.console_says(&["/var is in memory"]), "{}", ended.tail());
     ensure!(place.kept()?.contains("third"), "it has kept:\n{}", place.kept()?);
@@ -129,7 +130,7 @@ fn made_anew_by_word(orlop: &Orlop) -> Result<()> {
     ensure!(ext4.size > GIB && ext4.is_clean, "it was not grown: {ext4:?}");
 
     // The word still stands there: what is new must not be lost with each boot.
-    let ended = place.to_cri(orlop, "", "orlop.state=reset")?;
+    let ended = place.whole(orlop, "", "orlop.state=reset")?;
     says(&ended, &["`orlop.state=reset` was followed in an earlier boot: take it off"])?;
     says(&ended, &["hostname", "third"])
 }
@@ -137,14 +138,14 @@ fn made_anew_by_word(orlop: &Orlop) -> Result<()> {
 fn made_anew_by_config(orlop: &Orlop) -> Result<()> {
     let place = Place::new(orlop.image_directory())?;
     let config = format!("{}state.when-damaged = \"reset\"\n", config("first"));
-    place.to_cri(orlop, &config, "")?;
+    place.whole(orlop, &config, "")?;
     place.zero_state()?;
     // It starts again by itself, which ends this guest.
     let boot = place.boot(orlop, orlop.image_directory(), &config, "")?;
     let ended = boot.run(BOOT)?;
     says(&ended, &["*** `state.when-damaged = \"reset\"`", "is made anew in 10 seconds"])?;
     says(&ended, &["all stopped, restart now"])?;
-    let ended = place.to_cri(orlop, &config, "")?;
+    let ended = place.whole(orlop, &config, "")?;
     ensure!(!ended.console_says(&["/var is in memory"]), "{}", ended.tail());
     ensure!(place.kept()?.contains("first"), "it has kept:\n{}", place.kept()?);
     Ok(())
