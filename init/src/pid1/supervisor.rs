@@ -162,10 +162,9 @@ impl Supervisor {
     }
 
     fn exited(&mut self, now: Duration, pid: Pid, exit: Exit, actions: &mut Vec<Action>) {
-        let going_down = self.going_down();
         for service in self.services.values_mut() {
             if service.state.pid() == Some(pid) {
-                return service.exited(now, exit, going_down, actions);
+                return service.exited(now, exit, actions);
             }
             if service.state.stop_pid() == Some(pid) {
                 return service.stop_exited(now, Ending::Exit(exit), actions);
@@ -216,7 +215,7 @@ impl Supervisor {
         }
         self.phase = Phase::Stopping { kind, until: now + SHUTDOWN_LIMIT };
         actions.push(Action::Announce(Change::ShutdownBegan(kind)));
-        self.services.values_mut().for_each(|service| service.shutdown_began(now));
+        self.services.values_mut().for_each(|service| service.shutdown_began());
     }
 
     /// Asks those to end which nothing that runs comes after; the last to end finishes.

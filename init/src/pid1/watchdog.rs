@@ -30,6 +30,8 @@ pub const RUN: Duration = Duration::from_secs(60);
 /// takes until the watchdog is reset with the machine.
 pub const DOWN: Duration = Duration::from_secs(600);
 
+/// In seconds, the least that is asked of a device which cannot count to more.
+const SHORTEST: i32 = 30;
 /// Of a device that does not say its time: no watchdog is as short.
 const UNKNOWN: Duration = Duration::from_secs(3);
 
@@ -63,12 +65,16 @@ impl Watchdog {
         watchdog
     }
 
-    /// Sets its time, or leaves that as it is if the device cannot count so far. A sign of life.
+    /// Sets its time; if the device cannot count so far, half of it and so on down to
+    /// [`SHORTEST`]; else its time stays what it is. A sign of life.
     pub fn set(&mut self, timeout: Duration) {
-        let seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
-        match watchdog::set_timeout(&self.device, seconds) {
-            Ok(seconds) => self.timeout = from_seconds(seconds),
-            Err(_) => self.ask_timeout(),
+        let mut seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
+        loop {
+            match watchdog::set_timeout(&self.device, seconds) {
+                Ok(seconds) => break self.timeout = from_seconds(seconds),
+                Err(_) if seconds >= 2 * SHORTEST => seconds /= 2,
+                Err(_) => break self.ask_timeout(),
+            }
         }
         self.feed();
     }

@@ -25,8 +25,6 @@ pub(super) struct Answers {
     failed: u32,
     /// Hangs in the recent past.
     hangs: u32,
-    /// The system goes down: nothing is asked any more.
-    over: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,15 +58,7 @@ impl Answers {
     /// The unit has become ready.
     pub(super) fn begin(&mut self, now: Duration, probe: &Liveness) {
         (self.ready, self.failed) = (now, 0);
-        if !self.over {
-            self.asking = Asking::Later(now + probe.interval);
-        }
-    }
-
-    /// The system goes down. What becomes ready on the way is not asked either.
-    pub(super) fn over(&mut self) {
-        self.over = true;
-        self.end();
+        self.asking = Asking::Later(now + probe.interval);
     }
 
     /// Nobody wants to know any more.

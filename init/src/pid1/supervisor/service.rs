@@ -69,10 +69,10 @@ pub enum State {
         /// `SIGKILL` was sent to the `stop-exec`.
         killed: bool,
     },
-    /// It was asked to end, or will be as soon as its process is known.
+    /// It was asked to end.
     Stopping {
         /// Its process.
-        pid: Option<Pid>,
+        pid: Pid,
         /// When patience ends: with the request, then with `SIGKILL`.
         until: Duration,
         /// `SIGKILL` was sent.
@@ -86,8 +86,10 @@ impl State {
     /// The unit's process, if it runs and is known.
     pub(super) fn pid(&self) -> Option<Pid> {
         match self {
-            Self::Starting { pid, .. } | Self::Ready { pid, .. } => Some(*pid),
-            Self::Stopping { pid, .. } | Self::StopExec { pid, .. } => *pid,
+            Self::Starting { pid, .. } | Self::Ready { pid, .. } | Self::Stopping { pid, .. } => {
+                Some(*pid)
+            }
+            Self::StopExec { pid, .. } => *pid,
             _ => None,
         }
     }
@@ -132,6 +134,8 @@ pub(super) struct Service {
     answers: Answers,
     /// It does not, and was killed for it.
     hung: bool,
+    /// The system goes down: it is neither started again nor asked anything.
+    going_down: bool,
 }
 
 impl Service {
@@ -146,6 +150,7 @@ impl Service {
             told_not_wanted: false,
             answers: Answers::default(),
             hung: false,
+            going_down: false,
         }
     }
 
@@ -156,11 +161,9 @@ impl Service {
     }
 
     pub(super) fn spawned(&mut self, now: Duration, pid: Pid, actions: &mut Vec<Action>) {
-        match self.state {
-            State::Spawning => {}
-            State::Stopping { pid: None, .. } => return self.terminate(now, Some(pid), actions),
-            // Nobody asked for it, so nobody would watch it.
-            _ => return actions.push(Action::Kill(pid)),
+        // Nobody asked for it, so nobody would watch it.
+        if self.state != State::Spawning {
+            return actions.push(Action::Kill(pid));
         }
         let unit = self.unit.name.clone();
         actions.push(Action::Announce(Change::Started(unit.clone())));
@@ -169,6 +172,7 @@ impl Service {
         match self.unit.ready {
             Ready::Started => self.probed(now, self.run, String::new(), actions),
             Ready::Exit => {}
+            _ if self.going_down => {}
             _ => actions.push(Action::StartProbe { unit, run: self.run }),
         }
     }
@@ -180,16 +184,16 @@ impl Service {
         actions: &mut Vec<Action>,
     ) {
         match self.state {
+            State::Spawning if self.going_down => self.does_not_run(actions),
             State::Spawning => self.ended(now, Ending::NotStarted(reason), actions),
-            State::Stopping { pid: None, .. } => self.stopped(actions),
             _ => {}
         }
     }
 
     pub(super) fn not_wanted(&mut self, absent: PathBuf, actions: &mut Vec<Action>) {
         match self.state {
+            State::Spawning if self.going_down => return self.does_not_run(actions),
             State::Spawning => {}
-            State::Stopping { pid: None, .. } => return self.stopped(actions),
             _ => return,
         }
         self.was_ready = true;
@@ -215,7 +219,7 @@ impl Service {
         let took = now.saturating_sub(since);
         (self.was_ready, self.worked) = (true, true);
         self.state = State::Ready { pid, since: now, took, detail: detail.clone() };
-        if let Some(probe) = &self.unit.probe {
+        if let Some(probe) = self.unit.probe.as_ref().filter(|_| !self.going_down) {
             self.answers.begin(now, probe);
         }
         let unit = self.unit.name.clone();
@@ -255,13 +259,7 @@ impl Service {
         self.kill_group(actions);
     }
 
-    pub(super) fn exited(
-        &mut self,
-        now: Duration,
-        exit: Exit,
-        going_down: bool,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn exited(&mut self, now: Duration, exit: Exit, actions: &mut Vec<Action>) {
         self.stop_probe(actions);
         self.answers.end();
         let hung = std::mem::take(&mut self.hung);
@@ -270,7 +268,7 @@ impl Service {
             State::StopExec { pid, .. } => *pid = None,
             State::Stopping { .. } => self.stopped(actions),
             // Its turn to be stopped had not come yet.
-            _ if going_down => {
+            _ if self.going_down => {
                 self.kill_group(actions);
                 if self.unit.stop_exec.is_some() {
                     self.state = State::StopExecDue;
@@ -296,22 +294,33 @@ impl Service {
         }
     }
 
-    /// The system goes down: nothing is started any more.
-    pub(super) fn shutdown_began(&mut self, now: Duration) {
-        self.answers.over();
-        let due = self.worked && self.unit.stop_exec.is_some();
-        self.state = match std::mem::replace(&mut self.state, State::Stopped) {
-            State::Spawning => {
-                let until = now + self.unit.stop_timeout;
-                State::Stopping { pid: None, until, killed: false }
-            }
-            active if active.active() => active,
-            State::Done | State::Failed(_) | State::Backoff { .. } if due => State::StopExecDue,
-            _ => State::Stopped,
-        };
+    /// The system goes down: nothing is started any more. What is being started waits for its turn
+    /// like what runs, for others need it as much.
+    pub(super) fn shutdown_began(&mut self) {
+        self.going_down = true;
+        self.answers.end();
+        let ended = matches!(self.state, State::Done | State::Failed(_) | State::Backoff { .. });
+        if ended && self.stop_exec_is_due() {
+            self.state = State::StopExecDue;
+        } else if !self.state.active() {
+            self.state = State::Stopped;
+        }
     }
 
-    /// Its turn has come: does nothing if it is being stopped already.
+    /// It was started on the way down and does not run.
+    fn does_not_run(&mut self, actions: &mut Vec<Action>) {
+        if self.stop_exec_is_due() {
+            self.state = State::StopExecDue;
+        } else {
+            self.stopped(actions);
+        }
+    }
+
+    fn stop_exec_is_due(&self) -> bool {
+        self.worked && self.unit.stop_exec.is_some()
+    }
+
+    /// Its turn has come: does nothing if it is being stopped already, or not known to run yet.
     pub(super) fn stop(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let pid = match self.state {
             State::Starting { pid, .. } | State::Ready { pid, .. } => Some(pid),
@@ -360,7 +369,7 @@ impl Service {
     fn terminate(&mut self, now: Duration, pid: Option<Pid>, actions: &mut Vec<Action>) {
         let Some(pid) = pid else { return self.stopped(actions) };
         let until = now + self.unit.stop_timeout;
-        self.state = State::Stopping { pid: Some(pid), until, killed: false };
+        self.state = State::Stopping { pid, until, killed: false };
         actions.push(Action::Terminate { unit: self.unit.name.clone(), pid });
     }
 
@@ -457,7 +466,7 @@ impl Service {
                 actions.push(Action::Announce(Change::Abandoned(unit)));
                 self.terminate(now, pid, actions);
             }
-            State::Stopping { pid: Some(pid), until, killed: killed @ false } => {
+            State::Stopping { pid, until, killed: killed @ false } => {
                 (*until, *killed) = (now + ABANDON_AFTER, true);
                 actions.push(Action::Announce(Change::Killed(unit)));
                 actions.push(Action::Kill(*pid));

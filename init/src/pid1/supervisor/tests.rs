@@ -319,7 +319,7 @@ fn a_unit_that_appears_during_shutdown_is_stopped_too() {
     node.step(s(0), Event::Start);
     node.step(s(0), Event::Shutdown(kind));
     let terminate = Action::Terminate { unit: name("a"), pid: pid(10) };
-    assert_eq!(node.step(s(1), spawned("a", 10)), [terminate]);
+    assert_eq!(node.step(s(1), spawned("a", 10)).last(), Some(&terminate));
     let actions = node.step(s(1), exited(10, 0));
     assert_eq!(actions.last(), Some(&Action::Finish(kind)));
 }
@@ -499,6 +499,24 @@ fn the_stop_exec_of_a_one_shot_runs_in_its_turn() {
     );
     let actions = node.step(s(13), exited(10, 0));
     assert_eq!(actions.last(), Some(&Action::Finish(kind)));
+}
+
+#[test]
+fn what_is_being_started_at_a_shutdown_is_stopped_after_those_who_need_it() {
+    let mut node = with_stop_exec();
+    node.step(s(10), exited(10, 1));
+    assert_eq!(node.step(s(11), Event::Tick), [Action::Spawn(name("containerd"))]);
+    let asked = |actions: Vec<Action>| actions.last().cloned();
+    let actions = node.step(s(11), Event::Shutdown(ShutdownKind::PowerOff));
+    assert_eq!(asked(actions), Some(Action::Terminate { unit: name("kubelet"), pid: pid(20) }));
+    let actions = node.step(s(11), spawned("containerd", 11));
+    let started = Action::Announce(Change::Started(name("containerd")));
+    assert_eq!(asked(actions), Some(started), "it is not stopped yet");
+    let actions = node.step(s(12), exited(20, 0));
+    assert_eq!(asked(actions), Some(Action::SpawnStop(name("images"))));
+    node.step(s(12), stop_spawned("images", 30));
+    let actions = node.step(s(13), exited(30, 0));
+    assert_eq!(asked(actions), Some(Action::Terminate { unit: name("containerd"), pid: pid(11) }));
 }
 
 #[test]
