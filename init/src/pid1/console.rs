@@ -5,7 +5,7 @@
 //! Rendering is pure. Writing never waits: a terminal server that stops the line must not stop
 //! PID 1, so what the line does not take is queued, and dropped beyond a limit.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -39,13 +39,13 @@ pub struct Screen {
     /// The node's name.
     pub hostname: String,
     /// By link: address with prefix length, and gateway.
-    pub addresses: BTreeMap<String, String>,
+    pub addresses: Vec<(String, String)>,
     /// Each unit and where it stands.
     pub units: Vec<(UnitName, State)>,
     /// Of each unit that waits: for which others.
-    pub waits: BTreeMap<UnitName, String>,
+    pub waits: Vec<(UnitName, String)>,
     /// The last lines that units wrote which did not work.
-    pub output: BTreeMap<UnitName, Vec<String>>,
+    pub output: Vec<(UnitName, Vec<String>)>,
     /// What is wrong with the node itself: unit files, kernel command line, modules.
     pub problems: Vec<String>,
 }
@@ -64,12 +64,13 @@ pub fn render(screen: &Screen, now: Duration) -> String {
     }
     let width = screen.units.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
     for (name, state) in &screen.units {
-        let described = match screen.waits.get(name) {
-            Some(others) if *state == State::Waiting => format!("waits for {others}"),
+        let described = match screen.waits.iter().find(|(unit, _)| unit == name) {
+            Some((_, others)) if *state == State::Waiting => format!("waits for {others}"),
             _ => describe(state, now),
         };
         let _ = writeln!(text, "    unit      {name:width$}  {described}");
-        for line in screen.output.get(name).into_iter().flatten() {
+        let output = screen.output.iter().filter(|(unit, _)| unit == name);
+        for line in output.flat_map(|(_, lines)| lines) {
             let _ = writeln!(text, "              | {}", plain(line));
         }
     }
@@ -191,7 +192,7 @@ pub struct Console {
     queue: VecDeque<u8>,
     dropped: bool,
     /// Units whose failure was shown in full and which were not ready since.
-    shown: BTreeSet<UnitName>,
+    shown: Vec<UnitName>,
 }
 
 impl Console {
@@ -217,10 +218,11 @@ impl Console {
     pub fn change(&mut self, change: &Change, now: Duration) -> bool {
         self.write(&format!("{}\n", line(change, now)));
         if let Change::Ready { unit, .. } = change {
-            self.shown.remove(unit);
+            self.shown.retain(|shown| shown != unit);
         }
-        let first = is_failure(change).is_some_and(|unit| self.shown.insert(unit.clone()));
-        first || *change == Change::BootComplete
+        let first = is_failure(change).filter(|unit| !self.shown.contains(unit));
+        self.shown.extend(first.cloned());
+        first.is_some() || *change == Change::BootComplete
     }
 
     /// Shows the whole screen.
@@ -365,10 +367,10 @@ mod tests {
             (name("y"), State::Waiting),
             (name("z"), State::NotWanted { absent: "/run/orlop/z".into() }),
         ];
-        screen.waits.insert(name("y"), "containerd, network".into());
+        screen.waits.push((name("y"), "containerd, network".into()));
         let lines =
             vec!["level=error msg=\"\u{1b}[31mno overlay\u{1b}[0m\"".into(), "no device".into()];
-        screen.output.insert(name("containerd"), lines);
+        screen.output.push((name("containerd"), lines));
         screen.problems.push("cannot use unit `z.toml`: line 1,\ncolumn 2".into());
         check(
             &screen,

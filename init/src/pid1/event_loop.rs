@@ -8,12 +8,11 @@ mod outputs;
 mod people;
 mod starting;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -23,7 +22,7 @@ use rustix::process::Signal as ToSend;
 use crate::console::{Console, Screen};
 use crate::message::{FromUnit, ToUnit};
 use crate::power::Button;
-use crate::readiness::{self, About, Answer, Probe};
+use crate::readiness::{self, About, Answer, Probe, Tell};
 use crate::supervisor::{Action, Event, ShutdownKind, Supervisor};
 use crate::sys::signals::{self, Signal};
 use crate::sys::timespec;
@@ -97,11 +96,8 @@ struct EventLoop {
     supervisor: Supervisor,
     around: Surroundings,
     epoll: OwnedFd,
-    /// Raised by probes when they sent an answer.
-    wake: Arc<OwnedFd>,
-    answers: Receiver<Answer>,
-    answer_sender: Sender<Answer>,
-    probes: BTreeMap<UnitName, Probe>,
+    answers: Arc<Answers>,
+    probes: Vec<(UnitName, Probe)>,
     outputs: Outputs,
     channels: Channels,
     console_registered: bool,
@@ -110,10 +106,36 @@ struct EventLoop {
     finished: Option<ShutdownKind>,
 }
 
+/// What probes have found out. A list, for each type in a channel of the library costs kilobytes.
+#[derive(Debug)]
+struct Answers {
+    list: Mutex<Vec<Answer>>,
+    /// An eventfd, raised when there is something in the list.
+    wake: OwnedFd,
+}
+
+impl Answers {
+    fn list(&self) -> MutexGuard<'_, Vec<Answer>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, answer: Answer) {
+        self.list().push(answer);
+        // The counter takes 2^64 - 2 such writes.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    fn take(&self) -> Vec<Answer> {
+        // Only to lower it: an eventfd that is not raised says `EAGAIN`.
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        std::mem::take(&mut *self.list())
+    }
+}
+
 impl EventLoop {
     fn new(supervisor: Supervisor, around: Surroundings) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         watch(&epoll, &around.signals, SIGNALS, epoll::EventFlags::IN)?;
         watch(&epoll, &wake, PROBES, epoll::EventFlags::IN)?;
         for (index, button) in (0_u32..).zip(&around.buttons) {
@@ -122,15 +144,12 @@ impl EventLoop {
                 log::warn(&format!("cannot watch a power button: {error}"));
             }
         }
-        let (answer_sender, answers) = channel();
         Ok(Self {
             supervisor,
             around,
             epoll,
-            wake,
-            answers,
-            answer_sender,
-            probes: BTreeMap::new(),
+            answers: Arc::new(Answers { list: Mutex::default(), wake }),
+            probes: Vec::new(),
             outputs: Outputs::default(),
             channels: Channels::default(),
             console_registered: false,
@@ -233,9 +252,9 @@ impl EventLoop {
                     self.channels.began(&unit, run);
                     return None;
                 }
-                let (answers, wake) = (self.answer_sender.clone(), Arc::clone(&self.wake));
-                match Probe::start(unit.clone(), run, ready, answers, wake) {
-                    Ok(probe) => drop(self.probes.insert(unit, probe)),
+                self.stop_probe(&unit);
+                match Probe::start(unit.clone(), run, ready, self.tell()) {
+                    Ok(probe) => self.probes.push((unit, probe)),
                     // It will be late, and people are told why.
                     Err(error) => {
                         let reason = format!("cannot start its probe: {error}");
@@ -245,15 +264,13 @@ impl EventLoop {
                 None
             }
             Action::StopProbe(unit) => {
-                self.probes.remove(&unit);
+                self.stop_probe(&unit);
                 None
             }
             Action::Ask { unit, number } => {
                 let probe = self.supervisor.unit(&unit)?.probe.clone()?;
-                let (answers, wake) = (self.answer_sender.clone(), Arc::clone(&self.wake));
                 let (question, limit) = (probe.question, probe.timeout);
-                let name = unit.clone();
-                match readiness::ask_once(name, number, question, limit, answers, wake) {
+                match readiness::ask_once(unit.clone(), number, question, limit, self.tell()) {
                     Ok(()) => None,
                     // That nobody asks is not its fault.
                     Err(error) => {
@@ -337,10 +354,17 @@ impl EventLoop {
         }
     }
 
+    fn tell(&self) -> Tell {
+        let answers = Arc::clone(&self.answers);
+        Arc::new(move |answer| answers.add(answer))
+    }
+
+    fn stop_probe(&mut self, unit: &UnitName) {
+        self.probes.retain(|(other, _)| other != unit);
+    }
+
     fn probe_answers(&mut self) {
-        // Only to lower it: an eventfd that is not raised says `EAGAIN`.
-        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
-        while let Ok(Answer { unit, about, result }) = self.answers.try_recv() {
+        for Answer { unit, about, result } in self.answers.take() {
             self.feed(match (about, result) {
                 (About::Run(run), Ok(detail)) => Event::Ready { unit, run, detail },
                 (About::Run(run), Err(reason)) => Event::ProbeFailed { unit, run, reason },

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use crate::disks::names;
+
 /// `EV_KEY` and `KEY_POWER` of include/uapi/linux/input-event-codes.h.
 const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
@@ -28,13 +30,11 @@ impl Button {
     /// # Errors
     /// When there is one and it cannot be opened.
     pub fn open_all() -> io::Result<Vec<Self>> {
-        let Ok(entries) = fs::read_dir("/sys/class/input") else { return Ok(Vec::new()) };
-        let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-        names.sort();
+        let Ok(names) = names(Path::new("/sys/class/input")) else { return Ok(Vec::new()) };
         let mut buttons = Vec::new();
         for name in names {
             let keys = Path::new("/sys/class/input").join(&name).join("device/capabilities/key");
-            let is_event = name.to_string_lossy().starts_with("event");
+            let is_event = name.starts_with("event");
             if is_event && fs::read_to_string(keys).is_ok_and(|keys| has_key(&keys, KEY_POWER)) {
                 buttons.push(Self::open(&Path::new("/dev/input").join(&name))?);
             }

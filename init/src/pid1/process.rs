@@ -85,7 +85,7 @@ pub fn spawn(
         _ => String::new(),
     };
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", PATH).envs(&unit.environment);
+    command.args(arguments).env_clear().env("PATH", PATH).envs(unit.environment.iter().cloned());
     command.envs(more.lines().filter_map(|line| line.split_once('=')));
     command.current_dir("/").stdin(channel.map_or_else(Stdio::null, Stdio::from));
     command.stderr(output.try_clone().map_err(fail)?).stdout(output);

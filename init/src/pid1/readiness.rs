@@ -13,7 +13,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -52,6 +51,9 @@ pub enum About {
     Question(u32),
 }
 
+/// What is done with an answer: called in the probe's thread.
+pub type Tell = Arc<dyn Fn(Answer) + Send + Sync>;
+
 /// A probe under way; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Probe {
@@ -66,23 +68,17 @@ impl Drop for Probe {
 }
 
 impl Probe {
-    /// Begins to ask. Each answer is sent to `answers`, then `wake`, an eventfd, is raised.
+    /// Begins to ask.
     ///
     /// # Errors
     /// If there are no more threads or file descriptors.
-    pub fn start(
-        unit: UnitName,
-        run: u32,
-        ready: Ready,
-        answers: Sender<Answer>,
-        wake: Arc<OwnedFd>,
-    ) -> io::Result<Self> {
+    pub fn start(unit: UnitName, run: u32, ready: Ready, tell: Tell) -> io::Result<Self> {
         let cancel = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let cancelled = Arc::clone(&cancel);
         let (name, about) = (format!("probe {unit}"), About::Run(run));
         let work = move || {
             until_ready(&ready, &cancelled, |result| {
-                tell(&answers, &wake, Answer { unit: unit.clone(), about, result });
+                tell(Answer { unit: unit.clone(), about, result });
             });
         };
         thread::start(&name, Box::new(work))?;
@@ -100,26 +96,18 @@ pub fn ask_once(
     number: u32,
     question: Ready,
     limit: Duration,
-    answers: Sender<Answer>,
-    wake: Arc<OwnedFd>,
+    tell: Tell,
 ) -> io::Result<()> {
     let (name, about) = (format!("probe {unit}"), About::Question(number));
     let work = move || {
         let result = ask(&question, limit);
-        tell(&answers, &wake, Answer { unit, about, result });
+        tell(Answer { unit, about, result });
     };
     thread::start(&name, Box::new(work)).map(drop)
 }
 
-fn tell(answers: &Sender<Answer>, wake: &OwnedFd, answer: Answer) {
-    // Without a receiver nobody wants to know any more.
-    if answers.send(answer).is_ok() {
-        let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
-    }
-}
-
 /// Asks until the answer is good or `cancel` is raised. A reason is told once, not each time.
-fn until_ready(ready: &Ready, cancel: &OwnedFd, mut tell: impl FnMut(Result<String, String>)) {
+fn until_ready(ready: &Ready, cancel: &OwnedFd, tell: impl Fn(Result<String, String>)) {
     let mut wait = FIRST_WAIT;
     let mut last_reason = String::new();
     loop {
@@ -292,11 +280,16 @@ mod tests {
     use super::*;
     use crate::unit::AbsolutePath;
 
-    fn start(ready: Ready) -> (Probe, Receiver<Answer>) {
+    fn tell() -> (Tell, Receiver<Answer>) {
         let (sender, receiver) = channel();
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd"));
+        // Without a receiver nobody wants to know any more.
+        (Arc::new(move |answer| drop(sender.send(answer))), receiver)
+    }
+
+    fn start(ready: Ready) -> (Probe, Receiver<Answer>) {
+        let (tell, receiver) = tell();
         let unit = UnitName::try_from("x".to_owned()).expect("a name");
-        (Probe::start(unit, 7, ready, sender, wake).expect("started"), receiver)
+        (Probe::start(unit, 7, ready, tell).expect("started"), receiver)
     }
 
     fn next(receiver: &Receiver<Answer>) -> Result<String, String> {
@@ -360,10 +353,9 @@ mod tests {
         rustix::net::listen(&socket, 0).expect("listens");
         let _in_the_queue = UnixStream::connect(&path).expect("one has room");
         let unit = UnitName::try_from("x".to_owned()).expect("a name");
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd"));
-        let (sender, receiver) = channel();
+        let (tell, receiver) = tell();
         let question = Ready::SocketAnswers(AbsolutePath(path));
-        ask_once(unit, 3, question, Duration::from_millis(50), sender, wake).expect("asked");
+        ask_once(unit, 3, question, Duration::from_millis(50), tell).expect("asked");
         let answer = receiver.recv_timeout(Duration::from_secs(60)).expect("an answer");
         assert_eq!(answer.about, About::Question(3));
         let reason = answer.result.expect_err("nobody accepts");

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::OnceLock;
 
 use formats::system::{PATH, PROBLEMS, System};
 use rustix::system::{RebootCommand, reboot};
@@ -141,14 +141,13 @@ fn command_line(problems: &mut Problems) -> (String, bool) {
 /// they wait for each other no more than they must: the config needs STATE and a few modules, and
 /// some settings the module they belong to.
 fn prepare(reset_state: bool, problems: &mut Problems) -> Result<System, String> {
-    let (have_modules, wait_for_modules) = channel::<()>();
+    let have_modules = OnceLock::new();
     let configured = std::thread::scope(|scope| {
-        let configured = scope.spawn(move || {
+        let configured = scope.spawn(|| {
             let state = state::mount(reset_state)?;
             marks::mark("state-mounted");
             let failures = mounts::kept();
-            // The other end never says anything: it goes when they are loaded.
-            let _ = wait_for_modules.recv();
+            have_modules.wait();
             let (program, crashed) = (Path::new(configure::PROGRAM), state.journal_replayed);
             let (system, mut problems) =
                 configure::run(program, Path::new(PATH), configure::LIMIT, crashed);
@@ -158,7 +157,8 @@ fn prepare(reset_state: bool, problems: &mut Problems) -> Result<System, String>
         });
         // What fails is told when all are loaded.
         let _ = modules::load(Path::new(modules::LIST), configure::MODULES);
-        drop(have_modules);
+        // It is set here only.
+        let _ = have_modules.set(());
         load_modules(problems);
         sysctl::apply(Path::new("/proc/sys"));
         configured.join()

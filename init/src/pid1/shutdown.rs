@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -65,12 +65,13 @@ pub fn finish(mut finished: Finished) -> ! {
     say(&format!("all stopped, {} now", finished.kind));
     finished.console.drain(CONSOLE_PATIENCE);
     // Its file system has a journal; a machine that neither runs nor stops helps nobody.
-    let failures = within(DISK_PATIENCE, || {
+    let work = || {
         rustix::fs::sync();
         let failures = unmount_all();
         rustix::fs::sync();
         failures
-    });
+    };
+    let failures = within(DISK_PATIENCE, Box::new(work));
     match failures {
         Some(failures) => failures.iter().for_each(|failure| log::warn(failure)),
         None => shout("the disk does not finish: going down without it"),
@@ -100,17 +101,20 @@ pub fn arm(kind: ShutdownKind) {
 /// Does what a disk can hold up for ever, and waits no longer than `limit` for it: `None` if that is
 /// not enough, else what failed. A thread, because to start a program reads the root, which may be
 /// what hangs.
-fn within(
-    limit: Duration,
-    work: impl FnOnce() -> Vec<String> + Send + 'static,
-) -> Option<Vec<String>> {
-    let (sender, done) = channel();
+fn within(limit: Duration, work: Box<dyn FnOnce() -> Vec<String> + Send>) -> Option<Vec<String>> {
+    let outcome = Arc::new((Mutex::new(None), Condvar::new()));
+    let told = Arc::clone(&outcome);
     let work = move || {
-        // Nobody waits any more if it took too long.
-        let _ = sender.send(work());
+        let failures = work();
+        if let Ok(mut outcome) = told.0.lock() {
+            *outcome = Some(failures);
+        }
+        told.1.notify_all();
     };
     crate::thread::start("disk", Box::new(work)).ok()?;
-    done.recv_timeout(limit).ok()
+    let waits = outcome.0.lock().ok()?;
+    let (mut done, _) = outcome.1.wait_timeout_while(waits, limit, |done| done.is_none()).ok()?;
+    done.take()
 }
 
 /// For what can fail without a word.
@@ -144,7 +148,7 @@ pub fn boot_failed(reason: &str) -> ! {
     shout(&text);
     // Nothing else runs, so there is nothing to wait for but time.
     std::thread::sleep(READING_TIME);
-    within(SYNC_PATIENCE, sync_only);
+    within(SYNC_PATIENCE, Box::new(sync_only));
     go_down(ShutdownKind::Reboot)
 }
 
@@ -168,7 +172,7 @@ pub fn restart_on_panic() {
                 std::thread::park();
             }
         }
-        within(SYNC_PATIENCE, sync_only);
+        within(SYNC_PATIENCE, Box::new(sync_only));
         go_down(ShutdownKind::Reboot);
     }));
 }
@@ -338,14 +342,14 @@ mod tests {
 
     #[test]
     fn what_a_disk_holds_up_is_waited_for_no_longer_than_its_limit() {
-        assert_eq!(within(Duration::from_secs(60), Vec::new), Some(Vec::new()));
-        let (release, held) = channel::<()>();
-        let outcome = within(Duration::from_millis(50), move || {
+        assert_eq!(within(Duration::from_secs(60), Box::new(Vec::new)), Some(Vec::new()));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let work = move || {
             // Until it is released.
             let _ = held.recv();
             Vec::new()
-        });
-        assert_eq!(outcome, None);
+        };
+        assert_eq!(within(Duration::from_millis(50), Box::new(work)), None);
         drop(release);
     }
 

@@ -10,7 +10,6 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -33,8 +32,8 @@ pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Starts, watches, restarts and stops units.
 #[derive(Debug)]
 pub struct Supervisor {
-    // Invariant: the units of one `Units`, hence acyclic, and closed under `after`.
-    services: BTreeMap<UnitName, Service>,
+    // Invariant: the units of one `Units`, hence by name, acyclic, and closed under `after`.
+    services: Vec<Service>,
     phase: Phase,
 }
 
@@ -50,8 +49,7 @@ enum Phase {
 impl Supervisor {
     /// Nothing is started before [`Event::Start`].
     pub fn new(units: &Units) -> Self {
-        let services = units.iter().map(|unit| (unit.name.clone(), Service::new(unit))).collect();
-        Self { services, phase: Phase::Idle }
+        Self { services: units.iter().map(Service::new).collect(), phase: Phase::Idle }
     }
 
     /// Takes in what happened at `now` (monotonic) and says what is to be done about it.
@@ -62,55 +60,55 @@ impl Supervisor {
                 self.phase = Phase::Running { boot_complete: false };
             }
             Event::Start | Event::Tick => {}
-            Event::Spawned { unit, pid } => match self.services.get_mut(&unit) {
+            Event::Spawned { unit, pid } => match self.service_mut(&unit) {
                 Some(service) => service.spawned(now, pid, &mut actions),
                 None => actions.push(Action::Kill(pid)),
             },
-            Event::StopSpawned { unit, pid } => match self.services.get_mut(&unit) {
+            Event::StopSpawned { unit, pid } => match self.service_mut(&unit) {
                 Some(service) => service.stop_spawned(pid, &mut actions),
                 None => actions.push(Action::Kill(pid)),
             },
             Event::SpawnFailed { unit, reason } => {
-                if let Some(service) = self.services.get_mut(&unit) {
+                if let Some(service) = self.service_mut(&unit) {
                     service.spawn_failed(now, reason, &mut actions);
                 }
             }
             Event::NotWanted { unit, absent } => {
-                if let Some(service) = self.services.get_mut(&unit) {
+                if let Some(service) = self.service_mut(&unit) {
                     service.not_wanted(absent, &mut actions);
                 }
             }
             Event::StopSpawnFailed { unit, reason } => {
-                if let Some(service) = self.services.get_mut(&unit) {
+                if let Some(service) = self.service_mut(&unit) {
                     service.stop_spawn_failed(now, reason, &mut actions);
                 }
             }
             Event::Exited { pid, exit } => self.exited(now, pid, exit, &mut actions),
             Event::Ready { unit, run, detail } => {
-                if let Some(service) = self.services.get_mut(&unit) {
+                if let Some(service) = self.service_mut(&unit) {
                     service.probed(now, run, detail, &mut actions);
                 }
             }
             Event::ProbeFailed { unit, run, reason } => {
-                if let Some(service) = self.services.get_mut(&unit) {
+                if let Some(service) = self.service_mut(&unit) {
                     service.probe_failed(run, reason);
                 }
             }
             Event::Answered { unit, number, result } => {
-                if let Some(service) = self.services.get_mut(&unit) {
+                if let Some(service) = self.service_mut(&unit) {
                     service.answered(now, number, result, &mut actions);
                 }
             }
             Event::Shutdown(kind) => self.shut_down(kind, now, &mut actions),
         }
-        for service in self.services.values_mut() {
+        for service in &mut self.services {
             service.check_deadlines(now, &mut actions);
         }
         match self.phase {
             Phase::Running { boot_complete } => {
                 self.look_again_after_a_one_shot(&mut actions);
                 self.start_what_can_start(&mut actions);
-                let complete = self.services.values().all(|service| service.was_ready);
+                let complete = self.services.iter().all(|service| service.was_ready);
                 if complete && !boot_complete {
                     self.phase = Phase::Running { boot_complete: true };
                     actions.push(Action::Announce(Change::BootComplete));
@@ -133,23 +131,24 @@ impl Supervisor {
             Phase::Stopping { until, .. } => Some(until),
             _ => None,
         };
-        self.services.values().filter_map(Service::deadline).chain(whole).min()
+        self.services.iter().filter_map(Service::deadline).chain(whole).min()
     }
 
     /// Each unit and where it stands, by name.
     pub fn states(&self) -> impl Iterator<Item = (&UnitName, &State)> {
-        self.services.iter().map(|(name, service)| (name, &service.state))
+        self.services.iter().map(|service| (&service.unit.name, &service.state))
     }
 
     /// What a unit comes after that was not ready yet, by name.
     pub fn waits_for<'a>(&'a self, name: &UnitName) -> impl Iterator<Item = &'a UnitName> {
-        let after = self.services.get(name).map(|service| service.unit.after.keys());
-        after.into_iter().flatten().filter(|after| !self.satisfied(after))
+        let after = self.service(name).map(|service| service.unit.after.iter());
+        let after = after.into_iter().flatten().map(|(after, _)| after);
+        after.filter(|after| !self.satisfied(after))
     }
 
     /// A unit, as its file says.
     pub fn unit(&self, name: &UnitName) -> Option<&Unit> {
-        self.services.get(name).map(|service| &service.unit)
+        self.service(name).map(|service| &service.unit)
     }
 
     /// Whether the system is going down.
@@ -157,12 +156,20 @@ impl Supervisor {
         matches!(self.phase, Phase::Stopping { .. } | Phase::Finished)
     }
 
+    fn service(&self, name: &UnitName) -> Option<&Service> {
+        self.services.iter().find(|service| service.unit.name == *name)
+    }
+
+    fn service_mut(&mut self, name: &UnitName) -> Option<&mut Service> {
+        self.services.iter_mut().find(|service| service.unit.name == *name)
+    }
+
     fn satisfied(&self, name: &UnitName) -> bool {
-        self.services.get(name).is_some_and(|service| service.was_ready)
+        self.service(name).is_some_and(|service| service.was_ready)
     }
 
     fn exited(&mut self, now: Duration, pid: Pid, exit: Exit, actions: &mut Vec<Action>) {
-        for service in self.services.values_mut() {
+        for service in &mut self.services {
             if service.state.pid() == Some(pid) {
                 return service.exited(now, exit, actions);
             }
@@ -178,12 +185,12 @@ impl Supervisor {
     fn look_again_after_a_one_shot(&mut self, actions: &mut Vec<Action>) {
         let one_shot = |action: &Action| match action {
             Action::Announce(Change::Ready { unit, .. }) => {
-                self.services.get(unit).is_some_and(|service| service.unit.ready == Ready::Exit)
+                self.service(unit).is_some_and(|service| service.unit.ready == Ready::Exit)
             }
             _ => false,
         };
         if actions.iter().any(one_shot) {
-            for service in self.services.values_mut() {
+            for service in &mut self.services {
                 if matches!(service.state, State::NotWanted { .. }) {
                     service.spawn(actions);
                 }
@@ -194,18 +201,11 @@ impl Supervisor {
     fn start_what_can_start(&mut self, actions: &mut Vec<Action>) {
         let can_start = |service: &Service| {
             service.state == State::Waiting
-                && service.unit.after.keys().all(|after| self.satisfied(after))
+                && service.unit.after.iter().all(|(after, _)| self.satisfied(after))
         };
-        let names: Vec<_> = self
-            .services
-            .iter()
-            .filter(|(_, service)| can_start(service))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
-            if let Some(service) = self.services.get_mut(&name) {
-                service.spawn(actions);
-            }
+        let can_start: Vec<bool> = self.services.iter().map(can_start).collect();
+        for (service, _) in self.services.iter_mut().zip(can_start).filter(|(_, can)| *can) {
+            service.spawn(actions);
         }
     }
 
@@ -215,28 +215,25 @@ impl Supervisor {
         }
         self.phase = Phase::Stopping { kind, until: now + SHUTDOWN_LIMIT };
         actions.push(Action::Announce(Change::ShutdownBegan(kind)));
-        self.services.values_mut().for_each(|service| service.shutdown_began());
+        self.services.iter_mut().for_each(|service| service.shutdown_began());
     }
 
     /// Asks those to end which nothing that runs comes after; the last to end finishes.
     fn stop_what_can_stop(&mut self, kind: ShutdownKind, now: Duration, actions: &mut Vec<Action>) {
         // What reads the output of the others is needed until the last of them has ended.
         let needed = |unit: &Unit| {
-            let mut active = self.services.values().filter(|other| other.state.active());
+            let mut active = self.services.iter().filter(|other| other.state.active());
             let last = unit.built_in == Some(BuiltIn::Log);
             active.any(|other| match last {
                 true => other.unit.name != unit.name,
-                false => other.unit.after.contains_key(&unit.name),
+                false => other.unit.comes_after(&unit.name),
             })
         };
-        let services = self.services.values().filter(|service| !needed(&service.unit));
-        let names: Vec<_> = services.map(|service| service.unit.name.clone()).collect();
-        for name in names {
-            if let Some(service) = self.services.get_mut(&name) {
-                service.stop(now, actions);
-            }
+        let needed: Vec<bool> = self.services.iter().map(|of| needed(&of.unit)).collect();
+        for (service, _) in self.services.iter_mut().zip(needed).filter(|(_, needed)| !needed) {
+            service.stop(now, actions);
         }
-        if !self.services.values().any(|service| service.state.active()) {
+        if !self.services.iter().any(|service| service.state.active()) {
             self.phase = Phase::Finished;
             actions.push(Action::Finish(kind));
         }
@@ -244,6 +241,6 @@ impl Supervisor {
 
     fn give_up(&mut self, actions: &mut Vec<Action>) {
         actions.push(Action::Announce(Change::ShutdownLate));
-        self.services.values_mut().for_each(|service| service.give_up(actions));
+        self.services.iter_mut().for_each(|service| service.give_up(actions));
     }
 }

@@ -7,14 +7,13 @@ mod file;
 mod sandbox;
 mod value;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::pid1::built_in::BuiltIn;
+use crate::pid1::disks::names;
 pub use file::Position;
 pub use sandbox::{Capabilities, Sandbox, SystemCalls};
 pub use value::{AbsolutePath, CgroupPath, HttpTarget, OomScore, UnitName};
@@ -36,7 +35,7 @@ pub struct Unit {
     /// empty.
     pub stop_exec: Option<Vec<String>>,
     /// Units which must have been ready once before this one is started, and where it says so.
-    pub after: BTreeMap<UnitName, Position>,
+    pub after: Vec<(UnitName, Position)>,
     /// How we know that it works.
     pub ready: Ready,
     /// How we know that it still does; without it, it does until it ends.
@@ -50,7 +49,7 @@ pub struct Unit {
     /// `oom_score_adj` of its process.
     pub oom_score: OomScore,
     /// The whole environment: nothing is inherited.
-    pub environment: BTreeMap<String, String>,
+    pub environment: Vec<(String, String)>,
     /// From start to ready; when it is over, that is reported and nothing else happens.
     pub deadline: Duration,
     /// From `SIGTERM` to `SIGKILL`, for its process and for `stop_exec`.
@@ -167,6 +166,13 @@ pub struct UnitError {
     pub message: String,
 }
 
+impl Unit {
+    /// Whether it comes after that one.
+    pub fn comes_after(&self, name: &UnitName) -> bool {
+        self.after.iter().any(|(after, _)| after == name)
+    }
+}
+
 impl fmt::Display for UnitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot use unit `{}`: {}", self.file.display(), self.message)
@@ -176,8 +182,9 @@ impl fmt::Display for UnitError {
 /// Units whose every `after` names one of them, without a cycle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Units {
-    // Invariant: closed under `after`, acyclic; see `Units::new`.
-    units: BTreeMap<UnitName, Unit>,
+    // Invariant: by name, closed under `after`, acyclic; see `Units::new`. A list, as all that PID 1
+    // has few of: a map is kilobytes of code for each type in it.
+    units: Vec<Unit>,
 }
 
 impl Units {
@@ -187,16 +194,11 @@ impl Units {
     /// # Errors
     /// Only if the directory cannot be read; bad files are the second part of the result.
     pub fn load(directory: &Path, built_in: Vec<Unit>) -> io::Result<(Self, Vec<UnitError>)> {
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(directory)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                files.push(path);
-            }
-        }
-        files.sort();
         let (mut units, mut errors) = (built_in, Vec::new());
-        for file in files {
+        for file in names(directory)?.iter().map(|name| directory.join(name)) {
+            if file.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
             match std::fs::read_to_string(&file).map_err(|error| error.to_string()) {
                 Ok(text) => match Unit::parse(&file, &text) {
                     Ok(unit) => units.push(unit),
@@ -215,67 +217,65 @@ impl Units {
 
     /// Keeps the units which can be ordered, and says of each other one why it cannot.
     pub fn new(units: Vec<Unit>) -> (Self, Vec<(UnitName, String)>) {
-        let (mut left, mut refused) = (BTreeMap::new(), Vec::new());
+        let (mut left, mut refused) = (Vec::<Unit>::new(), Vec::new());
         for unit in units {
-            match left.entry(unit.name.clone()) {
+            match left.binary_search_by(|known| known.name.cmp(&unit.name)) {
                 // A file cannot take the place of what is built in, which comes first.
-                Entry::Occupied(known) if unit.built_in.is_none() => {
-                    let message = "that name is of a built-in unit".to_owned();
-                    refused.push((known.key().clone(), message));
+                Ok(_) if unit.built_in.is_none() => {
+                    refused.push((unit.name, "that name is of a built-in unit".to_owned()));
                 }
-                Entry::Occupied(mut known) => drop(known.insert(unit)),
-                Entry::Vacant(free) => drop(free.insert(unit)),
+                Ok(at) => left[at] = unit,
+                Err(at) => left.insert(at, unit),
             }
         }
-        for (name, message) in shared_cgroups(&left) {
-            left.remove(&name);
-            refused.push((name, message));
-        }
+        let shared = shared_cgroups(&left);
+        left.retain(|unit| shared.iter().all(|(name, _)| *name != unit.name));
+        refused.extend(shared);
         // A unit that is taken away may be what another waits for.
-        while let Some((name, message)) = left.values().find_map(|unit| {
-            let (after, at) = unit.after.iter().find(|(after, _)| !left.contains_key(*after))?;
+        while let Some((name, message)) = left.iter().find_map(|unit| {
+            let known = |name: &UnitName| left.iter().any(|unit| unit.name == *name);
+            let (after, at) = unit.after.iter().find(|(after, _)| !known(after))?;
             let message = format!("{at}: it comes after `{after}`, which is no usable unit");
             Some((unit.name.clone(), message))
         }) {
-            left.remove(&name);
+            left.retain(|unit| unit.name != name);
             refused.push((name, message));
         }
         // What can be started in some order is acyclic; the rest is a cycle or waits for one.
-        let mut ordered = BTreeSet::new();
-        while let Some(next) = left.values().find(|unit| {
-            let earlier = |after: &UnitName| ordered.contains(after);
-            !ordered.contains(&unit.name) && unit.after.keys().all(earlier)
+        let mut ordered = Vec::new();
+        while let Some(next) = left.iter().find(|unit| {
+            !ordered.contains(&unit.name)
+                && unit.after.iter().all(|(after, _)| ordered.contains(after))
         }) {
-            ordered.insert(next.name.clone());
+            ordered.push(next.name.clone());
         }
-        let (units, cyclic): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            left.into_iter().partition(|(name, _)| ordered.contains(name));
-        for (name, unit) in cyclic {
-            let waits = unit.after.iter().find(|(after, _)| !ordered.contains(*after));
+        left.retain(|unit| {
+            let waits = unit.after.iter().find(|(after, _)| !ordered.contains(after));
             if let Some((after, at)) = waits {
                 let message =
                     format!("{at}: it comes after `{after}`, which in a circle comes after itself");
-                refused.push((name, message));
+                refused.push((unit.name.clone(), message));
             }
-        }
-        (Self { units }, refused)
+            waits.is_none()
+        });
+        (Self { units: left }, refused)
     }
 
     /// All units, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Unit> {
-        self.units.values()
+        self.units.iter()
     }
 
     /// The unit of that name.
     pub fn get(&self, name: &UnitName) -> Option<&Unit> {
-        self.units.get(name)
+        self.units.iter().find(|unit| unit.name == *name)
     }
 }
 
 /// `cgroup.kill` of a shared group would take the other unit along.
-fn shared_cgroups(units: &BTreeMap<UnitName, Unit>) -> Vec<(UnitName, String)> {
+fn shared_cgroups(units: &[Unit]) -> Vec<(UnitName, String)> {
     let same = |unit: &&Unit| {
-        let other = units.values().find(|other| {
+        let other = units.iter().find(|other| {
             other.name != unit.name
                 && other.cgroup == unit.cgroup
                 && (other.name < unit.name
@@ -292,7 +292,7 @@ fn shared_cgroups(units: &BTreeMap<UnitName, Unit>) -> Vec<(UnitName, String)> {
             (unit.name.clone(), message)
         })
     };
-    units.values().filter_map(|unit| same(&unit)).collect()
+    units.iter().filter_map(|unit| same(&unit)).collect()
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ impl EventLoop {
             log::info(text)
         }
         if let Change::Ready { unit, .. } = change {
-            self.around.screen.output.remove(unit);
-            self.probes.remove(unit);
+            self.around.screen.output.retain(|(other, _)| other != unit);
+            self.stop_probe(unit);
             if self.supervisor.unit(unit).is_some_and(|unit| unit.ready == Ready::Exit) {
                 self.take_problems(unit);
             }
@@ -69,8 +69,9 @@ impl EventLoop {
             *name == unit && !matches!(state, State::Ready { .. } | State::Done)
         });
         let awaited = self.awaited.iter().position(|(name, _)| *name == unit);
+        self.around.screen.output.retain(|(other, _)| *other != unit);
         if failed || awaited.is_some() {
-            self.around.screen.output.insert(unit.clone(), lines);
+            self.around.screen.output.push((unit.clone(), lines));
         }
         if let Some(at) = awaited {
             self.awaited.swap_remove(at);
@@ -78,7 +79,7 @@ impl EventLoop {
         }
         // It works again meanwhile: the lines were of its failure.
         if !failed {
-            self.around.screen.output.remove(&unit);
+            self.around.screen.output.retain(|(other, _)| *other != unit);
         }
     }
 

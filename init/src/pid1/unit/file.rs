@@ -3,7 +3,6 @@
 //! The keys are read by hand: what `serde` generates for so many kinds of values is some tens of
 //! kilobytes of PID 1.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -213,16 +212,16 @@ impl<'t> Value<'t> {
         Ok(Restart { policy, backoff_min, backoff_max })
     }
 
-    fn environment(self) -> Result<BTreeMap<String, String>, Mistake> {
+    fn environment(self) -> Result<Vec<(String, String)>, Mistake> {
         let at = self.at.clone();
-        let mut environment = BTreeMap::new();
+        let mut environment = Vec::new();
         for (key, value) in self.table()? {
             let (key, value) = (key.text()?, value.text()?);
             if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
                 let what = "a variable's name is empty or holds `=`, or one a zero byte";
                 return Err(Mistake::new(&at, what));
             }
-            environment.insert(key, value);
+            environment.push((key, value));
         }
         Ok(environment)
     }
@@ -288,7 +287,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
     let mut kill = Kill::Cgroup;
     let (mut arguments_from, mut only_if_exists, mut stop_exec) = (None, None, None);
     let (mut environment_from, mut probe, mut probe_at) = (None, None, 0..0);
-    let (mut after, mut environment) = (BTreeMap::new(), BTreeMap::new());
+    let (mut after, mut environment) = (Vec::<(UnitName, _)>::new(), Vec::new());
     let (mut restart, mut oom_score) = (Restart::default(), OomScore::default());
     let (mut limits, mut group) = (Limits::default(), GroupLimits::default());
     let mut sandbox = Sandbox::default();
@@ -304,7 +303,11 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
             "stop-exec" => stop_exec = Some(value.program("stop-exec")?),
             "after" => {
                 for value in value.list()? {
-                    after.insert(value.checked()?, position(text, value.at.start));
+                    let (name, at) = (value.checked()?, position(text, value.at.start));
+                    match after.binary_search_by(|(known, _)| known.cmp(&name)) {
+                        Ok(index) => after[index].1 = at,
+                        Err(index) => after.insert(index, (name, at)),
+                    }
                 }
             }
             "ready" => ready = Some(value.ready()?),

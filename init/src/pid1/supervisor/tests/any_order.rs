@@ -264,21 +264,22 @@ proptest! {
         // Everything ends when it is asked to.
         while world.finished == 0 {
             let services = &world.supervisor.services;
-            for (name, service) in services {
+            for service in services {
+                let name = &service.unit.name;
                 let turn = matches!(
                     service.state,
                     State::StopExec { .. } | State::Stopping { .. }
                 );
-                let mut later = services.values().filter(|other| other.state.active());
+                let mut later = services.iter().filter(|other| other.state.active());
                 let early = later.any(|other| match service.unit.built_in {
                     Some(BuiltIn::Log) => other.unit.name != *name,
-                    _ => other.unit.after.contains_key(name),
+                    _ => other.unit.comes_after(name),
                 });
                 prop_assert!(!(turn && early), "{} is stopped too early", name);
             }
             world.take(&Step::AnswerSpawn { choice: 0, works: true });
             world.take(&Step::AnswerStopSpawn { choice: 0, works: true });
-            let asked = world.supervisor.services.values().find_map(|service| {
+            let asked = world.supervisor.services.iter().find_map(|service| {
                 match service.state {
                     State::StopExec { stop_pid, .. } => stop_pid,
                     State::Stopping { pid, .. } => Some(pid),
@@ -308,7 +309,7 @@ proptest! {
             world.take(&Step::Answer { choice: 0, good: true });
             world.take(&Step::Alive { choice: usize::MAX, good: true });
             // Those which are ready by ending, end.
-            let ends = world.supervisor.services.values().find_map(|service| {
+            let ends = world.supervisor.services.iter().find_map(|service| {
                 let starting = matches!(service.state, State::Starting { .. });
                 (starting && service.unit.ready == Ready::Exit).then_some(service.state.pid())
             });
@@ -322,17 +323,18 @@ proptest! {
         // Only a unit that may not be restarted can be out for good, and what comes after it.
         let mut out: BTreeSet<_> = services
             .iter()
-            .filter(|(_, service)| !service.was_ready)
-            .filter(|(_, service)| matches!(service.state, State::Failed(_) | State::Done))
-            .map(|(name, _)| name.clone())
+            .filter(|service| !service.was_ready)
+            .filter(|service| matches!(service.state, State::Failed(_) | State::Done))
+            .map(|service| service.unit.name.clone())
             .collect();
-        for (name, service) in services {
+        for service in services {
             // `u0`, `u1`, ...: each comes after earlier ones only.
-            if service.unit.after.keys().any(|after| out.contains(after)) {
-                out.insert(name.clone());
+            if service.unit.after.iter().any(|(after, _)| out.contains(after)) {
+                out.insert(service.unit.name.clone());
             }
         }
-        for (name, service) in services {
+        for service in services {
+            let name = &service.unit.name;
             prop_assert!(service.was_ready || out.contains(name), "{} {:?}", name, service.state);
         }
     }
