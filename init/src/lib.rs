@@ -9,6 +9,7 @@ pub mod message;
 pub mod network;
 pub mod outside;
 pub mod pid1;
+pub mod question;
 pub mod sandbox;
 pub mod sys;
 pub mod thread;
@@ -17,7 +18,7 @@ pub mod time;
 pub use network::{connectivity, net};
 pub use pid1::{
     command_line, configure, console, disks, event_loop, initrd, marks, memory, modules, mounts,
-    power, process, readiness, root, shutdown, state, supervisor, sysctl, unit, watchdog,
+    power, process, root, shutdown, state, supervisor, sysctl, unit, watchdog,
 };
 
 use std::io;

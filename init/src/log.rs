@@ -9,6 +9,7 @@
 pub mod diagnosis;
 pub mod first_pod;
 mod output;
+mod probes;
 mod ring;
 pub mod rotated_file;
 pub mod service;

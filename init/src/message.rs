@@ -6,6 +6,8 @@ mod channel;
 
 use std::time::Duration;
 
+use crate::question::Question;
+
 pub use channel::{Ending, Received, pair, receive, send, send_with};
 
 /// Bytes of a packet at most; what does not fit is left out by who sends it.
@@ -29,6 +31,19 @@ pub enum ToUnit {
     Runtime(String),
     /// Somebody cannot reach the API server.
     Suspect,
+    /// Ask a unit, and say in [`FromUnit::Answer`] what became of that.
+    Ask {
+        /// The unit.
+        unit: String,
+        /// What it is asked for.
+        about: About,
+        /// What it is asked.
+        question: Question,
+        /// How long the exchange may take.
+        limit: Duration,
+    },
+    /// Do not ask this unit any more whether it is ready.
+    Leave(String),
     /// Lines of PID 1's own log.
     Lines(Vec<String>),
     /// So many messages did not reach this unit.
@@ -42,6 +57,15 @@ pub enum ToUnit {
         /// Bytes of each of the two files of its log.
         limit: u64,
     },
+}
+
+/// What a unit is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Whether this run of it is ready: asked until it is.
+    Run(u32),
+    /// Whether it still works: the question of this number, asked once.
+    Question(u32),
 }
 
 /// What has become of a unit.
@@ -72,6 +96,16 @@ pub enum FromUnit {
     Mark(String),
     /// Somebody cannot reach the API server.
     Suspect,
+    /// What became of a question: of one that is asked until it has a good answer, any number of
+    /// reasons why there was none, and then that.
+    Answer {
+        /// Who was asked.
+        unit: String,
+        /// For what.
+        about: About,
+        /// What it answered, for people, or what was wrong.
+        result: Result<String, String>,
+    },
     /// So many more of PID 1's own lines are done with: written, or counted as lacking.
     Written(u64),
     /// Nobody can write any more to the pipe of this number, and it is empty.
@@ -108,6 +142,12 @@ impl ToUnit {
             Self::Unit(unit, happened) => packet(b'U', &[unit, happened.word()]),
             Self::Runtime(socket) => packet(b'R', &[socket]),
             Self::Suspect => packet(b'S', &[]),
+            Self::Ask { unit, about, question, limit } => {
+                let ((about, number), (key, text)) = (about.words(), question.words());
+                let limit = limit.as_millis().to_string();
+                packet(b'A', &[unit, about, &number, key, &text, &limit])
+            }
+            Self::Leave(unit) => packet(b'F', &[unit]),
             Self::Lines(lines) => packet(b'L', &texts(lines)),
             Self::Lacking(count) => packet(b'N', &[&count.to_string()]),
             Self::Output { id, unit, limit } => {
@@ -127,6 +167,13 @@ impl ToUnit {
             (b'U', [unit, word]) => Self::Unit((*unit).to_owned(), Happened::of(word)?),
             (b'R', [socket]) => Self::Runtime((*socket).to_owned()),
             (b'S', []) => Self::Suspect,
+            (b'A', [unit, about, number, key, text, limit]) => Self::Ask {
+                unit: (*unit).to_owned(),
+                about: About::of(about, number)?,
+                question: Question::of(key, text)?,
+                limit: Duration::from_millis(limit.parse().ok()?),
+            },
+            (b'F', [unit]) => Self::Leave((*unit).to_owned()),
             (b'L', lines) => Self::Lines(owned(lines)),
             (b'N', [count]) => Self::Lacking(count.parse().ok()?),
             (b'O', [id, unit, limit]) => Self::Output {
@@ -136,6 +183,24 @@ impl ToUnit {
             },
             _ => return None,
         })
+    }
+}
+
+impl About {
+    fn words(self) -> (&'static str, String) {
+        match self {
+            Self::Run(number) => ("run", number.to_string()),
+            Self::Question(number) => ("question", number.to_string()),
+        }
+    }
+
+    fn of(word: &str, number: &str) -> Option<Self> {
+        let number = number.parse().ok()?;
+        match word {
+            "run" => Some(Self::Run(number)),
+            "question" => Some(Self::Question(number)),
+            _ => None,
+        }
     }
 }
 
@@ -171,6 +236,14 @@ impl FromUnit {
             Self::Keep(kept) => packet(b'k', &texts(kept)),
             Self::Mark(name) => packet(b'm', &[name]),
             Self::Suspect => packet(b'x', &[]),
+            Self::Answer { unit, about, result } => {
+                let (about, number) = about.words();
+                let (word, text) = match result {
+                    Ok(detail) => ("good", detail),
+                    Err(reason) => ("bad", reason),
+                };
+                packet(b'a', &[unit, about, &number, word, text])
+            }
             Self::Written(count) => packet(b'd', &[&count.to_string()]),
             Self::Closed(id) => packet(b'c', &[&id.to_string()]),
             Self::Wrote { unit, lines } => {
@@ -200,6 +273,15 @@ impl FromUnit {
             (b'k', kept) => Self::Keep(owned(kept)),
             (b'm', [name]) => Self::Mark((*name).to_owned()),
             (b'x', []) => Self::Suspect,
+            (b'a', [unit, about, number, word, text]) => Self::Answer {
+                unit: (*unit).to_owned(),
+                about: About::of(about, number)?,
+                result: match *word {
+                    "good" => Ok((*text).to_owned()),
+                    "bad" => Err((*text).to_owned()),
+                    _ => return None,
+                },
+            },
             (b'd', [count]) => Self::Written(count.parse().ok()?),
             (b'c', [id]) => Self::Closed(id.parse().ok()?),
             (b'w', [unit, lines @ ..]) => {
@@ -266,6 +348,25 @@ mod tests {
         prop::collection::vec(text(), 0..6)
     }
 
+    fn about() -> impl Strategy<Value = About> {
+        (any::<bool>(), any::<u32>()).prop_map(|(run, number)| match run {
+            true => About::Run(number),
+            false => About::Question(number),
+        })
+    }
+
+    fn question() -> impl Strategy<Value = Question> {
+        let address = any::<std::net::SocketAddr>();
+        prop_oneof![
+            "/[ -~]{0,40}".prop_map(|path| Question::SocketAnswers(path.into())),
+            "/[ -~]{0,40}".prop_map(|path| Question::CriVersion(path.into())),
+            (address, "/[a-z]{0,9}").prop_map(|(address, path)| {
+                let text = format!("http://{address}{path}");
+                Question::of("http-200", &text).expect("an address")
+            }),
+        ]
+    }
+
     fn to_unit() -> impl Strategy<Value = ToUnit> {
         let clock = prop::option::of(".{1,40}");
         let happened = prop::sample::select(vec![
@@ -279,6 +380,13 @@ mod tests {
             (text(), happened).prop_map(|(unit, happened)| ToUnit::Unit(unit, happened)),
             text().prop_map(ToUnit::Runtime),
             Just(ToUnit::Suspect),
+            (text(), about(), question(), any::<u32>()).prop_map(
+                |(unit, about, question, limit)| {
+                    let limit = Duration::from_millis(limit.into());
+                    ToUnit::Ask { unit, about, question, limit }
+                }
+            ),
+            text().prop_map(ToUnit::Leave),
             some_texts().prop_map(ToUnit::Lines),
             any::<u64>().prop_map(ToUnit::Lacking),
             (any::<u32>(), text(), any::<u64>()).prop_map(|(id, unit, limit)| ToUnit::Output {
@@ -301,6 +409,8 @@ mod tests {
             some_texts().prop_map(FromUnit::Keep),
             text().prop_map(FromUnit::Mark),
             Just(FromUnit::Suspect),
+            (text(), about(), prop::result::maybe_ok(text(), text()))
+                .prop_map(|(unit, about, result)| FromUnit::Answer { unit, about, result }),
             any::<u64>().prop_map(FromUnit::Written),
             any::<u32>().prop_map(FromUnit::Closed),
             (text(), some_texts()).prop_map(|(unit, lines)| FromUnit::Wrote { unit, lines }),

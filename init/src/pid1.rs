@@ -16,7 +16,6 @@ pub mod modules;
 pub mod mounts;
 pub mod power;
 pub mod process;
-pub mod readiness;
 pub mod root;
 pub mod shutdown;
 pub mod state;

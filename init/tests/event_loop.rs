@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         trial("a_network_that_is_killed_comes_back_with_its_name", a_network_that_is_killed),
         trial("the_loop_feeds_the_watchdog", the_loop_feeds_the_watchdog),
         trial("a_log_that_hangs_holds_up_no_shutdown", a_log_that_hangs_holds_up_no_shutdown),
+        trial("who_hangs_is_killed_and_not_who_is_not_asked", who_hangs_is_killed),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
 }
@@ -520,6 +521,51 @@ fn a_log_that_hangs_holds_up_no_shutdown(node: &Node) {
     let console = node.read("console");
     assert!(console.contains("] log did not stop in time: killed\n"), "{console}");
     assert!(console.contains("] log stopped\n"), "{console}");
+}
+
+/// `log` asks for PID 1. While it is stopped nobody finds out whether `daemon` answers: `log` is killed,
+/// and its next run is told by the daemon that it works, until that is stopped itself.
+fn who_hangs_is_killed(node: &Node) {
+    let socket = node.path("daemon.sock");
+    let daemon = "import os, socket, sys\n\
+         s = socket.socket(socket.AF_UNIX)\n\
+         s.bind(sys.argv[1])\n\
+         s.listen(0)\n\
+         open(sys.argv[2], \"w\").write(str(os.getpid()))\n\
+         while True: s.accept()\n";
+    fs::write(node.path("daemon.py"), daemon).expect("written");
+    let answers = format!("{{ socket-answers = \"{}\" }}", socket.display());
+    let probe = format!(
+        "probe = {{ socket-answers = \"{}\", interval = \"200ms\", timeout = \"100ms\", failures = 3 }}",
+        socket.display()
+    );
+    node.script(
+        "daemon",
+        &format!(
+            "rm -f {0}; exec python3 {1} {0} {2}",
+            socket.display(),
+            node.path("daemon.py").display(),
+            node.path("daemon.pid").display()
+        ),
+        &format!("ready = {answers}\n{probe}\nrestart = {{ policy = \"always\", backoff-min = \"1ms\" }}\n"),
+    );
+    let script = format!(
+        "waits() {{ while ! grep -q \"$1\" {0}; do :; done; }}
+         old=$(cat {1}); kill -STOP $old
+         waits 'log FAILED: was killed'
+         while test \"$(cat {1})\" = $old; do :; done
+         kill -STOP $(cat {2})
+         waits 'daemon HANGS'
+         kill -TERM $PPID",
+        node.path("console").display(),
+        node.path("log.pid").display(),
+        node.path("daemon.pid").display()
+    );
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"daemon\"]\n");
+    node.run();
+    let console = node.read("console");
+    let at = |text: &str| console.find(text).unwrap_or_else(|| panic!("{text}: {console}"));
+    assert!(at("] log FAILED: was killed") < at("] daemon HANGS"), "{console}");
 }
 
 /// Twice without any other event, and never the byte that would let it stop.

@@ -92,6 +92,18 @@ impl Boot {
     pub fn run(&self, deadline: Duration) -> Result<Ended> {
         self.start()?.finish(deadline)
     }
+
+    /// Starts it, waits until the screen shows all that there is, and presses the power button. Each
+    /// of the two halves may take until the deadline.
+    ///
+    /// # Errors
+    /// As [`Boot::start`], [`Machine::wait_for_line`] and [`Machine::finish`].
+    pub fn run_whole(&self, deadline: Duration) -> Result<Ended> {
+        let mut machine = self.start()?;
+        machine.wait_for_line(0, &["boot complete"], deadline)?;
+        machine.press_power_button()?;
+        machine.finish(deadline)
+    }
 }
 
 #[derive(Debug)]

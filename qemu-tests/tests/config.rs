@@ -40,7 +40,7 @@ fn a_volume(orlop: &Orlop) -> Result<()> {
     let disk = Disk::copy(&orlop.image("disk.raw"), &place.join("disk.raw"))?;
     let boot_with = |volume: &Path| -> Result<Ended> {
         let drive = format!("if=virtio,format=raw,readonly=on,file={}", volume.display());
-        let ended = boot(orlop, &disk).until("cri").args(&["--", "-drive", &drive]).run(BOOT)?;
+        let ended = boot(orlop, &disk).args(&["--", "-drive", &drive]).run_whole(BOOT)?;
         ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
         Ok(ended)
     };
@@ -83,8 +83,8 @@ fn another_disk(orlop: &Orlop) -> Result<()> {
         let line = append(orlop, words)?;
         let drives = drives.concat();
         let drives: Vec<&str> = drives.iter().map(String::as_str).collect();
-        let boot = boot(orlop, &disk).until("cri").args(&["--", "-append", &line]).args(&drives);
-        let ended = boot.run(BOOT)?;
+        let boot = boot(orlop, &disk).args(&["--", "-append", &line]).args(&drives);
+        let ended = boot.run_whole(BOOT)?;
         ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
         Ok(ended)
     };
@@ -197,7 +197,7 @@ fn an_address(orlop: &Orlop) -> Result<()> {
     let kept = disk.read(&state, LAST_GOOD)?;
     ensure!(kept.contains(&format!("{address}\n{text}")), "it has kept:\n{kept}");
     // Nobody says anything of a config any more, and nobody is asked.
-    let ended = boot(orlop, &disk).until("cri").run(BOOT)?;
+    let ended = boot(orlop, &disk).run_whole(BOOT)?;
     ensure!(ended.console_says(&["hostname", "by-address"]), "not its name{}", ended.tail());
     ensure!(!ended.console_says(&["not here yet"]), "the address is missed{}", ended.tail());
 

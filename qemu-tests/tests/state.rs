@@ -66,10 +66,7 @@ impl Place {
     /// so.
     fn whole(&self, orlop: &Orlop, config: &str, words: &str) -> Result<Ended> {
         let boot = self.boot(orlop, orlop.image_directory(), config, words)?;
-        let mut machine = boot.start()?;
-        machine.wait_for_line(0, &["boot complete"], BOOT)?;
-        machine.press_power_button()?;
-        let ended = machine.finish(BOOT)?;
+        let ended = boot.run_whole(BOOT)?;
         ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
         Ok(ended)
     }

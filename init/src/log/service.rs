@@ -1,5 +1,5 @@
 //! The unit `log`: reads what all units write and what PID 1 says of itself, and never waits for the
-//! disk, to which another thread writes. When PID 1 says that a unit has failed it answers with
+//! disk, to which another thread writes. It asks units whether they work, in a thread for each. When PID 1 says that a unit has failed it answers with
 //! that unit's last lines; of what kubelet and containerd write it makes causes.
 
 use std::io;
@@ -15,10 +15,13 @@ use rustix::io::Errno;
 use super::diagnosis::Diagnosis;
 use super::first_pod::FirstPod;
 use super::output::Output;
+use super::probes::{self, Probe, Tell};
 use super::ring::{Ring, Target};
 use super::writer;
 use crate::clock::monotonic;
-use crate::message::{self, Ending, FromUnit, Happened, Received, ToUnit, View};
+use crate::log;
+use crate::message::{self, About, Ending, FromUnit, Happened, Received, ToUnit, View};
+use crate::question::Question;
 use crate::sys::signals::{self, Signal};
 
 /// Of each of the two files of PID 1's own log.
@@ -68,6 +71,8 @@ struct Service {
     suspected: Option<Duration>,
     first_pod: FirstPod,
     causes: Vec<String>,
+    /// Units that are asked whether they are ready.
+    probes: Vec<(String, Probe)>,
 }
 
 impl Service {
@@ -83,6 +88,7 @@ impl Service {
             suspected: None,
             first_pod: FirstPod::default(),
             causes: Vec::new(),
+            probes: Vec::new(),
         }
     }
 
@@ -161,8 +167,50 @@ impl Service {
                     self.first_pod.watch(socket.into(), channel);
                 }
             }
+            ToUnit::Ask { unit, about, question, limit } => {
+                self.ask(unit, about, question, limit);
+            }
+            ToUnit::Leave(unit) => self.probes.retain(|(asked, _)| *asked != unit),
             ToUnit::Begin { .. } | ToUnit::Suspect => {}
         }
+    }
+
+    fn ask(&mut self, unit: String, about: About, question: Question, limit: Duration) {
+        let name = unit.clone();
+        let started = self.tell().and_then(|tell| match about {
+            About::Run(run) => {
+                self.probes.retain(|(asked, _)| *asked != unit);
+                let probe = Probe::start(name, run, question, limit, tell)?;
+                self.probes.push((unit.clone(), probe));
+                Ok(())
+            }
+            About::Question(number) => probes::ask_once(name, number, question, limit, tell),
+        });
+        if let Err(error) = started {
+            let reason = format!("it cannot be asked: {error}");
+            log::warn(&format!("{unit}: {reason}"));
+            // That nobody asks is not its fault; but it is not known to be ready either.
+            let result = match about {
+                About::Run(_) => Err(reason),
+                About::Question(_) => Ok(String::new()),
+            };
+            self.channel.send(&FromUnit::Answer { unit, about, result });
+        }
+    }
+
+    /// How a probe tells PID 1: it waits until there is room.
+    fn tell(&self) -> io::Result<Tell> {
+        let channel = self.channel.as_fd().try_clone_to_owned()?;
+        Ok(Arc::new(move |answer| {
+            let packet = answer.encode();
+            while let Ok(false) = message::send(&channel, &packet) {
+                let mut fds = [PollFd::new(&channel, PollFlags::OUT)];
+                match poll(&mut fds, None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(_) => return,
+                }
+            }
+        }))
     }
 
     fn happened(&mut self, unit: String, happened: Happened) {

@@ -168,13 +168,7 @@ impl Service<'_> {
     }
 
     fn tell(&mut self, notices: Vec<Notice>) {
-        for notice in notices {
-            self.channel.send(&match notice {
-                Notice::Line(text) => FromUnit::Say(text),
-                Notice::Mark(name) => FromUnit::Mark(name.to_owned()),
-                Notice::Up => FromUnit::Ready,
-            });
-        }
+        // First what outlives this run: who hears that it is ready may end it.
         let mut view = self.connectivity.view();
         view.problems.splice(0..0, self.problems.iter().cloned());
         if view != self.view {
@@ -185,6 +179,13 @@ impl Service<'_> {
         if kept != self.kept {
             self.channel.send(&FromUnit::Keep(kept.clone()));
             self.kept = kept;
+        }
+        for notice in notices {
+            self.channel.send(&match notice {
+                Notice::Line(text) => FromUnit::Say(text),
+                Notice::Mark(name) => FromUnit::Mark(name.to_owned()),
+                Notice::Up => FromUnit::Ready,
+            });
         }
     }
 }

@@ -6,31 +6,31 @@
 mod channels;
 mod outputs;
 mod people;
+mod questions;
 mod starting;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::Signal as ToSend;
 
 use crate::console::{Console, Screen};
 use crate::message::{FromUnit, ToUnit};
 use crate::power::Button;
-use crate::readiness::{self, About, Answer, Probe, Tell};
 use crate::supervisor::{Action, Event, ShutdownKind, Supervisor};
 use crate::sys::signals::{self, Signal};
 use crate::sys::timespec;
-use crate::unit::{Ready, UnitName};
+use crate::unit::UnitName;
 use crate::watchdog::Watchdog;
 use crate::{clock, log, marks, process};
 use channels::Channels;
 use outputs::Outputs;
+use questions::Questions;
 
 /// What the loop works on; a test gives it a directory of its own.
 #[derive(Debug)]
@@ -80,10 +80,9 @@ pub fn run(supervisor: Supervisor, surroundings: Surroundings) -> io::Result<Fin
 
 /// Which descriptor an epoll event is about. The lower half of the token says which one of many.
 const SIGNALS: u64 = 1 << 32;
-const PROBES: u64 = 2 << 32;
-const BUTTON: u64 = 3 << 32;
-const CONSOLE: u64 = 4 << 32;
-const CHANNEL: u64 = 5 << 32;
+const BUTTON: u64 = 2 << 32;
+const CONSOLE: u64 = 3 << 32;
+const CHANNEL: u64 = 4 << 32;
 const KIND: u64 = !0 << 32;
 
 /// So long the screen of a failure waits for the last lines of the unit.
@@ -96,9 +95,8 @@ struct EventLoop {
     supervisor: Supervisor,
     around: Surroundings,
     epoll: OwnedFd,
-    answers: Arc<Answers>,
-    probes: Vec<(UnitName, Probe)>,
     outputs: Outputs,
+    questions: Questions,
     channels: Channels,
     console_registered: bool,
     /// Units that failed, whose last lines are awaited until then, to show them on the screen.
@@ -106,38 +104,10 @@ struct EventLoop {
     finished: Option<ShutdownKind>,
 }
 
-/// What probes have found out. A list, for each type in a channel of the library costs kilobytes.
-#[derive(Debug)]
-struct Answers {
-    list: Mutex<Vec<Answer>>,
-    /// An eventfd, raised when there is something in the list.
-    wake: OwnedFd,
-}
-
-impl Answers {
-    fn list(&self) -> MutexGuard<'_, Vec<Answer>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, answer: Answer) {
-        self.list().push(answer);
-        // The counter takes 2^64 - 2 such writes.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-
-    fn take(&self) -> Vec<Answer> {
-        // Only to lower it: an eventfd that is not raised says `EAGAIN`.
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        std::mem::take(&mut *self.list())
-    }
-}
-
 impl EventLoop {
     fn new(supervisor: Supervisor, around: Surroundings) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         watch(&epoll, &around.signals, SIGNALS, epoll::EventFlags::IN)?;
-        watch(&epoll, &wake, PROBES, epoll::EventFlags::IN)?;
         for (index, button) in (0_u32..).zip(&around.buttons) {
             let token = BUTTON | u64::from(index);
             if let Err(error) = watch(&epoll, button.fd(), token, epoll::EventFlags::IN) {
@@ -148,9 +118,8 @@ impl EventLoop {
             supervisor,
             around,
             epoll,
-            answers: Arc::new(Answers { list: Mutex::default(), wake }),
-            probes: Vec::new(),
             outputs: Outputs::default(),
+            questions: Questions::default(),
             channels: Channels::default(),
             console_registered: false,
             awaited: Vec::new(),
@@ -172,6 +141,7 @@ impl EventLoop {
             self.feed(Event::Tick);
             if let Some(log) = self.channels.log() {
                 self.outputs.give(log);
+                self.questions.give(log);
             }
             self.show_what_waited_too_long();
             self.feed_watchdog();
@@ -203,7 +173,10 @@ impl EventLoop {
 
     fn timeout(&self) -> Option<Duration> {
         let now = clock::monotonic();
-        let room = self.channels.log().filter(|_| log::flush() || self.outputs.waits());
+        let room = self
+            .channels
+            .log()
+            .filter(|_| log::flush() || self.outputs.waits() || self.questions.waits());
         let deadlines =
             self.awaited.iter().map(|(_, until)| *until).chain(room.map(|_| now + NO_ROOM));
         let watchdog = self.around.watchdog.as_ref().map(Watchdog::due);
@@ -217,7 +190,6 @@ impl EventLoop {
         let which = u32::try_from(token & !KIND).unwrap_or(0);
         match token & KIND {
             SIGNALS => self.signals(),
-            PROBES => self.probe_answers(),
             BUTTON => self.button(which),
             CONSOLE => self.around.console.flush(),
             CHANNEL => self.channel(which),
@@ -247,38 +219,14 @@ impl EventLoop {
                 })
             }
             Action::StartProbe { unit, run } => {
-                let ready = self.supervisor.unit(&unit)?.ready.clone();
-                if ready == Ready::Said {
-                    self.channels.began(&unit, run);
-                    return None;
-                }
-                self.stop_probe(&unit);
-                match Probe::start(unit.clone(), run, ready, self.tell()) {
-                    Ok(probe) => self.probes.push((unit, probe)),
-                    // It will be late, and people are told why.
-                    Err(error) => {
-                        let reason = format!("cannot start its probe: {error}");
-                        return Some(Event::ProbeFailed { unit, run, reason });
-                    }
-                }
+                self.await_ready(unit, run);
                 None
             }
             Action::StopProbe(unit) => {
-                self.stop_probe(&unit);
+                self.questions.leave(&unit);
                 None
             }
-            Action::Ask { unit, number } => {
-                let probe = self.supervisor.unit(&unit)?.probe.clone()?;
-                let (question, limit) = (probe.question, probe.timeout);
-                match readiness::ask_once(unit.clone(), number, question, limit, self.tell()) {
-                    Ok(()) => None,
-                    // That nobody asks is not its fault.
-                    Err(error) => {
-                        log::warn(&format!("cannot ask {unit} whether it hangs: {error}"));
-                        Some(Event::Answered { unit, number, result: Ok(()) })
-                    }
-                }
-            }
+            Action::Ask { unit, number } => self.ask(unit, number),
             Action::Terminate { pid, .. } => {
                 process::signal(pid, ToSend::TERM);
                 None
@@ -354,27 +302,6 @@ impl EventLoop {
         }
     }
 
-    fn tell(&self) -> Tell {
-        let answers = Arc::clone(&self.answers);
-        Arc::new(move |answer| answers.add(answer))
-    }
-
-    fn stop_probe(&mut self, unit: &UnitName) {
-        self.probes.retain(|(other, _)| other != unit);
-    }
-
-    fn probe_answers(&mut self) {
-        for Answer { unit, about, result } in self.answers.take() {
-            self.feed(match (about, result) {
-                (About::Run(run), Ok(detail)) => Event::Ready { unit, run, detail },
-                (About::Run(run), Err(reason)) => Event::ProbeFailed { unit, run, reason },
-                (About::Question(number), result) => {
-                    Event::Answered { unit, number, result: result.map(drop) }
-                }
-            });
-        }
-    }
-
     /// Takes what a built-in unit says.
     fn channel(&mut self, id: u32) {
         let (messages, goes_on) = self.channels.take(id);
@@ -391,6 +318,11 @@ impl EventLoop {
                 }
                 FromUnit::Mark(name) => marks::told(name),
                 FromUnit::Suspect => self.channels.tell_all(&ToUnit::Suspect),
+                FromUnit::Answer { unit, about, result } => {
+                    if let Some(event) = self.answer(unit, about, result) {
+                        self.feed(event);
+                    }
+                }
                 FromUnit::Written(count) => log::done(count),
                 FromUnit::Closed(id) => self.outputs.close(id),
                 FromUnit::Wrote { unit, lines } => self.wrote(unit, lines),

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
+use crate::question::Question;
 use crate::supervisor::{Change, Supervisor};
 use crate::unit::Ready;
 use crate::{clock, memory};
@@ -55,7 +56,7 @@ pub fn observe(change: &Change, supervisor: &Supervisor) {
         Change::Ready { unit, .. } => {
             mark(format!("unit:{unit}:ready"));
             let ready = supervisor.unit(unit).map(|unit| &unit.ready);
-            if matches!(ready, Some(Ready::CriVersion(_))) {
+            if matches!(ready, Some(Ready::Answers(Question::CriVersion(_)))) {
                 mark("cri-answers");
             }
             if unit.as_str() == KUBELET {

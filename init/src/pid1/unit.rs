@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use crate::pid1::built_in::BuiltIn;
 use crate::pid1::disks::names;
+use crate::question::Question;
 pub use file::Position;
 pub use sandbox::{Capabilities, Sandbox, SystemCalls};
-pub use value::{AbsolutePath, CgroupPath, HttpTarget, OomScore, UnitName};
+pub use value::{AbsolutePath, CgroupPath, OomScore, UnitName};
 
 /// One unit, its keys checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,13 +74,8 @@ pub enum Ready {
     Exit,
     /// Its program runs.
     Started,
-    /// A connection to this Unix socket is accepted.
-    SocketAnswers(AbsolutePath),
-    /// The container runtime behind this Unix socket answers `Version`. An accepted connection
-    /// says too little: containerd serves its socket even if its CRI plugin did not load.
-    CriVersion(AbsolutePath),
-    /// This address answers with status 200.
-    Http200(HttpTarget),
+    /// It gives a good answer.
+    Answers(Question),
     /// It says so. Only what is built in can.
     Said,
 }
@@ -88,7 +84,7 @@ pub enum Ready {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Liveness {
     /// What it is asked: a question to a socket or an address.
-    pub question: Ready,
+    pub question: Question,
     /// From one question to the next.
     pub interval: Duration,
     /// What an answer may take; not longer than `interval`.

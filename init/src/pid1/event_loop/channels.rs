@@ -145,7 +145,10 @@ impl Channels {
 /// What reads the network may be another's: it has no say in what is `log`'s.
 fn may_say(kind: BuiltIn, message: &FromUnit) -> bool {
     match message {
-        FromUnit::Written(_) | FromUnit::Closed(_) | FromUnit::Wrote { .. } => kind == BuiltIn::Log,
+        FromUnit::Answer { .. }
+        | FromUnit::Written(_)
+        | FromUnit::Closed(_)
+        | FromUnit::Wrote { .. } => kind == BuiltIn::Log,
         _ => true,
     }
 }

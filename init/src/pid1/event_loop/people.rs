@@ -5,6 +5,7 @@ use rustix::event::epoll;
 use super::{CONSOLE, EventLoop, LAST_LINES, watch};
 use crate::console::{self, Screen};
 use crate::message::{Happened, ToUnit};
+use crate::question::Question;
 use crate::supervisor::{Change, Next, State};
 use crate::unit::{Ready, UnitName};
 use crate::{clock, log, marks};
@@ -23,7 +24,7 @@ impl EventLoop {
         }
         if let Change::Ready { unit, .. } = change {
             self.around.screen.output.retain(|(other, _)| other != unit);
-            self.stop_probe(unit);
+            self.questions.leave(unit);
             if self.supervisor.unit(unit).is_some_and(|unit| unit.ready == Ready::Exit) {
                 self.take_problems(unit);
             }
@@ -55,9 +56,10 @@ impl EventLoop {
     pub(super) fn news(&self, name: &UnitName, happened: Happened) -> Vec<ToUnit> {
         let mut news = vec![ToUnit::Unit(name.to_string(), happened)];
         if happened == Happened::Ready
-            && let Some(Ready::CriVersion(socket)) = self.supervisor.unit(name).map(|u| &u.ready)
+            && let Some(Ready::Answers(Question::CriVersion(socket))) =
+                self.supervisor.unit(name).map(|unit| &unit.ready)
         {
-            news.push(ToUnit::Runtime(socket.0.display().to_string()));
+            news.push(ToUnit::Runtime(socket.display().to_string()));
         }
         news
     }

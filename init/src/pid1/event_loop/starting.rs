@@ -64,6 +64,7 @@ impl EventLoop {
                 log::send_to(log);
             }
             self.outputs.take_back();
+            self.questions.take_back();
         }
         self.start(unit, exec, Some(theirs))
     }

@@ -12,11 +12,12 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::value::{OomScore, TextDuration, TextSize, UnitName};
+use super::value::{AbsolutePath, OomScore, TextDuration, TextSize, UnitName};
 use super::{
     Capabilities, GroupLimits, Kill, Limits, Liveness, Policy, Ready, Restart, Sandbox,
     SystemCalls, Unit, UnitError,
 };
+use crate::question::Question;
 
 /// A place in a unit file, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,15 +150,16 @@ impl<'t> Value<'t> {
         }
         let keys = self.table()?;
         let [(key, value)] = &keys[..] else { return Err(unknown) };
-        value.question(&key.text()?)?.ok_or(unknown)
+        value.question(&key.text()?)?.map(Ready::Answers).ok_or(unknown)
     }
 
     /// What is asked of a unit to know whether it works, if that is such a key.
-    fn question(&self, key: &str) -> Result<Option<Ready>, Mistake> {
+    fn question(&self, key: &str) -> Result<Option<Question>, Mistake> {
+        let path = || Ok(self.checked::<AbsolutePath>()?.0);
         Ok(Some(match key {
-            "socket-answers" => Ready::SocketAnswers(self.checked()?),
-            "cri-version" => Ready::CriVersion(self.checked()?),
-            "http-200" => Ready::Http200(self.checked()?),
+            "socket-answers" => Question::SocketAnswers(path()?),
+            "cri-version" => Question::CriVersion(path()?),
+            "http-200" => Question::Http200(self.checked()?),
             _ => return Ok(None),
         }))
     }
@@ -182,7 +184,7 @@ impl<'t> Value<'t> {
             let what = "`timeout` and `failures` must not be 0, nor `timeout` more than `interval`";
             return Err(wrong(what));
         }
-        match <[Ready; 1]>::try_from(questions) {
+        match <[Question; 1]>::try_from(questions) {
             Ok([question]) => Ok(Liveness { question, interval, timeout, failures }),
             Err(_) => Err(wrong("write one of `socket-answers`, `cri-version`, `http-200`")),
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pid1::built_in;
+use crate::question::HttpTarget;
 
 const KUBELET: &str = r#"
 exec = ["/usr/bin/kubelet", "--v=0"]
@@ -52,13 +53,13 @@ fn a_whole_unit_is_read() {
     assert_eq!(unit.exec, ["/usr/bin/kubelet", "--v=0"]);
     assert_eq!(
         unit.ready,
-        Ready::Http200(HttpTarget {
+        Ready::Answers(Question::Http200(HttpTarget {
             address: "127.0.0.1:10248".parse().expect("an address"),
             path: "/healthz".into()
-        })
+        }))
     );
     let probe = Liveness {
-        question: Ready::SocketAnswers(AbsolutePath("/run/x".into())),
+        question: Question::SocketAnswers("/run/x".into()),
         interval: Duration::from_secs(90),
         timeout: Duration::from_secs(20),
         failures: 5,

@@ -1,7 +1,6 @@
 //! Values of a unit's keys, each checked when it is made.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,35 +95,6 @@ impl TryFrom<i64> for OomScore {
 impl fmt::Display for OomScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// `http://ADDRESS:PORT/PATH` with a literal address: PID 1 asks no resolver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpTarget {
-    /// Where to connect.
-    pub address: SocketAddr,
-    /// What to ask for, with its `/`.
-    pub path: String,
-}
-
-impl TryFrom<String> for HttpTarget {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let parts = text.strip_prefix("http://").and_then(|rest| {
-            let slash = rest.find('/')?;
-            let address = rest[..slash].parse().ok()?;
-            let path = rest[slash..].to_owned();
-            path.bytes().all(|b| b.is_ascii_graphic()).then_some(Self { address, path })
-        });
-        parts.ok_or_else(|| format!("`{text}` is not of the form http://127.0.0.1:10248/healthz"))
-    }
-}
-
-impl fmt::Display for HttpTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.address, self.path)
     }
 }
 

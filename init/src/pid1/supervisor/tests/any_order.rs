@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::process::Exit;
+use crate::question::Question;
 use crate::unit::Liveness;
 
 /// What is outside the supervisor: processes that start, answer and end as they like.
@@ -76,7 +77,7 @@ impl World {
             let asked =
                 bits & 0x20 != 0 && unit.ready != Ready::Exit && policies[policy] != "never";
             unit.probe = asked.then(|| Liveness {
-                question: Ready::Started,
+                question: Question::SocketAnswers("/run/x".into()),
                 interval: s(5),
                 timeout: s(2),
                 failures: 2,

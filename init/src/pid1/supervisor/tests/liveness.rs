@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::question::Question;
 use crate::unit::Liveness;
 
 fn asked(question: u32) -> Action {
@@ -18,7 +19,7 @@ fn answer(number: u32, result: Result<(), &str>) -> Event {
 fn probed(kill: &str) -> Supervisor {
     let mut unit = unit("a", &[], SOCKET, "always", kill);
     unit.probe = Some(Liveness {
-        question: unit.ready.clone(),
+        question: Question::SocketAnswers("/run/x".into()),
         interval: s(30),
         timeout: s(20),
         failures: 3,

@@ -1,8 +1,8 @@
-//! Probes: threads which find out when a unit works.
+//! Probes: threads which ask units whether they work, for PID 1.
 //!
 //! A probe sleeps in the kernel until its socket appears (inotify), then asks. Where the kernel
 //! gives no event, it asks again after waits that grow. Each exchange has a time limit, so a
-//! cancelled probe ends soon even if the other side says nothing.
+//! cancelled probe ends soon even if the other side says nothing, and PID 1 has its answer in time.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -21,42 +21,22 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
+use crate::clock::monotonic;
+use crate::message::{About, FromUnit};
+use crate::question::{HttpTarget, Question};
 use crate::thread;
-use crate::unit::{HttpTarget, Ready, UnitName};
 
-/// For one exchange with a unit that accepted the connection.
-const EXCHANGE: Duration = Duration::from_secs(5);
 /// Bytes of a version: some fifty.
 const LONGEST_VERSION: usize = 4096;
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What a probe says: any number of failures, then at most one success.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Which unit.
-    pub unit: UnitName,
-    /// What it was asked for.
-    pub about: About,
-    /// What it learnt, or why it asks again.
-    pub result: Result<String, String>,
-}
-
-/// What a unit is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum About {
-    /// Whether this run of it is ready.
-    Run(u32),
-    /// Whether it still answers: the question of this number.
-    Question(u32),
-}
-
-/// What is done with an answer: called in the probe's thread.
-pub type Tell = Arc<dyn Fn(Answer) + Send + Sync>;
+/// What is done with a [`FromUnit::Answer`]: called in the probe's thread.
+pub(super) type Tell = Arc<dyn Fn(FromUnit) + Send + Sync>;
 
 /// A probe under way; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Probe {
+pub(super) struct Probe {
     cancel: Arc<OwnedFd>,
 }
 
@@ -72,13 +52,19 @@ impl Probe {
     ///
     /// # Errors
     /// If there are no more threads or file descriptors.
-    pub fn start(unit: UnitName, run: u32, ready: Ready, tell: Tell) -> io::Result<Self> {
+    pub(super) fn start(
+        unit: String,
+        run: u32,
+        question: Question,
+        limit: Duration,
+        tell: Tell,
+    ) -> io::Result<Self> {
         let cancel = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let cancelled = Arc::clone(&cancel);
         let (name, about) = (format!("probe {unit}"), About::Run(run));
         let work = move || {
-            until_ready(&ready, &cancelled, |result| {
-                tell(Answer { unit: unit.clone(), about, result });
+            until_ready(&question, limit, &cancelled, |result| {
+                tell(FromUnit::Answer { unit: unit.clone(), about, result });
             });
         };
         thread::start(&name, Box::new(work))?;
@@ -86,37 +72,38 @@ impl Probe {
     }
 }
 
-/// Asks once, whether a unit that was ready still answers, and tells as [`Probe::start`] does. Each
-/// step of the exchange may take `limit`.
+/// Asks once, whether a unit that was ready still answers, and tells as [`Probe::start`] does.
 ///
 /// # Errors
 /// If there are no more threads.
-pub fn ask_once(
-    unit: UnitName,
+pub(super) fn ask_once(
+    unit: String,
     number: u32,
-    question: Ready,
+    question: Question,
     limit: Duration,
     tell: Tell,
 ) -> io::Result<()> {
     let (name, about) = (format!("probe {unit}"), About::Question(number));
     let work = move || {
         let result = ask(&question, limit);
-        tell(Answer { unit, about, result });
+        tell(FromUnit::Answer { unit, about, result });
     };
     thread::start(&name, Box::new(work)).map(drop)
 }
 
 /// Asks until the answer is good or `cancel` is raised. A reason is told once, not each time.
-fn until_ready(ready: &Ready, cancel: &OwnedFd, tell: impl Fn(Result<String, String>)) {
+fn until_ready(
+    question: &Question,
+    limit: Duration,
+    cancel: &OwnedFd,
+    tell: impl Fn(Result<String, String>),
+) {
     let mut wait = FIRST_WAIT;
     let mut last_reason = String::new();
     loop {
         // Before asking: what appears in between must not be missed.
-        let watch = match socket(ready) {
-            Some(path) => Watch::for_path(path).ok(),
-            None => None,
-        };
-        match ask(ready, EXCHANGE) {
+        let watch = question.socket().and_then(|path| Watch::for_path(path).ok());
+        match ask(question, limit) {
             Ok(detail) => return tell(Ok(detail)),
             Err(reason) if reason != last_reason => {
                 tell(Err(reason.clone()));
@@ -125,9 +112,9 @@ fn until_ready(ready: &Ready, cancel: &OwnedFd, tell: impl Fn(Result<String, Str
             Err(_) => {}
         }
         // A socket that is not there will be announced; all else must be tried again.
-        let absent = socket(ready).is_some_and(|path| !path.exists());
-        let limit = if absent && watch.is_some() { None } else { Some(wait) };
-        match wait_for(cancel.as_fd(), watch.as_ref(), limit) {
+        let absent = question.socket().is_some_and(|path| !path.exists());
+        let pause = if absent && watch.is_some() { None } else { Some(wait) };
+        match wait_for(cancel.as_fd(), watch.as_ref(), pause) {
             Ok(Woken::Cancelled) | Err(_) => return,
             Ok(Woken::Appeared) => wait = FIRST_WAIT,
             Ok(Woken::TimeOver) => wait = (wait * 2).min(LONGEST_WAIT),
@@ -135,25 +122,23 @@ fn until_ready(ready: &Ready, cancel: &OwnedFd, tell: impl Fn(Result<String, Str
     }
 }
 
-fn socket(ready: &Ready) -> Option<&Path> {
-    match ready {
-        Ready::SocketAnswers(path) | Ready::CriVersion(path) => Some(&path.0),
-        Ready::Exit | Ready::Started | Ready::Said | Ready::Http200(_) => None,
+/// One question and its answer.
+fn ask(question: &Question, limit: Duration) -> Result<String, String> {
+    let until = monotonic() + limit;
+    match question {
+        Question::SocketAnswers(path) => connect(path, limit).map(|_| String::new()),
+        Question::CriVersion(path) => {
+            let mut client = cri::Client::new(connect(path, limit)?, LONGEST_VERSION);
+            let version = client.version(left(until));
+            version.map(|version| version.to_string()).map_err(|error| format!("the CRI: {error}"))
+        }
+        Question::Http200(target) => http_200(target, until),
     }
 }
 
-/// One question and its answer.
-fn ask(ready: &Ready, limit: Duration) -> Result<String, String> {
-    match ready {
-        Ready::Exit | Ready::Started | Ready::Said => Ok(String::new()),
-        Ready::SocketAnswers(path) => connect(&path.0, limit).map(|_| String::new()),
-        Ready::CriVersion(path) => {
-            let mut client = cri::Client::new(connect(&path.0, limit)?, LONGEST_VERSION);
-            let version = client.version(limit);
-            version.map(|version| version.to_string()).map_err(|error| format!("the CRI: {error}"))
-        }
-        Ready::Http200(target) => http_200(target, limit),
-    }
+/// What is left until then; never nothing, which would be no limit at all.
+fn left(until: Duration) -> Duration {
+    until.saturating_sub(monotonic()).max(Duration::from_millis(1))
 }
 
 /// Who accepts nobody has a full queue, and there connect(2) waits as long as a send may.
@@ -169,11 +154,10 @@ fn connect(path: &Path, limit: Duration) -> Result<UnixStream, String> {
     connect().map_err(|error| format!("cannot connect to {}: {error}", path.display()))
 }
 
-fn http_200(target: &HttpTarget, limit: Duration) -> Result<String, String> {
+fn http_200(target: &HttpTarget, until: Duration) -> Result<String, String> {
     let exchange = || -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&target.address, limit)?;
-        stream.set_read_timeout(Some(limit))?;
-        stream.set_write_timeout(Some(limit))?;
+        let mut stream = TcpStream::connect_timeout(&target.address, left(until))?;
+        stream.set_write_timeout(Some(left(until)))?;
         let (path, address) = (&target.path, target.address);
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -182,6 +166,8 @@ fn http_200(target: &HttpTarget, limit: Duration) -> Result<String, String> {
         let mut head = Vec::new();
         let mut buffer = [0; 256];
         while !head.contains(&b'\n') && head.len() < 1024 {
+            // Who says a byte now and then has no more time than others.
+            stream.set_read_timeout(Some(left(until)))?;
             match stream.read(&mut buffer)? {
                 0 => break,
                 length => head.extend_from_slice(&buffer[..length]),
@@ -278,31 +264,36 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
-    use crate::unit::AbsolutePath;
 
-    fn tell() -> (Tell, Receiver<Answer>) {
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn tell() -> (Tell, Receiver<FromUnit>) {
         let (sender, receiver) = channel();
         // Without a receiver nobody wants to know any more.
         (Arc::new(move |answer| drop(sender.send(answer))), receiver)
     }
 
-    fn start(ready: Ready) -> (Probe, Receiver<Answer>) {
+    fn start(question: Question) -> (Probe, Receiver<FromUnit>) {
         let (tell, receiver) = tell();
-        let unit = UnitName::try_from("x".to_owned()).expect("a name");
-        (Probe::start(unit, 7, ready, tell).expect("started"), receiver)
+        (Probe::start("x".to_owned(), 7, question, LIMIT, tell).expect("started"), receiver)
     }
 
-    fn next(receiver: &Receiver<Answer>) -> Result<String, String> {
+    fn next(receiver: &Receiver<FromUnit>) -> Result<String, String> {
+        result(receiver, About::Run(7))
+    }
+
+    fn result(receiver: &Receiver<FromUnit>, want: About) -> Result<String, String> {
         let answer = receiver.recv_timeout(Duration::from_secs(60)).expect("an answer");
-        assert_eq!(answer.about, About::Run(7));
-        answer.result
+        let FromUnit::Answer { unit, about, result } = answer else { panic!("{answer:?}") };
+        assert_eq!((unit.as_str(), about), ("x", want));
+        result
     }
 
     #[test]
     fn a_socket_is_noticed_when_it_and_its_directories_appear() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("run/containerd/x.sock");
-        let (_probe, answers) = start(Ready::SocketAnswers(AbsolutePath(path.clone())));
+        let (_probe, answers) = start(Question::SocketAnswers(path.clone()));
         let reason = next(&answers).expect_err("there is no socket");
         assert!(reason.contains("No such file"), "{reason}");
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
@@ -322,7 +313,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x.sock");
         drop(UnixListener::bind(&path).expect("bound"));
-        let (_probe, answers) = start(Ready::SocketAnswers(AbsolutePath(path.clone())));
+        let (_probe, answers) = start(Question::SocketAnswers(path.clone()));
         let reason = next(&answers).expect_err("nobody listens");
         assert!(reason.contains("refused"), "{reason}");
         std::fs::remove_file(&path).expect("removed");
@@ -334,7 +325,7 @@ mod tests {
     fn a_dropped_probe_ends() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("never.sock");
-        let (probe, answers) = start(Ready::SocketAnswers(AbsolutePath(path)));
+        let (probe, answers) = start(Question::SocketAnswers(path));
         next(&answers).expect_err("there is no socket");
         drop(probe);
         // The thread owns the only sender.
@@ -352,13 +343,10 @@ mod tests {
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path).expect("short")).expect("bound");
         rustix::net::listen(&socket, 0).expect("listens");
         let _in_the_queue = UnixStream::connect(&path).expect("one has room");
-        let unit = UnitName::try_from("x".to_owned()).expect("a name");
         let (tell, receiver) = tell();
-        let question = Ready::SocketAnswers(AbsolutePath(path));
-        ask_once(unit, 3, question, Duration::from_millis(50), tell).expect("asked");
-        let answer = receiver.recv_timeout(Duration::from_secs(60)).expect("an answer");
-        assert_eq!(answer.about, About::Question(3));
-        let reason = answer.result.expect_err("nobody accepts");
+        let (question, limit) = (Question::SocketAnswers(path), Duration::from_millis(50));
+        ask_once("x".to_owned(), 3, question, limit, tell).expect("asked");
+        let reason = result(&receiver, About::Question(3)).expect_err("nobody accepts");
         assert!(reason.contains("temporarily unavailable"), "{reason}");
     }
 
@@ -378,7 +366,7 @@ mod tests {
             }
         });
         let (_probe, answers) =
-            start(Ready::Http200(HttpTarget { address, path: "/healthz".into() }));
+            start(Question::Http200(HttpTarget { address, path: "/healthz".into() }));
         let reason = next(&answers).expect_err("500");
         let want =
             format!("http://{address}/healthz answered `HTTP/1.1 500 Internal Server Error`");
