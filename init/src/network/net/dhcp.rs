@@ -24,6 +24,8 @@ const REQUESTS: u32 = 4;
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 /// A shorter lease would be renewed all the time; it is taken as this long.
 const SHORTEST_LEASE: u32 = 60;
+/// No lease is renewed sooner, and all servers are asked so much later, whatever a server says.
+const SOONEST_RENEWAL: u32 = 1;
 /// How long an address is ours if the server does not say, which it must (RFC 2131, table 3): some
 /// small ones do not, and other clients take this or more.
 const UNSAID_LEASE: u32 = 3600;
@@ -113,6 +115,9 @@ pub(crate) struct Client {
     transaction: u32,
     /// When the present attempt to get an address began.
     began: Duration,
+    /// How often servers have refused since one has given more time for a lease. The first refusal
+    /// is of one that has lost its list; who refuses what it offers is asked later each time.
+    refusals: u32,
     state: State,
 }
 
@@ -120,6 +125,8 @@ pub(crate) struct Client {
 enum State {
     /// The cable is out; an address from before is kept until it ends.
     Down { lease: Option<Lease> },
+    /// Refused, not for the first time: nobody is asked before this time.
+    Refused { until: Duration },
     /// Looking for a server.
     Selecting { retry: Retry },
     /// Asked a server for the address that it has offered.
@@ -161,7 +168,7 @@ impl Client {
     /// begins the transactions' numbers and spreads the retries.
     pub(crate) fn new(mac: [u8; 6], seed: u32) -> Self {
         let state = State::Down { lease: None };
-        Self { mac, transaction: seed, began: Duration::ZERO, state }
+        Self { mac, transaction: seed, began: Duration::ZERO, refusals: 0, state }
     }
 
     /// A client for a link that has this lease already: it asks first whether that is still good.
@@ -174,6 +181,7 @@ impl Client {
         match &self.state {
             State::Down { lease: None } => None,
             State::Down { lease: Some(lease) } => finite(lease.ends_at),
+            State::Refused { until } => Some(*until),
             State::Selecting { retry } | State::Requesting { retry, .. } => Some(retry.at),
             State::Rebooting { retry, lease } => Some(retry.at.min(lease.ends_at)),
             State::Bound { lease } => finite(lease.renew_at),
@@ -185,7 +193,7 @@ impl Client {
     /// Where to listen until the next step.
     pub(crate) fn listen(&self) -> Listen {
         match &self.state {
-            State::Down { .. } | State::Bound { .. } => Listen::Nowhere,
+            State::Down { .. } | State::Refused { .. } | State::Bound { .. } => Listen::Nowhere,
             State::Renewing { lease, .. } => Listen::Port(lease.address),
             State::Selecting { .. }
             | State::Requesting { .. }
@@ -198,7 +206,7 @@ impl Client {
     pub(crate) fn lease(&self) -> Option<&Lease> {
         match &self.state {
             State::Down { lease } => lease.as_ref(),
-            State::Selecting { .. } | State::Requesting { .. } => None,
+            State::Refused { .. } | State::Selecting { .. } | State::Requesting { .. } => None,
             State::Rebooting { lease, .. }
             | State::Bound { lease }
             | State::Renewing { lease, .. }
@@ -215,6 +223,8 @@ impl Client {
             Event::CarrierDown => {
                 let lease = self.lease().cloned();
                 self.state = State::Down { lease };
+                // There may be another network at the other end when it is back.
+                self.refusals = 0;
                 Vec::new()
             }
             Event::Timer if self.deadline().is_some_and(|deadline| deadline <= now) => {
@@ -242,6 +252,7 @@ impl Client {
     fn timer(&mut self, now: Duration) -> Vec<Action> {
         match &mut self.state {
             State::Down { .. } => Vec::new(),
+            State::Refused { .. } => self.discover(now),
             State::Requesting { retry, .. } if retry.count >= REQUESTS => self.discover(now),
             State::Rebooting { retry, lease } if retry.count >= REQUESTS => {
                 // Nobody knows better: it is ours until it ends (RFC 2131, 3.2).
@@ -295,10 +306,19 @@ impl Client {
                 };
                 vec![self.ask_at(now)]
             }
-            (State::Selecting { .. } | State::Down { .. } | State::Bound { .. }, _)
+            (
+                State::Selecting { .. }
+                | State::Down { .. }
+                | State::Refused { .. }
+                | State::Bound { .. },
+                _,
+            )
             | (_, Kind::Offer) => Vec::new(),
             (_, Kind::Ack) => match self.granted(answer) {
                 Some(lease) => {
+                    if self.lease().is_some() {
+                        self.refusals = 0;
+                    }
                     self.state = State::Bound { lease: lease.clone() };
                     vec![Action::Configure(lease)]
                 }
@@ -308,6 +328,7 @@ impl Client {
                 if self.refused_by_another(answer) {
                     Vec::new()
                 } else {
+                    self.refusals = self.refusals.saturating_add(1);
                     self.end_lease(now)
                 }
             }
@@ -343,8 +364,10 @@ impl Client {
         let half = if forever { FOREVER } else { seconds / 2 };
         let most = if forever { FOREVER } else { seconds / 8 * 7 };
         let rebinding = answer.rebinding.filter(|time| *time < seconds).unwrap_or(most);
+        let rebinding = rebinding.max(2 * SOONEST_RENEWAL);
         let renewal =
             answer.renewal.filter(|time| *time < rebinding).unwrap_or(half.min(rebinding));
+        let renewal = renewal.max(SOONEST_RENEWAL);
         let routes = if answer.routes.is_empty() {
             let default =
                 |gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway };
@@ -371,12 +394,17 @@ impl Client {
         })
     }
 
-    /// The address is gone: say so and, if the cable is in, look for a new one.
+    /// The address is gone: say so and, if the cable is in, look for a new one, at once or, where
+    /// servers go on to refuse, after a pause that doubles (RFC 2131, section 4.1).
     fn end_lease(&mut self, now: Duration) -> Vec<Action> {
         let had = self.lease().is_some();
         let mut actions: Vec<Action> = had.then_some(Action::Deconfigure).into_iter().collect();
         if matches!(self.state, State::Down { .. }) {
             self.state = State::Down { lease: None };
+        } else if let Some(count) = self.refusals.checked_sub(2) {
+            // Also if what ended is a lease that was given since: its server may refuse again.
+            let until = Retry { at: now, count }.next(now, self.chance(count)).at;
+            self.state = State::Refused { until };
         } else {
             actions.extend(self.discover(now));
         }
@@ -437,7 +465,9 @@ impl Client {
             State::Bound { lease }
             | State::Renewing { lease, .. }
             | State::Rebinding { lease, .. } => question.own = lease.address,
-            State::Selecting { .. } | State::Down { .. } => question.kind = Kind::Discover,
+            State::Selecting { .. } | State::Down { .. } | State::Refused { .. } => {
+                question.kind = Kind::Discover;
+            }
         }
         Action::Broadcast(question)
     }

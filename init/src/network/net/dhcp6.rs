@@ -473,7 +473,7 @@ impl Client {
         } else if self.leases.is_empty() {
             // It has taken back all that there was; who solicits hears others too.
             if !actions.is_empty() {
-                actions.extend(self.lose(now));
+                actions.extend(self.refused(now));
             }
         } else if answer.status == NO_BINDING {
             // It has lost its list, and is asked to write us into it again.
@@ -481,7 +481,7 @@ impl Client {
             let offer = Offer { server: answer.server, preference: 0, addresses };
             actions.extend(self.begin(State::Requesting(offer), now, Duration::ZERO));
         } else if answer.status == NOT_ON_LINK {
-            actions.extend(self.lose(now));
+            actions.extend(self.refused(now));
         }
         // Else another server may know better, and this one later.
         actions
@@ -534,6 +534,13 @@ impl Client {
             return self.settle(now);
         }
         self.begin(State::Rebinding, now, self.pause(SECOND * 10))
+    }
+
+    /// Who gave what we had takes it back, as it may with the next: that is asked for later each
+    /// time.
+    fn refused(&mut self, now: Duration) -> Vec<Action> {
+        self.failures = self.failures.saturating_add(1);
+        self.lose(now)
     }
 
     /// What we had is gone: say so and look for something new.

@@ -172,6 +172,49 @@ fn a_refusal_of_another_server_does_not_count() {
 }
 
 #[test]
+fn who_refuses_what_it_offers_is_asked_later_each_time() {
+    let mut client = Client::new(MAC, 7);
+    let mut now = at(1);
+    client.step(now, Event::CarrierUp);
+    let refuse = |client: &mut Client, now| {
+        tell(client, now, Kind::Offer);
+        words(&tell(client, now, Kind::Nak))
+    };
+    assert_eq!(refuse(&mut client, now), ["broadcast Discover"], "it may have lost its list");
+    for wait in [1, 2, 4, 8, 16, 32, 32, 32] {
+        assert_eq!(refuse(&mut client, now), [""; 0]);
+        assert_eq!((client.listen(), client.lease()), (Listen::Nowhere, None));
+        assert_eq!(tell(&mut client, now, Kind::Offer), [], "nobody was asked");
+        let due = client.deadline().unwrap();
+        assert!(due - now >= at(wait) * 3 / 4 && due - now <= at(wait) * 5 / 4, "{:?}", due - now);
+        assert_eq!(words(&client.step(due, Event::Timer)), ["broadcast Discover"]);
+        now = due;
+    }
+    // What was given is given again after it was refused: that is no end of it.
+    tell(&mut client, now, Kind::Offer);
+    tell(&mut client, now, Kind::Ack);
+    now = client.deadline().unwrap();
+    client.step(now, Event::Timer);
+    assert_eq!(words(&tell(&mut client, now, Kind::Nak)), ["deconfigure"]);
+    now = client.deadline().unwrap();
+    client.step(now, Event::Timer);
+    tell(&mut client, now, Kind::Offer);
+    tell(&mut client, now, Kind::Ack);
+    // More time for a lease is, and so is another cable.
+    now = client.deadline().unwrap();
+    client.step(now, Event::Timer);
+    tell(&mut client, now, Kind::Ack);
+    now = client.deadline().unwrap();
+    client.step(now, Event::Timer);
+    let first = ["deconfigure", "broadcast Discover"];
+    assert_eq!(words(&tell(&mut client, now, Kind::Nak)), first);
+    assert_eq!(refuse(&mut client, now), [""; 0]);
+    client.step(now, Event::CarrierDown);
+    client.step(now, Event::CarrierUp);
+    assert_eq!(refuse(&mut client, now), ["broadcast Discover"]);
+}
+
+#[test]
 fn a_cable_that_was_out_for_a_moment_costs_nobody_the_address() {
     let mut client = bound();
     assert_eq!(client.step(at(200), Event::CarrierDown), []);
@@ -309,6 +352,42 @@ proptest! {
             if is_timer && let Some(deadline) = client.deadline() {
                 prop_assert!(deadline > now, "{deadline:?} is not after {now:?}");
             }
+        }
+    }
+
+    /// A server that answers at once, whatever it says and whatever times it gives, is not asked all
+    /// the time.
+    #[test]
+    fn no_answers_lead_to_a_flood(
+        answers in prop::collection::vec((0_u8..8, 0_u32..4, 0_u32..90), 1..200),
+    ) {
+        let mut client = Client::new(MAC, 1);
+        let mut asked = vec![at(1)];
+        let mut now = at(1);
+        client.step(now, Event::CarrierUp);
+        for (kind, few, number) in answers {
+            let (kind, lease) = match kind {
+                // What a server would say that is out to be asked.
+                0..=3 if matches!(client.state, State::Selecting { .. }) => (Kind::Offer, 0),
+                0..=2 => (Kind::Nak, 0),
+                3 | 4 => (Kind::Ack, number),
+                _ => (Kind::Ack, 3600),
+            };
+            let (renewal, rebinding) = (Some(few), Some(number));
+            let said = Answer { lease: Some(lease), renewal, rebinding, ..answer(&client, kind) };
+            let mut actions = client.step(now, Event::Answer(said));
+            if actions.is_empty() && let Some(due) = client.deadline() {
+                now = now.max(due);
+                actions = client.step(now, Event::Timer);
+            }
+            let sent = actions.iter().filter(|action| {
+                matches!(action, Action::Broadcast(_) | Action::Unicast(..))
+            });
+            asked.extend(sent.map(|_| now));
+        }
+        // A renewal, its refusal, and what that leads to.
+        for some in asked.windows(9) {
+            prop_assert!(some[8] - some[0] >= at(1), "{asked:?}");
         }
     }
 }

@@ -263,6 +263,29 @@ fn an_address_that_is_taken_back_goes_and_another_one_replaces_it() {
 }
 
 #[test]
+fn who_takes_back_what_it_gives_is_asked_later_each_time() {
+    let back = Address { address: OWN, preferred: 0, valid: 0 };
+    for (status, addresses) in [(NOT_ON_LINK, Vec::new()), (SUCCESS, vec![back])] {
+        let (mut client, _) = bound();
+        let mut delays = Vec::new();
+        for _ in 0..5 {
+            let (now, said) = next(&mut client);
+            assert_eq!(said, ["Renew to server about 2001:db8::77"]);
+            let answer = Answer { status, addresses: addresses.clone(), ..reply(&client) };
+            assert_eq!(words(&client.step(now, Event::Answer(answer))), ["take 2001:db8::77"]);
+            let (due, said) = next(&mut client);
+            assert_eq!(said, ["Solicit"]);
+            delays.push((due - now).as_secs_f32());
+            let rapid = Answer { rapid: true, ..reply(&client) };
+            client.step(due, Event::Answer(rapid));
+        }
+        for (delay, want) in delays.iter().zip([2.0, 4.0, 8.0, 16.0, 32.0]) {
+            assert!((want * 0.9..=want * 1.1).contains(delay), "{delays:?}");
+        }
+    }
+}
+
+#[test]
 fn a_server_without_addresses_may_know_names() {
     let (mut client, now) = soliciting();
     let none = Answer { status: 2, addresses: Vec::new(), ..advertise(&client) };
@@ -524,6 +547,43 @@ proptest! {
             if is_timer && let Some(deadline) = client.deadline() {
                 prop_assert!(deadline > now, "{deadline:?} is not after {now:?}");
             }
+        }
+    }
+
+    /// A server that answers at once, whatever it says and whatever times it gives, is not asked all
+    /// the time.
+    #[test]
+    fn no_answers_lead_to_a_flood(
+        answers in prop::collection::vec((0_u8..9, 0_u32..4, 0_u32..4), 1..200),
+    ) {
+        let (mut client, mut now) = soliciting();
+        let mut asked = vec![now];
+        for (kind, few, life) in answers {
+            let status = [NO_BINDING, NOT_ON_LINK, 2, 1].get(usize::from(kind)).copied();
+            let address = if kind == 5 { OTHER } else { OWN };
+            let given = Address { address, preferred: life / 2, valid: life };
+            let given = if kind > 6 { Address { valid: 3600, preferred: 1800, ..given } } else { given };
+            let answer = Answer {
+                is_advertise: matches!(client.state, State::Soliciting(_)) && kind % 2 == 1,
+                status: status.unwrap_or(SUCCESS),
+                rapid: true,
+                preference: SURE,
+                renewal: few,
+                rebinding: few,
+                addresses: Vec::from_iter(status.is_none().then_some(given)),
+                ..reply(&client)
+            };
+            let event = if kind == 4 { Event::Taken(OWN) } else { Event::Answer(answer) };
+            let mut actions = client.step(now, event);
+            if actions.is_empty() && let Some(due) = client.deadline() {
+                now = now.max(due);
+                actions = client.step(now, Event::Timer);
+            }
+            let sent = actions.iter().filter(|action| matches!(action, Action::Send(_)));
+            asked.extend(sent.map(|_| now));
+        }
+        for some in asked.windows(9) {
+            prop_assert!(some[8] - some[0] >= SECOND, "{asked:?}");
         }
     }
 }
