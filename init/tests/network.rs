@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         ("a_link_gets_what_dhcp_offers", a_link_gets_what_dhcp_offers),
         ("a_lease_is_renewed_by_its_server", a_lease_is_renewed_by_its_server),
         ("a_refused_renewal_is_heard_at_once", a_refused_renewal_is_heard),
+        ("a_server_that_refuses_what_it_offers_is_asked_in_peace", who_refuses_is_asked_in_peace),
+        ("the_kernel_drops_what_is_no_answer_of_a_dhcp_server", the_kernel_drops_the_rest),
         (
             "a_process_that_is_killed_leaves_its_address_to_the_next",
             the_next_process_has_the_address,
@@ -180,6 +182,8 @@ struct Served {
     renewal: Option<u8>,
     /// Says nothing of how long a lease is good.
     timeless: bool,
+    /// Offers an address, and refuses it to who asks for it.
+    refuses: bool,
     /// The last byte of the address that it gives; who asks for another one is refused.
     host: u8,
     asked: Vec<u8>,
@@ -196,7 +200,7 @@ struct Server {
 impl Server {
     fn new(silent: bool) -> Self {
         let index = far_index();
-        let socket = packet::open(index).expect("a packet socket");
+        let socket = packet::open(index, 67).expect("a packet socket");
         let (reader, stop) = rustix::pipe::pipe().expect("a pipe");
         let served = Arc::new(Mutex::new(Served { silent, host: 7, ..Served::default() }));
         let shared = Arc::clone(&served);
@@ -260,7 +264,7 @@ fn serve(packet: &[u8], served: &mut Served) -> Option<(u8, Vec<u8>)> {
     let address = [10, 9, 8, served.host];
     let own = &question[12..16];
     let wanted = option(question, 50).unwrap_or(own);
-    let refused = kind == 3 && wanted != address;
+    let refused = kind == 3 && (wanted != address || served.refuses);
     answer[28..34].copy_from_slice(&question[28..34]);
     answer.extend([99, 130, 83, 99, 53, 1]);
     answer.push(match kind {
@@ -349,6 +353,58 @@ fn a_refused_renewal_is_heard() {
     let mut names = server.served.lock().unwrap().names.clone();
     names.dedup();
     assert_eq!(names, ["n1"], "the server is told who asks");
+}
+
+fn who_refuses_is_asked_in_peace() {
+    let _cable = Cable::new();
+    let server = Server::new(false);
+    server.served.lock().unwrap().refuses = true;
+    let began = Instant::now();
+    let mut node = Node::new("");
+    // The first refusal is free, then there are pauses of a second and of two, or a quarter less.
+    let asked = || server.served.lock().unwrap().asked.len();
+    node.until("it was asked eight times", |_| asked() >= 8);
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    server.served.lock().unwrap().refuses = false;
+    node.until("it is up", |node| node.up && node.said("eth0 has address 10.9.8.7/24"));
+}
+
+fn the_kernel_drops_the_rest() {
+    let _cable = Cable::new();
+    ip("link set eth0 up");
+    let index = |name: &str| {
+        let line = ip(&format!("-o link show {name}"));
+        line.split(':').next().expect("an index").parse::<u32>().expect("a number")
+    };
+    let (own, far) = (index("eth0"), index("far0"));
+    let ours = packet::open(own, 68).expect("a packet socket");
+    let sender = packet::open(far, 67).expect("a packet socket");
+    let datagram = |changes: &[(usize, u8)]| {
+        let mut packet = vec![0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 8, 1];
+        packet.extend([255, 255, 255, 255, 0, 67, 0, 68, 0, 12, 0, 0, 0, 0, 0, 0]);
+        changes.iter().for_each(|(at, value)| packet[*at] = *value);
+        packet
+    };
+    let rest: &[&[(usize, u8)]] = &[&[(23, 67)], &[(22, 1)], &[(9, 6)], &[(6, 0x20)], &[(7, 9)]];
+    for changes in rest {
+        packet::broadcast(&sender, far, &datagram(changes)).expect("sent");
+    }
+    // Its options are ours to read: the port is behind them.
+    let mut long = datagram(&[(0, 0x46), (3, 36)]);
+    long.splice(20..20, [1; 4]);
+    let ours_to_read = [datagram(&[]), long];
+    for packet in &ours_to_read {
+        packet::broadcast(&sender, far, packet).expect("sent");
+    }
+    for want in &ours_to_read {
+        let mut fds = [PollFd::new(&ours, PollFlags::IN)];
+        let minute = Timespec { tv_sec: 60, tv_nsec: 0 };
+        assert_eq!(poll(&mut fds, Some(&minute)).expect("polled"), 1, "it comes");
+        let mut buffer = [0; 64];
+        let flags = rustix::net::RecvFlags::empty();
+        let (length, _) = rustix::net::recv(&ours, &mut buffer[..], flags).expect("read");
+        assert_eq!(&buffer[..length], want);
+    }
 }
 
 fn the_next_process_has_the_address() {

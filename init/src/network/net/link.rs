@@ -45,7 +45,8 @@ pub(super) struct Wired {
     client: Client,
     /// Since when DHCP is asked for an address and there is none.
     asking_since: Option<Duration>,
-    /// Open only while an answer may come: it gets every packet of the link.
+    /// Open only while an answer may come: it gets what is for the client's port on the link,
+    /// whoever's address it has.
     packets: Option<OwnedFd>,
     /// Open only while the lease is renewed: for what is sent to our address, and for a refusal,
     /// which is sent to everyone (RFC 2131, section 4.1).
@@ -412,7 +413,7 @@ impl Wired {
         match listen {
             Listen::Link if self.packets.is_some() => {}
             Listen::Link => {
-                let socket = packet::open(self.index)?;
+                let socket = packet::open(self.index, CLIENT_PORT)?;
                 watch(epoll, &socket)?;
                 self.packets = Some(socket);
             }
@@ -566,14 +567,18 @@ mod tests {
             socket
         };
         let four = [socket("127.0.0.1:0"), socket("127.0.0.1:0")];
+        let link = socket("127.0.0.1:0");
+        let own_link = link.local_addr().unwrap();
         let six = socket("[::1]:0");
         let (own, far) = (six.local_addr().unwrap(), UdpSocket::bind("[::1]:0").unwrap());
         let (own4, far4) = (four[0].local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         for _ in 0..=TURN {
             far.send_to(b"?", own).unwrap();
             far4.send_to(b"?", own4).unwrap();
+            far4.send_to(b"?", own_link).unwrap();
         }
         (wired.port, wired.port6) = (Some((Ipv4Addr::LOCALHOST, four)), Some(six));
+        wired.packets = Some(link.into());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let mut requests = Requests::open().unwrap();
         let (ipv6, hostname, now) = (Path::new(""), None, Duration::ZERO);
@@ -585,6 +590,9 @@ mod tests {
         let port = wired.port6.as_ref().unwrap();
         assert!(port.recv(&mut [0]).is_ok(), "one is left");
         assert!(port.recv(&mut [0]).is_err(), "one is left");
+        let packets = wired.packets.as_ref().unwrap();
+        let read = || recv(packets, &mut [0_u8; 1][..], RecvFlags::empty()).is_ok();
+        assert_eq!([read(), read()], [true, false], "one is left");
     }
 
     #[test]
