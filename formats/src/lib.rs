@@ -17,6 +17,7 @@ mod le;
 pub mod loop_device;
 pub mod manifest;
 pub mod module_index;
+pub mod moment;
 pub mod near;
 pub mod node_config;
 pub mod oci;

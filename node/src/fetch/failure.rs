@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use formats::moment::Moment;
 use rustls::{CertificateError, Error as Tls};
 use ureq::{Error, Timeout};
 
@@ -199,64 +200,15 @@ fn dates(f: &mut fmt::Formatter<'_>, times: Option<Times>, what: &str) -> fmt::R
     match times {
         None => Ok(()),
         Some(Times { clock, limit }) => {
-            write!(f, " ({what} {}, the clock says {})", Date::at(limit), Date::at(clock))
+            let [limit, clock] = [limit, clock].map(|time| Moment::since_1970(time).date());
+            write!(f, " ({what} {limit}, the clock says {clock})")
         }
-    }
-}
-
-/// A day of the Gregorian calendar, in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Date {
-    year: u64,
-    month: u64,
-    day: u64,
-}
-
-impl Date {
-    /// The day of a time in seconds since 1970.
-    fn at(seconds: u64) -> Self {
-        // Counted in years that begin in March, so that leap days are at the end; 1970-01-01 is
-        // day 719,468 of them. An era has 400 years.
-        const ERA: u64 = 146_097;
-        let days = seconds / 86_400 + 719_468;
-        let (era, day) = (days / ERA, days % ERA);
-        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let of_next_year = u64::from(month >= 10);
-        Self {
-            year: era * 400 + year + of_next_year,
-            month: if month < 10 { month + 3 } else { month - 9 },
-            day: day - (153 * month + 2) / 5 + 1,
-        }
-    }
-}
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_become_dates() {
-        for (seconds, date) in [
-            (0, "1970-01-01"),
-            (951_782_399, "2000-02-28"),
-            (951_782_400, "2000-02-29"),
-            (951_868_800, "2000-03-01"),
-            (1_709_164_800, "2024-02-29"),
-            (1_767_225_599, "2025-12-31"),
-            (1_767_225_600, "2026-01-01"),
-            (4_107_542_400, "2100-03-01"),
-        ] {
-            assert_eq!(Date::at(seconds).to_string(), date, "{seconds}");
-        }
-    }
 
     #[test]
     fn a_clock_at_its_beginning_is_named_as_the_likely_cause() {

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::fmt::{self, Display, Formatter};
 
+use formats::moment::Moment;
+
 use super::root::RootSummary;
 use super::summary::{BuildSummary, DiskSummary, FileSystem, SectionSummary, Summary, UkiSummary};
 use crate::image::disk::mib;
@@ -89,7 +91,7 @@ impl RootSummary {
     fn show(&self, f: &mut Formatter<'_>) -> fmt::Result {
         line(f, "volume", &self.volume)?;
         line(f, "UUID", &self.uuid)?;
-        line(f, "build time", utc(self.build_time))?;
+        line(f, "build time", Moment::since_1970(self.build_time))?;
         line(f, "EROFS", format_args!("{} in {} inodes", column(self.data_size), self.inodes))?;
         match &self.root_hash {
             Some(hash) => {
@@ -224,56 +226,10 @@ fn per_mille(part: u64, total: u64) -> u128 {
     (u128::from(part) * 1000 + total / 2) / total
 }
 
-/// Seconds since 1970 as date and time (Gregorian, leap years by their rule).
-fn utc(seconds: u64) -> String {
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    // A cycle of 400 years has 146097 days.
-    let (cycles, mut days) = (seconds / 86_400 / 146_097, seconds / 86_400 % 146_097);
-    let mut year = 1970;
-    loop {
-        let length = if leap(year) { 366 } else { 365 };
-        if days < length {
-            break;
-        }
-        days -= length;
-        year += 1;
-    }
-    let february = if leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (year, day, time) = (year + 400 * cycles, days + 1, seconds % 86_400);
-    let (hours, minutes, seconds) = (time / 3600, time / 60 % 60, time % 60);
-    format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02} UTC")
-}
-
-/// Sizes and dates are easier to judge alone than in a whole text.
+/// Sizes are easier to judge alone than in a whole text.
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (seconds, text) in [
-            (0, "1970-01-01 00:00:00 UTC"),
-            (951_782_399, "2000-02-28 23:59:59 UTC"),
-            (951_782_400, "2000-02-29 00:00:00 UTC"),
-            (951_868_800, "2000-03-01 00:00:00 UTC"),
-            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
-            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
-            (253_402_300_799, "9999-12-31 23:59:59 UTC"),
-        ] {
-            assert_eq!(utc(seconds), text);
-        }
-        assert!(utc(u64::MAX).ends_with(" UTC"));
-    }
 
     #[test]
     fn sizes_of_a_column_are_rounded_and_never_nothing() {
