@@ -387,6 +387,13 @@ mod tests {
             ("network.links.eth0.dhcp = 'yes'", "`dhcp` must be true or false"),
             ("network.links.eth0.mtu = -1", "`mtu` must be a whole number"),
             ("network.links.eth0.addresses = [1]", "`addresses` must be a text"),
+            ("network.links.eth0 = 1", "`eth0` must be a table"),
+            ("network.links.eth0.routes = [1]", "`routes` must be a table"),
+            (
+                "network.links.eth0.routes = [{ to = '::/0', via = '::/0' }]",
+                "`via` must be an IP address",
+            ),
+            ("problems = 'one'", "`problems` must be a list"),
             ("time.servers = 'a'", "`servers` must be a list"),
         ] {
             assert_eq!(System::parse(text).unwrap_err().message(), want, "{text}");

@@ -424,7 +424,6 @@ pub(crate) fn state(bytes: &[u8]) {
 pub(crate) fn system(bytes: &[u8]) {
     text(bytes, |text| {
         let _ = formats::system::System::parse(text);
-        init::outside::system(text);
     });
 }
 

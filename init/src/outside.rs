@@ -57,8 +57,3 @@ pub fn state(bytes: &[u8]) {
         let _ = (superblock.size(), superblock.block_size(), superblock.needs_recovery());
     }
 }
-
-/// The file in which `orlop-node` tells what it has made of the node config.
-pub fn system(text: &str) {
-    let _ = crate::configure::file::parse(text);
-}

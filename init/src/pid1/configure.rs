@@ -1,8 +1,6 @@
 //! Taking in the node config: another program finds and checks it, for it may fail without harm,
 //! and leaves what PID 1 needs to know in a file.
 
-pub(crate) mod file;
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,7 +65,7 @@ pub fn run(program: &Path, file: &Path, limit: Duration, crashed: bool) -> (Syst
 pub fn read(file: &Path) -> Result<System, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    file::parse(&text).map_err(|error| format!("{}: {error}", file.display()))
+    System::parse(&text).map_err(|error| format!("{}: {}", file.display(), error.message()))
 }
 
 /// Why it did not do its work; its last line says more than a status.
@@ -138,7 +136,7 @@ mod tests {
         let (_, problems) = run_script("exit 0", MINUTE);
         assert!(problems[0].contains("cannot read "), "{problems:?}");
         let (_, problems) = run_script("echo 'hostname = 1' > $0.toml", MINUTE);
-        assert!(problems[0].contains("of another type"), "{problems:?}");
+        assert!(problems[0].contains(": `hostname` must be a text"), "{problems:?}");
     }
 
     #[test]
