@@ -413,7 +413,7 @@ pub(crate) fn script(bytes: &[u8]) {
 pub(crate) fn sntp(bytes: &[u8]) {
     let nonce = bytes.get(24..32).and_then(|nonce| nonce.try_into().ok()).unwrap_or([0; 8]);
     if let Some(Ok(reply)) = init::network::time::sntp::answer(bytes, nonce) {
-        let _ = reply.offset(0, i128::from(u64::MAX));
+        let _ = reply.sample(0, i128::from(u64::MAX));
     }
 }
 

@@ -7,10 +7,15 @@ pub mod net;
 pub mod service;
 pub mod time;
 
+use std::path::Path;
 use std::process::ExitCode;
+
+/// In nanoseconds.
+const SECOND: i128 = 1_000_000_000;
 
 /// Runs it as the kernel's links are.
 pub fn main() -> ExitCode {
+    let floor = crate::time::floor(Path::new(crate::time::FLOOR));
     let surroundings = service::Surroundings {
         etc: "/etc".into(),
         system: formats::system::PATH.into(),
@@ -18,6 +23,7 @@ pub fn main() -> ExitCode {
             let network = net::start(net::Places::default(), system, kept);
             network.map(Some).map_err(|error| error.to_string())
         },
+        clock: time::Clock::of_the_kernel(floor.map_or(0, |floor| i128::from(floor) * SECOND)),
         set_hostname: |name| rustix::system::sethostname(name.as_bytes()).map_err(Into::into),
     };
     crate::told("network", service::run(&surroundings))

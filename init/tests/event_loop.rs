@@ -78,6 +78,7 @@ fn network_without_links(directory: &Path) -> ExitCode {
         etc: directory.join("etc"),
         system: directory.join("system.toml"),
         start: |_, _| Ok(None),
+        clock: network::time::Clock { floor: 0, is_set: false, change: |_| Ok(()) },
         set_hostname: |_| Ok(()),
     };
     let ended = network::service::run(&surroundings);

@@ -8,10 +8,8 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use formats::system::System;
@@ -21,10 +19,16 @@ use init::net::{self, Places};
 use init::sys::packet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+#[path = "network/clock.rs"]
+mod clock;
+#[path = "network/dhcp.rs"]
+mod dhcp;
 #[path = "network/dhcp6.rs"]
 mod dhcp6;
 #[path = "network/namespace.rs"]
 mod namespace;
+
+use dhcp::Server;
 
 fn main() -> ExitCode {
     let tests: &[(&str, fn())] = &[
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         ("where_only_names_are_left_to_it_only_they_are_asked", dhcp6::names_alone_are_asked_for),
         ("an_address_of_another_node_is_declined", dhcp6::an_address_of_another_node_is_declined),
         ("a_silent_dhcpv6_server_is_named", dhcp6::a_silent_server_is_named),
+        ("a_majority_of_time_servers_sets_the_clock", clock::a_majority_sets_the_clock),
         ("dnsmasq_gives_an_address_and_confirms_it", dhcp6::dnsmasq_gives_an_address),
     ];
     namespace::main(tests)
@@ -106,7 +111,8 @@ impl Node {
             etc: directory.path().to_owned(),
             system,
             network: Some(network),
-            clock: None,
+            wrong: None,
+            clock: clock::CLOCK,
             hostname: kept.first().cloned(),
             set_hostname: |_| Ok(()),
         });
@@ -171,133 +177,6 @@ impl Node {
         let [(link, text)] = &addresses[..] else { panic!("{addresses:?}") };
         format!("{link} {text}")
     }
-}
-
-/// What the DHCP server is told, and what it was asked: the kinds of the messages and the names that
-/// clients say.
-#[derive(Default)]
-struct Served {
-    silent: bool,
-    /// Seconds after which a lease is to be renewed, if not after half of its hour.
-    renewal: Option<u8>,
-    /// Says nothing of how long a lease is good.
-    timeless: bool,
-    /// Offers an address, and refuses it to who asks for it.
-    refuses: bool,
-    /// The last byte of the address that it gives; who asks for another one is refused.
-    host: u8,
-    asked: Vec<u8>,
-    names: Vec<String>,
-}
-
-/// A DHCP server at the far end, which knows one client. Ends with the value.
-struct Server {
-    served: Arc<Mutex<Served>>,
-    stop: OwnedFd,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Server {
-    fn new(silent: bool) -> Self {
-        let index = far_index();
-        let socket = packet::open(index, 67).expect("a packet socket");
-        let (reader, stop) = rustix::pipe::pipe().expect("a pipe");
-        let served = Arc::new(Mutex::new(Served { silent, host: 7, ..Served::default() }));
-        let shared = Arc::clone(&served);
-        let thread = std::thread::spawn(move || {
-            loop {
-                let mut fds =
-                    [PollFd::new(&socket, PollFlags::IN), PollFd::new(&reader, PollFlags::IN)];
-                poll(&mut fds, None).expect("polled");
-                if !fds[1].revents().is_empty() {
-                    return;
-                }
-                let mut buffer = [0; 2048];
-                let flags = rustix::net::RecvFlags::empty();
-                let Ok((length, _)) = rustix::net::recv(&socket, &mut buffer[..], flags) else {
-                    continue;
-                };
-                let mut served = shared.lock().unwrap();
-                if let Some((kind, answer)) = serve(&buffer[..length], &mut served) {
-                    served.asked.push(kind);
-                    if !served.silent {
-                        packet::broadcast(&socket, index, &answer).expect("sent");
-                    }
-                }
-            }
-        });
-        Self { served, stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = rustix::io::write(self.stop.as_fd(), b"x");
-        self.thread.take().map(std::thread::JoinHandle::join);
-    }
-}
-
-/// The value of an option in a message of our client, which has no padding between.
-fn option(message: &[u8], wanted: u8) -> Option<&[u8]> {
-    let mut options = message.get(240..)?;
-    while let [code, length, rest @ ..] = options {
-        let value = rest.get(..usize::from(*length))?;
-        if *code == wanted {
-            return Some(value);
-        }
-        options = &rest[value.len()..];
-    }
-    None
-}
-
-/// The kind of a client's packet, and the answer to it.
-fn serve(packet: &[u8], served: &mut Served) -> Option<(u8, Vec<u8>)> {
-    let from_client = packet.get(20..24)? == [0, 68, 0, 67];
-    let question = packet.get(28..).filter(|_| from_client && packet[9] == 17)?;
-    // Option 53 is the first that our client sends.
-    let kind = *question.get(242)?;
-    let mut answer = vec![0; 236];
-    answer[..3].copy_from_slice(&[2, 1, 6]);
-    answer[4..8].copy_from_slice(&question[4..8]);
-    let name = option(question, 12).map(|name| String::from_utf8_lossy(name).into_owned());
-    served.names.extend(name);
-    let address = [10, 9, 8, served.host];
-    let own = &question[12..16];
-    let wanted = option(question, 50).unwrap_or(own);
-    let refused = kind == 3 && (wanted != address || served.refuses);
-    answer[28..34].copy_from_slice(&question[28..34]);
-    answer.extend([99, 130, 83, 99, 53, 1]);
-    answer.push(match kind {
-        1 => 2,
-        _ if refused => 6,
-        _ => 5,
-    });
-    answer.extend([54, 4, 10, 9, 8, 1]);
-    if !refused {
-        answer[16..20].copy_from_slice(&address);
-        answer
-            .extend([1, 4, 255, 255, 255, 0, 3, 4, 10, 9, 8, 1, 6, 4, 10, 9, 8, 3, 26, 2, 5, 120]);
-    }
-    if !refused && !served.timeless {
-        answer.extend([51, 4, 0, 0, 14, 16]);
-        answer.extend(served.renewal.into_iter().flat_map(|seconds| [58, 4, 0, 0, 0, seconds]));
-    }
-    answer.extend([12, 6, b'w', b'o', b'r', b'k', b'e', b'r', 15, 3, b'l', b'a', b'n', 255]);
-    let length = |more: usize| u16::try_from(answer.len() + more).unwrap().to_be_bytes();
-    let mut packet = vec![0x45, 0];
-    packet.extend(length(28));
-    packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 8, 1]);
-    // Who has an address is answered there, but for a refusal.
-    packet.extend(if own == [0; 4] || refused { &[255; 4] } else { own });
-    let sum = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let sum = sum.sum::<u32>();
-    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet.extend([0, 67, 0, 68]);
-    packet.extend(length(8));
-    packet.extend([0, 0]);
-    packet.extend(answer);
-    Some((kind, packet))
 }
 
 fn a_link_gets_what_dhcp_offers() {
@@ -528,7 +407,7 @@ fn a_silent_server_is_named() {
     let mut node = Node::new("");
     node.until("it is named", |node| !node.connectivity.troubles().is_empty());
     let trouble = node.connectivity.troubles()[0].clone();
-    assert!(trouble.starts_with("no DHCP server answers on eth0, asked since second "));
+    assert!(trouble.starts_with("no DHCP server gives an address on eth0, asked since second "));
     assert_eq!(node.screen().problems, [trouble.as_str()]);
     assert_eq!(node.screen().hostname, "orlop-525400123456");
     assert!(!node.up, "the name may still come");

@@ -23,9 +23,9 @@ use crate::clock::monotonic;
 use crate::message::View;
 use crate::net::{Lack, LinkStatus, Network, dns};
 use crate::network::identity::{self, DEFAULT_HOSTNAME};
-use crate::network::time::ask::{self, Measurement, Silence};
-use crate::network::time::keeper::{Adjustment, Keeper};
-use crate::sys::adjust;
+use crate::network::time::Clock;
+use crate::network::time::ask::{self, Again, Question, Silence, Survey};
+use crate::network::time::keeper::{Change, Keeper};
 use crate::{log, time};
 use server::{Check, UNREACHABLE, Unreachable};
 use trouble::Facts;
@@ -50,7 +50,7 @@ pub enum Notice {
 /// What a thread has found out.
 #[derive(Debug)]
 enum Report {
-    Time(Result<Measurement, Vec<Silence>>),
+    Time(Survey),
     Server(String, Result<(), Unreachable>),
 }
 
@@ -63,8 +63,10 @@ pub struct Start {
     pub system: System,
     /// The links, if the kernel lets us have any.
     pub network: Option<Network>,
-    /// What was wrong with the clock at the start, from [`crate::pid1::floor::raise`].
-    pub clock: Option<String>,
+    /// What was wrong with the clock when the system started, from [`crate::pid1::floor::raise`].
+    pub wrong: Option<String>,
+    /// The clock.
+    pub clock: Clock,
     /// What the node is called already: an earlier run has said so.
     pub hostname: Option<String>,
     /// Tells the kernel the node's name.
@@ -77,7 +79,8 @@ pub struct Connectivity {
     etc: PathBuf,
     system: System,
     network: Option<Network>,
-    clock: Option<String>,
+    wrong: Option<String>,
+    clock: Clock,
     set_hostname: fn(&str) -> io::Result<()>,
     /// Watches the network and `wake`.
     epoll: OwnedFd,
@@ -109,7 +112,7 @@ impl Connectivity {
     /// # Errors
     /// When the kernel has no descriptors for us.
     pub fn new(start: Start) -> io::Result<Self> {
-        let Start { etc, system, network, clock, hostname, set_hostname } = start;
+        let Start { etc, system, network, wrong, clock, hostname, set_hostname } = start;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let data = epoll::EventData::new_u64(0);
@@ -122,13 +125,14 @@ impl Connectivity {
             etc,
             system,
             network,
+            wrong,
             clock,
             set_hostname,
             epoll,
             wake,
             reports,
             sender,
-            keeper: Keeper::default(),
+            keeper: Keeper::new(monotonic(), clock.is_set),
             server: Check::default(),
             began: monotonic(),
             up: false,
@@ -176,9 +180,9 @@ impl Connectivity {
         }
         while let Ok(report) = self.reports.try_recv() {
             match report {
-                Report::Time(answer) => {
+                Report::Time(survey) => {
                     let before = self.keeper.is_set();
-                    notices.extend(self.set_clock(answer).map(Notice::Line));
+                    notices.extend(self.set_clock(survey).map(Notice::Line));
                     if self.keeper.is_set() && !before {
                         notices.push(Notice::Mark("clock-set"));
                     }
@@ -364,13 +368,13 @@ impl Connectivity {
         let search = self.search();
         if let Some(servers) = self.keeper.ask(now) {
             let (search, resolvers) = (search.clone(), resolvers.clone());
-            let started = self.start_thread("time", move || {
-                Report::Time(ask::ask(&servers, &search, &resolvers))
-            });
+            let question = Question { servers, search, resolvers, floor: self.clock.floor };
+            let started = self.start_thread("time", move || Report::Time(ask::ask(&question)));
             if let Err(error) = started {
                 let reason = format!("cannot be asked: {error}");
-                let silence = Silence { server: "anybody".to_owned(), reason, for_good: false };
-                self.keeper.answered(now, Err(vec![silence]));
+                let silence = Silence { server: "anybody".to_owned(), reason, again: Again::Usual };
+                let silences = vec![silence];
+                self.keeper.answered(now, Survey { silences, ..Survey::default() });
             }
         }
         if let Some(server) = self.server.ask(now) {
@@ -401,22 +405,24 @@ impl Connectivity {
         crate::thread::start(name, Box::new(work)).map(drop)
     }
 
-    /// Does what follows from a time server's answer; what people should know of it.
-    fn set_clock(&mut self, answer: Result<Measurement, Vec<Silence>>) -> Option<String> {
-        let server = answer.as_ref().map(|measured| measured.server.clone()).unwrap_or_default();
-        let adjustment = self.keeper.answered(monotonic(), answer)?;
-        let (done, by, at_once) = match adjustment {
-            Adjustment::Step(by) => (adjust::step(by), by, true),
-            Adjustment::Slew(by) => (adjust::slew(by), by, false),
-        };
-        let by = time::difference(by);
-        match done {
-            Err(error) => Some(format!("cannot set the clock by {by}, as {server} says: {error}")),
-            Ok(()) if at_once => {
-                Some(format!("the clock was set by {by}, as the time server {server} says"))
+    /// Does what follows from the time servers' answers; what people should know of it.
+    fn set_clock(&mut self, survey: Survey) -> Option<String> {
+        let change = self.keeper.answered(monotonic(), survey)?;
+        let done = (self.clock.change)(&change);
+        let say = self.keeper.believed();
+        let (by, at_once) = match change {
+            Change::Step { by, .. } => (time::difference(by), true),
+            Change::Slew { by, .. } => (time::difference(by), false),
+            Change::Lost => {
+                log::warn("no time server was heard for hours: the clock counts as unsynchronised");
+                return None;
             }
+        };
+        match done {
+            Err(error) => Some(format!("cannot set the clock by {by}, as {say}: {error}")),
+            Ok(()) if at_once => Some(format!("the clock was set by {by}, as {say}")),
             Ok(()) => {
-                log::info(&format!("the time server {server} says {by}: the clock is slewed"));
+                log::info(&format!("{say} {by}: the clock is slewed"));
                 None
             }
         }
@@ -428,7 +434,7 @@ impl Connectivity {
         let troubles = trouble::all(&Facts {
             links: self.network.as_ref().map(|_| self.links.as_slice()),
             missing: &missing,
-            clock: self.clock.as_deref().filter(|_| !self.keeper.is_set()),
+            clock: self.wrong.as_deref().filter(|_| !self.keeper.is_set()),
             keeper: &self.keeper,
             server: self.server.trouble(),
             awaits_url: self.system.awaits_url.as_deref(),
@@ -442,7 +448,7 @@ impl Connectivity {
         // Another reason is no end of it.
         let reached = self.server.trouble().is_none();
         // That a time server has set the clock was told already.
-        let of_clock = |trouble: &str| self.clock.as_ref().is_some_and(|c| trouble.starts_with(c));
+        let of_clock = |trouble: &str| self.wrong.as_ref().is_some_and(|c| trouble.starts_with(c));
         let over = self.troubles.iter().filter(|trouble| !troubles.contains(trouble));
         for over in over.filter(|trouble| !of_clock(trouble)) {
             if !over.starts_with(UNREACHABLE) {

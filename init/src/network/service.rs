@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::connectivity::{Connectivity, Notice, Start};
 use super::net::Network;
+use super::time::Clock;
 use crate::clock::monotonic;
 use crate::configure;
 use crate::message::{self, Ending, FromUnit, Happened, Received, ToUnit, View};
@@ -30,6 +31,8 @@ pub struct Surroundings {
     pub system: PathBuf,
     /// Switches on the links, with the leases of an earlier run.
     pub start: fn(&System, &[String]) -> Result<Option<Network>, String>,
+    /// The clock that is kept.
+    pub clock: Clock,
     /// Tells the kernel the node's name.
     pub set_hostname: fn(&str) -> io::Result<()>,
 }
@@ -40,7 +43,7 @@ pub struct Surroundings {
 /// When the kernel has no descriptors for us.
 pub fn run(around: &Surroundings) -> io::Result<()> {
     let mut channel = Ending::of_standard_input()?;
-    let Some((clock, kept)) = begin(&mut channel)? else { return Ok(()) };
+    let Some((wrong, kept)) = begin(&mut channel)? else { return Ok(()) };
     // As `Connectivity::keep` has it.
     let (name, leases) = kept.split_first().map_or(("", [].as_slice()), |(n, l)| (n.as_str(), l));
     let hostname = Some(name.to_owned()).filter(|name| !name.is_empty());
@@ -60,8 +63,8 @@ pub fn run(around: &Surroundings) -> io::Result<()> {
         let told = problems.iter().chain(&system.problems);
         told.for_each(|problem| channel.send(&FromUnit::Say(problem.clone())));
     }
-    let (etc, set_hostname) = (around.etc.clone(), around.set_hostname);
-    let start = Start { etc, system, network, clock, hostname, set_hostname };
+    let (etc, set_hostname, clock) = (around.etc.clone(), around.set_hostname, around.clock);
+    let start = Start { etc, system, network, wrong, clock, hostname, set_hostname };
     let connectivity = Connectivity::new(start)?;
     Service { around, channel, connectivity, problems, view: View::default(), kept }.run()
 }

@@ -19,7 +19,7 @@ use crate::supervisor::Supervisor;
 use crate::sys::{Failure, signals};
 use crate::unit::Units;
 use crate::watchdog::{self, Watchdog};
-use crate::{clock, configure, log, marks, modules, mounts, shutdown, state, sysctl};
+use crate::{clock, configure, log, marks, modules, mounts, shutdown, state, sysctl, time};
 
 const UNITS: &str = "/usr/lib/orlop/units";
 
@@ -36,7 +36,7 @@ pub fn run() -> Result<Infallible, String> {
     let on_demand = modules::load_on_demand(Path::new("/proc/sys"));
     marks::mark("mounts-done");
     // Before anything writes a file or looks at a certificate.
-    let clock = floor::raise(Path::new(floor::FILE));
+    let clock = floor::raise(Path::new(time::FLOOR));
 
     let mut problems = Problems::default();
     problems.note("have modules loaded on demand", on_demand);

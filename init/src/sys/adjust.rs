@@ -1,5 +1,5 @@
-//! Changing the clock by a difference (adjtimex(2)): `rustix` can only set it, and between reading
-//! and setting it would lose time.
+//! Changing the clock by a difference and saying how good it is (adjtimex(2)): `rustix` can only set
+//! it, and between reading and setting it would lose time.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -32,7 +32,49 @@ pub fn slew(nanoseconds: i128) -> io::Result<()> {
     })
 }
 
+/// Says that the clock is right to within `error` nanoseconds and off by `estimate`. The kernel lets
+/// the error grow by 0.5 ms per second, and by itself says the opposite when it has come to 16 s
+/// (`second_overflow` of kernel/time/ntp.c).
+///
+/// # Errors
+/// Without `CAP_SYS_TIME`.
+pub fn synchronised(error: i128, estimate: i128) -> io::Result<()> {
+    adjust(libc::ADJ_STATUS | libc::ADJ_MAXERROR | libc::ADJ_ESTERROR, |timex| {
+        // No `STA_UNSYNC`.
+        timex.status = 0;
+        let microseconds = |time: i128| i64::try_from(time / 1000).map_err(io::Error::other);
+        (timex.maxerror, timex.esterror) = (microseconds(error)?, microseconds(estimate)?);
+        Ok(())
+    })
+}
+
+/// Says that nobody knows how good the clock is.
+///
+/// # Errors
+/// Without `CAP_SYS_TIME`.
+pub fn unsynchronised() -> io::Result<()> {
+    adjust(libc::ADJ_STATUS, |timex| {
+        timex.status = libc::STA_UNSYNC;
+        Ok(())
+    })
+}
+
+/// Whether the kernel takes its clock for good.
+pub fn is_synchronised() -> bool {
+    let mut status = libc::STA_UNSYNC;
+    let asked = call(0, |_| Ok(()), |timex| status = timex.status);
+    asked.is_ok() && status & libc::STA_UNSYNC == 0
+}
+
 fn adjust(modes: u32, fill: impl FnOnce(&mut libc::timex) -> io::Result<()>) -> io::Result<()> {
+    call(modes, fill, |_| {})
+}
+
+fn call(
+    modes: u32,
+    fill: impl FnOnce(&mut libc::timex) -> io::Result<()>,
+    read: impl FnOnce(&libc::timex),
+) -> io::Result<()> {
     // SAFETY: needed because the structure has private padding and no constructor. Sound because
     // it is plain numbers, for which zero is a value.
     let mut timex: libc::timex = unsafe { std::mem::zeroed() };
@@ -41,7 +83,11 @@ fn adjust(modes: u32, fill: impl FnOnce(&mut libc::timex) -> io::Result<()>) -> 
     // SAFETY: needed because neither std nor rustix has this call. Sound because the pointer is
     // to a whole `timex` of ours, which the kernel reads and fills within the call.
     let state = unsafe { libc::adjtimex(&raw mut timex) };
-    if state == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if state == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    read(&timex);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -52,5 +98,6 @@ mod tests {
     fn a_change_that_no_clock_can_show_is_refused() {
         assert!(step(i128::MAX).is_err());
         assert!(slew(i128::MAX).is_err());
+        assert!(synchronised(i128::MAX, 0).is_err());
     }
 }

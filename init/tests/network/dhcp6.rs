@@ -2,6 +2,8 @@
 //! server at the far end that knows one client.
 
 use std::net::{Ipv6Addr, UdpSocket};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Mutex};
 
 use super::*;
 

@@ -14,7 +14,7 @@ use qemu_tests::relay::Relay;
 use qemu_tests::{Cluster, Machine, Node, Orlop, Setup};
 use serde_json::json;
 
-use crate::world::{LIMIT, world};
+use crate::world::{LIMIT, removed, runs, script, world};
 
 /// Where the API server listens on this host.
 fn api_server(cluster: &Cluster) -> Result<SocketAddr> {
@@ -196,7 +196,13 @@ pub(crate) fn a_clock_of_1970(orlop: &Orlop) -> Result<()> {
     node.machine.wait_for_line(0, &["clock", "1970"], LIMIT)?;
     server.speak();
     node.machine.wait_for_mark("clock-set", LIMIT)?;
-    node.ready(cluster)
+    node.ready(cluster)?;
+    // The kernel is told that its clock is good, and then brings it to the hardware's by itself.
+    let told = "until grep -q ^20 /sys/class/rtc/rtc0/date; do sleep 1; done; adjtimex; \
+                tail -f /dev/null";
+    let pod = runs(cluster, &script("timex", node.name(), told))?;
+    cluster.log_line(&pod, "(clock synchronized)", LIMIT)?;
+    removed(cluster, &pod)
 }
 
 /// In a network namespace of its own, where port 53 of the loopback address is free for a test.

@@ -48,7 +48,7 @@ pub(super) fn all(facts: &Facts<'_>) -> Vec<String> {
         if let Some(since) = link.asking_since.filter(|since| facts.now >= *since + NO_ANSWER) {
             let (name, since) = (&link.name, since.as_secs());
             troubles.push(format!(
-                "no DHCP server answers on {name}, asked since second {since} of this boot"
+                "no DHCP server gives an address on {name}, asked since second {since} of this boot"
             ));
         }
     }
@@ -62,10 +62,7 @@ pub(super) fn all(facts: &Facts<'_>) -> Vec<String> {
             if nobody { "and no time server is known" } else { "waiting for a time server" };
         troubles.push(format!("{clock}, {waiting}"));
     }
-    if !keeper.silences().is_empty() {
-        let silences: Vec<String> = keeper.silences().iter().map(ToString::to_string).collect();
-        troubles.push(format!("no time server tells the time: {}", silences.join("; ")));
-    }
+    troubles.extend(keeper.trouble());
     troubles.extend(facts.server.map(ToString::to_string));
     if let Some(url) = facts.awaits_url {
         troubles.push(format!("the node config at {url} is not here yet"));
@@ -123,7 +120,7 @@ mod tests {
 
     use super::*;
     use crate::net::Dhcpv6;
-    use crate::network::time::ask::Silence;
+    use crate::network::time::ask::{Again, Silence, Survey};
 
     fn link(name: &str, carrier: bool, asking_since: Option<u64>) -> LinkStatus {
         LinkStatus {
@@ -173,7 +170,7 @@ mod tests {
         let want = "eth0 has no carrier: is its cable in?";
         assert_eq!(troubles(Some(std::slice::from_ref(&out)), 7), [want]);
         let asking = link("eth1", true, Some(4));
-        let want = "no DHCP server answers on eth1, asked since second 4 of this boot";
+        let want = "no DHCP server gives an address on eth1, asked since second 4 of this boot";
         assert_eq!(troubles(Some(&[out, asking]), 9), [want]);
         let fine = LinkStatus {
             addresses: vec![([192, 0, 2, 10].into(), 24)],
@@ -258,8 +255,9 @@ mod tests {
         keeper.servers(Duration::ZERO, vec!["ntp".to_owned()]);
         keeper.ask(Duration::ZERO);
         let reason = "does not answer".to_owned();
-        let silence = Silence { server: "ntp".to_owned(), reason, for_good: false };
-        keeper.answered(Duration::ZERO, Err(vec![silence]));
+        let silence = Silence { server: "ntp".to_owned(), reason, again: Again::Usual };
+        let survey = Survey { silences: vec![silence], ..Survey::default() };
+        keeper.answered(Duration::ZERO, survey);
         let clock = [
             "the clock said 1970, waiting for a time server",
             "no time server tells the time: ntp does not answer",

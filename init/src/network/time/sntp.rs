@@ -19,11 +19,32 @@ const LARGEST_STRATUM: u8 = 15;
 const TO_1970: i128 = 2_208_988_800;
 const SECOND: i128 = 1_000_000_000;
 
+/// What a server says of itself may be off by so much before it knows no time (`MAXDISP`).
+const UNKNOWN: i128 = 16 * SECOND;
+/// A time that may be off by more helps nobody to agree. RFC 5905 has half of it (`MAXDIST`), for
+/// who asks often and takes the best answer of eight.
+const MOST_DISTANCE: i128 = 3 * SECOND;
+/// A server cannot hold a question for longer than the answer took, but for the clocks' running at
+/// different speeds.
+const SKEW: i128 = SECOND / 100;
+
 /// When a server got the question and answered it, in nanoseconds since 1970 on its clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
     received: i128,
     sent: i128,
+    /// How far its clock may be off.
+    root: i128,
+}
+
+/// What one exchange says of our clock, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// How far it is behind.
+    pub offset: i128,
+    /// How far that may be off: half of what the packets took, and what the server says of itself
+    /// (the root distance of RFC 5905, appendix A.5.5.2).
+    pub distance: i128,
 }
 
 /// Why an answer does not tell the time.
@@ -33,6 +54,8 @@ pub enum Refusal {
     Kiss([u8; 4]),
     /// The server does not know the time itself.
     Unsynchronised,
+    /// The answer was too long under way, or its times cannot be.
+    Vague,
 }
 
 impl fmt::Display for Refusal {
@@ -44,6 +67,7 @@ impl fmt::Display for Refusal {
                 write!(f, "does not want to be asked ({code})")
             }
             Self::Unsynchronised => f.write_str("does not know the time itself"),
+            Self::Vague => f.write_str("is too far away to tell the time"),
         }
     }
 }
@@ -66,22 +90,31 @@ pub fn answer(bytes: &[u8], nonce: [u8; 8]) -> Option<Result<Reply, Refusal>> {
     let time = |at: usize| -> u64 {
         bytes[at..at + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
     };
+    // Two numbers of 16 bits of seconds and 16 of fraction.
+    let (delay, dispersion) = (time(4) >> 32, time(4) & 0xffff_ffff);
+    let root = ((i128::from(delay) / 2 + i128::from(dispersion)) * SECOND) >> 16;
     Some(match bytes[1] {
         0 => Err(Refusal::Kiss([bytes[12], bytes[13], bytes[14], bytes[15]])),
-        1..=LARGEST_STRATUM if leap != UNSYNCHRONISED && time(40) != 0 => {
-            Ok(Reply { received: since_1970(time(32)), sent: since_1970(time(40)) })
+        1..=LARGEST_STRATUM if leap != UNSYNCHRONISED && time(40) != 0 && root < UNKNOWN => {
+            Ok(Reply { received: since_1970(time(32)), sent: since_1970(time(40)), root })
         }
         _ => Err(Refusal::Unsynchronised),
     })
 }
 
 impl Reply {
-    /// How far our clock is behind the server's, and how long the question and the answer were
-    /// under way, both in nanoseconds; the first is off by half of the second at most. `asked` and
-    /// `answered` are on our clock.
-    pub fn offset(&self, asked: i128, answered: i128) -> (i128, i128) {
+    /// How far our clock is behind the server's. `asked` and `answered` are on our clock.
+    ///
+    /// # Errors
+    /// When that may be off by seconds.
+    pub fn sample(&self, asked: i128, answered: i128) -> Result<Sample, Refusal> {
         let offset = ((self.received - asked) + (self.sent - answered)) / 2;
-        (offset, (answered - asked) - (self.sent - self.received))
+        let delay = (answered - asked) - (self.sent - self.received);
+        let distance = delay.max(0) / 2 + self.root;
+        if delay < -SKEW || self.sent < self.received || distance > MOST_DISTANCE {
+            return Err(Refusal::Vague);
+        }
+        Ok(Sample { offset, distance })
     }
 }
 
@@ -129,9 +162,36 @@ pub(crate) mod tests {
         let bytes = reply(&question(NONCE), server);
         let reply = answer(&bytes, NONCE).unwrap().unwrap();
         let asked = 1000 * SECOND;
-        let (offset, delay) = reply.offset(asked, asked + SECOND / 5);
-        assert_eq!(delay, SECOND / 5);
-        assert_eq!(offset, server - asked - SECOND / 10);
+        let sample = reply.sample(asked, asked + SECOND / 5).unwrap();
+        assert_eq!(sample.offset, server - asked - SECOND / 10);
+        assert_eq!(sample.distance, SECOND / 10);
+    }
+
+    #[test]
+    fn what_a_server_says_of_itself_and_the_way_there_make_its_time_less_sure() {
+        let server = 1_795_054_374 * SECOND;
+        let asked = 1000 * SECOND;
+        let told = |delay: [u8; 4], dispersion: [u8; 4]| {
+            let mut bytes = reply(&question(NONCE), server);
+            bytes[4..8].copy_from_slice(&delay);
+            bytes[8..12].copy_from_slice(&dispersion);
+            answer(&bytes, NONCE).unwrap()
+        };
+        // A second and a half, a quarter of a second.
+        let sure = told([0, 1, 0x80, 0], [0, 0, 0x40, 0]).unwrap();
+        let sample = |answered| sure.sample(asked, answered).map(|sample| sample.distance);
+        assert_eq!(sample(asked), Ok(SECOND));
+        assert_eq!(sample(asked + SECOND), Ok(SECOND * 3 / 2));
+        assert_eq!(sample(asked + 4 * SECOND), Ok(3 * SECOND));
+        assert_eq!(sample(asked + 4 * SECOND + 2), Err(Refusal::Vague));
+        assert_eq!(told([0; 4], [0, 16, 0, 0]), Err(Refusal::Unsynchronised));
+        assert_eq!(told([255; 4], [255; 4]), Err(Refusal::Unsynchronised));
+
+        // It had the question for longer than it took, or answered it before it came.
+        for (received, sent) in [(0, SECOND), (SECOND, 0)] {
+            let reply = Reply { received: server + received, sent: server + sent, root: 0 };
+            assert_eq!(reply.sample(asked, asked + SECOND / 2), Err(Refusal::Vague));
+        }
     }
 
     #[test]
@@ -170,7 +230,7 @@ pub(crate) mod tests {
                 (bytes[0], bytes[1]) = (0x24, 1);
                 bytes[24..32].copy_from_slice(&NONCE);
                 if let Some(Ok(reply)) = answer(&bytes, NONCE) {
-                    let _ = reply.offset(i128::from(i64::MIN), i128::from(i64::MAX));
+                    let _ = reply.sample(i128::from(i64::MIN), i128::from(i64::MAX));
                 }
             }
         }
