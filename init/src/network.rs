@@ -10,6 +10,9 @@ pub mod time;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Where the kernel takes the host's name from its root user (kernel/utsname_sysctl.c), whatever
+/// capabilities that has left; sethostname(2) asks for `CAP_SYS_ADMIN`.
+pub(crate) const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// In nanoseconds.
 const SECOND: i128 = 1_000_000_000;
 
@@ -24,7 +27,7 @@ pub fn main() -> ExitCode {
             network.map(Some).map_err(|error| error.to_string())
         },
         clock: time::Clock::of_the_kernel(floor.map_or(0, |floor| i128::from(floor) * SECOND)),
-        set_hostname: |name| rustix::system::sethostname(name.as_bytes()).map_err(Into::into),
+        set_hostname: |name| std::fs::write(HOSTNAME, name),
     };
     crate::told("network", service::run(&surroundings))
 }

@@ -6,6 +6,7 @@
 //! tests; who is not root gets a user namespace around it.
 #![expect(clippy::disallowed_methods, reason = "sets up and reads its own namespace with ip(8)")]
 
+use std::cell::Cell;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,7 +17,10 @@ use formats::system::System;
 use init::connectivity::{Connectivity, Notice, Start};
 use init::message::View;
 use init::net::{self, Places};
+use init::pid1::built_in::{self, BuiltIn};
+use init::sandbox::Prepared;
 use init::sys::packet;
+use init::unit::Sandbox;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 #[path = "network/clock.rs"]
@@ -60,6 +64,20 @@ fn main() -> ExitCode {
     namespace::main(tests)
 }
 
+/// From now on this thread has the capabilities and the system calls of the unit `network`, and so has
+/// what it starts.
+fn become_the_unit() {
+    thread_local!(static IS_UNIT: Cell<bool> = const { Cell::new(false) });
+    if IS_UNIT.replace(true) {
+        return;
+    }
+    let mut units = built_in::units().expect("good").into_iter();
+    let unit = units.find(|unit| unit.built_in == Some(BuiltIn::Network)).unwrap();
+    let sandbox = Sandbox { private_tmp: false, writable: None, ..unit.sandbox };
+    let (prepared, _) = Prepared::new(&sandbox).expect("a pipe");
+    prepared.enter().expect("confined");
+}
+
 /// Runs ip(8) and gives what it says.
 fn ip(arguments: &str) -> String {
     namespace::run("ip", arguments)
@@ -99,6 +117,7 @@ impl Node {
 
     /// As a new process, with what an earlier one has kept.
     fn again(config: &str, kept: &[String]) -> Self {
+        become_the_unit();
         let directory = tempfile::tempdir().expect("a directory");
         let class_net = directory.path().join("class");
         // A veth hangs on no device: here it does.

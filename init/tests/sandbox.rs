@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use init::pid1::built_in::{self, BuiltIn};
 use init::process;
 use init::unit::Unit;
 use libtest_mimic::{Arguments, Trial};
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
         let root = rustix::process::geteuid().is_root();
         let mut command = Command::new("unshare");
         // As a node has them: what is mounted in one namespace is in all that follow it.
-        command.args(["--mount", "--propagation", "shared"]);
+        command.args(["--mount", "--propagation", "shared", "--uts"]);
         command.args((!root).then_some("--map-root-user"));
         command.arg("--").arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
         panic!("cannot run unshare(1): {}", command.exec());
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         trial("a_place_that_is_absent_is_passed_over", a_place_that_is_absent_is_passed_over),
         trial("the_key_that_the_kernel_refuses_is_named", the_key_that_the_kernel_refuses),
         trial("what_the_host_unmounts_is_gone_for_the_unit", what_the_host_unmounts_is_gone),
+        trial("who_reads_the_network_may_change_the_name_and_etc", who_reads_the_network),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
@@ -164,6 +166,24 @@ fn the_key_that_the_kernel_refuses(place: &Place) {
     let error = place.start("writable = [\"D/file/below\"]\n", "echo ran").unwrap_err();
     let want = "cannot start /bin/sh: `writable` of its sandbox: Not a directory (os error 20)";
     assert_eq!(error, want);
+}
+
+fn who_reads_the_network(place: &Place) {
+    let mut units = built_in::units().expect("good").into_iter();
+    let mut unit = units.find(|unit| unit.built_in == Some(BuiltIn::Network)).unwrap();
+    let group = place.path("network");
+    fs::create_dir(&group).expect("made");
+    fs::write(group.join("cgroup.procs"), "").expect("written");
+    // The name is of a namespace of the test's own; what is in `/etc` is not.
+    let script = "exec 2>&1; echo n1 > /proc/sys/kernel/hostname; cat /proc/sys/kernel/hostname
+                  for place in /etc /var /run /proc/sys/kernel/domainname \\
+                      /proc/sys/net/ipv6/conf/lo/accept_ra
+                  do test -w $place && echo $place; done";
+    unit.exec = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let pid = process::spawn(&unit, &unit.exec, place.0.path(), writer, None).expect("started");
+    let said = ended((pid, reader.into()));
+    assert_eq!(said, "n1\n/etc\n/proc/sys/net/ipv6/conf/lo/accept_ra\n");
 }
 
 fn what_the_host_unmounts_is_gone(place: &Place) {

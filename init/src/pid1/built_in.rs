@@ -15,6 +15,9 @@ pub enum BuiltIn {
     Log,
 }
 
+/// Where `log` writes. It may write nowhere else, so this is there before it starts.
+pub const LOGS: &str = "/var/log/orlop";
+
 /// Each, and its text as a file would have it.
 const UNITS: [(BuiltIn, &str, &str); 2] = [
     (BuiltIn::Log, "log.toml", include_str!("built_in/log.toml")),
@@ -42,6 +45,12 @@ mod tests {
     fn their_texts_are_good_and_name_this_program() {
         let units = units().expect("good texts");
         for unit in &units {
+            let kept = |name| unit.sandbox.writable.iter().flatten().any(|path| path.0 == name);
+            match unit.built_in {
+                Some(BuiltIn::Log) => assert!(unit.exec[2] == LOGS && kept(Path::new(LOGS))),
+                _ => assert!(kept(Path::new(crate::network::HOSTNAME))),
+            }
+            assert!(unit.sandbox.capabilities.is_some() && unit.sandbox.system_calls.is_some());
             assert_eq!(unit.exec[..2], [INIT_IN_ROOT.to_owned(), unit.name.to_string()]);
             assert_eq!(unit.cgroup.below(Path::new("/")), Path::new("/").join(unit.name.as_str()));
         }

@@ -56,6 +56,7 @@ pub fn run() -> Result<Infallible, String> {
         Path::new("/proc/sys/kernel/random/uuid"),
     );
     problems.note("give the machine its id", id);
+    problems.note("make a place for logs", std::fs::create_dir_all(built_in::LOGS));
     if !system.source.is_empty() {
         log::info(&format!("the node config is from {}", system.source));
     }

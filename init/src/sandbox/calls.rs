@@ -3,7 +3,7 @@
 //!
 //! What is not here nobody may make: other processes' memory (`ptrace`, `process_vm_*`), namespaces
 //! (`unshare`, `setns`), the kernel itself (`bpf`, `kexec_*`, modules, `perf_event_open`,
-//! `io_uring_*`, `userfaultfd`, `keyctl`), the machine (`reboot`, `swapon`, `iopl`), another user.
+//! `io_uring_*`, `userfaultfd`, `keyctl`), the machine and its name (`reboot`, `swapon`, `iopl`), another user.
 
 use libc::c_long;
 
@@ -219,8 +219,6 @@ const MOUNT: Calls = Calls::of(&[
     libc::SYS_umount2,
 ]);
 
-const NAMES: Calls = Calls::of(&[libc::SYS_setdomainname, libc::SYS_sethostname]);
-
 const NETWORK: Calls = Calls::of(&[
     libc::SYS_accept,
     libc::SYS_accept4,
@@ -246,11 +244,9 @@ const NODES: Calls = Calls::of(&[libc::SYS_mknod, libc::SYS_mknodat]);
 
 /// All that may be called.
 pub(super) fn allowed(groups: SystemCalls) -> Calls {
-    let SystemCalls { clock, mount, names, network, nodes } = groups;
+    let SystemCalls { clock, mount, network, nodes } = groups;
     let mut allowed = BASE;
-    for (wanted, calls) in
-        [(clock, CLOCK), (mount, MOUNT), (names, NAMES), (network, NETWORK), (nodes, NODES)]
-    {
+    for (wanted, calls) in [(clock, CLOCK), (mount, MOUNT), (network, NETWORK), (nodes, NODES)] {
         if wanted {
             allowed = allowed.and(calls);
         }
@@ -272,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_call_stands_in_one_group_only() {
-        let groups = [BASE, CLOCK, MOUNT, NAMES, NETWORK, NODES];
+        let groups = [BASE, CLOCK, MOUNT, NETWORK, NODES];
         for number in 0..Calls::END {
             let count = groups.iter().filter(|calls| calls.has(number)).count();
             assert!(count <= 1, "{number}");

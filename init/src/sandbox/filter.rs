@@ -107,10 +107,10 @@ mod tests {
 
     use super::super::calls;
     use super::*;
+    use crate::pid1::built_in::BuiltIn;
     use crate::unit::SystemCalls;
 
-    const ALL: SystemCalls =
-        SystemCalls { clock: true, mount: true, names: true, network: true, nodes: true };
+    const ALL: SystemCalls = SystemCalls { clock: true, mount: true, network: true, nodes: true };
 
     /// What the program says of a call, as the kernel runs it (`___bpf_prog_run`): every jump leads
     /// forward, into the program.
@@ -146,6 +146,29 @@ mod tests {
         assert_eq!(says(&program, number(libc::SYS_socket)), ALLOW);
         assert_eq!(says(&program, number(libc::SYS_mount)), NOT_PERMITTED);
         assert_eq!(says(&program, number(libc::SYS_bpf)), NOT_PERMITTED);
+    }
+
+    #[test]
+    fn the_unit_network_may_set_the_clock_and_filter_packets_and_log_may_not() {
+        let units = crate::pid1::built_in::units().expect("good").into_iter();
+        let programs = units.map(|unit| {
+            let groups = unit.sandbox.system_calls.expect("a filter");
+            (unit.built_in, program(calls::allowed(groups)))
+        });
+        for (kind, program) in programs {
+            let clock = match kind {
+                Some(BuiltIn::Network) => ALLOW,
+                _ => NOT_PERMITTED,
+            };
+            for call in [libc::SYS_adjtimex, libc::SYS_clock_adjtime] {
+                assert_eq!(says(&program, number(call)), clock, "{kind:?}");
+            }
+            // `SO_ATTACH_FILTER`; `log` has sockets as well.
+            assert_eq!(says(&program, number(libc::SYS_setsockopt)), ALLOW, "{kind:?}");
+            for call in [libc::SYS_mount, libc::SYS_sethostname, libc::SYS_ptrace] {
+                assert_eq!(says(&program, number(call)), NOT_PERMITTED, "{kind:?}");
+            }
+        }
     }
 
     #[test]

@@ -27,8 +27,11 @@ pub(crate) fn main(tests: &[(&'static str, fn())]) -> ExitCode {
     arguments.test_threads = Some(1);
     let trial = |&(name, test): &(&'static str, fn())| {
         Trial::test(name, move || {
-            test();
-            Ok(())
+            // A thread of its own: what a test gives up for good, the next one has.
+            match std::thread::spawn(test).join() {
+                Ok(()) => Ok(()),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
         })
     };
     libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit_code()

@@ -42,12 +42,16 @@ pub(crate) fn units_have_the_rights_of_their_files(orlop: &Orlop) -> Result<()> 
     let watcher = runs(cluster, &pod("rights", node, container, json!({ "hostPID": true })))?;
 
     let devices = status(cluster, &watcher, "/usr/lib/orlop/orlop-node devices")?;
-    // To make nodes and to read the kernel's log: capabilities 27 and 34.
-    for set in ["CapPrm", "CapEff", "CapBnd"] {
-        ensure!(field(&devices, set)? == "0000000408000000", "{set}: {devices}");
+    let network = status(cluster, &watcher, "/usr/lib/orlop/init network")?;
+    let log = status(cluster, &watcher, "/usr/lib/orlop/init log")?;
+    // mknod(2) is 27 and the kernel's log 34; ports, the network, packets, the clock are 10, 12, 13, 25.
+    for (status, kept) in [(&devices, 0x4_0800_0000_u64), (&network, 0x0200_3400), (&log, 0)] {
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            ensure!(field(status, set)? == format!("{kept:016x}"), "{set}: {status}");
+        }
+        ensure!(field(status, "NoNewPrivs")? == "1", "{status}");
+        ensure!(field(status, "Seccomp")? == "2", "{status}");
     }
-    ensure!(field(&devices, "NoNewPrivs")? == "1", "{devices}");
-    ensure!(field(&devices, "Seccomp")? == "2", "{devices}");
     let of_devices = mounts(cluster, &watcher, field(&devices, "Pid")?)?;
     for (path, want) in
         [("/", "ro"), ("/var", "ro"), ("/run", "ro"), ("/dev", "rw"), ("/tmp", "rw")]

@@ -60,8 +60,6 @@ pub struct SystemCalls {
     pub clock: bool,
     /// `mount`: mount and unmount.
     pub mount: bool,
-    /// `names`: set the host's name.
-    pub names: bool,
     /// `network`: sockets of every kind, Unix sockets among them.
     pub network: bool,
     /// `nodes`: make device nodes.
@@ -77,11 +75,10 @@ impl SystemCalls {
         match group {
             "clock" => self.clock = true,
             "mount" => self.mount = true,
-            "names" => self.names = true,
             "network" => self.network = true,
             "nodes" => self.nodes = true,
             _ => {
-                let known = "\"clock\", \"mount\", \"names\", \"network\", \"nodes\"";
+                let known = "\"clock\", \"mount\", \"network\", \"nodes\"";
                 return Err(format!("`{group}` is not one of {known}"));
             }
         }
