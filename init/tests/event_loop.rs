@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         trial("what_kubelet_complains_of_is_told_in_words", what_kubelet_complains_of_is_told),
         trial("a_log_that_is_killed_costs_no_unit_anything", a_log_that_is_killed),
         trial("a_network_that_is_killed_comes_back_with_its_name", a_network_that_is_killed),
+        trial("a_log_that_is_asked_to_end_before_it_begins_has_all_lines", a_log_that_begins_late),
         trial("the_loop_feeds_the_watchdog", the_loop_feeds_the_watchdog),
         trial("a_log_that_hangs_holds_up_no_shutdown", a_log_that_hangs_holds_up_no_shutdown),
         trial("who_hangs_is_killed_and_not_who_is_not_asked", who_hangs_is_killed),
@@ -99,6 +100,11 @@ fn within_a_minute(name: &str, test: impl FnOnce()) -> Result<(), Failed> {
     drop(done);
     Ok(())
 }
+
+/// For a shell: bit 14 is `SIGTERM`, of the signals that are blocked and have come (proc(5)). It starts
+/// no program, for then dash unblocks them.
+const UNTIL_SIGTERM_WAITS: &str = "until while read key value; do case $key$value in \
+    ShdPnd:*4???) break;; esac; false; done < /proc/$$/status; do :; done;";
 
 /// Directories that stand for a node's.
 struct Node {
@@ -134,8 +140,10 @@ impl Node {
                 _ => self.path(""),
             };
             let program = std::env::current_exe().expect("a path");
+            let late = unit.built_in == Some(BuiltIn::Log) && self.path("late").exists();
+            let wait = if late { UNTIL_SIGTERM_WAITS } else { "" };
             let script = format!(
-                "echo $$ > {}; exec {} unit-{name} {}",
+                "echo $$ > {}; {wait} exec {} unit-{name} {}",
                 self.path(&format!("{name}.pid")).display(),
                 program.display(),
                 argument.display()
@@ -257,14 +265,16 @@ fn a_node_boots_answers_and_goes_down(node: &Node) {
 }
 
 fn the_console_shows_the_last_lines(node: &Node) {
-    // It fails once; started again, it asks for a restart of the machine.
-    let marker = node.path("marker");
+    // It fails once; started again, it asks for a restart of the machine when the screen was shown.
     let script = format!(
-        "test -e {0} && {{ kill -INT $PPID; exec sleep 1000; }}; : > {0}; \
-         echo first; echo cause >&2; exit 3",
-        marker.display()
+        "test -e {0} && {{ until grep -q '^---$' {1}; do :; done; kill -INT $PPID; \
+         exec sleep 1000; }}; : > {0}; echo first; echo cause >&2; exit 3",
+        node.path("marker").display(),
+        node.path("console").display()
     );
-    let keys = "ready = \"started\"\nrestart = { policy = \"always\", backoff-min = \"1ms\" }\n";
+    // Only `log` knows the lines, which is asked for them for half a second.
+    let keys = "ready = \"started\"\nafter = [\"log\"]\n\
+                restart = { policy = \"always\", backoff-min = \"1ms\" }\n";
     node.script("bad", &script, keys);
 
     assert_eq!(node.run().kind, ShutdownKind::Reboot);
@@ -573,6 +583,14 @@ fn who_hangs_is_killed(node: &Node) {
     let console = node.read("console");
     let at = |text: &str| console.find(text).unwrap_or_else(|| panic!("{text}: {console}"));
     assert!(at("] log FAILED: was killed") < at("] daemon HANGS"), "{console}");
+}
+
+fn a_log_that_begins_late(node: &Node) {
+    fs::write(node.path("late"), "").expect("written");
+    node.script("work", "echo work", "ready = \"exit\"");
+    node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"work\"]");
+    node.run();
+    assert_eq!(node.read("logs/work.log"), "work\n");
 }
 
 /// Twice without any other event, and never the byte that would let it stop.

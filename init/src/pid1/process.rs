@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
 
+use crate::pid1::built_in::BuiltIn;
 use crate::sandbox::{Prepared, Report};
 use crate::sys::signals;
 use crate::unit::{AbsolutePath, GroupLimits, Sandbox, Unit};
@@ -80,6 +81,7 @@ pub fn spawn(
         exec.split_first().ok_or_else(|| "its `exec` is empty".to_owned())?;
     let fail = |error: io::Error| format!("cannot start {program}: {error}");
     let nofile = unit.limits.nofile;
+    let takes_signals = unit.built_in != Some(BuiltIn::Log);
     let more = match &unit.environment_from {
         Some(path) if path.0.exists() => lines(path, "environment")?,
         _ => String::new(),
@@ -103,7 +105,11 @@ pub fn spawn(
             let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
             rustix::process::setrlimit(Resource::Nofile, limit)?;
         }
-        signals::unblock_all()?;
+        // `log` reads its signals from a descriptor as we do. A request to end that comes before it
+        // has that waits, for it is to write what others wrote until then.
+        if takes_signals {
+            signals::unblock_all()?;
+        }
         // Last: what is above may need what the program must not have.
         sandbox.as_ref().map_or(Ok(()), Prepared::enter)
     };
