@@ -68,13 +68,10 @@ impl Watchdog {
     /// Sets its time; if the device cannot count so far, half of it and so on down to
     /// [`SHORTEST`]; else its time stays what it is. A sign of life.
     pub fn set(&mut self, timeout: Duration) {
-        let mut seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
-        loop {
-            match watchdog::set_timeout(&self.device, seconds) {
-                Ok(seconds) => break self.timeout = from_seconds(seconds),
-                Err(_) if seconds >= 2 * SHORTEST => seconds /= 2,
-                Err(_) => break self.ask_timeout(),
-            }
+        let seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
+        match longest(seconds, |seconds| watchdog::set_timeout(&self.device, seconds)) {
+            Some(seconds) => self.timeout = from_seconds(seconds),
+            None => self.ask_timeout(),
         }
         self.feed();
     }
@@ -143,6 +140,17 @@ impl std::fmt::Display for Watchdog {
     }
 }
 
+/// What a device has made of `seconds`, or of the half, the quarter and so on.
+fn longest(mut seconds: i32, mut set: impl FnMut(i32) -> io::Result<i32>) -> Option<i32> {
+    loop {
+        match set(seconds) {
+            Ok(seconds) => return Some(seconds),
+            Err(_) if seconds >= 2 * SHORTEST => seconds /= 2,
+            Err(_) => return None,
+        }
+    }
+}
+
 fn from_seconds(seconds: i32) -> Duration {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(UNKNOWN, Duration::from_secs)
 }
@@ -189,6 +197,23 @@ mod tests {
         }
         assert_eq!(choose(class).as_deref(), Some("watchdog2"));
         assert!(Watchdog::start(&class.join("absent"), RUN).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_device_that_cannot_count_so_far_gets_a_half_until_it_can() {
+        for (wanted, most, want) in [
+            (600, 2046, Some(600)),
+            (600, 255, Some(150)),
+            (60, 40, Some(30)),
+            (60, 20, None),
+            (20, 15, None),
+        ] {
+            let device = |seconds| match seconds <= most {
+                true => Ok(seconds),
+                false => Err(io::ErrorKind::InvalidInput.into()),
+            };
+            assert_eq!(longest(wanted, device), want, "{wanted} s, {most} at most");
+        }
     }
 
     #[test]
