@@ -166,7 +166,7 @@ fn the_kernel_is_locked_down_unless_the_config_leaves_it_open(orlop: &Orlop) -> 
 /// From PID 1's first line on, each line of the console is one whole message, and the screen at
 /// the end of the boot says what an operator wants to know.
 fn the_console_is_readable(orlop: &Orlop) -> Result<()> {
-    let ended = orlop.boot().until("cri").run(BOOT)?;
+    let ended = orlop.boot().run_whole(BOOT)?;
     reached(&ended, "cri-answers")?;
     let console = &ended.console;
     let first = console.iter().position(|line| is_message(line, 2));

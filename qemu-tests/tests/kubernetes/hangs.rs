@@ -25,8 +25,9 @@ pub(crate) fn daemons_that_hang_are_killed(orlop: &Orlop) -> Result<()> {
         let hangs = node.machine.wait_for_line(from, &[daemon, "HANGS"], LIMIT)?;
         let failed = node.machine.wait_for_line(hangs, &[daemon, "hung and was killed"], LIMIT)?;
         node.machine.wait_for_line(failed, &[daemon, "ready"], LIMIT)?;
+        // A containerd that was stopped has not seen how it ended.
         cluster.watch(&["pod", "stopper"], LIMIT, "its end is told", |pod| {
-            pod["status"]["phase"] == "Succeeded"
+            pod["status"]["phase"] == "Succeeded" || pod["status"]["phase"] == "Failed"
         })?;
         removed(cluster, "stopper")?;
         cluster.exec(&survivor, &["true"]).with_context(|| format!("after {daemon} hung"))?;
