@@ -10,7 +10,6 @@ pub mod network;
 pub mod outside;
 pub mod pid1;
 pub mod question;
-pub mod sandbox;
 pub mod sys;
 pub mod thread;
 pub mod time;
@@ -18,7 +17,7 @@ pub mod time;
 pub use network::{connectivity, net};
 pub use pid1::{
     command_line, configure, console, disks, event_loop, initrd, marks, memory, modules, mounts,
-    power, process, root, shutdown, state, supervisor, sysctl, unit, watchdog,
+    power, process, root, sandbox, shutdown, state, supervisor, sysctl, unit, watchdog,
 };
 
 use std::io;

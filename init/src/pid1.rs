@@ -1,5 +1,5 @@
-//! What PID 1 runs: both stages of the boot, the supervisor, and the way down. Nothing in here waits
-//! for a disk or the network once units run.
+//! What PID 1 runs: both stages of the boot, the supervisor, and the way down. Once units run, nothing
+//! in here waits for STATE or the network; what starts a program waits for the root.
 
 pub mod built_in;
 pub mod command_line;
@@ -17,6 +17,7 @@ pub mod mounts;
 pub mod power;
 pub mod process;
 pub mod root;
+pub mod sandbox;
 pub mod shutdown;
 pub mod state;
 pub mod supervisor;

@@ -53,7 +53,7 @@ impl Capabilities {
 }
 
 /// What may be asked of the kernel beside what every program asks for, by groups; the calls of each
-/// are in `init/src/sandbox/calls.rs`.
+/// are in `init/src/pid1/sandbox/calls.rs`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SystemCalls {
     /// `clock`: set it.
