@@ -22,6 +22,9 @@ use init::unit::{Unit, Units};
 use init::watchdog::Watchdog;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "event_loop/hangs.rs"]
+mod hangs;
+
 /// File descriptors this process was started with: some environments leave a few open.
 static INHERITED: OnceLock<BTreeSet<u32>> = OnceLock::new();
 
@@ -66,10 +69,16 @@ fn main() -> ExitCode {
         trial("what_kubelet_complains_of_is_told_in_words", what_kubelet_complains_of_is_told),
         trial("a_log_that_is_killed_costs_no_unit_anything", a_log_that_is_killed),
         trial("a_network_that_is_killed_comes_back_with_its_name", a_network_that_is_killed),
-        trial("a_log_that_is_asked_to_end_before_it_begins_has_all_lines", a_log_that_begins_late),
-        trial("the_loop_feeds_the_watchdog", the_loop_feeds_the_watchdog),
-        trial("a_log_that_hangs_holds_up_no_shutdown", a_log_that_hangs_holds_up_no_shutdown),
-        trial("who_hangs_is_killed_and_not_who_is_not_asked", who_hangs_is_killed),
+        trial(
+            "a_log_that_is_asked_to_end_before_it_begins_has_all_lines",
+            hangs::a_log_that_begins_late,
+        ),
+        trial("the_loop_feeds_the_watchdog", hangs::the_loop_feeds_the_watchdog),
+        trial(
+            "a_log_that_hangs_holds_up_no_shutdown",
+            hangs::a_log_that_hangs_holds_up_no_shutdown,
+        ),
+        trial("who_hangs_is_killed_and_not_who_is_not_asked", hangs::who_hangs_is_killed),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
 }
@@ -524,87 +533,4 @@ fn a_network_that_is_killed(node: &Node) {
     assert_eq!(console.matches("] network started\n").count(), 2, "{console}");
     assert!(console.contains("    hostname  n1\n"), "what it has shown stays: {console}");
     assert_eq!(node.read("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 n1\n");
-}
-
-/// As one whose disk does not answer.
-fn a_log_that_hangs_holds_up_no_shutdown(node: &Node) {
-    let script = format!(
-        "while ! grep -q 'log ready' {0}; do :; done; kill -STOP $(cat {1}); kill -TERM $PPID",
-        node.path("console").display(),
-        node.path("log.pid").display()
-    );
-    node.script("end", &script, "ready = \"exit\"\n");
-    node.run();
-    let console = node.read("console");
-    assert!(console.contains("] log did not stop in time: killed\n"), "{console}");
-    assert!(console.contains("] log stopped\n"), "{console}");
-}
-
-/// `log` asks for PID 1. While it is stopped nobody finds out whether `daemon` answers: `log` is killed,
-/// and its next run is told by the daemon that it works, until that is stopped itself.
-fn who_hangs_is_killed(node: &Node) {
-    let socket = node.path("daemon.sock");
-    let daemon = "import os, socket, sys\n\
-         s = socket.socket(socket.AF_UNIX)\n\
-         s.bind(sys.argv[1])\n\
-         s.listen(0)\n\
-         open(sys.argv[2], \"w\").write(str(os.getpid()))\n\
-         while True: s.accept()\n";
-    fs::write(node.path("daemon.py"), daemon).expect("written");
-    let answers = format!("{{ socket-answers = \"{}\" }}", socket.display());
-    let probe = format!(
-        "probe = {{ socket-answers = \"{}\", interval = \"200ms\", timeout = \"100ms\", failures = 3 }}",
-        socket.display()
-    );
-    node.script(
-        "daemon",
-        &format!(
-            "rm -f {0}; exec python3 {1} {0} {2}",
-            socket.display(),
-            node.path("daemon.py").display(),
-            node.path("daemon.pid").display()
-        ),
-        &format!("ready = {answers}\n{probe}\nrestart = {{ policy = \"always\", backoff-min = \"1ms\" }}\n"),
-    );
-    let script = format!(
-        "waits() {{ while ! grep -q \"$1\" {0}; do :; done; }}
-         old=$(cat {1}); kill -STOP $old
-         waits 'log FAILED: was killed'
-         while test \"$(cat {1})\" = $old; do :; done
-         kill -STOP $(cat {2})
-         waits 'daemon HANGS'
-         kill -TERM $PPID",
-        node.path("console").display(),
-        node.path("log.pid").display(),
-        node.path("daemon.pid").display()
-    );
-    node.script("end", &script, "ready = \"exit\"\nafter = [\"daemon\"]\n");
-    node.run();
-    let console = node.read("console");
-    let at = |text: &str| console.find(text).unwrap_or_else(|| panic!("{text}: {console}"));
-    assert!(at("] log FAILED: was killed") < at("] daemon HANGS"), "{console}");
-}
-
-fn a_log_that_begins_late(node: &Node) {
-    fs::write(node.path("late"), "").expect("written");
-    node.script("work", "echo work", "ready = \"exit\"");
-    node.script("end", "kill -TERM $PPID", "ready = \"exit\"\nafter = [\"work\"]");
-    node.run();
-    assert_eq!(node.read("logs/work.log"), "work\n");
-}
-
-/// Twice without any other event, and never the byte that would let it stop.
-fn the_loop_feeds_the_watchdog(node: &Node) {
-    let file = node.path("watchdog0");
-    let wait = format!(
-        "while test $(stat -c %s {}) -lt 2; do :; done; kill -INT $PPID; exec sleep 100",
-        file.display()
-    );
-    node.script("waits", &wait, "ready = \"started\"");
-    let finished = node.run();
-    let fed = fs::read(&file).expect("readable");
-    assert!(fed.len() >= 2 && fed.iter().all(|byte| *byte == 0), "{fed:?}");
-    let watchdog = finished.watchdog.expect("it goes on after the units");
-    watchdog.stop().expect("stopped");
-    assert_eq!(fs::read(&file).expect("readable").last(), Some(&b'V'));
 }
