@@ -190,7 +190,7 @@ pub(crate) fn a_clock_of_1970(orlop: &Orlop) -> Result<()> {
     let setup = Setup {
         tables: &time,
         args: &["--", "-rtc", "base=1970-01-01T00:00:00"],
-        ..Setup::new("antique")
+        ..world.setup("antique")
     };
     let mut node = Node::start(orlop, cluster, &setup)?;
     node.machine.wait_for_line(0, &["clock", "1970"], LIMIT)?;
