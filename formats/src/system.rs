@@ -26,9 +26,13 @@ pub const PATH: &str = "/run/orlop/system.toml";
 /// a line each. PID 1 reads it when the unit is done.
 pub const PROBLEMS: &str = "/run/orlop/problems";
 
-/// Why there is no STATE in this boot, a line, and its partition if there is one, another. PID 1
-/// writes it when `/var` is in memory and should not be; its absence says that all is well.
+/// Why there is no STATE in this boot, a line; its partition if there is one, another; and [`DAMAGED`]
+/// if what is on that is damaged, a third. PID 1 writes it when `/var` is in memory and should not
+/// be; its absence says that all is well.
 pub const WITHOUT_STATE: &str = "/run/orlop/without-state";
+
+/// The third line of [`WITHOUT_STATE`].
+pub const DAMAGED: &str = "damaged";
 
 /// How a line of the unit `devices` begins that is about damage on STATE: PID 1 keeps what follows
 /// on the screen until the machine starts again.

@@ -327,7 +327,8 @@ fn unpack(packet: &[u8]) -> Option<(u8, Vec<&str>)> {
     let (kind, mut rest) = packet.split_first()?;
     let mut texts = Vec::new();
     while let Some((length, more)) = rest.split_first_chunk() {
-        let (text, more) = more.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        let length = usize::from(u16::from_le_bytes(*length));
+        let (text, more) = more.split_at_checked(length).filter(|_| length <= TEXT)?;
         texts.push(std::str::from_utf8(text).ok()?);
         rest = more;
     }

@@ -20,6 +20,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::time::Timespec;
 
 /// Something that the kernel refused: what we were about to do, and its answer.
@@ -33,6 +34,11 @@ impl Failure {
     /// `doing` completes the sentence "cannot ...".
     pub fn new(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self { doing: doing.into(), source: source.into() }
+    }
+
+    /// The kernel's answer.
+    pub fn errno(&self) -> Option<Errno> {
+        Errno::from_io_error(&self.source)
     }
 }
 

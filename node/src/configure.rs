@@ -94,17 +94,20 @@ pub fn found(
 ) -> Result<(), Failure> {
     // If this run is killed the places are still to be asked.
     let begun = leave(root, Some(&Pending::Ask));
-    let mut plan = look(root, disks);
-    let noted = begun.and_then(|()| leave(root, plan.pending.as_ref()));
-    // Only now, when nothing of it can run: later these files are of this boot.
+    // Only now, when nothing of it can run: later these files are of this boot. And before the look,
+    // in which this run may be killed.
+    let mut problems = Vec::new();
     if Missing::load(root).is_none()
         && let Err(error) = state::remember(root, resets(root).state)
     {
-        plan.problems.push(format!("cannot note on STATE that it was reset: {error}"));
+        problems.push(format!("cannot note on STATE that it was reset: {error}"));
     }
-    plan.problems.extend(crash::database::clear(root));
+    problems.extend(crash::database::clear(root));
+    problems.extend(apparmor::load(root));
+    let mut plan = look(root, disks);
+    let noted = begun.and_then(|()| leave(root, plan.pending.as_ref()));
+    plan.problems.extend(problems);
     plan.problems.extend(leftovers::clear(root, &plan.config));
-    plan.problems.extend(apparmor::load(root));
     carry_out(plan, root, clock, masquerade::set, log)?;
     noted.map_err(not_noted)
 }

@@ -210,7 +210,9 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     // Whatever becomes of the rest: what was made good is not made good again.
     leave(&root, &done, &left);
     if let Err(error) = crash::database::remove(&root) {
-        eprintln!("orlop-node: cannot remove {}: {error}", crash::database::ASIDE);
+        let line = format!("cannot remove {}: {error}", crash::database::ASIDE);
+        eprintln!("orlop-node: {line}");
+        left.push(line);
     }
     let lacking = import_all(&mut client, Path::new(&directory), &mut io::stderr());
     left.extend(lacking.map_err(Failure::Failed)?);

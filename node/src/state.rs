@@ -1,19 +1,22 @@
 //! STATE as PID 1 cannot use it: a superblock that is mended from a copy, a file system that is made
 //! anew because its owner says so, and a node that runs without any.
 //!
-//! PID 1 mounts STATE and calls this where that fails (`init/src/state.rs`); the rest of a boot
+//! PID 1 mounts STATE and calls this where that fails (`init/src/pid1/state.rs`); the rest of a boot
 //! without STATE is made of what it then leaves in [`WITHOUT_STATE`].
 
 mod mend;
 mod reset;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use formats::node_config::{NodeConfig, WhenDamaged};
-use formats::system::WITHOUT_STATE;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use formats::superblock::ext4::{OFFSET, SIZE, Superblock};
+use formats::system::{DAMAGED, WITHOUT_STATE};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::arguments::{Arguments, Failure};
@@ -25,7 +28,8 @@ use crate::root::{Keep, PUBLIC, Root};
 const FOLLOWED: &str = formats::system::STATE_WAS_RESET;
 /// So that a person can read what is about to happen, and cut the power.
 const READING_TIME: Duration = Duration::from_secs(10);
-const TRIAL: &str = "/run/orlop/new-state";
+/// Bytes of a block of any disk, at most; a power of two.
+const ALIGNED: usize = 4096;
 const LIMIT: u64 = 16 * 1024;
 
 /// Why there is no STATE in this boot, as PID 1 has left it.
@@ -35,6 +39,8 @@ pub(crate) struct Missing {
     pub(crate) why: String,
     /// The partition, if it was found.
     pub(crate) device: Option<PathBuf>,
+    /// What is on it is damaged; else the disk cannot be read.
+    pub(crate) is_damaged: bool,
 }
 
 impl Missing {
@@ -45,9 +51,10 @@ impl Missing {
             Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => format!("`{WITHOUT_STATE}`: {error}"),
         };
-        let (why, device) = text.split_once('\n').unwrap_or((&text, ""));
-        let device = Some(device.trim()).filter(|device| !device.is_empty());
-        Some(Self { why: why.to_owned(), device: device.map(PathBuf::from) })
+        let mut lines = text.lines();
+        let why = lines.next().unwrap_or_default().to_owned();
+        let device = lines.next().filter(|device| !device.is_empty()).map(PathBuf::from);
+        Some(Self { why, device, is_damaged: lines.next() == Some(DAMAGED) })
     }
 
     /// What people should know besides that, of a node that has kubelet or has it not.
@@ -73,7 +80,7 @@ impl Missing {
         config: &NodeConfig,
         is_of_a_volume: bool,
     ) -> Option<Result<&Path, String>> {
-        let device = self.device.as_deref()?;
+        let device = self.device.as_deref().filter(|_| self.is_damaged)?;
         match config.when_damaged {
             WhenDamaged::Wait => None,
             WhenDamaged::Reset if is_of_a_volume => Some(Err(
@@ -95,20 +102,29 @@ pub(crate) fn reset_and_restart(root: &Root, device: &Path) -> Result<(), String
     reset_device(root, device, why).map_err(|error| error.to_string())?;
     if root.is_the_machines() {
         // A disk that keeps nothing would be made anew at each boot.
-        try_to_mount(device)
-            .map_err(|error| format!("STATE was made anew and cannot be mounted: {error}"))?;
+        look_past_the_cache(device).map_err(|error| {
+            format!("STATE was made anew, and the disk has not kept it: {error}")
+        })?;
         // As Ctrl-Alt-Del does.
         kill_process(Pid::INIT, Signal::INT).map_err(|error| format!("cannot restart: {error}"))?;
     }
     Ok(())
 }
 
-fn try_to_mount(device: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(TRIAL)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount(device, TRIAL, "ext4", flags, None)?;
-    unmount(TRIAL, UnmountFlags::empty())?;
-    std::fs::remove_dir(TRIAL)
+/// Reads the superblock from the disk itself (`O_DIRECT` of open(2)): a mount would see what waits in
+/// memory, and the units that may come to this may mount nothing.
+fn look_past_the_cache(device: &Path) -> std::io::Result<()> {
+    let direct = OFlags::DIRECT.bits().cast_signed();
+    let disk = OpenOptions::new().read(true).custom_flags(direct).open(device)?;
+    // Memory, place and length are multiples of what any disk wants.
+    let mut memory = vec![0; 2 * ALIGNED];
+    let start = memory.as_ptr().align_offset(ALIGNED);
+    let block = memory.get_mut(start..start + ALIGNED).unwrap_or_default();
+    disk.read_exact_at(block, 0)?;
+    let at = usize::try_from(OFFSET).map_err(std::io::Error::other)?;
+    let superblock = block.get(at..at + SIZE).and_then(|bytes| bytes.try_into().ok());
+    let superblock = superblock.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    Superblock::parse(superblock).map(drop).map_err(|why| std::io::Error::other(why.to_string()))
 }
 
 /// Remembers on STATE whether this boot's command line has `orlop.state=reset`, which PID 1 has
@@ -181,11 +197,12 @@ mod tests {
         let root = Root::new(directory.path());
         assert_eq!(Missing::load(&root), None);
         for (text, device) in
-            [("it is damaged\n/dev/vda5\n", Some("/dev/vda5")), ("it is damaged\n", None)]
+            [("it is bad\n/dev/vda5\ndamaged\n", Some("/dev/vda5")), ("it is bad\n\n\n", None)]
         {
             root.write(WITHOUT_STATE, text.as_bytes(), PUBLIC, Keep::ThisBoot).unwrap();
-            let (why, device) = ("it is damaged".to_owned(), device.map(PathBuf::from));
-            let missing = Missing { why, device };
+            let (why, device) = ("it is bad".to_owned(), device.map(PathBuf::from));
+            let is_damaged = device.is_some();
+            let missing = Missing { why, device, is_damaged };
             assert_eq!(Missing::load(&root).as_ref(), Some(&missing));
             let says = |words: &str| missing.problem(true).contains(words);
             assert_eq!(says("orlop.state=reset"), missing.device.is_some());
@@ -196,14 +213,16 @@ mod tests {
     #[test]
     fn a_config_has_state_made_anew_only_if_it_says_so_and_is_surely_this_node_s() {
         let device = Some(PathBuf::from("/dev/vda5"));
-        let damaged = Missing { why: String::new(), device };
-        let absent = Missing { why: String::new(), device: None };
+        let damaged = Missing { why: String::new(), device, is_damaged: true };
+        let unreadable = Missing { is_damaged: false, ..damaged.clone() };
+        let absent = Missing { why: String::new(), device: None, is_damaged: false };
         let wait = parse("schema = 1").unwrap();
         let reset = parse("schema = 1\nstate.when-damaged = 'reset'").unwrap();
         assert_eq!(damaged.to_reset(&wait, false), None);
         assert_eq!(damaged.to_reset(&reset, false), Some(Ok(Path::new("/dev/vda5"))));
         let refused = damaged.to_reset(&reset, true).unwrap().unwrap_err();
         assert!(refused.contains("is not followed: the config is on a volume"), "{refused}");
+        assert_eq!(unreadable.to_reset(&reset, false), None);
         assert_eq!(absent.to_reset(&reset, false), None);
     }
 

@@ -420,7 +420,7 @@ fn a_config_makes_a_damaged_state_anew_after_it_was_said() {
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("vda5");
     fs::File::create(&state).unwrap().set_len(16 << 20).unwrap();
-    let missing = format!("it is damaged\n{}\n", state.display());
+    let missing = format!("it is damaged\n{}\ndamaged\n", state.display());
     let config = format!("{GOOD}[state]\nwhen-damaged = \"reset\"\n");
     let node = Node::new()
         .with(FW_CFG, config)

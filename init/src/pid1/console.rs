@@ -55,12 +55,12 @@ pub fn render(screen: &Screen, now: Duration) -> String {
     let mut text = String::new();
     // Writing into a string does not fail.
     let _ = writeln!(text, "\n--- {}, slot {}, up {}", screen.system, screen.slot, seconds(now));
-    let _ = writeln!(text, "    hostname  {}", screen.hostname);
+    let _ = writeln!(text, "    hostname  {}", plain(&screen.hostname));
     if screen.addresses.is_empty() {
         text.push_str("    address   none yet\n");
     }
     for (link, address) in &screen.addresses {
-        let _ = writeln!(text, "    address   {link} {}", plain(address));
+        let _ = writeln!(text, "    address   {} {}", plain(link), plain(address));
     }
     let width = screen.units.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
     for (name, state) in &screen.units {

@@ -313,6 +313,8 @@ impl EventLoop {
                     }
                 }
                 FromUnit::Say(line) => {
+                    // One line, whatever is in it: each is written to the console and the log.
+                    let line = line.replace(char::is_control, " ");
                     log::info(&line);
                     self.around.console.say(&line, clock::monotonic());
                 }
@@ -331,7 +333,16 @@ impl EventLoop {
             }
         }
         if !goes_on {
+            if let Some(socket) = self.channels.socket(id) {
+                // The log has a duplicate of it, which would keep it in the set.
+                let _ = epoll::delete(&self.epoll, socket);
+            }
             self.channels.close(id);
+            if self.channels.log().is_none() {
+                for event in self.questions.give_up() {
+                    self.feed(event);
+                }
+            }
         }
     }
 }

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use formats::superblock::ext4::{self as superblock, Superblock, SuperblockError};
-use formats::system::{STATE_WAS_RESET, WITHOUT_STATE};
+use formats::system::{self, STATE_WAS_RESET, WITHOUT_STATE};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount as mount_file_system, unmount};
 
 use crate::clock::monotonic;
@@ -108,8 +109,9 @@ pub fn mount(reset: bool) -> Result<Report, Failure> {
         Err(StateError::NotFound) if without_slots() => mount_memory(None),
         Err(error) => {
             let why = error.to_string();
-            let device = device.map(|device| format!("{}\n", device.display()));
-            let text = format!("{why}\n{}", device.unwrap_or_default());
+            let device = device.map(|device| device.display().to_string()).unwrap_or_default();
+            let damaged = if error.is_damage() { system::DAMAGED } else { "" };
+            let text = format!("{why}\n{device}\n{damaged}\n");
             fs::create_dir_all("/run/orlop")
                 .and_then(|()| fs::write(WITHOUT_STATE, text))
                 .doing(|| format!("write {WITHOUT_STATE}"))?;
@@ -166,18 +168,28 @@ fn mount_partition(partition: &Partition, reset: bool) -> Result<Report, StateEr
     });
 
     let mut mounted = mend_and_mount(&device, &mut warnings);
-    if reset {
-        if mounted.is_ok() && Path::new(STATE_WAS_RESET).exists() {
+    match &mounted {
+        _ if !reset => {}
+        // A disk that does not let itself be read is not for that reason empty.
+        Err(error) if !error.is_damage() => {}
+        Ok(_) if Path::new(STATE_WAS_RESET).exists() => {
             let text = "`orlop.state=reset` was followed in an earlier boot: take it off the \
                         kernel command line";
             warnings.push(text.to_owned());
-        } else {
-            if mounted.is_ok() {
+        }
+        is_good => {
+            if is_good.is_ok() {
                 unmount(MOUNT_POINT, UnmountFlags::empty())
                     .doing(|| format!("unmount {MOUNT_POINT}"))?;
             }
             ask_node("reset-state", &device)?;
             mounted = mend_and_mount(&device, &mut warnings);
+            // At once, whatever becomes of this boot: it must not be followed twice.
+            if mounted.is_ok()
+                && let Err(error) = note_reset(Path::new(STATE_WAS_RESET))
+            {
+                warnings.push(format!("cannot note on STATE that it was reset: {error}"));
+            }
         }
     }
     let before = mounted?;
@@ -199,6 +211,13 @@ fn mount_partition(partition: &Partition, reset: bool) -> Result<Report, StateEr
         warnings,
         missing: None,
     })
+}
+
+fn note_reset(path: &Path) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    fs::create_dir_all(directory)?;
+    File::create(path)?.sync_all()?;
+    File::open(directory)?.sync_all()
 }
 
 /// Mounts it, after a superblock that is damaged was mended if it can be; as it was before.
@@ -225,7 +244,10 @@ fn ask_node(command: &str, device: &Path) -> Result<String, StateError> {
     match ended.exit {
         Some(exit) if exit.success() => Ok(last),
         Some(_) => Err(StateError::Node(last)),
-        None => Err(StateError::Node(format!("orlop-node did not end in time: {last}"))),
+        None => {
+            let doing = format!("have orlop-node do `{command}` in {} s: {last}", LIMIT.as_secs());
+            Err(Failure::new(doing, Errno::TIMEDOUT).into())
+        }
     }
 }
 
@@ -252,6 +274,22 @@ fn read_superblock(device: &Path) -> Result<Superblock, StateError> {
     let bytes = read().doing(|| format!("read {}", device.display()))?;
     Superblock::parse(&bytes)
         .map_err(|reason| StateError::NotUsable { device: device.to_owned(), reason })
+}
+
+impl StateError {
+    /// Whether what is on the disk is damaged, and not the disk away or out of order: then it may be
+    /// made anew if its owner says so.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::NotUsable { .. } | Self::Node(_) => true,
+            // As ext4 has it of what it cannot make sense of (`EFSCORRUPTED`, `EFSBADCRC`).
+            Self::Step(failure) => {
+                let errno = failure.errno();
+                matches!(errno, Some(Errno::UCLEAN | Errno::BADMSG | Errno::INVAL))
+            }
+            Self::NotFound | Self::Ambiguous(_) => false,
+        }
+    }
 }
 
 impl From<Failure> for StateError {

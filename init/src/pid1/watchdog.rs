@@ -21,9 +21,9 @@ pub const CLASS: &str = "/sys/class/watchdog";
 /// Names the descriptor to the init of the root.
 pub const VARIABLE: &str = "ORLOP_WATCHDOG";
 
-/// Until the loop turns: STATE, the node config (60 s) and modules are waited for without a sign of
-/// life in between.
-pub const BOOT: Duration = Duration::from_secs(180);
+/// Until the loop turns: STATE, which may be mended (two minutes) and made anew (two more), the node
+/// config (one) and modules are waited for without a sign of life in between.
+pub const BOOT: Duration = Duration::from_secs(600);
 /// While the loop turns.
 pub const RUN: Duration = Duration::from_secs(60);
 /// From the end of the last unit on: more than what PID 1 waits for then, and than the firmware

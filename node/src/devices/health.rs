@@ -3,7 +3,7 @@
 //! (`/dev/kmsg`, Documentation/ABI/testing/dev-kmsg): the count in `/sys/fs/ext4` changes without a
 //! word when the file system stops (`ext4_handle_error`, fs/ext4/super.c).
 //!
-//! PID 1 reads what is written here and keeps it on the screen (`init/src/diagnosis.rs`).
+//! PID 1 reads what is written here and keeps it on the screen (`init/src/log/diagnosis.rs`).
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -64,8 +64,15 @@ fn is_damage(record: &[u8], device: &str) -> bool {
     let record = String::from_utf8_lossy(record);
     let Some((head, text)) = record.split_once(';') else { return false };
     let priority = head.split(',').next().and_then(|number| number.parse::<u32>().ok());
+    // What it finds; that it goes on without writing, which says no more than that; or that the
+    // journal has ended, which has no colon behind the device (`__ext4_std_error`).
+    let begins = [
+        format!("EXT4-fs error (device {device}): "),
+        format!("EXT4-fs error (device {device}) in "),
+        format!("EXT4-fs ({device}): Remounting filesystem read-only"),
+    ];
     priority.is_some_and(|priority| priority < 8)
-        && text.starts_with(&format!("EXT4-fs error (device {device}): "))
+        && begins.iter().any(|begins| text.starts_with(begins.as_str()))
 }
 
 /// The kernel's name of the device of an ext4 that STATE is; nothing if it is in memory.
@@ -115,7 +122,13 @@ mod tests {
         for (head, text, damage) in [
             ("2,811,92000000,-", found, true),
             ("2,811,92000000,-", "EXT4-fs error (device vda55): x", false),
-            ("2,811,92000000,-", "EXT4-fs (vda5): Remounting filesystem read-only", false),
+            ("2,811,92000000,-", "EXT4-fs (vda5): Remounting filesystem read-only", true),
+            ("2,811,92000000,-", "EXT4-fs error (device vda5) in ext4_dirty_inode:6047: IO", true),
+            (
+                "2,811,92000000,-",
+                "EXT4-fs error (device vda55) in ext4_dirty_inode:6047: IO",
+                false,
+            ),
             ("4,811,92000000,-", "EXT4-fs (vda5): error count since last fsck: 1", false),
             ("10,811,92000000,-", found, false),
             ("x", found, false),

@@ -15,6 +15,9 @@ use crate::unit::{Unit, UnitName};
 /// Messages that are taken of one unit in one turn.
 const TURN: usize = 64;
 
+/// Addresses, and problems, of one unit that the screen has room for.
+const SHOWN: usize = 64;
+
 /// The channel of one run of a unit.
 #[derive(Debug)]
 struct Channel {
@@ -106,7 +109,11 @@ impl Channels {
         for _ in 0..TURN {
             match message::receive(&channel.socket) {
                 Received::Packet(packet, _) => match FromUnit::parse(&packet) {
-                    Some(FromUnit::View(view)) => known.view = view,
+                    Some(FromUnit::View(mut view)) => {
+                        view.addresses.truncate(SHOWN);
+                        view.problems.truncate(SHOWN);
+                        known.view = view;
+                    }
                     Some(FromUnit::Keep(kept)) => known.kept = kept,
                     message => messages.extend(message.filter(|said| may_say(channel.kind, said))),
                 },

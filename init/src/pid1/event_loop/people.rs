@@ -1,6 +1,11 @@
 //! What people are told of a change, and who else is: marks, and the built-in units.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
 use rustix::event::epoll;
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use super::{CONSOLE, EventLoop, LAST_LINES, watch};
 use crate::console::{self, Screen};
@@ -9,6 +14,9 @@ use crate::question::Question;
 use crate::supervisor::{Change, Next, State};
 use crate::unit::{Ready, UnitName};
 use crate::{clock, log, marks};
+
+/// Bytes that a unit may have to tell people.
+const LONGEST_TOLD: u64 = 64 * 1024;
 
 impl EventLoop {
     pub(super) fn announce(&mut self, change: &Change) {
@@ -105,7 +113,7 @@ impl EventLoop {
     fn take_problems(&mut self, unit: &UnitName) {
         let path = self.around.problems.join(unit.as_str());
         // Most have nothing to tell.
-        for problem in std::fs::read_to_string(path).unwrap_or_default().lines() {
+        for problem in told(&path).unwrap_or_default().lines() {
             log::warn(problem);
             self.around.console.say(problem, clock::monotonic());
             self.around.screen.problems.push(problem.to_owned());
@@ -143,4 +151,17 @@ impl EventLoop {
             _ => {}
         }
     }
+}
+
+/// What a unit has left in a file. Units write where this is, so it is read only if it is a file, and
+/// no more of it than there is room for.
+fn told(path: &Path) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = Vec::new();
+    File::from(file).take(LONGEST_TOLD).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }

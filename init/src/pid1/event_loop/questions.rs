@@ -73,6 +73,19 @@ impl Questions {
         self.open.iter().any(|open| open.is_of(unit, About::Question(0)))
     }
 
+    /// There is no `log`: who was asked whether it still works has not failed to answer.
+    pub(super) fn give_up(&mut self) -> Vec<Event> {
+        let given_up = self.open.iter().filter_map(|open| match open.about {
+            About::Question(number) => {
+                Some(Event::Answered { unit: open.unit.clone(), number, result: Ok(()) })
+            }
+            About::Run(_) => None,
+        });
+        let given_up = given_up.collect();
+        self.open.retain(|open| matches!(open.about, About::Run(_)));
+        given_up
+    }
+
     /// A new run of `log` has none.
     pub(super) fn take_back(&mut self) {
         self.open.iter_mut().for_each(|open| open.given = false);
@@ -210,6 +223,9 @@ mod tests {
         assert!(questions.answered(&name("b"), About::Question(7), false));
         assert!(!questions.owed(&name("b")));
 
+        questions.ask(name("b"), About::Question(8), question(), EXCHANGE);
+        let nobody_asked = Event::Answered { unit: name("b"), number: 8, result: Ok(()) };
+        assert_eq!(questions.give_up(), [nobody_asked]);
         let (second, theirs) = message::pair().expect("a pair");
         questions.take_back();
         questions.give(&second);
