@@ -366,7 +366,8 @@ pub(crate) fn leftovers() -> Vec<Vec<u8>> {
     let mut page = vec![0; 16];
     page.extend(0x2_ed0c_daed_u64.to_le_bytes());
     page.resize(80, 0);
-    vec![pair.into_bytes(), page]
+    let device = b"id=virtio-config path=pci-0000:00:05.0 partition=1".to_vec();
+    vec![pair.into_bytes(), page, device]
 }
 
 pub(crate) fn lock() -> Vec<Vec<u8>> {

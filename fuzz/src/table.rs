@@ -65,7 +65,7 @@ targets! {
     "label" label "boot sectors, directories and firmware tables that name a node config"
         ["node/src/source/label.rs" "node/src/source/oem.rs" "formats/src/superblock/fat.rs"];
     "leftovers" leftovers "what an earlier boot left of kubelet's identity and of containerd's databases"
-        ["node/src/credential.rs" "node/src/crash/database.rs"];
+        ["node/src/credential.rs" "node/src/crash/database.rs" "node/src/source/pin.rs"];
     "lock" lock "locks; writes and reads again what was read"
         ["builder/src/lock/text.rs"];
     "logins" logins "`auth.conf` and `.netrc`"
@@ -105,9 +105,9 @@ targets! {
     "sntp" sntp "the answer of a time server"
         ["init/src/network/time/sntp.rs"];
     "state" state "the superblock of STATE"
-        ["init/src/pid1/state/superblock.rs"];
+        ["formats/src/superblock/ext4.rs"];
     "system" system "the files by which `orlop-node` tells PID 1"
-        ["formats/src/system.rs" "formats/src/system/name_server.rs" "init/src/pid1/configure/file.rs"];
+        ["formats/src/system.rs" "formats/src/system/name_server.rs"];
     "tar" tar "tar archives, member by member"
         ["formats/src/tar/read.rs" "formats/src/tar/read/header.rs" "formats/src/tar/read/pax.rs"];
     "uki" uki "unified kernel images"

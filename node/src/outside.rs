@@ -18,10 +18,12 @@ pub fn image(bytes: &[u8]) {
     }
 }
 
-/// What an earlier boot left: kubelet's certificate and key, a database of containerd.
+/// What an earlier boot left: kubelet's certificate and key, the device that the config was on, a
+/// database of containerd.
 pub fn leftovers(bytes: &[u8]) {
     if let Ok(text) = str::from_utf8(bytes) {
         let _ = crate::credential::Credential::parse(text);
+        let _ = crate::source::pin::Device::parse(text);
     }
     crate::crash::database::outside(bytes);
 }
