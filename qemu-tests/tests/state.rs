@@ -26,6 +26,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_damaged_superblock_of_state_is_mended_by_its_copy", mended),
     ("a_state_of_zeros_is_told_and_made_anew_by_the_owner_s_word_once", made_anew_by_word),
     ("a_state_of_zeros_is_made_anew_if_the_config_says_so", made_anew_by_config),
+    ("a_copy_of_the_disk_does_not_become_the_node_s", copied),
     ("without_state_the_network_is_there_and_kubelet_is_not", without_state),
 ];
 
@@ -146,6 +147,35 @@ fn made_anew_by_config(orlop: &Orlop) -> Result<()> {
     ensure!(!ended.console_says(&["/var is in memory"]), "{}", ended.tail());
     ensure!(place.kept()?.contains("first"), "it has kept:\n{}", place.kept()?);
     Ok(())
+}
+
+/// As somebody can write it who is given a volume: the same image, found before the node's own disk.
+fn copied(orlop: &Orlop) -> Result<()> {
+    let image = orlop.image_directory();
+    let (ours, theirs) = (Place::new(image)?, Place::new(image)?);
+    ours.whole(orlop, &config("ours"), "")?;
+    theirs.whole(orlop, &config("theirs"), "")?;
+    let beside = || -> Result<Ended> {
+        let drive = format!("if=none,id=copy,format=raw,file={}", theirs.disk.path().display());
+        let nvme = ["-drive", &drive, "-device", "nvme,drive=copy,serial=copy"];
+        let boot = ours.boot(orlop, image, "", "")?.args(&nvme);
+        let ended = boot.run_whole(BOOT)?;
+        ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
+        ensure!(!ended.console_says(&["hostname", "theirs"]), "it is theirs{}", ended.tail());
+        Ok(ended)
+    };
+    let ended = beside()?;
+    says(&ended, &["more than one partition is named `STATE`: nvme0n1p5, vda5; remove a disk"])?;
+    // What only has the name of the root is passed over.
+    for slot in ["ROOT-A", "ROOT-B"] {
+        let root = theirs.disk.partition(slot)?;
+        theirs.disk.zero(root.offset(), 1 << 20)?;
+    }
+    let state = theirs.disk.partition("STATE")?;
+    theirs.disk.zero(state.offset(), 1 << 20)?;
+    says(&beside()?, &["more than one partition is named `STATE`"])?;
+    // Without the copy all is as it was.
+    says(&ours.whole(orlop, "", "")?, &["hostname", "ours"])
 }
 
 fn without_state(orlop: &Orlop) -> Result<()> {

@@ -63,13 +63,14 @@ pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The partition with this identity on any of the disks. The kernel has `PARTUUID` in its uevents
-/// only since 6.13, so the tables are read.
+/// The partitions with this identity: one, unless a disk is a copy of another. The kernel has
+/// `PARTUUID` in its uevents only since 6.13, so the tables are read.
 ///
 /// # Errors
 /// When the list of devices cannot be read. A disk without a table of ours is passed over.
-pub fn by_guid(guid: Guid) -> io::Result<Option<Partition>> {
+pub fn by_guid(guid: Guid) -> io::Result<Vec<Partition>> {
     let partitions = partitions(Path::new(CLASS_BLOCK))?;
+    let mut found = Vec::new();
     let mut disks: Vec<_> = partitions.iter().map(|partition| &partition.disk).collect();
     disks.dedup();
     for disk in disks {
@@ -81,9 +82,9 @@ pub fn by_guid(guid: Guid) -> io::Result<Option<Partition>> {
             continue;
         };
         let is_it = |part: &&Partition| part.disk == *disk && part.number as usize == index + 1;
-        return Ok(partitions.iter().find(is_it).cloned());
+        found.extend(partitions.iter().find(is_it).cloned());
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// The partition table of an open disk, from its start or, if that is damaged, from its end.

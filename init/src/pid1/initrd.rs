@@ -82,15 +82,24 @@ pub fn run() -> Result<Infallible, InitrdError> {
         None
     });
 
-    let device = root_device::find(&command_line.root)
-        .doing(|| format!("look for the root {}", command_line.root))?
-        .ok_or_else(|| InitrdError::NoRoot {
-            wanted: command_line.root.to_string(),
-            modules: failed,
-        })?;
+    let mut refused = Vec::new();
+    let check = |device: &Path| match check(device, &command_line) {
+        Ok(image) => Some(image),
+        Err(error) => {
+            crate::log::error(&format!("the root is not on {}: {error}", device.display()));
+            refused.push(format!("{}: {error}", device.display()));
+            None
+        }
+    };
+    let found = root_device::find(&command_line.root, check)
+        .doing(|| format!("look for the root {}", command_line.root))?;
+    let (device, image) = found.ok_or_else(|| match refused.is_empty() {
+        true => InitrdError::NoRoot { wanted: command_line.root.to_string(), modules: failed },
+        false => InitrdError::Unverified { slot: command_line.slot, reason: refused.join("; ") },
+    })?;
     mark("root-found");
 
-    let mapped = activate(&device, &command_line)?;
+    let mapped = activate(&device, &image, &command_line)?;
     mark("verity-active");
 
     // An image has nothing that is set-id and no devices; nobody can make it have.
@@ -102,13 +111,18 @@ pub fn run() -> Result<Infallible, InitrdError> {
     Ok(switch_root::switch_root(Path::new(NEW_ROOT), Path::new(INIT_IN_ROOT), watchdog)?)
 }
 
-/// Checks that the image is the one whose root hash is on the command line, and maps it.
-fn activate(device: &Path, command_line: &CommandLine) -> Result<PathBuf, InitrdError> {
-    let file = File::open(device).doing(|| format!("open {}", device.display()))?;
-    let image = checked(&file, command_line).map_err(|error| InitrdError::Unverified {
-        slot: command_line.slot,
-        reason: format!("{}: {error}", device.display()),
-    })?;
+/// Checks that the image is the one whose root hash is on the command line.
+fn check(device: &Path, command_line: &CommandLine) -> Result<Image, VerityError> {
+    let file = File::open(device).map_err(|source| VerityError::Read { block: 0, source })?;
+    checked(&file, command_line)
+}
+
+/// Maps an image that was checked.
+fn activate(
+    device: &Path,
+    image: &Image,
+    command_line: &CommandLine,
+) -> Result<PathBuf, InitrdError> {
     let target = image.target(device, command_line.root_hash);
     let mapped = dm::activate("orlop-root", &target)
         .doing(|| format!("set up dm-verity over {}", device.display()))?;

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount as mount_file_system, unmount};
 
 use crate::clock::monotonic;
-use crate::command_line::{self, CommandLine, Slot};
+use crate::command_line::{self, CommandLine, RootSource, Slot};
 use crate::disks::{self, CLASS_BLOCK, Partition};
 use crate::process::limited;
 use crate::sys::uevent::Uevents;
@@ -76,7 +76,7 @@ pub enum Storage {
 pub enum StateError {
     /// No partition has the label.
     NotFound,
-    /// Several disks have one, and none of them is the root's.
+    /// Several disks have one, and none of them is the root's, or none is more so than another.
     Ambiguous(Vec<String>),
     /// What is in the partition is not a file system that we can use.
     NotUsable {
@@ -125,10 +125,11 @@ fn find() -> Result<Partition, StateError> {
     let root_disk = root_disk();
     // A root in memory says nothing about disks; waiting for one would cost every diskless boot.
     let patience = if root_disk.is_some() { PATIENCE } else { Duration::ZERO };
+    let roots = disks_with_the_root();
     let uevents = Uevents::open().doing(|| "listen for disks")?;
     let found = uevents.wait_for(monotonic() + patience, || {
         let all = disks::partitions(Path::new(CLASS_BLOCK))?;
-        match choose(all, root_disk.as_deref()) {
+        match choose(all, &roots, root_disk.as_deref()) {
             Err(StateError::NotFound) => Ok(None),
             other => Ok(Some(other)),
         }
@@ -136,16 +137,37 @@ fn find() -> Result<Partition, StateError> {
     found.doing(|| "look for the partition STATE")?.unwrap_or(Err(StateError::NotFound))
 }
 
-fn choose(all: Vec<Partition>, root_disk: Option<&str>) -> Result<Partition, StateError> {
+/// `roots` are the disks with a partition that the command line may mean by the root. If it is more
+/// than one the disks are copies of one image, whose roots are the same, and nothing says which STATE
+/// is this node's: a pod can write such a disk.
+fn choose(
+    all: Vec<Partition>,
+    roots: &[String],
+    root_disk: Option<&str>,
+) -> Result<Partition, StateError> {
     let mut labelled: Vec<Partition> =
         all.into_iter().filter(|part| part.label.as_deref() == Some(LABEL)).collect();
-    if let Some(at) = labelled.iter().position(|part| Some(part.disk.as_str()) == root_disk) {
+    if labelled.iter().any(|part| roots.contains(&part.disk)) {
+        labelled.retain(|part| roots.contains(&part.disk));
+    } else if let Some(at) = labelled.iter().position(|part| Some(part.disk.as_str()) == root_disk)
+    {
         return Ok(labelled.swap_remove(at));
     }
     match labelled.len() {
         0 => Err(StateError::NotFound),
         1 => Ok(labelled.remove(0)),
         _ => Err(StateError::Ambiguous(labelled.into_iter().map(|part| part.name).collect())),
+    }
+}
+
+/// The disks with a partition of the identity that the command line names.
+fn disks_with_the_root() -> Vec<String> {
+    match command_line::read() {
+        Ok(Ok(CommandLine { root: RootSource::Partition(guid), .. })) => {
+            let found = disks::by_guid(guid).unwrap_or_default();
+            found.into_iter().map(|partition| partition.disk).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -370,7 +392,16 @@ mod tests {
     }
 
     fn chosen(all: &[Partition], root_disk: Option<&str>) -> Result<String, String> {
-        let choice = choose(all.to_vec(), root_disk);
+        let roots: Vec<_> = root_disk.map(str::to_owned).into_iter().collect();
+        chosen_of(all, &roots, root_disk)
+    }
+
+    fn chosen_of(
+        all: &[Partition],
+        roots: &[String],
+        root_disk: Option<&str>,
+    ) -> Result<String, String> {
+        let choice = choose(all.to_vec(), roots, root_disk);
         choice.map(|part| part.name).map_err(|error| error.to_string())
     }
 
@@ -392,6 +423,24 @@ mod tests {
             chosen(&[other], Some("vda")),
             Err("no disk has a partition named `STATE`".to_owned())
         );
+    }
+
+    #[test]
+    fn of_a_disk_and_its_copy_neither_is_taken() {
+        let ours = partition("vda5", "vda", "STATE");
+        let copy = partition("nvme0n1p5", "nvme0n1", "STATE");
+        let other = partition("vdb1", "vdb", "STATE");
+        let roots = ["nvme0n1".to_owned(), "vda".to_owned()];
+        let all = [copy, ours, other.clone()];
+        for root_disk in ["nvme0n1", "vda"] {
+            assert_eq!(
+                chosen_of(&all, &roots, Some(root_disk)),
+                Err("more than one partition is named `STATE`: nvme0n1p5, vda5; remove a disk"
+                    .to_owned())
+            );
+        }
+        // A copy without a STATE is no danger to ours.
+        assert_eq!(chosen_of(&all[1..], &roots, Some("nvme0n1")), Ok("vda5".to_owned()));
     }
 
     #[test]
