@@ -1,6 +1,6 @@
 //! The body around the supervisor: waits for the kernel, turns what it says into events, and does
-//! what the supervisor asks for. One thread, one epoll set; nothing in here waits for a disk or the
-//! network, polls or sleeps. It knows no unit by its name: who makes something of a change beside
+//! what the supervisor asks for. One thread, one epoll set; nothing in here waits for STATE or the
+//! network, polls or sleeps. To start a program it waits for the root. It knows no unit by its name: who makes something of a change beside
 //! the supervisor is told of all of them ([`marks`], the built-in units).
 
 mod channels;
