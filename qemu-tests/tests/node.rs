@@ -272,10 +272,13 @@ fn a_flipped_bit(
     ensure!(reported, "the guest did not reset itself as it should{}", ended.tail());
     ensure!(ended.console_says(&why), "the console does not say why{}", ended.tail());
     // It came so far that a mark could have been sent, and no further.
-    ensure!(ended.mark("root-found").is_some(), "the root was not found{}", ended.tail());
+    ensure!(ended.mark("modules-loaded").is_some(), "it did not look{}", ended.tail());
     ensure!(ended.mark("root-init-start").is_none(), "PID 1 ran from it{}", ended.tail());
     let mounted = ended.mark("root-mounted").is_some();
     ensure!(mounted == (until == Until::Mount), "mounted: {mounted}{}", ended.tail());
+    // What is not the root of the command line is passed over.
+    let found = ended.mark("root-found").is_some();
+    ensure!(found == mounted, "found: {found}{}", ended.tail());
     // A quiet kernel does not say when it is.
     let told = ended.console_says(&["erofs", "mounted with root inode"]);
     ensure!(mounted || !told, "the kernel has mounted it{}", ended.tail());
