@@ -31,6 +31,8 @@ mod dhcp;
 mod dhcp6;
 #[path = "network/namespace.rs"]
 mod namespace;
+#[path = "network/server.rs"]
+mod server;
 
 use dhcp::Server;
 

@@ -1,12 +1,11 @@
 //! A DHCP server that knows one client and does what a test wants of it.
 
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use init::sys::packet;
-use rustix::event::{PollFd, PollFlags, poll};
 
 use super::far_index;
+use super::server::Running;
 
 /// What the DHCP server is told, and what it was asked: the kinds of the messages and the names that
 /// clients say.
@@ -28,47 +27,30 @@ pub(crate) struct Served {
 /// A DHCP server at the far end, which knows one client. Ends with the value.
 pub(crate) struct Server {
     pub(crate) served: Arc<Mutex<Served>>,
-    stop: OwnedFd,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _running: Running,
 }
 
 impl Server {
     pub(crate) fn new(silent: bool) -> Self {
         let index = far_index();
         let socket = packet::open(index, 67).expect("a packet socket");
-        let (reader, stop) = rustix::pipe::pipe().expect("a pipe");
         let served = Arc::new(Mutex::new(Served { silent, host: 7, ..Served::default() }));
         let shared = Arc::clone(&served);
-        let thread = std::thread::spawn(move || {
-            loop {
-                let mut fds =
-                    [PollFd::new(&socket, PollFlags::IN), PollFd::new(&reader, PollFlags::IN)];
-                poll(&mut fds, None).expect("polled");
-                if !fds[1].revents().is_empty() {
-                    return;
-                }
-                let mut buffer = [0; 2048];
-                let flags = rustix::net::RecvFlags::empty();
-                let Ok((length, _)) = rustix::net::recv(&socket, &mut buffer[..], flags) else {
-                    continue;
-                };
-                let mut served = shared.lock().unwrap();
-                if let Some((kind, answer)) = serve(&buffer[..length], &mut served) {
-                    served.asked.push(kind);
-                    if !served.silent {
-                        packet::broadcast(&socket, index, &answer).expect("sent");
-                    }
+        let running = Running::start(socket, move |socket| {
+            let mut buffer = [0; 2048];
+            let flags = rustix::net::RecvFlags::empty();
+            let Ok((length, _)) = rustix::net::recv(socket, &mut buffer[..], flags) else {
+                return;
+            };
+            let mut served = shared.lock().unwrap();
+            if let Some((kind, answer)) = serve(&buffer[..length], &mut served) {
+                served.asked.push(kind);
+                if !served.silent {
+                    packet::broadcast(socket, index, &answer).expect("sent");
                 }
             }
         });
-        Self { served, stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = rustix::io::write(self.stop.as_fd(), b"x");
-        self.thread.take().map(std::thread::JoinHandle::join);
+        Self { served, _running: running }
     }
 }
 

@@ -2,9 +2,9 @@
 //! server at the far end that knows one client.
 
 use std::net::{Ipv6Addr, UdpSocket};
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex};
 
+use super::server::Running;
 use super::*;
 
 /// The first byte of a message.
@@ -38,8 +38,7 @@ struct Served {
 /// Ends with the value.
 struct Server {
     served: Arc<Mutex<Served>>,
-    stop: OwnedFd,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _running: Running,
 }
 
 impl Server {
@@ -47,43 +46,27 @@ impl Server {
         let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 547)).expect("bound");
         let servers = "ff02::1:2".parse().unwrap();
         socket.join_multicast_v6(&servers, far_index()).expect("joined");
-        let (reader, stop) = rustix::pipe::pipe().expect("a pipe");
         let served = Arc::new(Mutex::new(served));
         let shared = Arc::clone(&served);
-        let thread = std::thread::spawn(move || {
-            loop {
-                let mut fds =
-                    [PollFd::new(&socket, PollFlags::IN), PollFd::new(&reader, PollFlags::IN)];
-                poll(&mut fds, None).expect("polled");
-                if !fds[1].revents().is_empty() {
-                    return;
-                }
-                let mut buffer = [0; 2048];
-                let (length, from) = socket.recv_from(&mut buffer).expect("received");
-                let mut served = shared.lock().unwrap();
-                let answer = serve(&buffer[..length], &mut served);
-                if !served.silent {
-                    // One to another client first, and one that is cut off.
-                    let mut other = answer.clone();
-                    other[13] ^= 1;
-                    for answer in [&other, &answer[..answer.len() - 1], &answer] {
-                        socket.send_to(answer, from).expect("sent");
-                    }
+        let running = Running::start(socket, move |socket| {
+            let mut buffer = [0; 2048];
+            let (length, from) = socket.recv_from(&mut buffer).expect("received");
+            let mut served = shared.lock().unwrap();
+            let answer = serve(&buffer[..length], &mut served);
+            if !served.silent {
+                // One to another client first, and one that is cut off.
+                let mut other = answer.clone();
+                other[13] ^= 1;
+                for answer in [&other, &answer[..answer.len() - 1], &answer] {
+                    socket.send_to(answer, from).expect("sent");
                 }
             }
         });
-        Self { served, stop, thread: Some(thread) }
+        Self { served, _running: running }
     }
 
     fn asked(&self) -> Vec<u8> {
         self.served.lock().unwrap().asked.clone()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = rustix::io::write(self.stop.as_fd(), b"x");
-        self.thread.take().map(std::thread::JoinHandle::join);
     }
 }
 
