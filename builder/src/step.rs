@@ -48,7 +48,7 @@ kinds! {
     /// Takes a Debian package apart.
     Unpack = "unpack", 2;
     /// Picks kernel and modules out of what their packages hold.
-    Kernel = "kernel", 4;
+    Kernel = "kernel", 5;
     /// Compiles Go programs.
     Go = "go", 2;
     /// Compiles Rust programs.

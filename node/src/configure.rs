@@ -11,7 +11,6 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use formats::command_line::{self, Resets};
-use formats::node_config::Subnet;
 use formats::system;
 
 use crate::apparmor;
@@ -108,7 +107,7 @@ pub fn found(
     let noted = begun.and_then(|()| leave(root, plan.pending.as_ref()));
     plan.problems.extend(problems);
     plan.problems.extend(leftovers::clear(root, &plan.config));
-    carry_out(plan, root, clock, masquerade::set, log)?;
+    carry_out(plan, root, clock, log)?;
     noted.map_err(not_noted)
 }
 
@@ -165,8 +164,7 @@ fn carry_out_later(
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
     let had_settings = root.path(sysctl::PATH).exists();
-    // A unit that runs `configure` may not ask anything of the kernel: another does.
-    carry_out(plan, root, clock, |subnet| masquerade::leave(root, subnet), log)?;
+    carry_out(plan, root, clock, log)?;
     sysctl::again(root, had_settings)
         .map_err(|error| Failure::Failed(format!("cannot write `{}`: {error}", sysctl::AGAIN)))
 }
@@ -232,7 +230,6 @@ fn carry_out(
     mut plan: Plan,
     root: &Root,
     clock: Clock,
-    masquerade: impl FnOnce(Option<Subnet>) -> io::Result<()>,
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
     if let Some(missing) = Missing::load(root) {
@@ -252,18 +249,16 @@ fn carry_out(
             if root.is_the_machines() && assemble::proxy::text(root) != proxy {
                 daemons::restart(root);
             }
-            // Pods run without it, so it is told and no failure.
-            let masquerading = root
-                .is_the_machines()
-                .then(|| masquerade(plan.config.cni.as_ref().map(|cni| cni.bridge)));
-            for problem in hugepages::set_aside(&plan.config.hugepages, root) {
-                log(&problem);
-                plan.problems.push(problem);
-            }
-            if let Some(Err(error)) = masquerading {
+            if let Err(error) =
+                masquerade::leave(root, plan.config.cni.as_ref().map(|cni| cni.bridge))
+            {
                 let message = masquerade::told(&error);
                 log(&message);
                 plan.problems.push(message);
+            }
+            for problem in hugepages::set_aside(&plan.config.hugepages, root) {
+                log(&problem);
+                plan.problems.push(problem);
             }
             system
         }

@@ -1,8 +1,9 @@
-//! `orlop-node prepare-kernel`: what the kernel is told once, when the modules of the boot are
-//! loaded and before a pod runs. configfs is mounted for drivers, and the kernel is locked down.
+//! `orlop-node prepare-kernel`: what the kernel is told once before a pod runs. Modules for pods are
+//! loaded, configfs is mounted for drivers, and the kernel is locked down.
 
 mod configfs;
 pub(crate) mod lockdown;
+mod modules;
 
 use crate::arguments::{Arguments, Failure};
 use crate::problems;
@@ -21,10 +22,11 @@ pub(crate) fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     let root = Root::new(arguments.option("--root")?.unwrap_or_else(|| "/".to_owned()));
     arguments.finish()?;
     let mut troubles = Vec::new();
-    if root.is_the_machines()
-        && let Err(error) = configfs::mount()
-    {
-        troubles.push(format!("cannot mount configfs on {}: {error}", configfs::PLACE));
+    if root.is_the_machines() {
+        troubles.extend(modules::load(&root));
+        if let Err(error) = configfs::mount() {
+            troubles.push(format!("cannot mount configfs on {}: {error}", configfs::PLACE));
+        }
     }
     troubles.extend(lockdown::raise(&root));
     troubles.iter().for_each(|trouble| eprintln!("{trouble}"));

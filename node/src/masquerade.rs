@@ -9,7 +9,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 
 use formats::node_config::Subnet;
 
@@ -19,8 +18,8 @@ use crate::nftables::{Batch, Family, Hook, Rule, lacks};
 use crate::problems;
 use crate::root::{Keep, PUBLIC, Root};
 
-/// What is left for the unit `masquerade`: the subnet, or nothing. Who takes in a config that was
-/// fetched may not give rules to the kernel.
+/// What is left for the unit `masquerade`: the subnet, or nothing. Who takes in a config may not give
+/// rules to the kernel.
 const WANTED: &str = "/run/orlop/masquerade";
 /// The unit that calls [`command`].
 const UNIT: &str = "masquerade";
@@ -30,18 +29,27 @@ const TABLE: &str = "orlop";
 /// The name of its chain.
 const CHAIN: &str = "masquerade";
 
-/// What the rule needs, with what that depends on.
-const MODULES: [&str; 2] = ["nft_chain_nat", "nft_masq"];
-/// PID 1's, which the kernel runs when it lacks a module.
-const MODPROBE: &str = "/usr/lib/orlop/applets/modprobe";
+/// What the rule needs, with what that depends on. All at once they are loaded in a fraction of the
+/// time: the kernel would run a program for each part of the request that it cannot do yet, seven
+/// times, and begin anew after each.
+pub(crate) const MODULES: [&str; 2] = ["nft_chain_nat", "nft_masq"];
 
-/// Has the unit make the rule for `subnet`.
+/// Has the unit make the rule for `subnet`. Without one it need not run, unless it was told of one in
+/// this boot: that rule is to go.
 ///
 /// # Errors
 /// What the file system says.
 pub(crate) fn leave(root: &Root, subnet: Option<Subnet>) -> io::Result<()> {
+    if subnet.is_none() && !root.path(WANTED).exists() {
+        return Ok(());
+    }
     let text = subnet.map_or(String::new(), |subnet| subnet.to_string());
     root.write(WANTED, text.as_bytes(), PUBLIC, Keep::ThisBoot)
+}
+
+/// Whether a rule is to be made in this boot, as far as is known yet.
+pub(crate) fn is_wanted(root: &Root) -> bool {
+    matches!(wanted(root), Ok(Some(_)))
 }
 
 /// `masquerade`: does what [`leave`] was told.
@@ -76,9 +84,6 @@ pub(crate) fn told(error: &io::Error) -> String {
 /// What the kernel says; [`io::ErrorKind::Unsupported`] if it has no nftables or lacks a part of it.
 pub fn set(subnet: Option<Subnet>) -> io::Result<()> {
     let wanted = subnet.map(family);
-    if wanted.is_some() {
-        load_modules();
-    }
     for family in [Family::Ip, Family::Ip6] {
         if wanted != Some(family) {
             remove(family)?;
@@ -91,16 +96,6 @@ pub fn set(subnet: Option<Subnet>) -> io::Result<()> {
         }
         other => other,
     }
-}
-
-/// All at once: the kernel would run the same program for each part of the request that it cannot
-/// do yet, seven times, and begin anew after each. What fails here it asks for all the same.
-fn load_modules() {
-    let null = Stdio::null;
-    #[expect(clippy::disallowed_methods, reason = "what it says and how it ends changes nothing")]
-    let mut command = Command::new(MODPROBE);
-    command.arg("-a").args(MODULES).stdin(null()).stdout(null()).stderr(null());
-    drop(command.status());
 }
 
 fn family(subnet: Subnet) -> Family {

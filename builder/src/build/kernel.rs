@@ -17,6 +17,10 @@ use crate::stored::StoredBlob;
 /// Where PID 1 finds the modules to load in the root, one path a line, in this order.
 pub const LOAD_ORDER: &str = "usr/lib/orlop/modules-load";
 
+/// Where `orlop-node prepare-kernel` finds the modules to load before the first pod runs, one name a
+/// line. It is there only if there are any.
+pub const FOR_PODS: &str = "usr/lib/orlop/modules-for-pods";
+
 /// What the image takes from the kernel package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +38,8 @@ pub struct KernelPart {
     pub beside: Vec<(String, StoredBlob)>,
     /// Text of [`LOAD_ORDER`].
     pub load_order: StoredBlob,
+    /// Text of [`FOR_PODS`].
+    pub for_pods: Option<StoredBlob>,
 }
 
 impl KernelPart {
@@ -91,10 +97,13 @@ impl KernelPart {
         };
         let at_boot = available.closure(&kernel.modules, info)?;
         let in_initrd = available.closure(&kernel.initrd_modules, info)?;
-        let quick = available.closure(&kernel.modules_uncompressed, info)?;
+        let quick = kernel.modules_for_pods.iter().chain(&kernel.modules_uncompressed);
+        let quick = available.closure(quick, info)?;
         let packed = unpacks_modules(&read(config)?);
         keep_plain.set(!packed);
-        let wanted = kernel.modules.iter().chain(&kernel.modules_on_demand);
+        let wanted = (kernel.modules.iter())
+            .chain(&kernel.modules_for_pods)
+            .chain(&kernel.modules_on_demand);
         let in_root = available.closure(wanted, info)?;
 
         let plain = plain.take();
@@ -131,6 +140,11 @@ impl KernelPart {
             beside.push((name.to_owned(), StoredBlob(batch.put_bytes(&bytes)?)));
         }
         let load_order = StoredBlob(batch.put_bytes(load_order.as_bytes())?);
+        let for_pods: String =
+            kernel.modules_for_pods.iter().map(|name| format!("{name}\n")).collect();
+        let for_pods = (!for_pods.is_empty())
+            .then(|| batch.put_bytes(for_pods.as_bytes()).map(StoredBlob))
+            .transpose()?;
         batch.finish()?;
         let given = [("config", config), ("modules.builtin", builtin)];
         let given = given.into_iter().filter_map(|(name, blob)| Some((name, blob?)));
@@ -142,13 +156,14 @@ impl KernelPart {
             initrd_modules,
             beside,
             load_order,
+            for_pods,
         })
     }
 
     /// All blobs that it names.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         let named = self.root_modules.iter().chain(&self.initrd_modules).chain(&self.beside);
-        let others = [&self.vmlinuz, &self.load_order];
+        let others = [&self.vmlinuz, &self.load_order].into_iter().chain(&self.for_pods);
         named.map(|(_, blob)| blob).chain(others).map(|blob| &blob.0)
     }
 
@@ -159,6 +174,7 @@ impl KernelPart {
     pub fn nodes(&self) -> Result<Vec<(TreePath, Node)>> {
         let directory = format!("usr/lib/modules/{}", self.release);
         let mut files = vec![(LOAD_ORDER.to_owned(), self.load_order)];
+        files.extend(self.for_pods.map(|list| (FOR_PODS.to_owned(), list)));
         let below = self.root_modules.iter().chain(&self.beside);
         files.extend(below.map(|(path, blob)| (format!("{directory}/{path}"), *blob)));
         let node = |(path, blob): (String, StoredBlob)| {

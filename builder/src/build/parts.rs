@@ -178,6 +178,7 @@ fn kernel(
     let inputs = Inputs::new()
         .with_all("deb", packages.map(|package| package.blob.sha256))
         .with_all("module", &request.recipe.kernel.modules)
+        .with_all("module-for-pods", &request.recipe.kernel.modules_for_pods)
         .with_all("on-demand-module", &request.recipe.kernel.modules_on_demand)
         .with_all("uncompressed-module", &request.recipe.kernel.modules_uncompressed)
         .with_all("initrd-module", &request.recipe.kernel.initrd_modules);

@@ -161,6 +161,7 @@ impl Check<'_> {
         }
         self.modules("initrd-modules", &kernel.initrd_modules);
         self.modules("modules", &kernel.modules);
+        self.modules("modules-for-pods", &kernel.modules_for_pods);
         self.modules("modules-on-demand", &kernel.modules_on_demand);
         self.modules("modules-uncompressed", &kernel.modules_uncompressed);
     }

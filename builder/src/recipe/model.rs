@@ -126,6 +126,9 @@ pub struct Kernel {
     /// Modules in the root that every boot loads, by name; what they depend on comes along.
     #[serde(default)]
     pub modules: BTreeSet<String>,
+    /// Modules in the root that every boot loads once containerd answers, before the first pod.
+    #[serde(default)]
+    pub modules_for_pods: BTreeSet<String>,
     /// Modules in the root that are loaded when the kernel asks for them.
     #[serde(default)]
     pub modules_on_demand: BTreeSet<String>,

@@ -174,7 +174,7 @@ fn an_unknown_key_is_shown_with_what_was_meant() {
               r.toml:8:1
                8 | colour = 1
                  | ^^^^^^
-              hint: its keys are `package`, `command-line`, `modules`, `modules-on-demand`, `modules-uncompressed`, `initrd-modules`
+              hint: its keys are `package`, `command-line`, `modules`, `modules-for-pods`, `modules-on-demand`, `modules-uncompressed`, `initrd-modules`
         "#]],
     );
 }

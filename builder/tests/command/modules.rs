@@ -48,6 +48,24 @@ fn a_module_on_demand_stays_compressed_if_the_kernel_unpacks_it_itself() {
 }
 
 #[test]
+fn modules_for_pods_are_uncompressed_and_in_a_list_of_their_own() {
+    let project = project(UNPACKS);
+    let list = "/usr/lib/orlop/modules-for-pods ";
+    let manifest = |of: &Project| String::from_utf8(of.read("out/manifest.txt")).unwrap();
+    modules(&project, "recipe.toml");
+    assert!(!manifest(&project).contains(list), "an empty list is a file");
+    project.change("modules-on-demand", "modules-for-pods");
+    assert_eq!(
+        modules(&project, "recipe.toml"),
+        ["fs/overlayfs/overlay.ko", "net/ipip.ko", "net/tunnel4.ko"]
+    );
+    let manifest = manifest(&project);
+    let line = manifest.lines().find(|line| line.contains(list)).expect("the list");
+    // `ipip` and the end of its line.
+    assert_eq!(line.split(' ').nth(6), Some("5"), "{line}");
+}
+
+#[test]
 fn a_recipe_takes_away_a_module_that_its_parent_has_and_what_only_that_needs() {
     let project = project(UNPACKS);
     project.write(

@@ -5,13 +5,11 @@ use std::path::Path;
 use crate::log;
 
 /// Below `/proc/sys`.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 10] = [
     // Pods reach each other and the world through the node.
     ("net/ipv4/ip_forward", "1"),
     // Our own links take what routers announce all the same: `net::link` sets `accept_ra` to 2.
     ("net/ipv6/conf/all/forwarding", "1"),
-    // Traffic between pods of one node passes netfilter; needs the module `br_netfilter`.
-    ("net/bridge/bridge-nf-call-iptables", "1"),
     // What kubelet's `protectKernelDefaults` asks for.
     ("vm/overcommit_memory", "1"),
     ("vm/panic_on_oom", "0"),

@@ -26,6 +26,7 @@ fn show_gives_every_value_its_line() {
         command-line = [] # default
         initrd-modules = [] # default
         modules = [] # default
+        modules-for-pods = [] # default
         modules-on-demand = [] # default
         modules-uncompressed = [] # default
         package = "linux" # base.toml:8

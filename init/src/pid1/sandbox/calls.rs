@@ -208,6 +208,8 @@ const CLOCK: Calls = Calls::of(&[
     libc::SYS_settimeofday,
 ]);
 
+const MODULES: Calls = Calls::of(&[libc::SYS_finit_module, libc::SYS_init_module]);
+
 const MOUNT: Calls = Calls::of(&[
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
@@ -244,9 +246,11 @@ const NODES: Calls = Calls::of(&[libc::SYS_mknod, libc::SYS_mknodat]);
 
 /// All that may be called.
 pub(super) fn allowed(groups: SystemCalls) -> Calls {
-    let SystemCalls { clock, mount, network, nodes } = groups;
+    let SystemCalls { clock, modules, mount, network, nodes } = groups;
+    let groups =
+        [(clock, CLOCK), (modules, MODULES), (mount, MOUNT), (network, NETWORK), (nodes, NODES)];
     let mut allowed = BASE;
-    for (wanted, calls) in [(clock, CLOCK), (mount, MOUNT), (network, NETWORK), (nodes, NODES)] {
+    for (wanted, calls) in groups {
         if wanted {
             allowed = allowed.and(calls);
         }
@@ -268,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_call_stands_in_one_group_only() {
-        let groups = [BASE, CLOCK, MOUNT, NETWORK, NODES];
+        let groups = [BASE, CLOCK, MODULES, MOUNT, NETWORK, NODES];
         for number in 0..Calls::END {
             let count = groups.iter().filter(|calls| calls.has(number)).count();
             assert!(count <= 1, "{number}");

@@ -110,7 +110,8 @@ mod tests {
     use crate::pid1::built_in::BuiltIn;
     use crate::unit::SystemCalls;
 
-    const ALL: SystemCalls = SystemCalls { clock: true, mount: true, network: true, nodes: true };
+    const ALL: SystemCalls =
+        SystemCalls { clock: true, modules: true, mount: true, network: true, nodes: true };
 
     /// What the program says of a call, as the kernel runs it (`___bpf_prog_run`): every jump leads
     /// forward, into the program.

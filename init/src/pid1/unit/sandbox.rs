@@ -58,6 +58,8 @@ impl Capabilities {
 pub struct SystemCalls {
     /// `clock`: set it.
     pub clock: bool,
+    /// `modules`: load modules of the kernel.
+    pub modules: bool,
     /// `mount`: mount and unmount.
     pub mount: bool,
     /// `network`: sockets of every kind, Unix sockets among them.
@@ -74,11 +76,12 @@ impl SystemCalls {
     pub(super) fn add(&mut self, group: &str) -> Result<(), String> {
         match group {
             "clock" => self.clock = true,
+            "modules" => self.modules = true,
             "mount" => self.mount = true,
             "network" => self.network = true,
             "nodes" => self.nodes = true,
             _ => {
-                let known = "\"clock\", \"mount\", \"network\", \"nodes\"";
+                let known = "\"clock\", \"modules\", \"mount\", \"network\", \"nodes\"";
                 return Err(format!("`{group}` is not one of {known}"));
             }
         }
