@@ -64,8 +64,7 @@ pub fn send_to(unit: OwnedFd) {
 
 /// The unit is done with so many more lines: if it is killed now, they are not for the next.
 pub fn done(count: u64) {
-    let sent = &mut lock().sent;
-    sent.drain(..usize::try_from(count).unwrap_or(usize::MAX).min(sent.len()));
+    lock().done(count);
 }
 
 /// Sends what the unit had no room for, if it has now; whether something still waits for that.
@@ -81,8 +80,10 @@ struct Log {
     rate_limited: bool,
     unit: Option<OwnedFd>,
     kept: VecDeque<String>,
-    /// What the unit has been given and is not done with.
+    /// What the unit has been given and is not done with: the newest.
     sent: VecDeque<String>,
+    /// So many older lines it is not done with either.
+    forgotten: u64,
     /// So many lines were not kept.
     lost: u64,
 }
@@ -95,6 +96,7 @@ impl Log {
             unit: None,
             kept: VecDeque::new(),
             sent: VecDeque::new(),
+            forgotten: 0,
             lost: 0,
         }
     }
@@ -164,8 +166,17 @@ impl Log {
         }
     }
 
+    /// It is done with the oldest first.
+    fn done(&mut self, count: u64) {
+        let forgotten = count.min(self.forgotten);
+        self.forgotten -= forgotten;
+        let count = usize::try_from(count - forgotten).unwrap_or(usize::MAX);
+        self.sent.drain(..count.min(self.sent.len()));
+    }
+
     /// From now on this is the unit. What an earlier run of it had not done is for this one.
     fn give(&mut self, unit: OwnedFd) {
+        self.forgotten = 0;
         self.sent.append(&mut self.kept);
         std::mem::swap(&mut self.sent, &mut self.kept);
         self.limit();
@@ -195,7 +206,7 @@ impl Log {
                         self.sent.extend(self.kept.drain(..count));
                         // A unit that does not say what it has done.
                         let most = self.sent.len().min(KEPT);
-                        self.sent.drain(..self.sent.len() - most);
+                        self.forgotten += self.sent.drain(..self.sent.len() - most).len() as u64;
                     }
                     Ok(false) => return,
                     // It has ended.
@@ -276,6 +287,25 @@ mod tests {
         let (ours, second) = message::pair().unwrap();
         log.give(ours);
         assert_eq!(lines(&received(&second)), ["given", "not done", "in between"]);
+    }
+
+    #[test]
+    fn a_unit_that_is_late_to_say_what_it_has_done_has_not_done_what_came_later() {
+        let mut log = Log::new();
+        let (ours, first) = message::pair().unwrap();
+        log.give(ours);
+        let all = KEPT + 100;
+        for number in 0..all {
+            log.line(Level::Info, &format!("line {number}"));
+            // It takes them, and its disk is slow.
+            received(&first);
+        }
+        log.done(150);
+        let (ours, second) = message::pair().unwrap();
+        log.give(ours);
+        let received = received(&second);
+        let lines = lines(&received);
+        assert_eq!((lines.len(), lines[0]), (all - 150, "line 150"));
     }
 
     #[test]

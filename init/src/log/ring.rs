@@ -19,16 +19,19 @@ pub(super) struct Target {
     pub(super) path: PathBuf,
     /// Bytes of it and of the one before it.
     pub(super) limit: u64,
-    /// So many lines for it were lost and are not in a batch's `lacking` yet.
+    /// So many lines for it were lost before they came as far as the ring, and are not in a batch's
+    /// `lacking` yet.
     lost: AtomicU64,
+    /// So many went from the ring, and are not in a batch's `lacking` and `dropped` yet.
+    dropped: AtomicU64,
 }
 
 impl Target {
     pub(super) fn new(path: PathBuf, limit: u64) -> Arc<Self> {
-        Arc::new(Self { path, limit, lost: AtomicU64::new(0) })
+        Arc::new(Self { path, limit, lost: AtomicU64::new(0), dropped: AtomicU64::new(0) })
     }
 
-    /// So many lines did not come as far as the ring, or went from it.
+    /// So many lines did not come as far as the ring.
     pub(super) fn lacks(&self, count: u64) {
         self.lost.fetch_add(count, Ordering::Relaxed);
     }
@@ -41,8 +44,10 @@ pub(super) struct Batch {
     /// Each with its line break.
     pub(super) text: Vec<u8>,
     pub(super) count: u64,
-    /// So many lines before these went.
+    /// So many lines before these are lost.
     pub(super) lacking: u64,
+    /// So many of those were in the ring and went from it.
+    pub(super) dropped: u64,
 }
 
 /// See the top.
@@ -67,7 +72,7 @@ impl Ring {
         state.lines.push_back((Arc::clone(to), line.to_owned()));
         while state.bytes > LIMIT {
             let Some((to, _)) = state.pop() else { break };
-            to.lacks(1);
+            to.dropped.fetch_add(1, Ordering::Relaxed);
         }
         drop(state);
         self.news.notify_one();
@@ -102,7 +107,8 @@ impl State {
     fn batch(&mut self) -> Option<Batch> {
         let (to, mut text) = self.pop()?;
         text.push(b'\n');
-        let lacking = to.lost.swap(0, Ordering::Relaxed);
+        let dropped = to.dropped.swap(0, Ordering::Relaxed);
+        let lacking = to.lost.swap(0, Ordering::Relaxed) + dropped;
         let most = AT_ONCE.min(usize::try_from(to.limit).unwrap_or(AT_ONCE) / 4);
         let mut count = 1;
         while let Some((next, line)) = self.lines.front()
@@ -114,7 +120,7 @@ impl State {
             count += 1;
             self.pop();
         }
-        Some(Batch { to, text, count, lacking })
+        Some(Batch { to, text, count, lacking, dropped })
     }
 }
 
@@ -155,6 +161,8 @@ mod tests {
         let count: u64 = batches.iter().map(|batch| batch.count).sum();
         let lacking: Vec<u64> = batches.iter().map(|batch| batch.lacking).collect();
         assert_eq!(count + lacking[0], all + 7);
+        let dropped: Vec<u64> = batches.iter().map(|batch| batch.dropped).collect();
+        assert!(dropped[0] == lacking[0] - 7 && dropped[1..].iter().all(|more| *more == 0));
         assert!(lacking[0] > 7 && lacking[1..].iter().all(|more| *more == 0), "{lacking:?}");
         assert_eq!(ring.lock().bytes, 0);
     }

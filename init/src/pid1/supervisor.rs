@@ -106,9 +106,9 @@ impl Supervisor {
         }
         match self.phase {
             Phase::Running { boot_complete } => {
-                self.look_again_after_a_one_shot(&mut actions);
+                self.look_again_after_a_one_shot(&actions);
                 self.start_what_can_start(&mut actions);
-                let complete = self.services.iter().all(|service| service.was_ready);
+                let complete = self.services.iter().all(Service::satisfies);
                 if complete && !boot_complete {
                     self.phase = Phase::Running { boot_complete: true };
                     actions.push(Action::Announce(Change::BootComplete));
@@ -165,7 +165,7 @@ impl Supervisor {
     }
 
     fn satisfied(&self, name: &UnitName) -> bool {
-        self.service(name).is_some_and(|service| service.was_ready)
+        self.service(name).is_some_and(Service::satisfies)
     }
 
     fn exited(&mut self, now: Duration, pid: Pid, exit: Exit, actions: &mut Vec<Action>) {
@@ -180,9 +180,9 @@ impl Supervisor {
         // Another pid is an orphan's: it is reaped, and that is all.
     }
 
-    /// A one-shot prepares something: what was not wanted may be wanted now. What is looked at
-    /// again does not count as news, so this ends.
-    fn look_again_after_a_one_shot(&mut self, actions: &mut Vec<Action>) {
+    /// A one-shot prepares something: what was not wanted may be wanted now, each in its order. What
+    /// is looked at again does not count as news, so this ends.
+    fn look_again_after_a_one_shot(&mut self, actions: &[Action]) {
         let one_shot = |action: &Action| match action {
             Action::Announce(Change::Ready { unit, .. }) => {
                 self.service(unit).is_some_and(|service| service.unit.ready == Ready::Exit)
@@ -191,16 +191,14 @@ impl Supervisor {
         };
         if actions.iter().any(one_shot) {
             for service in &mut self.services {
-                if matches!(service.state, State::NotWanted { .. }) {
-                    service.spawn(actions);
-                }
+                service.look_again |= matches!(service.state, State::NotWanted { .. });
             }
         }
     }
 
     fn start_what_can_start(&mut self, actions: &mut Vec<Action>) {
         let can_start = |service: &Service| {
-            service.state == State::Waiting
+            (service.state == State::Waiting || service.look_again)
                 && service.unit.after.iter().all(|(after, _)| self.satisfied(after))
         };
         let can_start: Vec<bool> = self.services.iter().map(can_start).collect();

@@ -8,6 +8,7 @@ use rustix::process::Pid;
 use super::ABANDON_AFTER;
 use super::event::{Action, Change, Ending, Next};
 use super::liveness::{Answers, Hang, Turn};
+use crate::pid1::built_in::BuiltIn;
 use crate::process::Exit;
 use crate::unit::{Kill, Policy, Ready, Unit};
 
@@ -124,17 +125,18 @@ pub(super) struct Service {
     run: u32,
     /// Ends since it was last healthy.
     failures: u32,
-    /// Satisfies those which come after it, for good. So does one that is not wanted.
-    pub(super) was_ready: bool,
-    /// It did what it is for at least once, so that there is something to stop.
+    /// It did what it is for at least once. That satisfies those which come after it, for good, and
+    /// there is something to stop.
     worked: bool,
+    /// It was not wanted, and may be now: its `only-if-exists` is to be looked at again.
+    pub(super) look_again: bool,
     /// People know that it is not wanted.
     told_not_wanted: bool,
     /// Whether it still answers.
     answers: Answers,
     /// It does not, and was killed for it.
     hung: bool,
-    /// The system goes down: it is neither started again nor asked anything.
+    /// The system goes down: it is not asked anything, and not started again unless it is `log`.
     going_down: bool,
 }
 
@@ -145,8 +147,8 @@ impl Service {
             state: State::Waiting,
             run: 0,
             failures: 0,
-            was_ready: false,
             worked: false,
+            look_again: false,
             told_not_wanted: false,
             answers: Answers::default(),
             hung: false,
@@ -154,8 +156,14 @@ impl Service {
         }
     }
 
+    /// Whether those which come after it need not wait for it: it was ready once, or is not wanted.
+    pub(super) fn satisfies(&self) -> bool {
+        self.worked || matches!(self.state, State::NotWanted { .. }) && !self.look_again
+    }
+
     pub(super) fn spawn(&mut self, actions: &mut Vec<Action>) {
         self.state = State::Spawning;
+        self.look_again = false;
         self.run = self.run.wrapping_add(1);
         actions.push(Action::Spawn(self.unit.name.clone()));
     }
@@ -172,7 +180,7 @@ impl Service {
         match self.unit.ready {
             Ready::Started => self.probed(now, self.run, String::new(), actions),
             Ready::Exit => {}
-            _ if self.going_down => {}
+            _ if self.going_down && !self.is_needed_to_the_end() => {}
             _ => actions.push(Action::StartProbe { unit, run: self.run }),
         }
     }
@@ -184,7 +192,9 @@ impl Service {
         actions: &mut Vec<Action>,
     ) {
         match self.state {
-            State::Spawning if self.going_down => self.does_not_run(actions),
+            State::Spawning if self.going_down && !self.is_needed_to_the_end() => {
+                self.does_not_run(actions);
+            }
             State::Spawning => self.ended(now, Ending::NotStarted(reason), actions),
             _ => {}
         }
@@ -196,7 +206,6 @@ impl Service {
             State::Spawning => {}
             _ => return,
         }
-        self.was_ready = true;
         if !std::mem::replace(&mut self.told_not_wanted, true) {
             let (unit, absent) = (self.unit.name.clone(), absent.clone());
             actions.push(Action::Announce(Change::NotWanted { unit, absent }));
@@ -217,7 +226,7 @@ impl Service {
             return;
         }
         let took = now.saturating_sub(since);
-        (self.was_ready, self.worked) = (true, true);
+        self.worked = true;
         self.state = State::Ready { pid, since: now, took, detail: detail.clone() };
         if let Some(probe) = self.unit.probe.as_ref().filter(|_| !self.going_down) {
             self.answers.begin(now, probe);
@@ -263,12 +272,13 @@ impl Service {
         self.stop_probe(actions);
         self.answers.end();
         let hung = std::mem::take(&mut self.hung);
+        let is_over = self.going_down && !self.is_needed_to_the_end();
         match &mut self.state {
             // Its `stop-exec` is in its group too, so that waits.
             State::StopExec { pid, .. } => *pid = None,
             State::Stopping { .. } => self.stopped(actions),
             // Its turn to be stopped had not come yet.
-            _ if self.going_down => {
+            _ if is_over => {
                 self.kill_group(actions);
                 if self.unit.stop_exec.is_some() {
                     self.state = State::StopExecDue;
@@ -279,7 +289,7 @@ impl Service {
             State::Starting { since, .. } if self.unit.ready == Ready::Exit && exit.success() => {
                 let after = now.saturating_sub(*since);
                 self.kill_group(actions);
-                (self.was_ready, self.worked) = (true, true);
+                self.worked = true;
                 self.state = State::Done;
                 let unit = self.unit.name.clone();
                 let change = Change::Ready { unit, after, detail: String::new() };
@@ -294,17 +304,25 @@ impl Service {
         }
     }
 
-    /// The system goes down: nothing is started any more. What is being started waits for its turn
-    /// like what runs, for others need it as much.
+    /// The system goes down: nothing is started any more but `log`. What is being started waits for
+    /// its turn like what runs, for others need it as much.
     pub(super) fn shutdown_began(&mut self) {
         self.going_down = true;
         self.answers.end();
-        let ended = matches!(self.state, State::Done | State::Failed(_) | State::Backoff { .. });
-        if ended && self.stop_exec_is_due() {
-            self.state = State::StopExecDue;
-        } else if !self.state.active() {
-            self.state = State::Stopped;
+        match self.state {
+            State::Backoff { .. } if self.is_needed_to_the_end() => {}
+            State::Done | State::Failed(_) | State::Backoff { .. } if self.stop_exec_is_due() => {
+                self.state = State::StopExecDue;
+            }
+            _ if self.state.active() => {}
+            _ => self.state = State::Stopped,
         }
+    }
+
+    /// Without `log` the others stand still as soon as their pipes are full, so it is started again
+    /// on the way down too.
+    fn is_needed_to_the_end(&self) -> bool {
+        self.unit.built_in == Some(BuiltIn::Log)
     }
 
     /// It was started on the way down and does not run.
@@ -325,6 +343,8 @@ impl Service {
         let pid = match self.state {
             State::Starting { pid, .. } | State::Ready { pid, .. } => Some(pid),
             State::StopExecDue => None,
+            // It would be started again, and nobody needs it any more.
+            State::Backoff { .. } => return self.state = State::Stopped,
             _ => return,
         };
         self.stop_probe(actions);

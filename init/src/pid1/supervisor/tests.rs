@@ -356,12 +356,8 @@ fn a_unit_that_is_not_wanted_is_told_once_and_satisfies_those_after_it() {
     node.step(s(0), spawned("b", 10));
     // A one-shot may have made what was not there, so it is looked at again.
     let actions = node.step(s(1), exited(10, 0));
-    assert_eq!(
-        actions[2..],
-        [Action::Spawn(name("a")), Action::Announce(Change::BootComplete)],
-        "{actions:?}"
-    );
-    assert_eq!(node.step(s(1), not_wanted("a")), []);
+    assert_eq!(actions[2..], [Action::Spawn(name("a"))], "{actions:?}");
+    assert_eq!(node.step(s(1), not_wanted("a")), [Action::Announce(Change::BootComplete)]);
     assert_eq!(node.step(s(2), Event::Tick), []);
 }
 
@@ -382,6 +378,49 @@ fn what_becomes_wanted_after_a_one_shot_is_started() {
     node.step(s(2), ready("kubelet", 2));
     let actions = node.step(s(2), Event::Shutdown(ShutdownKind::Reboot));
     assert!(actions.contains(&Action::Terminate { unit: name("kubelet"), pid: pid(20) }));
+}
+
+#[test]
+fn what_becomes_wanted_comes_before_what_comes_after_it() {
+    let one_shot =
+        |name: &str, after: &[&str]| unit(name, after, "\"exit\"", "on-failure", "cgroup");
+    let (units, _) = Units::new(vec![
+        one_shot("configure-disks", &[]),
+        one_shot("configure", &["configure-disks"]),
+        one_shot("masquerade", &["configure"]),
+        one_shot("sysctl", &["masquerade"]),
+        unit("kubelet", &["configure", "containerd"], "\"started\"", "always", "cgroup"),
+        unit("containerd", &[], SOCKET, "always", "process"),
+        one_shot("other", &[]),
+    ]);
+    let mut node = Supervisor::new(&units);
+    let spawns = |actions: &[Action]| -> Vec<String> {
+        let units = actions.iter().filter_map(|action| match action {
+            Action::Spawn(unit) => Some(unit.to_string()),
+            _ => None,
+        });
+        units.collect()
+    };
+    let first = spawns(&node.step(s(0), Event::Start));
+    assert_eq!(first, ["configure-disks", "containerd", "other"]);
+    for unit in ["configure-disks", "configure", "masquerade", "sysctl"] {
+        node.step(s(0), not_wanted(unit));
+    }
+    // A disk is to be looked at, and has the address of the config. Who comes after that waits
+    // until the config is fetched, whether it was looked at before or not.
+    node.step(s(0), spawned("other", 10));
+    assert_eq!(spawns(&node.step(s(1), exited(10, 0))), ["configure-disks"]);
+    node.step(s(1), spawned("configure-disks", 11));
+    assert_eq!(spawns(&node.step(s(2), exited(11, 0))), ["configure"]);
+    node.step(s(2), spawned("configure", 12));
+    node.step(s(2), spawned("containerd", 13));
+    assert_eq!(spawns(&node.step(s(3), ready("containerd", 1))), [""; 0]);
+    // It fails at first.
+    assert_eq!(spawns(&node.step(s(4), exited(12, 1))), [""; 0]);
+    node.step(s(5), Event::Tick);
+    node.step(s(5), spawned("configure", 14));
+    assert_eq!(spawns(&node.step(s(6), exited(14, 0))), ["kubelet", "masquerade"]);
+    assert_eq!(spawns(&node.step(s(6), not_wanted("masquerade"))), ["sysctl"]);
 }
 
 /// The units that are built in, as the world of these tests has them.
@@ -439,6 +478,31 @@ fn what_reads_the_output_of_others_is_stopped_last() {
     assert_eq!(order, ["a", "network", "log"]);
     let last = node.step(s(1), exited(10, 0));
     assert_eq!(last.last(), Some(&Action::Finish(ShutdownKind::PowerOff)));
+}
+
+#[test]
+fn what_reads_the_output_of_others_is_started_again_while_one_of_them_stops() {
+    let [log, network] = built_in();
+    let mut node = Supervisor::new(&Units::new(vec![log, network]).0);
+    node.step(s(0), Event::Start);
+    for (unit, number) in [("log", 10), ("network", 20)] {
+        node.step(s(0), spawned(unit, number));
+        node.step(s(0), ready(unit, 1));
+    }
+    // It waits to be started again when the system is to go down, and ends once more on the way.
+    let kill = |number| Event::Exited { pid: pid(number), exit: Exit::Signal(9) };
+    node.step(s(1), kill(10));
+    node.step(s(1), Event::Shutdown(ShutdownKind::Reboot));
+    let again = [Action::Spawn(name("log"))];
+    assert_eq!(node.step(s(1) + ms(100), Event::Tick), again);
+    let failed = Event::SpawnFailed { unit: name("log"), reason: "no memory".to_owned() };
+    node.step(s(1) + ms(100), failed);
+    assert_eq!(node.step(s(1) + ms(300), Event::Tick), again);
+    node.step(s(1) + ms(300), spawned("log", 11));
+    node.step(s(1) + ms(400), kill(11));
+    // There is nobody left for whom it would be started.
+    let last = node.step(s(1) + ms(500), exited(20, 0));
+    assert_eq!(last.last(), Some(&Action::Finish(ShutdownKind::Reboot)));
 }
 
 /// `containerd`, then the one-shot `images` which stops the pods, then `kubelet`; all as they are
