@@ -42,6 +42,8 @@ pub enum ToUnit {
         /// How long the exchange may take.
         limit: Duration,
     },
+    /// Say [`FromUnit::Alive`] with this number, to show that you do not hang.
+    Alive(u32),
     /// Do not ask this unit any more whether it is ready.
     Leave(String),
     /// Lines of PID 1's own log.
@@ -106,6 +108,8 @@ pub enum FromUnit {
         /// What it answered, for people, or what was wrong.
         result: Result<String, String>,
     },
+    /// What [`ToUnit::Alive`] asks for.
+    Alive(u32),
     /// So many more of PID 1's own lines are done with: written, or counted as lacking.
     Written(u64),
     /// Nobody can write any more to the pipe of this number, and it is empty.
@@ -147,6 +151,7 @@ impl ToUnit {
                 let limit = limit.as_millis().to_string();
                 packet(b'A', &[unit, about, &number, key, &text, &limit])
             }
+            Self::Alive(number) => packet(b'?', &[&number.to_string()]),
             Self::Leave(unit) => packet(b'F', &[unit]),
             Self::Lines(lines) => packet(b'L', &texts(lines)),
             Self::Lacking(count) => packet(b'N', &[&count.to_string()]),
@@ -173,6 +178,7 @@ impl ToUnit {
                 question: Question::of(key, text)?,
                 limit: Duration::from_millis(limit.parse().ok()?),
             },
+            (b'?', [number]) => Self::Alive(number.parse().ok()?),
             (b'F', [unit]) => Self::Leave((*unit).to_owned()),
             (b'L', lines) => Self::Lines(owned(lines)),
             (b'N', [count]) => Self::Lacking(count.parse().ok()?),
@@ -244,6 +250,7 @@ impl FromUnit {
                 };
                 packet(b'a', &[unit, about, &number, word, text])
             }
+            Self::Alive(number) => packet(b'!', &[&number.to_string()]),
             Self::Written(count) => packet(b'd', &[&count.to_string()]),
             Self::Closed(id) => packet(b'c', &[&id.to_string()]),
             Self::Wrote { unit, lines } => {
@@ -282,6 +289,7 @@ impl FromUnit {
                     _ => return None,
                 },
             },
+            (b'!', [number]) => Self::Alive(number.parse().ok()?),
             (b'd', [count]) => Self::Written(count.parse().ok()?),
             (b'c', [id]) => Self::Closed(id.parse().ok()?),
             (b'w', [unit, lines @ ..]) => {
@@ -387,6 +395,7 @@ mod tests {
                     ToUnit::Ask { unit, about, question, limit }
                 }
             ),
+            any::<u32>().prop_map(ToUnit::Alive),
             text().prop_map(ToUnit::Leave),
             some_texts().prop_map(ToUnit::Lines),
             any::<u64>().prop_map(ToUnit::Lacking),
@@ -412,6 +421,7 @@ mod tests {
             Just(FromUnit::Suspect),
             (text(), about(), prop::result::maybe_ok(text(), text()))
                 .prop_map(|(unit, about, result)| FromUnit::Answer { unit, about, result }),
+            any::<u32>().prop_map(FromUnit::Alive),
             any::<u64>().prop_map(FromUnit::Written),
             any::<u32>().prop_map(FromUnit::Closed),
             (text(), some_texts()).prop_map(|(unit, lines)| FromUnit::Wrote { unit, lines }),

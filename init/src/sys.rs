@@ -10,6 +10,7 @@ pub mod dm;
 pub mod ext4;
 pub mod loop_device;
 pub mod packet;
+pub(crate) mod program;
 pub mod signals;
 pub mod uevent;
 pub mod watchdog;

@@ -18,7 +18,7 @@ use init::network;
 use init::pid1::built_in::{self, BuiltIn};
 use init::supervisor::{ShutdownKind, Supervisor};
 use init::sys::signals;
-use init::unit::{Unit, Units};
+use init::unit::{Liveness, Unit, Units};
 use init::watchdog::Watchdog;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -78,6 +78,8 @@ fn main() -> ExitCode {
             "a_log_that_hangs_holds_up_no_shutdown",
             hangs::a_log_that_hangs_holds_up_no_shutdown,
         ),
+        trial("a_disk_that_hangs_holds_up_who_needs_it", hangs::a_disk_that_hangs),
+        trial("a_network_that_hangs_is_started_again", hangs::a_network_that_hangs),
         trial("who_hangs_is_killed_and_not_who_is_not_asked", hangs::who_hangs_is_killed),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
@@ -158,6 +160,13 @@ impl Node {
                 argument.display()
             );
             unit.exec = vec!["/bin/sh".into(), "-c".into(), script];
+            // Asked often, but not so often that one which is slow here hangs.
+            let often = Duration::from_secs(1);
+            let probe = unit.probe.take().map(|probe| {
+                let (interval, timeout) = (often, often);
+                Liveness { interval, timeout, ..probe }
+            });
+            unit.probe = probe.filter(|_| self.path("asked").exists());
             // They write into the test's directory. Who is not root has no capabilities to lose.
             let sandbox = &mut unit.sandbox;
             (sandbox.private_tmp, sandbox.writable) = (false, None);

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use init::pid1::built_in::{self, BuiltIn};
-use init::process;
+use init::process::{self, Started};
 use init::unit::Unit;
 use libtest_mimic::{Arguments, Trial};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -76,14 +77,27 @@ impl Place {
         let unit = Unit::parse(Path::new("a.toml"), &text.replace("D/", &format!("{directory}/")));
         let unit = unit.expect("a good unit");
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
-        let pid = process::spawn(&unit, &unit.exec, self.0.path(), writer, None)?;
-        Ok((pid, reader.into()))
+        let pid = loaded(process::spawn(&unit, &unit.exec, self.0.path(), writer, None)?);
+        Ok((pid?, reader.into()))
     }
 
     /// What it writes until it ends.
     fn says(&self, keys: &str, script: &str) -> String {
         let started = self.start(keys, script);
         ended(started.unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+/// Waits until the program runs. A child that has none is reaped.
+fn loaded(started: Started) -> Result<Pid, String> {
+    let Started { pid, mut loading } = started;
+    loop {
+        if let Some(outcome) = loading.outcome() {
+            return outcome.map(|()| pid).inspect_err(|_| {
+                waitpid(Some(pid), WaitOptions::empty()).expect("a child of ours");
+            });
+        }
+        poll(&mut [PollFd::new(&loading, PollFlags::IN)], None).expect("waited");
     }
 }
 
@@ -181,7 +195,8 @@ fn who_reads_the_network(place: &Place) {
                   do test -w $place && echo $place; done";
     unit.exec = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
-    let pid = process::spawn(&unit, &unit.exec, place.0.path(), writer, None).expect("started");
+    let started = process::spawn(&unit, &unit.exec, place.0.path(), writer, None);
+    let pid = started.and_then(loaded).expect("started");
     let said = ended((pid, reader.into()));
     assert_eq!(said, "n1\n/etc\n/proc/sys/net/ipv6/conf/lo/accept_ra\n");
 }

@@ -170,6 +170,7 @@ impl Service {
             ToUnit::Ask { unit, about, question, limit } => {
                 self.ask(unit, about, question, limit);
             }
+            ToUnit::Alive(number) => self.channel.send(&FromUnit::Alive(number)),
             ToUnit::Leave(unit) => self.probes.retain(|(asked, _)| *asked != unit),
             ToUnit::Begin { .. } | ToUnit::Suspect => {}
         }

@@ -148,6 +148,7 @@ impl Service<'_> {
                     {
                         self.reconfigure();
                     }
+                    Some(ToUnit::Alive(number)) => self.channel.send(&FromUnit::Alive(number)),
                     Some(ToUnit::Suspect) => self.connectivity.suspect_server(),
                     _ => {}
                 },

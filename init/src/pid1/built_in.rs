@@ -1,10 +1,11 @@
 //! The units that every node has: this binary again, under the names `network` and `log`. They are
 //! units like others, with two differences: PID 1 and they speak with each other
-//! ([`crate::message`]), and `log` is stopped when nothing else runs.
+//! ([`crate::message`]), by which each is asked whether it hangs, and `log` is stopped when nothing else runs.
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::unit::{Ready, Unit, UnitError};
+use crate::unit::{Asked, Liveness, Ready, Unit, UnitError};
 
 /// Which of them a unit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,14 @@ pub enum BuiltIn {
 
 /// Where `log` writes. It may write nowhere else, so this is there before it starts.
 pub const LOGS: &str = "/var/log/orlop";
+
+/// Neither waits in its loop for a disk or the network, so this is long, on a slow machine too.
+const PROBE: Liveness = Liveness {
+    asked: Asked::Channel,
+    interval: Duration::from_secs(30),
+    timeout: Duration::from_secs(20),
+    failures: 3,
+};
 
 /// Each, and its text as a file would have it.
 const UNITS: [(BuiltIn, &str, &str); 2] = [
@@ -31,7 +40,7 @@ const UNITS: [(BuiltIn, &str, &str); 2] = [
 pub fn units() -> Result<Vec<Unit>, UnitError> {
     let read = |(built_in, file, text)| {
         let unit = Unit::parse(Path::new(file), text)?;
-        Ok(Unit { built_in: Some(built_in), ready: Ready::Said, ..unit })
+        Ok(Unit { built_in: Some(built_in), ready: Ready::Said, probe: Some(PROBE), ..unit })
     };
     UNITS.into_iter().map(read).collect()
 }

@@ -109,6 +109,9 @@ pub fn line(change: &Change, now: Duration) -> String {
         Change::Hangs { unit, failures, reason } => {
             format!("{unit} HANGS: no good answer {failures} times in a row: {reason}; killed")
         }
+        Change::LeftBehind(unit) => {
+            format!("{unit} was killed and does not end: a new one takes its place")
+        }
         Change::NotWanted { unit, absent } => {
             format!("{unit} not wanted: there is no {}", absent.display())
         }
@@ -144,6 +147,10 @@ fn describe(state: &State, now: Duration) -> String {
     match state {
         State::Waiting => "waits for others".to_owned(),
         State::Spawning => "is being started".to_owned(),
+        State::Loading { since, late, .. } => {
+            let late = if *late { ", LATE" } else { "" };
+            format!("its program is loaded for {}{late}", seconds(now.saturating_sub(*since)))
+        }
         State::Starting { since, late, reason, .. } => {
             let late = if *late { ", LATE" } else { "" };
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -153,6 +160,7 @@ fn describe(state: &State, now: Duration) -> String {
             let detail = if detail.is_empty() { String::new() } else { format!(", {detail}") };
             format!("ready after {}{}", seconds(*took), plain(&detail))
         }
+        State::Hung { .. } => "HANGS: killed, and has not ended".to_owned(),
         State::Backoff { until, ending } => {
             let wait = seconds(until.saturating_sub(now));
             format!("FAILED: {}; restart in {wait}", plain(&ending.to_string()))
@@ -416,6 +424,7 @@ mod tests {
             Change::Late { unit: unit(), deadline: MS(90_000), reason: None },
             Change::Late { unit: unit(), deadline: MS(90_000), reason: Some("refused".into()) },
             Change::Hangs { unit: unit(), failures: 3, reason: "no answer in 20 s".into() },
+            Change::LeftBehind(unit()),
             Change::Ended { unit: unit(), ending: Ending::Hung, next: Next::RestartIn(MS(200)) },
             Change::BootComplete,
             Change::ShutdownBegan(ShutdownKind::Reboot),
@@ -439,6 +448,7 @@ mod tests {
             [     3.42] containerd LATE: not ready after 90.0 s
             [     3.42] containerd LATE: not ready after 90.0 s: refused
             [     3.42] containerd HANGS: no good answer 3 times in a row: no answer in 20 s; killed
+            [     3.42] containerd was killed and does not end: a new one takes its place
             [     3.42] containerd FAILED: hung and was killed; restart in 0.2 s
             [     3.42] boot complete
             [     3.42] going down to restart

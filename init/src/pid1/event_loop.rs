@@ -1,9 +1,10 @@
 //! The body around the supervisor: waits for the kernel, turns what it says into events, and does
-//! what the supervisor asks for. One thread, one epoll set; nothing in here waits for STATE or the
-//! network, polls or sleeps. To start a program it waits for the root. It knows no unit by its name: who makes something of a change beside
+//! what the supervisor asks for. One thread, one epoll set; nothing in here waits for a disk or the
+//! network, polls or sleeps. It knows no unit by its name: who makes something of a change beside
 //! the supervisor is told of all of them ([`marks`], the built-in units).
 
 mod channels;
+mod loading;
 mod outputs;
 mod people;
 mod questions;
@@ -29,6 +30,7 @@ use crate::unit::UnitName;
 use crate::watchdog::Watchdog;
 use crate::{clock, log, marks, process};
 use channels::Channels;
+use loading::{Load, Which};
 use outputs::Outputs;
 use questions::Questions;
 
@@ -83,6 +85,7 @@ const SIGNALS: u64 = 1 << 32;
 const BUTTON: u64 = 2 << 32;
 const CONSOLE: u64 = 3 << 32;
 const CHANNEL: u64 = 4 << 32;
+const LOADING: u64 = 5 << 32;
 const KIND: u64 = !0 << 32;
 
 /// So long the screen of a failure waits for the last lines of the unit.
@@ -98,6 +101,8 @@ struct EventLoop {
     outputs: Outputs,
     questions: Questions,
     channels: Channels,
+    /// Programs that are being loaded.
+    loads: Vec<Load>,
     console_registered: bool,
     /// Units that failed, whose last lines are awaited until then, to show them on the screen.
     awaited: Vec<(UnitName, Duration)>,
@@ -121,6 +126,7 @@ impl EventLoop {
             outputs: Outputs::default(),
             questions: Questions::default(),
             channels: Channels::default(),
+            loads: Vec::new(),
             console_registered: false,
             awaited: Vec::new(),
             finished: None,
@@ -193,6 +199,7 @@ impl EventLoop {
             BUTTON => self.button(which),
             CONSOLE => self.around.console.flush(),
             CHANNEL => self.channel(which),
+            LOADING => self.look_at_what_loads(),
             _ => {}
         }
     }
@@ -213,7 +220,7 @@ impl EventLoop {
             Action::SpawnStop(unit) => {
                 let known = self.supervisor.unit(&unit)?.clone();
                 let exec = known.stop_exec.as_deref().unwrap_or_default();
-                Some(match self.start(&known, exec, None) {
+                Some(match self.start(&known, Which::StopExec, exec, None) {
                     Ok(pid) => Event::StopSpawned { unit, pid },
                     Err(reason) => Event::StopSpawnFailed { unit, reason },
                 })
@@ -298,12 +305,14 @@ impl EventLoop {
     /// Takes every child that has ended: one signal may stand for many.
     fn reap(&mut self) {
         while let Ok(Some((pid, exit))) = process::reap() {
+            self.look_at_what_loads();
             self.feed(Event::Exited { pid, exit });
         }
     }
 
     /// Takes what a built-in unit says.
     fn channel(&mut self, id: u32) {
+        self.look_at_what_loads();
         let (messages, goes_on) = self.channels.take(id);
         for message in messages {
             match message {
@@ -323,6 +332,11 @@ impl EventLoop {
                 FromUnit::Answer { unit, about, result } => {
                     if let Some(event) = self.answer(unit, about, result) {
                         self.feed(event);
+                    }
+                }
+                FromUnit::Alive(number) => {
+                    if let Some((unit, _)) = self.channels.run_of(id) {
+                        self.feed(Event::Answered { unit, number, result: Ok(()) });
                     }
                 }
                 FromUnit::Written(count) => log::done(count),

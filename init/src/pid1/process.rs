@@ -2,22 +2,18 @@
 #![expect(clippy::disallowed_methods, reason = "this is the module the lint sends everyone to")]
 
 pub mod limited;
+mod start;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::pid1::built_in::BuiltIn;
-use crate::sandbox::{Prepared, Report};
-use crate::sys::signals;
-use crate::unit::{AbsolutePath, GroupLimits, Sandbox, Unit};
+use crate::unit::{AbsolutePath, GroupLimits, Unit};
+pub use start::{Loading, Started, spawn};
 
 /// Where programs look for others unless their unit says otherwise.
 const PATH: &str = "/usr/bin:/usr/sbin";
@@ -57,85 +53,6 @@ impl fmt::Display for Exit {
 /// Whether we are what the kernel started.
 pub fn is_pid_1() -> bool {
     std::process::id() == 1
-}
-
-/// Starts `exec`, a program of a unit and its arguments, in the unit's control group below
-/// `cgroups` and its sandbox, in a session of its own, with an empty signal mask and nothing of our
-/// environment. Standard output and error go to `output`; standard input is `channel` if it is
-/// given.
-///
-/// # Errors
-/// What could not be done, with the name of the program or the group, or the sandbox's key.
-pub fn spawn(
-    unit: &Unit,
-    exec: &[String],
-    cgroups: &Path,
-    output: OwnedFd,
-    channel: Option<OwnedFd>,
-) -> Result<Pid, String> {
-    let directory = unit.cgroup.below(cgroups);
-    let membership = open_group(&directory)
-        .map_err(|error| format!("cannot use control group {}: {error}", directory.display()))?;
-    limit_group(&directory, &unit.group);
-    let (program, arguments) =
-        exec.split_first().ok_or_else(|| "its `exec` is empty".to_owned())?;
-    let fail = |error: io::Error| format!("cannot start {program}: {error}");
-    let nofile = unit.limits.nofile;
-    let takes_signals = unit.built_in != Some(BuiltIn::Log);
-    let more = match &unit.environment_from {
-        Some(path) if path.0.exists() => lines(path, "environment")?,
-        _ => String::new(),
-    };
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", PATH).envs(unit.environment.iter().cloned());
-    command.envs(more.lines().filter_map(|line| line.split_once('=')));
-    command.current_dir("/").stdin(channel.map_or_else(Stdio::null, Stdio::from));
-    command.stderr(output.try_clone().map_err(fail)?).stdout(output);
-    let (sandbox, report) = match unit.sandbox == Sandbox::default() {
-        true => (None, None),
-        false => Prepared::new(&unit.sandbox)
-            .map(|(inside, out)| (Some(inside), Some(out)))
-            .map_err(fail)?,
-    };
-    let prepare = move || {
-        // Before the program runs, so that all it ever starts is in the group as well.
-        rustix::io::write(&membership, b"0")?;
-        rustix::process::setsid()?;
-        if let Some(limit) = nofile {
-            let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
-            rustix::process::setrlimit(Resource::Nofile, limit)?;
-        }
-        // `log` reads its signals from a descriptor as we do. A request to end that comes before it
-        // has that waits, for it is to write what others wrote until then.
-        if takes_signals {
-            signals::unblock_all()?;
-        }
-        // Last: what is above may need what the program must not have.
-        sandbox.as_ref().map_or(Ok(()), Prepared::enter)
-    };
-    // SAFETY: needed because std offers no safe way to run code between fork and exec. Sound
-    // because the closure makes system calls only and neither allocates nor takes a lock, which is
-    // all that may be done there while we have other threads; the files it uses are its own.
-    #[expect(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
-    unsafe {
-        command.pre_exec(prepare);
-    }
-    let child = command.spawn();
-    // With it goes our copy of the child's end of the report.
-    drop(command);
-    let child = child.map_err(|error| match report.and_then(Report::refused) {
-        Some(key) => format!("cannot start {program}: `{key}` of its sandbox: {error}"),
-        None => fail(error),
-    })?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| format!("{program} has an impossible process id"))?;
-    let score = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-    if let Err(error) = std::fs::write(&score, unit.oom_score.to_string()) {
-        // It may have ended already, or be in a test without the privilege.
-        crate::log::warn(&format!("cannot set the OOM score of {}: {error}", unit.name));
-    }
-    // `child` goes out of scope without being waited for: `reap` does that for every child.
-    Ok(pid)
 }
 
 /// The program and all arguments of a unit: those of its file and, after them, the lines of

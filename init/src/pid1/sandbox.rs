@@ -8,7 +8,7 @@ mod filter;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use libc::sock_filter;
@@ -127,6 +127,13 @@ impl Prepared {
             passed_over(confine::writable(path))?;
         }
         Ok(())
+    }
+}
+
+/// The one descriptor that the child needs for it.
+impl AsFd for Prepared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.failed.as_fd()
     }
 }
 

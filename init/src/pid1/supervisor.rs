@@ -7,6 +7,7 @@
 mod event;
 mod liveness;
 mod service;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 pub use event::{Action, Change, Ending, Event, Next, ShutdownKind};
-pub use service::State;
+pub use state::State;
 
 use crate::pid1::built_in::BuiltIn;
 use crate::process::Exit;
@@ -23,7 +24,7 @@ use crate::unit::{Ready, Unit, UnitName, Units};
 use service::Service;
 
 /// From `SIGKILL` to the end of our patience: a process in an uninterruptible sleep cannot die,
-/// and must not keep the machine from going down.
+/// and must not keep the machine from going down, nor what is built in from being started anew.
 pub const ABANDON_AFTER: Duration = Duration::from_secs(5);
 
 /// From the request to the end of all patience, whatever the units' own times add up to.
@@ -60,6 +61,10 @@ impl Supervisor {
                 self.phase = Phase::Running { boot_complete: false };
             }
             Event::Start | Event::Tick => {}
+            Event::Forked { unit, pid } => match self.service_mut(&unit) {
+                Some(service) => service.forked(now, pid, &mut actions),
+                None => actions.push(Action::Kill(pid)),
+            },
             Event::Spawned { unit, pid } => match self.service_mut(&unit) {
                 Some(service) => service.spawned(now, pid, &mut actions),
                 None => actions.push(Action::Kill(pid)),
@@ -151,6 +156,13 @@ impl Supervisor {
         self.service(name).map(|service| &service.unit)
     }
 
+    /// Processes that were killed and have not ended, whose units were started anew.
+    pub fn left_behind(&self) -> impl Iterator<Item = (&UnitName, Pid)> {
+        self.services
+            .iter()
+            .flat_map(|service| service.left.iter().map(move |pid| (&service.unit.name, *pid)))
+    }
+
     /// Whether the system is going down.
     pub fn going_down(&self) -> bool {
         matches!(self.phase, Phase::Stopping { .. } | Phase::Finished)
@@ -176,6 +188,7 @@ impl Supervisor {
             if service.state.stop_pid() == Some(pid) {
                 return service.stop_exited(now, Ending::Exit(exit), actions);
             }
+            service.left.retain(|left| *left != pid);
         }
         // Another pid is an orphan's: it is reaped, and that is all.
     }

@@ -83,14 +83,23 @@ pub enum Ready {
 /// How we know that a unit which was ready has not come to hang.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Liveness {
-    /// What it is asked: a question to a socket or an address.
-    pub question: Question,
+    /// What it is asked.
+    pub asked: Asked,
     /// From one question to the next.
     pub interval: Duration,
     /// What an answer may take; not longer than `interval`.
     pub timeout: Duration,
     /// It is killed after so many questions in a row without a good answer. Not 0.
     pub failures: u32,
+}
+
+/// What a unit is asked, to see that it does not hang.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A question to a socket or an address, from when it is ready on.
+    Question(Question),
+    /// Whether it reads its channel, from its start on. Only what is built in has one.
+    Channel,
 }
 
 /// What happens when a unit's process ends.

@@ -102,6 +102,18 @@ pub fn unblock_all() -> io::Result<()> {
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
+/// Lets SIGPIPE end the program that this process becomes, as programs expect: Rust has it ignored,
+/// which they would inherit. For a child between fork and exec, as [`unblock_all`].
+///
+/// # Errors
+/// What `signal` says.
+pub fn end_by_broken_pipe() -> io::Result<()> {
+    // SAFETY: needed for the reason above. No handler of ours is installed, and `signal` is
+    // async-signal-safe (signal-safety(7)).
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Sends a signal to every process but ourselves. Only PID 1 may do this: for anyone else it
 /// means the end of the session that called it.
 ///

@@ -63,6 +63,83 @@ pub(super) fn who_hangs_is_killed(node: &Node) {
     assert!(at("] log FAILED: was killed") < at("] daemon HANGS"), "{console}");
 }
 
+/// It says nothing, and nobody else would find out.
+pub(super) fn a_network_that_hangs(node: &Node) {
+    fs::write(node.path("asked"), "").expect("written");
+    let script = format!(
+        "waits() {{ while test $(grep -c \"$1\" {0}) -lt $2; do :; done; }}
+         kill -STOP $(cat {1})
+         waits 'network HANGS' 1
+         waits 'network started' 2
+         kill -TERM $PPID",
+        node.path("console").display(),
+        node.path("network.pid").display()
+    );
+    node.script("end", &script, "ready = \"exit\"\nafter = [\"network\"]\n");
+    node.run();
+    let console = node.read("console");
+    let at = |text: &str| console.find(text).unwrap_or_else(|| panic!("{text}: {console}"));
+    let hung = at("] network HANGS: no good answer 3 times in a row: no answer in 1 s; killed\n");
+    assert!(hung < at("] network FAILED: hung and was killed; restart in "), "{console}");
+}
+
+/// Who has a write lease of a file holds up everyone who opens it, exec(2) too, until it gives that
+/// back (fcntl(2)): as a disk does that hangs.
+pub(super) fn a_disk_that_hangs(node: &Node) {
+    let (program, fifo) = (node.path("program"), node.path("fifo"));
+    fs::copy("/bin/sleep", &program).expect("copied");
+    let pipe = rustix::fs::FileType::Fifo;
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, pipe, mode, 0).expect("a fifo");
+    let disk = "import fcntl, os, signal, socket, sys\n\
+         program = os.open(sys.argv[1], os.O_RDONLY)\n\
+         fcntl.fcntl(program, fcntl.F_SETSIG, signal.SIGURG)\n\
+         fcntl.fcntl(program, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+         s = socket.socket(socket.AF_UNIX)\n\
+         s.bind(sys.argv[3])\n\
+         s.listen(9)\n\
+         open(sys.argv[2]).read()\n\
+         fcntl.fcntl(program, fcntl.F_SETLEASE, fcntl.F_UNLCK)\n\
+         while True: s.accept()\n";
+    fs::write(node.path("disk.py"), disk).expect("written");
+    let (script, socket) = (node.path("disk.py"), node.path("disk.sock"));
+    node.script(
+        "disk",
+        &format!(
+            "exec python3 {} {} {} {}",
+            script.display(),
+            program.display(),
+            fifo.display(),
+            socket.display()
+        ),
+        &format!("ready = {{ socket-answers = \"{}\" }}\n", socket.display()),
+    );
+    node.unit(
+        "a-slow",
+        &format!(
+            "exec = [\"{}\", \"1000\"]\nready = \"started\"\nafter = [\"disk\"]",
+            program.display()
+        ),
+    );
+    // Started after it. The disk answers when this runs, and no process keeps the watchdog open.
+    let script = format!(
+        "while ! grep -q 'quick started' {}; do :; done
+         keeps() {{ for child in $(cat /proc/$PPID/task/*/children); do ls -l /proc/$child/fd; done; }}
+         while keeps | grep -q watchdog0; do :; done
+         echo > {}",
+        node.path("console").display(),
+        fifo.display()
+    );
+    node.script("quick", &script, "ready = \"exit\"\nafter = [\"disk\"]\n");
+    let after = "ready = \"exit\"\nafter = [\"a-slow\", \"quick\"]\n";
+    node.script("end", "kill -TERM $PPID", after);
+    node.run();
+    let console = node.read("console");
+    let at = |text: &str| console.find(text).unwrap_or_else(|| panic!("{text}: {console}"));
+    assert!(at("] quick started\n") < at("] a-slow started\n"), "{console}");
+    assert!(!console.contains("FAILED"), "{console}");
+}
+
 pub(super) fn a_log_that_begins_late(node: &Node) {
     fs::write(node.path("late"), "").expect("written");
     node.script("work", "echo work", "ready = \"exit\"");

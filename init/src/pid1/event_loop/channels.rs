@@ -92,6 +92,12 @@ impl Channels {
         one.for_each(|channel| channel.tell(message));
     }
 
+    /// Asks a unit whether it reads what it is told. If there is no room for that it does not.
+    pub(super) fn ask(&mut self, unit: &UnitName, number: u32) {
+        let one = self.open.iter_mut().filter(|channel| channel.unit == *unit);
+        one.for_each(|channel| channel.tell(&ToUnit::Alive(number)));
+    }
+
     /// Tells all.
     pub(super) fn tell_all(&mut self, message: &ToUnit) {
         self.open.iter_mut().for_each(|channel| channel.tell(message));

@@ -131,6 +131,10 @@ impl EventLoop {
         let (units, waits) = (units.collect(), waits.collect());
         let mut screen = Screen { units, waits, ..self.around.screen.clone() };
         self.channels.show(&mut screen);
+        for (name, pid) in self.supervisor.left_behind() {
+            let pid = pid.as_raw_nonzero();
+            screen.problems.push(format!("process {pid} of {name} was killed and does not end"));
+        }
         screen
     }
 

@@ -11,7 +11,7 @@ use crate::message::{self, About, ToUnit};
 use crate::pid1::built_in::BuiltIn;
 use crate::question::Question;
 use crate::supervisor::{Event, State};
-use crate::unit::{Ready, UnitName};
+use crate::unit::{Asked, Ready, UnitName};
 use crate::{log, process};
 
 /// What an exchange may take by which a unit becomes ready. It is tried again.
@@ -28,8 +28,26 @@ struct Open {
 }
 
 impl Open {
-    fn is_of(&self, unit: &UnitName, about: About) -> bool {
-        self.unit == *unit && std::mem::discriminant(&self.about) == std::mem::discriminant(&about)
+    fn is_of(&self, unit: &UnitName, kind: Kind) -> bool {
+        self.unit == *unit && Kind::of(self.about) == kind
+    }
+}
+
+/// What a question is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// To find out whether a unit is ready.
+    Ready,
+    /// To find out whether it still works.
+    Works,
+}
+
+impl Kind {
+    fn of(about: About) -> Self {
+        match about {
+            About::Run(_) => Self::Ready,
+            About::Question(_) => Self::Works,
+        }
     }
 }
 
@@ -44,14 +62,14 @@ pub(super) struct Questions {
 impl Questions {
     /// In the place of an earlier one of its kind.
     fn ask(&mut self, unit: UnitName, about: About, question: Question, limit: Duration) {
-        self.open.retain(|open| !open.is_of(&unit, about));
+        self.open.retain(|open| !open.is_of(&unit, Kind::of(about)));
         self.open.push(Open { unit, about, question, limit, given: false });
     }
 
     /// Nobody wants to know any more whether this unit becomes ready.
     pub(super) fn leave(&mut self, unit: &UnitName) {
         let before = self.open.len();
-        self.open.retain(|open| !open.is_of(unit, About::Run(0)));
+        self.open.retain(|open| !open.is_of(unit, Kind::Ready));
         if self.open.len() < before {
             self.left.push(unit.clone());
         }
@@ -70,7 +88,7 @@ impl Questions {
 
     /// Whether this unit was asked if it still works, and nobody has said what became of that.
     fn owed(&self, unit: &UnitName) -> bool {
-        self.open.iter().any(|open| open.is_of(unit, About::Question(0)))
+        self.open.iter().any(|open| open.is_of(unit, Kind::Works))
     }
 
     /// There is no `log`: who was asked whether it still works has not failed to answer.
@@ -133,8 +151,15 @@ impl EventLoop {
     /// Finds out whether a unit still works. If nobody can find out, it is not its fault.
     pub(super) fn ask(&mut self, unit: UnitName, number: u32) -> Option<Event> {
         let probe = self.supervisor.unit(&unit)?.probe.clone()?;
+        let question = match probe.asked {
+            Asked::Question(question) => question,
+            Asked::Channel => {
+                self.channels.ask(&unit, number);
+                return None;
+            }
+        };
         if self.channels.log().is_some() && !self.questions.owed(&unit) {
-            self.questions.ask(unit, About::Question(number), probe.question, probe.timeout);
+            self.questions.ask(unit, About::Question(number), question, probe.timeout);
             return None;
         }
         self.nobody_asked(&unit);
@@ -144,7 +169,7 @@ impl EventLoop {
     /// A question has a limit that is over long before the next one: who says nothing at all to it
     /// hangs, and that is `log`.
     fn nobody_asked(&mut self, unit: &UnitName) {
-        self.questions.open.retain(|open| !open.is_of(unit, About::Question(0)));
+        self.questions.open.retain(|open| !open.is_of(unit, Kind::Works));
         for (name, state) in self.supervisor.states() {
             let is_log = self.supervisor.unit(name).and_then(|unit| unit.built_in);
             if let (Some(BuiltIn::Log), State::Ready { pid, .. }) = (is_log, state) {

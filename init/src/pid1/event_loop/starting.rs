@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::epoll;
 use rustix::process::Pid;
 
+use super::loading::Which;
 use super::{CHANNEL, EventLoop, watch};
 use crate::message::{Happened, ToUnit};
 use crate::pid1::built_in::BuiltIn;
@@ -15,7 +16,7 @@ use crate::unit::{Unit, UnitName};
 use crate::{log, process};
 
 impl EventLoop {
-    /// Starts a unit if it is wanted.
+    /// Starts a unit if it is wanted. What becomes of its program is told later.
     pub(super) fn spawn(&mut self, name: UnitName) -> Event {
         let Some(unit) = self.supervisor.unit(&name).cloned() else {
             return Event::SpawnFailed { unit: name, reason: "there is no such unit".to_owned() };
@@ -28,10 +29,10 @@ impl EventLoop {
         }
         let started = process::command_line(&unit).and_then(|exec| match unit.built_in {
             Some(kind) => self.start_built_in(&unit, kind, &exec),
-            None => self.start(&unit, &exec, None),
+            None => self.start(&unit, Which::Exec, &exec, None),
         });
         match started {
-            Ok(pid) => Event::Spawned { unit: name, pid },
+            Ok(pid) => Event::Forked { unit: name, pid },
             Err(reason) => Event::SpawnFailed { unit: name, reason },
         }
     }
@@ -66,13 +67,14 @@ impl EventLoop {
             self.outputs.take_back();
             self.questions.take_back();
         }
-        self.start(unit, exec, Some(theirs))
+        self.start(unit, Which::Exec, exec, Some(theirs))
     }
 
     /// Starts a program of a unit.
     pub(super) fn start(
         &mut self,
         unit: &Unit,
+        which: Which,
         exec: &[String],
         channel: Option<OwnedFd>,
     ) -> Result<Pid, String> {
@@ -82,10 +84,12 @@ impl EventLoop {
             let kernel = File::options().write(true).open(&self.around.kernel_log);
             let output = kernel.or_else(|_| File::options().write(true).open("/dev/null"));
             let output = output.map_err(no_pipe)?.into();
-            return process::spawn(unit, exec, &self.around.cgroups, output, channel);
+            let started = process::spawn(unit, exec, &self.around.cgroups, output, channel)?;
+            return self.watch_load(&unit.name, which, started, None);
         }
         let (id, writer) = self.outputs.open(unit).map_err(no_pipe)?;
-        let pid = process::spawn(unit, exec, &self.around.cgroups, writer, channel);
+        let started = process::spawn(unit, exec, &self.around.cgroups, writer, channel);
+        let pid = started.and_then(|started| self.watch_load(&unit.name, which, started, Some(id)));
         match self.channels.log() {
             _ if pid.is_err() => self.outputs.close(id),
             Some(log) => self.outputs.give(log),

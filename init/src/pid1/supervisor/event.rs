@@ -14,7 +14,15 @@ use crate::unit::UnitName;
 pub enum Event {
     /// The system is prepared: start the units.
     Start,
-    /// A unit's program runs, as [`Action::Spawn`] asked.
+    /// A unit has a process, as [`Action::Spawn`] asked. Its program is being loaded, which a disk may
+    /// hold up; then [`Event::Spawned`] or [`Event::SpawnFailed`] follows.
+    Forked {
+        /// Which unit.
+        unit: UnitName,
+        /// Its process.
+        pid: Pid,
+    },
+    /// A unit's program runs.
     Spawned {
         /// Which unit.
         unit: UnitName,
@@ -35,14 +43,14 @@ pub enum Event {
         /// What is not there.
         absent: PathBuf,
     },
-    /// A unit's `stop-exec` runs, as [`Action::SpawnStop`] asked.
+    /// A unit's `stop-exec` has a process, as [`Action::SpawnStop`] asked.
     StopSpawned {
         /// Which unit.
         unit: UnitName,
         /// The process of its `stop-exec`.
         pid: Pid,
     },
-    /// A unit's `stop-exec` could not be started.
+    /// A unit's `stop-exec` could not be started, or not be loaded.
     StopSpawnFailed {
         /// Which unit.
         unit: UnitName,
@@ -110,7 +118,7 @@ impl fmt::Display for ShutdownKind {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Start its program and answer [`Event::Spawned`], [`Event::SpawnFailed`] or
+    /// Start its program and answer [`Event::Forked`], [`Event::SpawnFailed`] or
     /// [`Event::NotWanted`].
     Spawn(UnitName),
     /// Start its `stop-exec` and answer [`Event::StopSpawned`] or [`Event::StopSpawnFailed`].
@@ -190,6 +198,8 @@ pub enum Change {
         /// What was wrong with the last one.
         reason: String,
     },
+    /// It was killed because it hangs, and does not end: it is started anew beside that.
+    LeftBehind(UnitName),
     /// It is not started, because this is not there.
     NotWanted {
         /// Which unit.

@@ -1,4 +1,4 @@
-//! One unit as the supervisor follows it: its state, and how each event changes that.
+//! One unit as the supervisor follows it: how each event changes its state.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,113 +8,20 @@ use rustix::process::Pid;
 use super::ABANDON_AFTER;
 use super::event::{Action, Change, Ending, Next};
 use super::liveness::{Answers, Hang, Turn};
+use super::state::State;
 use crate::pid1::built_in::BuiltIn;
 use crate::process::Exit;
-use crate::unit::{Kill, Policy, Ready, Unit};
+use crate::unit::{Asked, Kill, Policy, Ready, Unit};
 
-/// Where a unit stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// What it comes after was not ready yet.
-    Waiting,
-    /// [`Action::Spawn`] was given and not answered.
-    Spawning,
-    /// Its process runs; it is not known to work.
-    Starting {
-        /// Its process.
-        pid: Pid,
-        /// When it was started.
-        since: Duration,
-        /// Its deadline has passed.
-        late: bool,
-        /// What its probe said last.
-        reason: Option<String>,
-    },
-    /// It works.
-    Ready {
-        /// Its process.
-        pid: Pid,
-        /// Since when.
-        since: Duration,
-        /// From start to ready.
-        took: Duration,
-        /// What its probe learnt.
-        detail: String,
-    },
-    /// It ended and will be started again.
-    Backoff {
-        /// When.
-        until: Duration,
-        /// How it ended.
-        ending: Ending,
-    },
-    /// Its `only-if-exists` is not there. Looked at again when a one-shot unit is done.
-    NotWanted {
-        /// What is not there.
-        absent: PathBuf,
-    },
-    /// It ended as it should.
-    Done,
-    /// It ended and stays so.
-    Failed(Ending),
-    /// The system goes down; it does not run, and its `stop-exec` will in its turn.
-    StopExecDue,
-    /// The system goes down and its `stop-exec` runs.
-    StopExec {
-        /// Its process, if it runs.
-        pid: Option<Pid>,
-        /// That of its `stop-exec`, once it is known.
-        stop_pid: Option<Pid>,
-        /// When patience ends: with the `stop-exec`, then with `SIGKILL`.
-        until: Duration,
-        /// `SIGKILL` was sent to the `stop-exec`.
-        killed: bool,
-    },
-    /// It was asked to end.
-    Stopping {
-        /// Its process.
-        pid: Pid,
-        /// When patience ends: with the request, then with `SIGKILL`.
-        until: Duration,
-        /// `SIGKILL` was sent.
-        killed: bool,
-    },
-    /// The system goes down and it does not run.
-    Stopped,
-}
+/// Processes of a unit that were killed and have not ended at most, beside which it is started anew:
+/// each keeps its memory.
+const MOST_LEFT: usize = 4;
 
-impl State {
-    /// The unit's process, if it runs and is known.
-    pub(super) fn pid(&self) -> Option<Pid> {
-        match self {
-            Self::Starting { pid, .. } | Self::Ready { pid, .. } | Self::Stopping { pid, .. } => {
-                Some(*pid)
-            }
-            Self::StopExec { pid, .. } => *pid,
-            _ => None,
-        }
-    }
-
-    /// The process of its `stop-exec`, if it runs and is known.
-    pub(super) fn stop_pid(&self) -> Option<Pid> {
-        match self {
-            Self::StopExec { stop_pid, .. } => *stop_pid,
-            _ => None,
-        }
-    }
-
-    /// Whether a shutdown has to wait for it.
-    pub(super) fn active(&self) -> bool {
-        matches!(
-            self,
-            Self::Spawning
-                | Self::Starting { .. }
-                | Self::Ready { .. }
-                | Self::StopExecDue
-                | Self::StopExec { .. }
-                | Self::Stopping { .. }
-        )
-    }
+/// From when on a unit is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Start,
+    Ready,
 }
 
 #[derive(Debug)]
@@ -134,8 +41,8 @@ pub(super) struct Service {
     told_not_wanted: bool,
     /// Whether it still answers.
     answers: Answers,
-    /// It does not, and was killed for it.
-    hung: bool,
+    /// Earlier processes that were killed and have not ended.
+    pub(super) left: Vec<Pid>,
     /// The system goes down: it is not asked anything, and not started again unless it is `log`.
     going_down: bool,
 }
@@ -151,7 +58,7 @@ impl Service {
             look_again: false,
             told_not_wanted: false,
             answers: Answers::default(),
-            hung: false,
+            left: Vec::new(),
             going_down: false,
         }
     }
@@ -168,15 +75,28 @@ impl Service {
         actions.push(Action::Spawn(self.unit.name.clone()));
     }
 
-    pub(super) fn spawned(&mut self, now: Duration, pid: Pid, actions: &mut Vec<Action>) {
+    pub(super) fn forked(&mut self, now: Duration, pid: Pid, actions: &mut Vec<Action>) {
         // Nobody asked for it, so nobody would watch it.
         if self.state != State::Spawning {
             return actions.push(Action::Kill(pid));
         }
+        self.state = State::Loading { pid, since: now, late: false };
+    }
+
+    pub(super) fn spawned(&mut self, now: Duration, pid: Pid, actions: &mut Vec<Action>) {
+        let (since, late) = match self.state {
+            // It was not told before that there is a process.
+            State::Spawning => (now, false),
+            State::Loading { pid: known, since, late } if known == pid => (since, late),
+            // Its end was asked for meanwhile.
+            _ if self.state.pid() == Some(pid) => return,
+            _ => return actions.push(Action::Kill(pid)),
+        };
         let unit = self.unit.name.clone();
         actions.push(Action::Announce(Change::Started(unit.clone())));
         self.told_not_wanted = false;
-        self.state = State::Starting { pid, since: now, late: false, reason: None };
+        self.state = State::Starting { pid, since, late, reason: None };
+        self.begin_to_ask(now, Since::Start);
         match self.unit.ready {
             Ready::Started => self.probed(now, self.run, String::new(), actions),
             Ready::Exit => {}
@@ -192,10 +112,14 @@ impl Service {
         actions: &mut Vec<Action>,
     ) {
         match self.state {
-            State::Spawning if self.going_down && !self.is_needed_to_the_end() => {
+            State::Spawning | State::Loading { .. }
+                if self.going_down && !self.is_needed_to_the_end() =>
+            {
                 self.does_not_run(actions);
             }
-            State::Spawning => self.ended(now, Ending::NotStarted(reason), actions),
+            State::Spawning | State::Loading { .. } => {
+                self.ended(now, Ending::NotStarted(reason), actions)
+            }
             _ => {}
         }
     }
@@ -228,11 +152,18 @@ impl Service {
         let took = now.saturating_sub(since);
         self.worked = true;
         self.state = State::Ready { pid, since: now, took, detail: detail.clone() };
-        if let Some(probe) = self.unit.probe.as_ref().filter(|_| !self.going_down) {
-            self.answers.begin(now, probe);
-        }
+        self.begin_to_ask(now, Since::Ready);
         let unit = self.unit.name.clone();
         actions.push(Action::Announce(Change::Ready { unit, after: took, detail }));
+    }
+
+    /// What is built in reads its channel from its start on; others answer from when they are ready.
+    fn begin_to_ask(&mut self, now: Duration, since: Since) {
+        if let Some(probe) = self.unit.probe.as_ref().filter(|_| !self.going_down)
+            && (since == Since::Start) == (probe.asked == Asked::Channel)
+        {
+            self.answers.begin(now, probe);
+        }
     }
 
     pub(super) fn probe_failed(&mut self, run: u32, new: String) {
@@ -253,14 +184,21 @@ impl Service {
         if let Some(probe) = &self.unit.probe
             && let Some(hang) = self.answers.answered(now, number, result, probe)
         {
-            self.kill_for(hang, actions);
+            self.kill_for(now, hang, actions);
         }
     }
 
-    /// Its state stays what it is until it has ended.
-    fn kill_for(&mut self, hang: Hang, actions: &mut Vec<Action>) {
-        let State::Ready { pid, .. } = self.state else { return };
-        self.hung = true;
+    fn kill_for(&mut self, now: Duration, hang: Hang, actions: &mut Vec<Action>) {
+        let (pid, ready) = match self.state {
+            State::Ready { pid, since, .. } => (pid, Some(since)),
+            State::Starting { pid, .. } => (pid, None),
+            _ => return,
+        };
+        self.stop_probe(actions);
+        // The disk that holds up a daemon holds up the next one too, which would meet what the first
+        // one has locked. What is built in does without the disk.
+        let anew = self.unit.built_in.is_some() && self.left.len() < MOST_LEFT;
+        self.state = State::Hung { pid, ready, until: anew.then_some(now + ABANDON_AFTER) };
         let Hang { failures, reason } = hang;
         let unit = self.unit.name.clone();
         actions.push(Action::Announce(Change::Hangs { unit, failures, reason }));
@@ -271,7 +209,7 @@ impl Service {
     pub(super) fn exited(&mut self, now: Duration, exit: Exit, actions: &mut Vec<Action>) {
         self.stop_probe(actions);
         self.answers.end();
-        let hung = std::mem::take(&mut self.hung);
+        let hung = matches!(self.state, State::Hung { .. });
         let is_over = self.going_down && !self.is_needed_to_the_end();
         match &mut self.state {
             // Its `stop-exec` is in its group too, so that waits.
@@ -341,7 +279,10 @@ impl Service {
     /// Its turn has come: does nothing if it is being stopped already, or not known to run yet.
     pub(super) fn stop(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let pid = match self.state {
-            State::Starting { pid, .. } | State::Ready { pid, .. } => Some(pid),
+            State::Loading { pid, .. }
+            | State::Starting { pid, .. }
+            | State::Ready { pid, .. }
+            | State::Hung { pid, .. } => Some(pid),
             State::StopExecDue => None,
             // It would be started again, and nobody needs it any more.
             State::Backoff { .. } => return self.state = State::Stopped,
@@ -372,7 +313,7 @@ impl Service {
         reason: String,
         actions: &mut Vec<Action>,
     ) {
-        if matches!(self.state, State::StopExec { stop_pid: None, .. }) {
+        if matches!(self.state, State::StopExec { .. }) {
             self.stop_exited(now, Ending::NotStarted(reason), actions);
         }
     }
@@ -411,7 +352,7 @@ impl Service {
 
     fn ended(&mut self, now: Duration, ending: Ending, actions: &mut Vec<Action>) {
         let restart = self.unit.restart;
-        if let State::Ready { since, .. } = self.state
+        if let State::Ready { since, .. } | State::Hung { ready: Some(since), .. } = self.state
             && now.saturating_sub(since) >= restart.backoff_max
         {
             self.failures = 0;
@@ -447,35 +388,53 @@ impl Service {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
+        self.state_deadline().into_iter().chain(self.answers.deadline()).min()
+    }
+
+    /// Of what is not about questions.
+    fn state_deadline(&self) -> Option<Duration> {
         match self.state {
-            State::Starting { since, late: false, .. } => Some(since + self.unit.deadline),
+            State::Loading { since, late: false, .. }
+            | State::Starting { since, late: false, .. } => Some(since + self.unit.deadline),
             State::Backoff { until, .. }
             | State::StopExec { until, .. }
             | State::Stopping { until, .. } => Some(until),
-            State::Ready { .. } => self.answers.deadline(),
+            State::Hung { until, .. } => until,
             _ => None,
         }
     }
 
     pub(super) fn check_deadlines(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        let is_over = |deadline: Option<Duration>| deadline.is_some_and(|until| until <= now);
+        if is_over(self.answers.deadline()) {
+            self.ask(now, actions);
+        }
+        if !is_over(self.state_deadline()) {
             return;
         }
         let unit = self.unit.name.clone();
+        let again = !self.going_down || self.is_needed_to_the_end();
         match &mut self.state {
+            State::Loading { late, .. } => {
+                *late = true;
+                let deadline = self.unit.deadline;
+                let reason = Some("its program is not loaded: a disk does not answer".to_owned());
+                actions.push(Action::Announce(Change::Late { unit, deadline, reason }));
+            }
             State::Starting { late, reason, .. } => {
                 *late = true;
                 let (deadline, reason) = (self.unit.deadline, reason.clone());
                 actions.push(Action::Announce(Change::Late { unit, deadline, reason }));
             }
             State::Backoff { .. } => self.spawn(actions),
-            State::Ready { .. } => {
-                let Some(probe) = &self.unit.probe else { return };
-                match self.answers.turn(now, probe) {
-                    Some(Turn::Ask(number)) => actions.push(Action::Ask { unit, number }),
-                    Some(Turn::Hangs(hang)) => self.kill_for(hang, actions),
-                    None => {}
-                }
+            State::Hung { .. } if !again => {
+                self.state = State::Stopped;
+                actions.push(Action::Announce(Change::Abandoned(unit)));
+            }
+            &mut State::Hung { pid, .. } => {
+                self.left.push(pid);
+                actions.push(Action::Announce(Change::LeftBehind(unit)));
+                self.ended(now, Ending::Hung, actions);
             }
             State::StopExec { stop_pid: Some(pid), until, killed: killed @ false, .. } => {
                 (*until, *killed) = (now + ABANDON_AFTER, true);
@@ -497,6 +456,18 @@ impl Service {
                 actions.push(Action::Announce(Change::Abandoned(unit)));
             }
             _ => {}
+        }
+    }
+
+    /// The time for the next question has come, or for an answer is over.
+    fn ask(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let Some(probe) = &self.unit.probe else { return };
+        match self.answers.turn(now, probe) {
+            Some(Turn::Ask(number)) => {
+                actions.push(Action::Ask { unit: self.unit.name.clone(), number });
+            }
+            Some(Turn::Hangs(hang)) => self.kill_for(now, hang, actions),
+            None => {}
         }
     }
 

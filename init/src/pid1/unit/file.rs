@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::value::{AbsolutePath, OomScore, TextDuration, TextSize, UnitName};
 use super::{
-    Capabilities, GroupLimits, Kill, Limits, Liveness, Policy, Ready, Restart, Sandbox,
+    Asked, Capabilities, GroupLimits, Kill, Limits, Liveness, Policy, Ready, Restart, Sandbox,
     SystemCalls, Unit, UnitError,
 };
 use crate::question::Question;
@@ -185,7 +185,9 @@ impl<'t> Value<'t> {
             return Err(wrong(what));
         }
         match <[Question; 1]>::try_from(questions) {
-            Ok([question]) => Ok(Liveness { question, interval, timeout, failures }),
+            Ok([question]) => {
+                Ok(Liveness { asked: Asked::Question(question), interval, timeout, failures })
+            }
             Err(_) => Err(wrong("write one of `socket-answers`, `cri-version`, `http-200`")),
         }
     }

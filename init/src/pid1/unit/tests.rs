@@ -59,7 +59,7 @@ fn a_whole_unit_is_read() {
         }))
     );
     let probe = Liveness {
-        question: Question::SocketAnswers("/run/x".into()),
+        asked: Asked::Question(Question::SocketAnswers("/run/x".into())),
         interval: Duration::from_secs(90),
         timeout: Duration::from_secs(20),
         failures: 5,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::process::Exit;
 use crate::question::Question;
-use crate::unit::Liveness;
+use crate::unit::{Asked, Liveness};
 
 /// What is outside the supervisor: processes that start, answer and end as they like.
 struct World {
@@ -19,6 +19,8 @@ struct World {
     /// Questions whether a unit hangs.
     asked: Vec<(UnitName, u32)>,
     spawns: Vec<UnitName>,
+    /// Processes without their program yet.
+    loads: Vec<(UnitName, i32)>,
     /// Of `stop-exec`s.
     stop_spawns: Vec<UnitName>,
     /// Every unit whose `stop-exec` was asked for.
@@ -32,6 +34,7 @@ struct World {
 #[derive(Debug, Clone)]
 enum Step {
     AnswerSpawn { choice: usize, works: bool },
+    Load { choice: usize, works: bool },
     AnswerStopSpawn { choice: usize, works: bool },
     NotWanted { choice: usize },
     Exit { choice: usize, status: i32 },
@@ -46,6 +49,7 @@ enum Step {
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..8_usize, any::<bool>()).prop_map(|(choice, works)| Step::AnswerSpawn { choice, works }),
+        8 => (0..8_usize, any::<bool>()).prop_map(|(choice, works)| Step::Load { choice, works }),
         4 => (0..8_usize, any::<bool>()).prop_map(|(choice, works)| Step::AnswerStopSpawn { choice, works }),
         2 => (0..8_usize).prop_map(|choice| Step::NotWanted { choice }),
         4 => (0..8_usize, 0..2_i32).prop_map(|(choice, status)| Step::Exit { choice, status }),
@@ -77,7 +81,7 @@ impl World {
             let asked =
                 bits & 0x20 != 0 && unit.ready != Ready::Exit && policies[policy] != "never";
             unit.probe = asked.then(|| Liveness {
-                question: Question::SocketAnswers("/run/x".into()),
+                asked: Asked::Question(Question::SocketAnswers("/run/x".into())),
                 interval: s(5),
                 timeout: s(2),
                 failures: 2,
@@ -85,7 +89,12 @@ impl World {
             unit.stop_exec = (bits & 0x80 != 0).then(|| vec!["/stop".to_owned()]);
             unit
         });
-        let (units, refused) = Units::new(units.chain(built_in()).collect());
+        let built_in = built_in().map(|unit| {
+            let probe =
+                Liveness { asked: Asked::Channel, interval: s(5), timeout: s(2), failures: 2 };
+            Unit { probe: Some(probe), ..unit }
+        });
+        let (units, refused) = Units::new(units.chain(built_in).collect());
         assert_eq!(refused, []);
         let mut world = Self {
             supervisor: Supervisor::new(&units),
@@ -94,6 +103,7 @@ impl World {
             probes: Vec::new(),
             asked: Vec::new(),
             spawns: Vec::new(),
+            loads: Vec::new(),
             stop_spawns: Vec::new(),
             stopped_by_exec: Vec::new(),
             next_pid: 1000,
@@ -105,6 +115,11 @@ impl World {
     }
 
     fn feed(&mut self, event: Event) {
+        self.step(event);
+        self.check();
+    }
+
+    fn step(&mut self, event: Event) {
         for action in self.supervisor.step(self.now, event) {
             assert_eq!(self.finished, 0, "an action after the end: {action:?}");
             match action {
@@ -137,7 +152,6 @@ impl World {
                 Action::KillGroup(_) | Action::Announce(_) => {}
             }
         }
-        self.check();
     }
 
     /// No child is lost: what is alive is what the supervisor watches.
@@ -147,6 +161,7 @@ impl World {
             .iter()
             .flat_map(|(_, state)| [state.pid(), state.stop_pid()])
             .flatten()
+            .chain(self.supervisor.left_behind().map(|(_, pid)| pid))
             .map(|pid| pid.as_raw_nonzero().get())
             .collect();
         assert!(watched.is_subset(&self.alive), "{watched:?} of {:?}", self.alive);
@@ -162,9 +177,20 @@ impl World {
                 if works {
                     self.next_pid += 1;
                     self.alive.insert(self.next_pid);
-                    self.feed(Event::Spawned { unit, pid: pid(self.next_pid) });
+                    self.loads.push((unit.clone(), self.next_pid));
+                    self.feed(Event::Forked { unit, pid: pid(self.next_pid) });
                 } else {
                     self.feed(Event::SpawnFailed { unit, reason: "no".into() });
+                }
+            }
+            Step::Load { choice, works } if !self.loads.is_empty() => {
+                let (unit, number) = self.loads.remove(choice % self.loads.len());
+                if works {
+                    self.feed(Event::Spawned { unit, pid: pid(number) });
+                } else {
+                    self.step(Event::SpawnFailed { unit, reason: "no".into() });
+                    self.alive.remove(&number);
+                    self.feed(exited(number, 1));
                 }
             }
             Step::AnswerStopSpawn { choice, works } if !self.stop_spawns.is_empty() => {
@@ -183,8 +209,7 @@ impl World {
             }
             Step::Exit { choice, status } if !self.alive.is_empty() => {
                 let number = *self.alive.iter().nth(choice % self.alive.len()).expect("one");
-                self.alive.remove(&number);
-                self.feed(exited(number, status));
+                self.exit(number, Exit::Status(status));
             }
             Step::UnknownExit(number) => self.feed(exited(number, 0)),
             Step::Answer { choice, good } if !self.probes.is_empty() => {
@@ -212,6 +237,16 @@ impl World {
             Step::Shutdown => self.feed(Event::Shutdown(ShutdownKind::PowerOff)),
             _ => {}
         }
+    }
+
+    /// Who ends before it has its program is heard of as one that has it.
+    fn exit(&mut self, number: i32, exit: Exit) {
+        if let Some(at) = self.loads.iter().position(|(_, pid)| *pid == number) {
+            let (unit, number) = self.loads.remove(at);
+            self.feed(Event::Spawned { unit, pid: pid(number) });
+        }
+        self.alive.remove(&number);
+        self.feed(Event::Exited { pid: pid(number), exit });
     }
 
     /// Goes to the next deadline, as the event loop does.
@@ -289,12 +324,13 @@ proptest! {
                 }
             });
             if let Some(pid) = asked {
-                world.alive.remove(&pid.as_raw_nonzero().get());
-                world.feed(Event::Exited { pid, exit: Exit::Status(0) });
+                world.exit(pid.as_raw_nonzero().get(), Exit::Status(0));
             }
         }
         prop_assert_eq!(world.abandoned, 0);
-        prop_assert!(world.alive.is_empty(), "{:?} are left", world.alive);
+        let left = world.supervisor.left_behind().map(|(_, pid)| pid.as_raw_nonzero().get());
+        let left: BTreeSet<_> = left.collect();
+        prop_assert_eq!(&world.alive, &left, "others are left");
     }
 
     #[test]
@@ -308,16 +344,22 @@ proptest! {
         }
         for _ in 0..20 * (shape.len() + 3) {
             world.take(&Step::AnswerSpawn { choice: 0, works: true });
+            world.take(&Step::Load { choice: 0, works: true });
             world.take(&Step::Answer { choice: 0, good: true });
-            world.take(&Step::Alive { choice: usize::MAX, good: true });
-            // Those which are ready by ending, end.
+            while !world.asked.is_empty() {
+                world.take(&Step::Alive { choice: 0, good: true });
+            }
+            // Those which are ready by ending, end, and those which were killed.
             let ends = world.supervisor.services.iter().find_map(|service| {
-                let starting = matches!(service.state, State::Starting { .. });
-                (starting && service.unit.ready == Ready::Exit).then_some(service.state.pid())
+                let ends = match service.state {
+                    State::Starting { .. } => service.unit.ready == Ready::Exit,
+                    State::Hung { .. } => true,
+                    _ => false,
+                };
+                ends.then_some(service.state.pid())
             });
             if let Some(Some(pid)) = ends {
-                world.alive.remove(&pid.as_raw_nonzero().get());
-                world.feed(Event::Exited { pid, exit: Exit::Status(0) });
+                world.exit(pid.as_raw_nonzero().get(), Exit::Status(0));
             }
             world.wait();
         }

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::pid1::built_in;
 use crate::question::Question;
-use crate::unit::Liveness;
+use crate::unit::{Asked, Liveness};
 
 fn asked(question: u32) -> Action {
     Action::Ask { unit: name("a"), number: question }
@@ -19,7 +20,7 @@ fn answer(number: u32, result: Result<(), &str>) -> Event {
 fn probed(kill: &str) -> Supervisor {
     let mut unit = unit("a", &[], SOCKET, "always", kill);
     unit.probe = Some(Liveness {
-        question: Question::SocketAnswers("/run/x".into()),
+        asked: Asked::Question(Question::SocketAnswers("/run/x".into())),
         interval: s(30),
         timeout: s(20),
         failures: 3,
@@ -129,6 +130,112 @@ fn each_hang_doubles_the_patience_up_to_eight_times_until_a_run_was_good_for_hal
         }
     }
     assert_eq!(silent(&mut node).1, 3);
+}
+
+/// `network` as it is built in, which has just been started for the first time.
+fn network() -> Supervisor {
+    let mut units = built_in::units().expect("good").into_iter();
+    let mut node = one(units.find(|unit| unit.name == name("network")).expect("one"));
+    node.step(s(0), Event::Start);
+    node.step(s(0), spawned("network", 10));
+    node
+}
+
+/// Goes on until there is a change that is wanted: when that is.
+fn wait_for(node: &mut Supervisor, wanted: impl Fn(&Action) -> bool) -> Duration {
+    loop {
+        let (now, actions) = wait(node);
+        if actions.iter().any(&wanted) {
+            return now;
+        }
+    }
+}
+
+#[test]
+fn what_is_built_in_is_asked_from_its_start_on_and_killed_if_it_does_not_read() {
+    let mut node = network();
+    let ask = |number| Action::Ask { unit: name("network"), number };
+    assert_eq!(wait(&mut node), (s(30), vec![ask(1)]));
+    let alive = Event::Answered { unit: name("network"), number: 1, result: Ok(()) };
+    assert_eq!(node.step(s(31), alive), []);
+    // It gets ready when there is an address, which is its own time.
+    let hangs = |action: &Action| matches!(action, Action::Announce(Change::Hangs { .. }));
+    assert_eq!(wait_for(&mut node, hangs), s(60 + 30 + 30 + 20));
+    let (now, actions) = (s(141), Event::Exited { pid: pid(10), exit: Exit::Signal(9) });
+    let actions = node.step(now, actions);
+    let next = Next::RestartIn(ms(100));
+    let ended = Change::Ended { unit: name("network"), ending: Ending::Hung, next };
+    assert_eq!(actions.last(), Some(&Action::Announce(ended)));
+    assert_eq!(wait(&mut node), (now + ms(100), vec![Action::Spawn(name("network"))]));
+}
+
+#[test]
+fn what_is_built_in_is_started_anew_beside_what_cannot_be_killed_a_few_times() {
+    let mut node = network();
+    for number in 10..14 {
+        let left =
+            |action: &Action| *action == Action::Announce(Change::LeftBehind(name("network")));
+        let now = wait_for(&mut node, left);
+        let spawned_at = wait_for(&mut node, |action| *action == Action::Spawn(name("network")));
+        assert!(spawned_at - now <= s(2), "{now:?} {spawned_at:?}");
+        node.step(spawned_at, spawned("network", number + 1));
+    }
+    let left: Vec<_> = node.left_behind().map(|(_, pid)| pid).collect();
+    assert_eq!(left, [10, 11, 12, 13].map(pid));
+    // Each keeps its memory, so the next one is waited for.
+    let hangs = |action: &Action| matches!(action, Action::Announce(Change::Hangs { .. }));
+    let now = wait_for(&mut node, hangs);
+    assert_eq!(node.next_deadline(), None);
+    // The disk is back.
+    for number in 10..14 {
+        let killed = Event::Exited { pid: pid(number), exit: Exit::Signal(9) };
+        assert_eq!(node.step(now, killed), []);
+    }
+    assert_eq!(node.left_behind().count(), 0);
+    node.step(now, Event::Exited { pid: pid(14), exit: Exit::Signal(9) });
+    wait_for(&mut node, |action| *action == Action::Spawn(name("network")));
+}
+
+#[test]
+fn what_is_built_in_and_cannot_be_killed_is_not_started_anew_on_the_way_down() {
+    let mut units = built_in::units().expect("good").into_iter();
+    let network = units.find(|unit| unit.name == name("network")).expect("one");
+    let after = unit("a", &["network"], "\"started\"", "never", "process");
+    let mut node = Supervisor::new(&Units::new(vec![network, after]).0);
+    node.step(s(0), Event::Start);
+    node.step(s(0), spawned("network", 10));
+    node.step(s(0), ready("network", 1));
+    node.step(s(0), spawned("a", 20));
+    let hangs = |action: &Action| matches!(action, Action::Announce(Change::Hangs { .. }));
+    let now = wait_for(&mut node, hangs);
+    let kind = ShutdownKind::PowerOff;
+    let mut actions = node.step(now, Event::Shutdown(kind));
+    while !actions.contains(&Action::Finish(kind)) {
+        actions.extend(wait(&mut node).1);
+    }
+    assert!(!actions.contains(&Action::Spawn(name("network"))), "{actions:?}");
+    assert!(actions.contains(&Action::Announce(Change::Abandoned(name("network")))));
+}
+
+#[test]
+fn a_daemon_that_cannot_be_killed_is_waited_for() {
+    let mut node = probed("cgroup");
+    silent(&mut node);
+    assert_eq!(node.next_deadline(), None);
+}
+
+#[test]
+fn a_clock_that_jumps_costs_each_question_once_and_kills_nobody() {
+    let mut node = probed("cgroup");
+    let mut now = s(0);
+    for number in 1..=10 {
+        assert_eq!(node.step(now + s(30), Event::Tick), [asked(number * 2 - 1)]);
+        // The machine stood still for a day; then it is asked again, and answers.
+        now += s(24 * 60 * 60);
+        assert_eq!(node.step(now, Event::Tick), []);
+        assert_eq!(node.step(now, Event::Tick), [asked(number * 2)]);
+        assert_eq!(node.step(now, answer(number * 2, Ok(()))), []);
+    }
 }
 
 #[test]
