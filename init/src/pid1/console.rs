@@ -62,8 +62,10 @@ pub fn render(screen: &Screen, now: Duration) -> String {
     for (link, address) in &screen.addresses {
         let _ = writeln!(text, "    address   {} {}", plain(link), plain(address));
     }
-    let width = screen.units.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
-    for (name, state) in &screen.units {
+    let is_shown = |(_, state): &&(UnitName, State)| !matches!(state, State::NotWanted { .. });
+    let shown = || screen.units.iter().filter(is_shown);
+    let width = shown().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
+    for (name, state) in shown() {
         let described = match screen.waits.iter().find(|(unit, _)| unit == name) {
             Some((_, others)) if *state == State::Waiting => format!("waits for {others}"),
             _ => describe(state, now),
@@ -73,6 +75,15 @@ pub fn render(screen: &Screen, now: Duration) -> String {
         for line in output.flat_map(|(_, lines)| lines) {
             let _ = writeln!(text, "              | {}", plain(line));
         }
+    }
+    // Most of these are what another node would need, so they share a line.
+    let unwanted = screen.units.iter().filter_map(|(name, state)| match state {
+        State::NotWanted { absent } => Some(format!("{name} (no {})", absent.display())),
+        _ => None,
+    });
+    let unwanted: Vec<_> = unwanted.collect();
+    if !unwanted.is_empty() {
+        let _ = writeln!(text, "    unwanted  {}", plain(&unwanted.join(", ")));
     }
     for problem in &screen.problems {
         let mut lines = problem.lines();
@@ -165,9 +176,7 @@ fn describe(state: &State, now: Duration) -> String {
             let wait = seconds(until.saturating_sub(now));
             format!("FAILED: {}; restart in {wait}", plain(&ending.to_string()))
         }
-        State::NotWanted { absent } => {
-            format!("not wanted: there is no {}", plain(&absent.display().to_string()))
-        }
+        State::NotWanted { .. } => "not wanted".to_owned(),
         State::Done => "done".to_owned(),
         State::Failed(ending) => format!("FAILED: {}", plain(&ending.to_string())),
         State::StopExecDue => "waits to be stopped".to_owned(),
@@ -373,7 +382,8 @@ mod tests {
             ),
             (name("x"), State::Failed(Ending::NotStarted("no such file".into()))),
             (name("y"), State::Waiting),
-            (name("z"), State::NotWanted { absent: "/run/orlop/z".into() }),
+            (name("zz"), State::NotWanted { absent: "/run/orlop/zz".into() }),
+            (name("zzz"), State::NotWanted { absent: "/run/orlop/zzz".into() }),
         ];
         screen.waits.push((name("y"), "containerd, network".into()));
         let lines =
@@ -394,7 +404,7 @@ mod tests {
                     unit      kubelet     starting for 9.0 s, LATE: connection refused
                     unit      x           FAILED: no such file
                     unit      y           waits for containerd, network
-                    unit      z           not wanted: there is no /run/orlop/z
+                    unwanted  zz (no /run/orlop/zz), zzz (no /run/orlop/zzz)
                     problem   cannot use unit `z.toml`: line 1,
                               column 2
                 ---
