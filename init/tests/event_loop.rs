@@ -339,7 +339,11 @@ fn a_program_that_is_missing_stops_nothing(node: &Node) {
     let missing =
         "exec = [\"/nonexistent\"]\nready = \"started\"\nrestart = { policy = \"never\" }";
     node.unit("a", missing);
-    node.script("b", "kill -TERM $PPID", "ready = \"exit\"\n");
+    let script = format!(
+        "while ! grep -q 'a FAILED' {}; do :; done; kill -TERM $PPID",
+        node.path("console").display()
+    );
+    node.script("b", &script, "ready = \"exit\"\n");
 
     assert_eq!(node.run().kind, ShutdownKind::PowerOff);
     let console = node.read("console");

@@ -284,6 +284,8 @@ impl EventLoop {
         if !self.supervisor.going_down() {
             (self.around.arm)(kind);
         }
+        // Who asks may be a program whose start was not told yet.
+        self.look_at_what_loads();
         log::info(why);
         self.feed(Event::Shutdown(kind));
     }
