@@ -63,7 +63,7 @@ pub(super) fn who_hangs_is_killed(node: &Node) {
     assert!(at("] log FAILED: was killed") < at("] daemon HANGS"), "{console}");
 }
 
-/// It says nothing, and nobody else would find out.
+/// It says nothing, and nobody else would find out. Then `log`; each answers while the other hangs.
 pub(super) fn a_network_that_hangs(node: &Node) {
     fs::write(node.path("asked"), "").expect("written");
     let script = format!(
@@ -71,9 +71,12 @@ pub(super) fn a_network_that_hangs(node: &Node) {
          kill -STOP $(cat {1})
          waits 'network HANGS' 1
          waits 'network started' 2
+         kill -STOP $(cat {2})
+         waits 'log HANGS' 1
          kill -TERM $PPID",
         node.path("console").display(),
-        node.path("network.pid").display()
+        node.path("network.pid").display(),
+        node.path("log.pid").display()
     );
     node.script("end", &script, "ready = \"exit\"\nafter = [\"network\"]\n");
     node.run();
@@ -81,6 +84,8 @@ pub(super) fn a_network_that_hangs(node: &Node) {
     let at = |text: &str| console.find(text).unwrap_or_else(|| panic!("{text}: {console}"));
     let hung = at("] network HANGS: no good answer 3 times in a row: no answer in 1 s; killed\n");
     assert!(hung < at("] network FAILED: hung and was killed; restart in "), "{console}");
+    assert!(hung < at("] log HANGS: "), "{console}");
+    assert_eq!(console.matches("HANGS: no").count(), 2, "{console}");
 }
 
 /// Who has a write lease of a file holds up everyone who opens it, exec(2) too, until it gives that
