@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use formats::system::System;
-use init::connectivity::{Connectivity, Notice, Start};
+use init::connectivity::{Connectivity, Kept, Notice, Start};
 use init::message::View;
 use init::net::{self, Places};
 use init::pid1::built_in::{self, BuiltIn};
@@ -126,15 +126,16 @@ impl Node {
         fs::create_dir_all(class_net.join("eth0/device")).expect("made");
         let places = Places { class_net, ..Places::default() };
         let system = System::parse(config).expect("good");
-        let leases = kept.get(1..).unwrap_or_default();
-        let network = net::start(places, &system, leases).expect("a network");
+        let kept = Kept::of(kept);
+        let network = net::start(places, &system, kept.network).expect("a network");
         let connectivity = Connectivity::new(Start {
             etc: directory.path().to_owned(),
             system,
             network: Some(network),
             wrong: None,
             clock: clock::CLOCK,
-            hostname: kept.first().cloned(),
+            known: kept.clock,
+            hostname: kept.hostname,
             set_hostname: |_| Ok(()),
         });
         let connectivity = connectivity.expect("descriptors");
@@ -529,6 +530,20 @@ fn a_router_gives_addresses() {
     assert!(node.read("hosts").contains(&format!("{own} orlop-525400123456\n")));
     assert!(ip("-6 route show default dev eth0").contains("via fe80::"));
 
+    // A process that is started again knows the names, and asks routers whether that is still so.
+    let kept = node.connectivity.keep();
+    drop(node);
+    let heard = listen_for_solicitations();
+    let mut node = Node::again("[network.links.eth0]\ndhcp = false\n", &kept);
+    assert_eq!(node.read("resolv.conf"), names);
+    let mut packet = [0; 64];
+    let minute = Timespec { tv_sec: 60, tv_nsec: 0 };
+    while packet[0] != ROUTER_SOLICITATION {
+        let mut fds = [PollFd::new(&heard, PollFlags::IN)];
+        assert!(poll(&mut fds, Some(&minute)).expect("polled") > 0, "routers are not asked");
+        rustix::net::recv(&heard, &mut packet[..], rustix::net::RecvFlags::empty()).expect("read");
+    }
+
     // A static link does not listen to routers, and forgets what it has heard.
     let off = "[network.links.eth0]\ndhcp = false\nslaac = false\n";
     let notices = node.connectivity.apply(System::parse(off).expect("good"));
@@ -536,6 +551,18 @@ fn a_router_gives_addresses() {
     assert!(node.said(&format!("eth0 has lost its address {own}")), "{:?}", node.lines);
     assert!(!ip("-6 address show eth0").contains("2001:db8:9"));
     assert_eq!(node.read("resolv.conf"), "");
+}
+
+const ROUTER_SOLICITATION: u8 = 133;
+
+/// What all that are routers on the cable's other end hear from now on.
+fn listen_for_solicitations() -> std::os::fd::OwnedFd {
+    let protocol = Some(rustix::net::ipproto::ICMPV6);
+    let (family, kind) = (rustix::net::AddressFamily::INET6, rustix::net::SocketType::RAW);
+    let socket = rustix::net::socket(family, kind, protocol).expect("a raw socket");
+    let routers = "ff02::2".parse().unwrap();
+    rustix::net::sockopt::set_ipv6_add_membership(&socket, &routers, far_index()).expect("joined");
+    socket
 }
 
 fn far_index() -> u32 {

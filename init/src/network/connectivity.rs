@@ -5,6 +5,7 @@
 //! One descriptor and one deadline, as [`crate::net`]; what must wait (DNS, time servers, the API
 //! server) does so in threads of its own, which end by themselves.
 
+mod kept;
 mod server;
 mod trouble;
 
@@ -25,8 +26,9 @@ use crate::net::{Lack, LinkStatus, Network, dns};
 use crate::network::identity::{self, DEFAULT_HOSTNAME};
 use crate::network::time::Clock;
 use crate::network::time::ask::{self, Again, Question, Silence, Survey};
-use crate::network::time::keeper::{Change, Keeper};
+use crate::network::time::keeper::{Change, Keeper, Known};
 use crate::{log, time};
+pub use kept::Kept;
 use server::{Check, UNREACHABLE, Unreachable};
 use trouble::Facts;
 
@@ -67,6 +69,8 @@ pub struct Start {
     pub wrong: Option<String>,
     /// The clock.
     pub clock: Clock,
+    /// What an earlier run knew of it.
+    pub known: Known,
     /// What the node is called already: an earlier run has said so.
     pub hostname: Option<String>,
     /// Tells the kernel the node's name.
@@ -112,7 +116,7 @@ impl Connectivity {
     /// # Errors
     /// When the kernel has no descriptors for us.
     pub fn new(start: Start) -> io::Result<Self> {
-        let Start { etc, system, network, wrong, clock, hostname, set_hostname } = start;
+        let Start { etc, system, network, wrong, clock, known, hostname, set_hostname } = start;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let data = epoll::EventData::new_u64(0);
@@ -132,7 +136,7 @@ impl Connectivity {
             wake,
             reports,
             sender,
-            keeper: Keeper::new(monotonic(), clock.is_set),
+            keeper: Keeper::new(known, clock.is_set),
             server: Check::default(),
             began: monotonic(),
             up: false,
@@ -165,7 +169,8 @@ impl Connectivity {
         });
         let asking = [self.keeper.deadline(), self.server.deadline()].into_iter().flatten();
         let asking = asking.filter(|_| online);
-        network.into_iter().chain(waiting).chain(asking).chain(self.words_change).min()
+        let others = [self.keeper.forgets_at(), self.words_change].into_iter().flatten();
+        network.into_iter().chain(waiting).chain(asking).chain(others).min()
     }
 
     /// Takes all that waits and does all that is due, without blocking.
@@ -191,6 +196,9 @@ impl Connectivity {
                     self.server.answered(monotonic(), &server, result);
                 }
             }
+        }
+        if let Some(lost) = self.keeper.forget(monotonic()) {
+            notices.extend(self.change_clock(&lost).map(Notice::Line));
         }
         self.update(&mut notices);
         notices
@@ -218,11 +226,11 @@ impl Connectivity {
         &self.troubles
     }
 
-    /// What the next run of this program should know: the name first.
+    /// What the next run of this program should know, for [`Kept::of`].
     pub fn keep(&self) -> Vec<String> {
-        let name = if self.named { self.hostname.clone() } else { String::new() };
-        let leases = self.network.as_ref().map(Network::keep).unwrap_or_default();
-        std::iter::once(name).chain(leases).collect()
+        let name = if self.named { self.hostname.as_str() } else { "" };
+        let network = self.network.as_ref().map(Network::keep).unwrap_or_default();
+        kept::lines(name, self.keeper.known(), network)
     }
 
     /// What is known here, for the screen.
@@ -408,13 +416,24 @@ impl Connectivity {
     /// Does what follows from the time servers' answers; what people should know of it.
     fn set_clock(&mut self, survey: Survey) -> Option<String> {
         let change = self.keeper.answered(monotonic(), survey)?;
-        let done = (self.clock.change)(&change);
+        self.change_clock(&change)
+    }
+
+    /// Does it; what people should know of it.
+    fn change_clock(&self, change: &Change) -> Option<String> {
+        let done = (self.clock.change)(change);
         let say = self.keeper.believed();
-        let (by, at_once) = match change {
+        let (by, at_once) = match *change {
             Change::Step { by, .. } => (time::difference(by), true),
             Change::Slew { by, .. } => (time::difference(by), false),
             Change::Lost => {
-                log::warn("no time server was heard for hours: the clock counts as unsynchronised");
+                let what = "no time server was heard for hours";
+                match done {
+                    Ok(()) => log::warn(&format!("{what}: the clock counts as unsynchronised")),
+                    Err(error) => {
+                        log::error(&format!("{what}, and the kernel cannot be told: {error}"))
+                    }
+                }
                 return None;
             }
         };

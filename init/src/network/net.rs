@@ -31,8 +31,7 @@ use rustix::event::epoll;
 use crate::clock::monotonic;
 use crate::log;
 use crate::sys::{Doing as _, Failure};
-use dhcp::Lease;
-use link::{Kernel, Wired, is_wired};
+use link::{Before, Kernel, Wired, is_wired};
 use netlink::{News, Query};
 use route_socket::{Notifications, Requests};
 use settings::{Settings, is_mac};
@@ -170,8 +169,8 @@ pub struct Network {
     links: BTreeMap<u32, Wired>,
     /// What changed while the first list was taken, until the caller asks.
     untold: Vec<Change>,
-    /// Leases of links that were not seen yet, from [`Network::keep`].
-    kept: Vec<(u32, Lease)>,
+    /// What was known of links that were not seen yet, from [`Network::keep`].
+    kept: BTreeMap<u32, Before>,
 }
 
 /// Switches on the loopback and all wired links that there are; others follow when they appear.
@@ -190,11 +189,13 @@ pub fn start(places: Places, system: &System, kept: &[String]) -> Result<Network
     epoll::add(&epoll, &notifications, data, epoll::EventFlags::IN).doing(|| "watch sockets")?;
     let requests = Requests::open().doing(|| open)?;
     let (links, untold) = (BTreeMap::new(), Vec::new());
-    let kept = kept.iter().filter_map(|line| {
-        let (index, line) = line.split_once(' ')?;
-        Some((index.parse().ok()?, Lease::from_line(line)?))
-    });
-    let kept = kept.collect();
+    let mut before: BTreeMap<u32, Before> = BTreeMap::new();
+    for (index, line) in kept.iter().filter_map(|line| line.split_once(' ')) {
+        if let Ok(index) = index.parse() {
+            before.entry(index).or_default().take(line);
+        }
+    }
+    let kept = before;
     let mut network =
         Network { places, config, hostname, epoll, notifications, requests, links, untold, kept };
     network.untold = network.list().doing(|| "list the network links")?;
@@ -244,10 +245,11 @@ impl Network {
 
     /// What the next run of this program should know, a line each.
     pub fn keep(&self) -> Vec<String> {
-        let leases = self.links.iter().filter_map(|(index, wired)| {
-            wired.lease().map(|lease| format!("{index} {}", lease.to_line()))
-        });
-        leases.collect()
+        let lines = |(index, wired): (&u32, &Wired)| -> Vec<String> {
+            let lines = wired.known().lines();
+            lines.into_iter().map(|line| format!("{index} {line}")).collect()
+        };
+        self.links.iter().flat_map(lines).collect()
     }
 
     /// All wired links, in the order in which the kernel found them.
@@ -280,8 +282,23 @@ impl Network {
         let addresses = self.requests.list(&Query::Addresses)?;
         changes.extend(self.each_link(&mut |wired, kernel| wired.addresses(&addresses, kernel)));
         // The kernel tells only when they change, which may have been before.
+        changes.extend(self.list_routers(|_| true)?);
+        Ok(changes)
+    }
+
+    /// What the kernel has heard of routers on these links, by now or long ago.
+    fn list_routers(&mut self, of: impl Fn(u32) -> bool) -> io::Result<Vec<Change>> {
         let routers = self.requests.list(&Query::Routers)?;
-        changes.extend(self.take_all(routers));
+        let mut changes = Vec::new();
+        for news in routers {
+            let News::Router { link, managed, other } = news else { continue };
+            if of(link) {
+                changes.extend(self.one_link(link, &mut |wired, kernel| {
+                    wired.router_leaves(managed, other, kernel);
+                    Vec::new()
+                }));
+            }
+        }
         Ok(changes)
     }
 
@@ -303,8 +320,11 @@ impl Network {
                 self.router_speaks(news.link)
             }
             News::Prefix(link) => self.router_speaks(link),
+            // The kernel tells also that a link was switched on, with what it knew of routers.
             News::Router { link, managed, other } => self.one_link(link, &mut |wired, kernel| {
-                wired.router_leaves(managed, other, kernel);
+                if wired.router_leaves(managed, other, kernel) {
+                    wired.router_has_spoken();
+                }
                 Vec::new()
             }),
             News::Answer { .. } | News::Done { .. } => Vec::new(),
@@ -314,21 +334,19 @@ impl Network {
     /// A router is there. What it leaves to DHCPv6 the kernel tells when that changes, and not when
     /// the one behind a cable that was out says the same as the one before.
     fn router_speaks(&mut self, link: u32) -> Vec<Change> {
-        let mut changes = Vec::new();
         if !self.links.get(&link).is_some_and(Wired::asks_routers) {
-            return changes;
+            return Vec::new();
         }
-        match self.requests.list(&Query::Routers) {
-            Ok(routers) => {
-                for news in routers {
-                    if matches!(news, News::Router { link: of, .. } if of == link) {
-                        changes.extend(self.take_news(news));
-                    }
-                }
+        match self.list_routers(|of| of == link) {
+            Ok(changes) => {
+                self.links.get_mut(&link).into_iter().for_each(Wired::router_has_spoken);
+                changes
             }
-            Err(error) => log::warn(&format!("cannot list what routers say: {error}")),
+            Err(error) => {
+                log::warn(&format!("cannot list what routers say: {error}"));
+                Vec::new()
+            }
         }
-        changes
     }
 
     fn take_link(&mut self, link: &netlink::Link) -> Vec<Change> {
@@ -350,14 +368,13 @@ impl Network {
                     0
                 });
                 let settings = Settings::of(config, &link.name, mac);
-                let at = kept.iter().position(|(index, _)| *index == link.index);
-                let lease = at.map(|at| kept.swap_remove(at).1);
+                let Before { lease, names } = kept.remove(&link.index).unwrap_or_default();
                 let wired = entry.insert(Wired::new(link, mac, seed, settings, lease));
                 wired.prepare(&kernel);
                 if !link.is_up() {
                     set_up(kernel.requests, link);
                 }
-                changes.extend(wired.begin(&mut kernel));
+                changes.extend(wired.begin(names, &mut kernel));
                 wired
             }
         };

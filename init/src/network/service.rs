@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::connectivity::{Connectivity, Notice, Start};
+use super::connectivity::{Connectivity, Kept, Notice, Start};
 use super::net::Network;
 use super::time::Clock;
 use crate::clock::monotonic;
@@ -29,7 +29,7 @@ pub struct Surroundings {
     pub etc: PathBuf,
     /// What `orlop-node` writes for us, read again when one of the units [`CONFIGURE`] is ready.
     pub system: PathBuf,
-    /// Switches on the links, with the leases of an earlier run.
+    /// Switches on the links, with what an earlier run knew of them.
     pub start: fn(&System, &[String]) -> Result<Option<Network>, String>,
     /// The clock that is kept.
     pub clock: Clock,
@@ -44,9 +44,7 @@ pub struct Surroundings {
 pub fn run(around: &Surroundings) -> io::Result<()> {
     let mut channel = Ending::of_standard_input()?;
     let Some((wrong, kept)) = begin(&mut channel)? else { return Ok(()) };
-    // As `Connectivity::keep` has it.
-    let (name, leases) = kept.split_first().map_or(("", [].as_slice()), |(n, l)| (n.as_str(), l));
-    let hostname = Some(name.to_owned()).filter(|name| !name.is_empty());
+    let Kept { hostname, clock: known, network: links } = Kept::of(&kept);
     let mut problems = Vec::new();
     let system = configure::read(&around.system).unwrap_or_else(|error| {
         // PID 1 has said already why there is none.
@@ -55,7 +53,7 @@ pub fn run(around: &Surroundings) -> io::Result<()> {
         }
         System::default()
     });
-    let network = (around.start)(&system, leases).unwrap_or_else(|error| {
+    let network = (around.start)(&system, links).unwrap_or_else(|error| {
         problems.push(format!("there is no network: {error}"));
         None
     });
@@ -64,7 +62,7 @@ pub fn run(around: &Surroundings) -> io::Result<()> {
         told.for_each(|problem| channel.send(&FromUnit::Say(problem.clone())));
     }
     let (etc, set_hostname, clock) = (around.etc.clone(), around.set_hostname, around.clock);
-    let start = Start { etc, system, network, wrong, clock, hostname, set_hostname };
+    let start = Start { etc, system, network, wrong, clock, known, hostname, set_hostname };
     let connectivity = Connectivity::new(start)?;
     Service { around, channel, connectivity, problems, view: View::default(), kept }.run()
 }

@@ -143,6 +143,12 @@ pub(crate) fn a_managed_network_gives_an_address() {
     let names = server.served.lock().unwrap().names.clone();
     assert!(names.iter().all(|name| name == b"\x01\x02n1"), "{names:?}");
 
+    // A process that is started again knows who knows names before it has asked.
+    let kept = node.connectivity.keep();
+    drop(node);
+    let mut node = Node::again(CONFIG, &kept);
+    assert_eq!(node.read("resolv.conf"), RESOLV_CONF);
+
     // A static link does not listen to routers, and gives back what came of them.
     let off = format!("{CONFIG}slaac = false\n");
     let notices = node.connectivity.apply(System::parse(&off).expect("good"));

@@ -4,7 +4,7 @@
 //! Left out on purpose: the ARP probe of a new address (servers probe it themselves, and it would
 //! cost every boot seconds), `DECLINE`, `INFORM`, and keeping a lease over a restart of the machine.
 
-mod kept;
+pub(super) mod kept;
 pub(crate) mod message;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! One wired link: what it shall have, its DHCP clients with the sockets which they need at the
 //! moment, and what has been configured.
 
+mod before;
 mod managed;
 #[cfg(test)]
 mod tests;
@@ -29,12 +30,17 @@ use super::{Change, Dhcpv6, LinkStatus};
 use crate::log;
 use crate::sys::packet;
 
+pub(super) use before::{Before, Names};
+
 /// Longer than any DHCP message that we ask for.
 const PACKET: usize = 2048;
 /// So many datagrams are read of a socket in one turn: who floods a link with what nobody reads does
 /// not stop us. What is left makes the next turn.
 const TURN: usize = 32;
 const SECOND: Duration = Duration::from_secs(1);
+/// So long counts what an earlier run of this program knew of names: routers and DHCPv6 are asked
+/// anew, several times meanwhile.
+const ASKED_ANEW: Duration = Duration::from_secs(60);
 
 /// A link that we look after.
 #[derive(Debug)]
@@ -69,6 +75,8 @@ pub(super) struct Wired {
     ask_routers: Option<(Duration, Duration)>,
     /// Announced by routers in this order, each good until.
     name_servers: Vec<(Ipv6Addr, Duration)>,
+    /// What an earlier run of this program knew of names, good until.
+    before: Option<(Names, Duration)>,
 }
 
 /// What a link needs to act.
@@ -129,6 +137,7 @@ impl Wired {
             refused: None,
             ask_routers: None,
             name_servers: Vec::new(),
+            before: None,
         }
     }
 
@@ -147,8 +156,11 @@ impl Wired {
         }
     }
 
-    /// The link is on: gives it what does not wait for anything.
-    pub(super) fn begin(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
+    /// The link is on: gives it what does not wait for anything. `names` is what an earlier run of
+    /// this program knew.
+    pub(super) fn begin(&mut self, names: Names, kernel: &mut Kernel<'_>) -> Vec<Change> {
+        let until = kernel.now.saturating_add(ASKED_ANEW);
+        self.before = Some((names, until)).filter(|_| self.settings.slaac);
         self.sync(kernel)
     }
 
@@ -188,6 +200,7 @@ impl Wired {
             }
         }
         self.name_servers.clear();
+        self.before = None;
         // All at once, and the kernel's own news of it changes nothing more.
         let seen = std::mem::take(&mut self.seen);
         seen.into_keys().map(|address| self.lost(address.into())).collect()
@@ -196,7 +209,9 @@ impl Wired {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let servers = self.name_servers.iter().map(|(_, until)| *until);
         let routers = self.ask_routers.map(|(at, _)| at);
-        servers.chain(self.client.deadline()).chain(self.client6.deadline()).chain(routers).min()
+        let before = self.before.as_ref().map(|(_, until)| *until);
+        let clients = self.client.deadline().into_iter().chain(self.client6.deadline());
+        servers.chain(clients).chain(routers).chain(before).min()
     }
 
     /// Takes what the kernel says about the link.
@@ -223,6 +238,7 @@ impl Wired {
     /// Its deadline may have come.
     pub(super) fn timer(&mut self, kernel: &mut Kernel<'_>) -> Vec<Change> {
         self.name_servers.retain(|(_, until)| *until > kernel.now);
+        self.before.take_if(|(_, until)| *until <= kernel.now);
         self.solicit_routers(kernel.now);
         self.step6(dhcp6::Event::Timer, kernel);
         if self.settings.dhcp { self.step(Event::Timer, kernel) } else { Vec::new() }
@@ -296,6 +312,11 @@ impl Wired {
         for server in news.servers.iter().filter(|server| is_host(**server)) {
             let until = now.saturating_add(Duration::from_secs(news.lifetime.into()));
             let known = self.name_servers.iter().position(|(known, _)| known == server);
+            if news.lifetime == 0
+                && let Some((before, _)) = &mut self.before
+            {
+                before.servers.retain(|before| before != server);
+            }
             match known {
                 _ if !self.settings.slaac => {}
                 Some(at) if news.lifetime == 0 => drop(self.name_servers.remove(at)),
@@ -317,9 +338,22 @@ impl Wired {
         changes
     }
 
-    /// The lease that it has by DHCP, for the next run of this program.
-    pub(super) fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
+    /// For the next run of this program.
+    pub(super) fn known(&self) -> Before {
+        Before { lease: self.lease.clone(), names: self.names() }
+    }
+
+    /// Who knows names by IPv6.
+    fn names(&self) -> Names {
+        let offered = self.client6.offered();
+        // A server of DHCPv6 goes before routers (RFC 8106, section 5.3.1).
+        let routers = self.name_servers.iter().map(|(server, _)| server);
+        let servers = offered.dns.iter().chain(routers).copied().collect();
+        let mut names = Names { servers, search: offered.search.clone() };
+        if let Some((before, _)) = &self.before {
+            names.add(before);
+        }
+        names
     }
 
     /// What is known of it.
@@ -340,10 +374,9 @@ impl Wired {
         let leased = lease.iter().flat_map(|lease| &lease.dns);
         let mut dns: Vec<NameServer> = leased.map(|server| IpAddr::from(*server).into()).collect();
         let offered = self.client6.offered();
-        // A server of DHCPv6 goes before routers (RFC 8106, section 5.3.1).
-        let six = offered.dns.iter().chain(self.name_servers.iter().map(|(server, _)| server));
-        dns.extend(six.map(|server| NameServer {
-            address: (*server).into(),
+        let Names { servers, search } = self.names();
+        dns.extend(servers.into_iter().map(|server| NameServer {
+            address: server.into(),
             link: server.is_unicast_link_local().then(|| self.name.clone()),
         }));
         let leased_ntp = lease.iter().flat_map(|lease| &lease.ntp).copied().map(IpAddr::from);
@@ -358,7 +391,7 @@ impl Wired {
             gateways,
             dhcpv6: self.dhcpv6,
             dns,
-            search: lease.iter().flat_map(|l| &l.search).chain(&offered.search).cloned().collect(),
+            search: lease.iter().flat_map(|l| &l.search).cloned().chain(search).collect(),
             ntp: leased_ntp.chain(offered.ntp.iter().copied().map(IpAddr::from)).collect(),
             hostname: lease.and_then(|lease| lease.hostname.clone()),
         }

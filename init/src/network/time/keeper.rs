@@ -1,9 +1,13 @@
 //! When to ask the time servers and what to do with what they say: pure, times in, decisions out.
 //!
 //! The first time that a majority tells steps a clock that is off by more than half a second, as TLS
-//! needs it. Later a small difference is slewed, and a large one is believed when it was measured
-//! twice: a machine that slept, not one packet that was late. Once two servers have agreed, one alone
-//! does not move the clock far.
+//! needs it. Later a small difference is slewed, and a large one is believed when a second measurement
+//! finds the same: a machine that slept, not one packet that was late. Once two servers have agreed,
+//! one alone does not move the clock far, also after this program was started again ([`Known`]).
+
+mod known;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +15,8 @@ use std::time::Duration;
 use super::ask::{Again, Silence, Survey};
 use super::selection::{Agreement, select};
 use crate::time;
+
+pub use known::Known;
 
 /// Beyond it the clock is stepped, else slewed, in nanoseconds. Slewing goes at 0.5 ms per second.
 const STEP: i128 = 500_000_000;
@@ -27,9 +33,13 @@ const LONGEST: Duration = Duration::from_secs(1024);
 const MOST_SELDOM: Duration = Duration::from_secs(16_384);
 /// After so many measurements that failed in a row a clock that was right is no longer trusted.
 const FAILURES: u32 = 3;
-/// When nobody was heard for so long, the kernel is told: as long as RFC 5905 remembers who could be
+/// When nobody was heard for so long, the kernel is told, whether somebody was asked or not: as long as RFC 5905 remembers who could be
 /// reached, which are eight questions.
 const FORGOTTEN: Duration = Duration::from_secs(8 * 1024);
+/// Two measurements of one difference may differ by a thousandth of the time between them, besides what
+/// each may be off: the kernel slews by half of that (`MAX_TICKADJ` of kernel/time/ntp.c), and no
+/// machine's crystal is off by the other half.
+const DRIFT: u128 = 1000;
 /// Servers that are asked at most.
 const MOST: usize = 8;
 
@@ -75,9 +85,27 @@ pub struct Keeper {
     /// Those that were believed last.
     believed: Vec<String>,
     /// A large difference that was measured once.
-    doubt: bool,
+    doubt: Option<Doubt>,
     failures: u32,
     trouble: Option<Trouble>,
+}
+
+/// A large difference that nobody has confirmed yet, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    at: Duration,
+    offset: i128,
+    /// How far that may be off.
+    error: i128,
+}
+
+impl Doubt {
+    /// Whether another measurement, which is a later one, may have found the same.
+    fn is_confirmed_by(self, other: Self) -> bool {
+        let between = other.at.saturating_sub(self.at).as_nanos() / DRIFT;
+        let allowed = (self.error + other.error).saturating_add_unsigned(between);
+        (other.offset - self.offset).abs() <= allowed
+    }
 }
 
 /// A server that wants to be asked less often.
@@ -98,12 +126,21 @@ enum Trouble {
     Apart(Vec<String>),
     /// One alone says that the clock is far off.
     Alone(String, i128),
+    /// These say that it is far off, and each time by how much else.
+    Unsteady(Vec<String>),
 }
 
 impl Keeper {
-    /// Of a clock that an earlier run of this program may have set.
-    pub fn new(now: Duration, is_set: bool) -> Self {
-        Self { set: is_set, heard: is_set.then_some(now), ..Self::default() }
+    /// Of a clock that an earlier run of this program may have set. `is_set` is what the kernel says
+    /// of it: also that somebody else keeps it.
+    pub fn new(known: Known, is_set: bool) -> Self {
+        let Known { set, agreed, heard } = known;
+        Self { set: set || is_set, agreed, heard, ..Self::default() }
+    }
+
+    /// What the next run of this program should know.
+    pub fn known(&self) -> Known {
+        Known { set: self.set, agreed: self.agreed, heard: self.heard }
     }
 
     /// These are the servers now; new ones are asked at once.
@@ -132,6 +169,17 @@ impl Keeper {
         self.at
     }
 
+    /// When [`Keeper::forget`] should be called, whether there is a network or not.
+    pub fn forgets_at(&self) -> Option<Duration> {
+        self.heard.map(|heard| heard.saturating_add(FORGOTTEN))
+    }
+
+    /// What the kernel is to be told, once, when nobody was heard for too long.
+    pub fn forget(&mut self, now: Duration) -> Option<Change> {
+        let lost = self.heard.take_if(|heard| now.saturating_sub(*heard) >= FORGOTTEN);
+        lost.map(|_| Change::Lost)
+    }
+
     /// Whom to ask, if it is time.
     pub fn ask(&mut self, now: Duration) -> Option<Vec<String>> {
         self.at.filter(|at| *at <= now)?;
@@ -157,15 +205,15 @@ impl Keeper {
             Some(Agreement { offset, servers, .. })
                 if offset.abs() > JUMP && self.agreed && servers.len() == 1 =>
             {
-                self.failed(now, Trouble::Alone(servers.concat(), offset))
+                (self.failed(Trouble::Alone(servers.concat(), offset)), None)
             }
             Some(agreed) => self.measured(now, agreed),
             None if survey.candidates.is_empty() => {
-                self.failed(now, Trouble::Silent(survey.silences))
+                (self.failed(Trouble::Silent(survey.silences)), None)
             }
             None => {
                 let names = survey.candidates.into_iter().map(|one| one.server);
-                self.failed(now, Trouble::Apart(names.collect()))
+                (self.failed(Trouble::Apart(names.collect())), None)
             }
         };
         if !keep {
@@ -196,26 +244,32 @@ impl Keeper {
         }
     }
 
-    /// When to ask again, and what the kernel is to be told.
-    fn failed(&mut self, now: Duration, trouble: Trouble) -> (Duration, Option<Change>) {
+    /// When to ask again.
+    fn failed(&mut self, trouble: Trouble) -> Duration {
         self.trouble = Some(trouble);
         self.failures = self.failures.saturating_add(1);
         self.interval = (self.interval * 2).clamp(SOONEST, LONGEST);
-        let lost = self.heard.take_if(|heard| now.saturating_sub(*heard) >= FORGOTTEN);
-        (self.interval, lost.map(|_| Change::Lost))
+        self.interval
     }
 
     /// What to do, and when to ask again.
     fn measured(&mut self, now: Duration, agreed: Agreement) -> (Duration, Option<Change>) {
         let Agreement { offset: by, error, servers } = agreed;
-        (self.failures, self.trouble) = (0, None);
         // What may be no difference at all is no reason for a jump.
         let far = by.abs() > STEP.max(error);
-        if far && self.set && !self.doubt {
-            self.doubt = true;
-            return (SOONEST, None);
+        if far && self.set {
+            let found = Doubt { at: now, offset: by, error };
+            match self.doubt.replace(found) {
+                Some(before) if before.is_confirmed_by(found) => {}
+                Some(_) => return (self.failed(Trouble::Unsteady(servers)), None),
+                None => {
+                    (self.failures, self.trouble, self.interval) = (0, None, SOONEST);
+                    return (SOONEST, None);
+                }
+            }
         }
-        (self.doubt, self.set, self.heard) = (false, true, Some(now));
+        (self.failures, self.trouble) = (0, None);
+        (self.doubt, self.set, self.heard) = (None, true, Some(now));
         self.agreed |= servers.len() > 1;
         self.believed = servers;
         self.interval = match by.abs() {
@@ -255,289 +309,16 @@ impl Keeper {
             Trouble::Apart(servers) if is_bad => {
                 Some(format!("the time servers do not agree: {}", servers.join(", ")))
             }
-            Trouble::Silent(_) | Trouble::Apart(_) => None,
+            Trouble::Unsteady(servers) if is_bad => {
+                let servers = servers.join(", ");
+                Some(format!(
+                    "the time servers tell another time whenever they are asked: {servers}"
+                ))
+            }
+            Trouble::Silent(_) | Trouble::Apart(_) | Trouble::Unsteady(_) => None,
             Trouble::Alone(server, by) => {
                 let by = time::difference(*by);
                 Some(format!("the time server {server} alone would change the clock by {by}"))
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::network::time::selection::Candidate;
-
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    const ERROR: i128 = 3_000_000;
-
-    fn told(offsets: &[(&str, i128)]) -> Survey {
-        let candidate = |&(server, offset): &(&str, i128)| Candidate {
-            server: server.to_owned(),
-            offset,
-            distance: ERROR,
-        };
-        Survey { candidates: offsets.iter().map(candidate).collect(), silences: Vec::new() }
-    }
-
-    fn measured(offset: i128) -> Survey {
-        told(&[("a", offset)])
-    }
-
-    fn silent(again: Again) -> Survey {
-        let reason = "does not answer".to_owned();
-        let silences = vec![Silence { server: "a".to_owned(), reason, again }];
-        Survey { candidates: Vec::new(), silences }
-    }
-
-    fn step(by: i128) -> Option<Change> {
-        Some(Change::Step { by, error: ERROR })
-    }
-
-    fn slew(by: i128) -> Option<Change> {
-        Some(Change::Slew { by, error: ERROR })
-    }
-
-    fn keeper() -> Keeper {
-        let mut keeper = Keeper::default();
-        keeper.servers(at(10), names(&["a", "b"]));
-        assert_eq!(keeper.ask(at(10)), Some(names(&["a", "b"])));
-        keeper
-    }
-
-    #[test]
-    fn without_servers_nobody_is_asked() {
-        let mut keeper = Keeper::default();
-        keeper.servers(at(1), Vec::new());
-        assert_eq!((keeper.deadline(), keeper.ask(at(9))), (None, None));
-        assert!(!keeper.has_servers());
-    }
-
-    #[test]
-    fn a_clock_that_is_years_off_is_stepped_by_the_first_measurement() {
-        let mut keeper = keeper();
-        assert_eq!(keeper.ask(at(99)), None, "one question at a time");
-        let years = 56 * 31_556_952_000_000_000;
-        assert_eq!(keeper.answered(at(11), measured(years)), step(years));
-        assert!(keeper.is_set());
-        assert_eq!(keeper.deadline(), Some(at(11 + 64)));
-    }
-
-    #[test]
-    fn a_good_clock_is_asked_about_less_and_less_often() {
-        let mut keeper = keeper();
-        let mut now = at(10);
-        let mut waits = Vec::new();
-        for _ in 0..7 {
-            assert_eq!(keeper.answered(now, measured(5_000)), slew(5_000));
-            let next = keeper.deadline().unwrap();
-            waits.push((next - now).as_secs());
-            assert_eq!(keeper.ask(next - at(1)), None);
-            assert!(keeper.ask(next).is_some());
-            now = next;
-        }
-        assert_eq!(waits, [64, 128, 256, 512, 1024, 1024, 1024]);
-    }
-
-    #[test]
-    fn later_a_large_difference_is_believed_when_it_was_seen_twice() {
-        let mut keeper = keeper();
-        keeper.answered(at(10), measured(0));
-        keeper.ask(at(74));
-        assert_eq!(keeper.answered(at(74), measured(-2 * STEP)), None);
-        assert_eq!(keeper.deadline(), Some(at(74 + 16)));
-        keeper.ask(at(90));
-        assert_eq!(keeper.answered(at(90), measured(-2 * STEP)), step(-2 * STEP));
-    }
-
-    #[test]
-    fn one_late_packet_does_not_move_the_clock() {
-        let mut keeper = keeper();
-        keeper.answered(at(10), measured(0));
-        keeper.ask(at(74));
-        keeper.answered(at(74), measured(2 * STEP));
-        keeper.ask(at(90));
-        assert_eq!(keeper.answered(at(90), measured(1)), slew(1));
-        keeper.ask(at(154));
-        assert_eq!(keeper.answered(at(154), measured(2 * STEP)), None, "doubted anew");
-    }
-
-    #[test]
-    fn silent_servers_are_named_until_one_answers_and_asked_again_when_the_network_changes() {
-        let mut keeper = keeper();
-        keeper.answered(at(13), silent(Again::Usual));
-        let line = "no time server tells the time: a does not answer";
-        assert_eq!(keeper.trouble().as_deref(), Some(line));
-        assert_eq!(keeper.deadline(), Some(at(13 + 32)));
-        keeper.retry(at(20));
-        assert!(keeper.ask(at(20)).is_some());
-        keeper.answered(at(21), measured(0));
-        assert_eq!(keeper.trouble(), None);
-        for failures in 1..=3 {
-            let now = keeper.deadline().unwrap();
-            keeper.ask(now);
-            keeper.answered(now, silent(Again::Usual));
-            assert_eq!(keeper.trouble().is_some(), failures == 3);
-        }
-    }
-
-    #[test]
-    fn who_does_not_want_to_be_asked_is_not_asked_again() {
-        let mut keeper = keeper();
-        keeper.answered(at(10), silent(Again::Never));
-        assert_eq!(keeper.ask(at(100)), Some(names(&["b"])));
-        keeper.servers(at(101), names(&["a"]));
-        assert_eq!(keeper.ask(at(101)), Some(names(&["a"])), "named anew");
-        keeper.answered(at(102), silent(Again::Never));
-        assert_eq!(keeper.ask(at(500)), None);
-        assert_eq!(keeper.deadline(), None);
-    }
-
-    #[test]
-    fn other_servers_are_asked_at_once_also_while_an_answer_is_awaited() {
-        let mut keeper = keeper();
-        keeper.servers(at(11), names(&["c"]));
-        assert_eq!(keeper.answered(at(12), measured(0)), slew(0));
-        assert_eq!(keeper.ask(at(12)), Some(names(&["c"])));
-        keeper.servers(at(13), Vec::new());
-        keeper.answered(at(14), silent(Again::Usual));
-        assert_eq!(keeper.deadline(), None);
-    }
-
-    #[test]
-    fn a_minority_is_outvoted_and_those_who_do_not_agree_are_named() {
-        let hours = 7_200_000_000_000;
-        let mut keeper = keeper();
-        assert_eq!(keeper.answered(at(10), told(&[("a", 5), ("b", hours)])), None);
-        let line = "the time servers do not agree: a, b";
-        assert_eq!(keeper.trouble().as_deref(), Some(line));
-        assert!(!keeper.is_set());
-        let next = keeper.deadline().unwrap();
-        assert_eq!(next, at(10 + 32));
-        keeper.ask(next);
-        let three = told(&[("a", 5), ("b", hours), ("c", 5)]);
-        assert_eq!(keeper.answered(next, three), slew(5));
-        assert_eq!((keeper.trouble(), keeper.is_set()), (None, true));
-        assert_eq!(keeper.believed(), "the time servers a, c say");
-    }
-
-    #[test]
-    fn what_several_have_set_nobody_alone_moves_far() {
-        let mut keeper = keeper();
-        let mut say = |all: &[(&str, i128)]| {
-            let now = keeper.deadline().unwrap_or(at(10));
-            keeper.ask(now);
-            (keeper.answered(now, told(all)), keeper.trouble())
-        };
-        let (far, near) = (3 * JUMP, JUMP - STEP);
-        assert_eq!(say(&[("a", 0), ("b", 0)]).0, slew(0));
-        let line = "the time server a alone would change the clock by +50 minutes";
-        for _ in 0..3 {
-            assert_eq!(say(&[("a", far)]), (None, Some(line.to_owned())));
-        }
-        // A machine that slept hears it of several, twice.
-        assert_eq!(say(&[("a", far), ("b", far)]), (None, None));
-        let (change, trouble) = say(&[("a", far), ("b", far)]);
-        assert_eq!((change, trouble), (Some(Change::Step { by: far, error: ERROR }), None));
-        assert_eq!([say(&[("a", near)]).0, say(&[("a", near)]).0], [None, step(near)]);
-    }
-
-    #[test]
-    fn one_server_that_has_set_the_clock_may_set_it_again() {
-        let mut keeper = keeper();
-        assert_eq!(keeper.answered(at(10), measured(3 * JUMP)), step(3 * JUMP));
-        keeper.ask(at(74));
-        assert_eq!(keeper.answered(at(74), measured(2 * JUMP)), None);
-        keeper.ask(at(90));
-        assert_eq!(keeper.answered(at(90), measured(2 * JUMP)), step(2 * JUMP));
-    }
-
-    #[test]
-    fn a_difference_that_may_be_none_does_not_step_the_clock() {
-        let mut keeper = keeper();
-        let (by, error) = (2 * STEP, 2 * STEP);
-        let candidate = Candidate { server: "a".to_owned(), offset: by, distance: error };
-        let survey = Survey { candidates: vec![candidate], silences: Vec::new() };
-        assert_eq!(keeper.answered(at(10), survey), Some(Change::Slew { by, error }));
-    }
-
-    #[test]
-    fn a_clock_that_nobody_was_heard_of_for_long_is_said_to_be_lost_once() {
-        let mut keeper = keeper();
-        keeper.answered(at(10), measured(0));
-        let mut lost = Vec::new();
-        while keeper.deadline().unwrap() < at(40_000) {
-            let now = keeper.deadline().unwrap();
-            keeper.ask(now);
-            lost.extend(keeper.answered(now, silent(Again::Usual)).map(|change| (now, change)));
-        }
-        let [(when, Change::Lost)] = lost[..] else { panic!("{lost:?}") };
-        assert!(when >= at(10) + FORGOTTEN && when < at(10) + FORGOTTEN + LONGEST, "{when:?}");
-        let now = keeper.deadline().unwrap();
-        keeper.ask(now);
-        assert_eq!(keeper.answered(now, measured(0)), slew(0));
-    }
-
-    #[test]
-    fn a_clock_that_an_earlier_run_has_set_is_not_stepped_by_one_measurement() {
-        let mut keeper = Keeper::new(at(5), true);
-        keeper.servers(at(10), names(&["a"]));
-        keeper.ask(at(10));
-        assert!(keeper.is_set());
-        assert_eq!(keeper.answered(at(10), measured(2 * STEP)), None);
-    }
-
-    #[test]
-    fn who_wants_to_be_asked_less_often_is() {
-        let mut keeper = keeper();
-        keeper.answered(at(10), silent(Again::Seldom));
-        keeper.servers(at(11), names(&["a"]));
-        assert_eq!(keeper.ask(at(11)), Some(names(&["a"])), "named anew");
-        let mut now = at(11);
-        for wait in [1024, 2048, 4096, 8192, 16_384, 16_384] {
-            keeper.answered(now, silent(Again::Seldom));
-            let soon = keeper.deadline().unwrap();
-            assert_eq!(keeper.ask(soon), None);
-            assert_eq!(keeper.deadline(), Some(now + at(wait)));
-            now += at(wait);
-            assert_eq!(keeper.ask(now), Some(names(&["a"])));
-        }
-        keeper.answered(now, measured(0));
-        let soon = keeper.deadline().unwrap();
-        assert_eq!(keeper.ask(soon), None, "also when it answers");
-        assert_eq!(keeper.deadline(), Some(now + at(16_384)));
-    }
-
-    #[test]
-    fn of_a_long_list_so_many_are_asked() {
-        let mut keeper = Keeper::default();
-        keeper.servers(at(1), (0..20).map(|at| at.to_string()).collect());
-        assert_eq!(keeper.ask(at(1)).map(|asked| asked.len()), Some(MOST));
-    }
-
-    proptest! {
-        /// Servers are never asked more often than RFC 4330 allows, whatever they say.
-        #[test]
-        fn no_answers_lead_to_a_flood(answers in prop::collection::vec(any::<Option<i64>>(), 1..50)) {
-            let mut keeper = keeper();
-            let mut now = at(10);
-            for answer in answers {
-                let answer = answer.map_or_else(|| silent(Again::Usual), |n| measured(n.into()));
-                keeper.answered(now, answer);
-                let next = keeper.deadline().unwrap();
-                prop_assert!(next >= now + SOONEST && next <= now + LONGEST);
-                prop_assert!(keeper.ask(next).is_some());
-                now = next;
             }
         }
     }

@@ -74,7 +74,7 @@ fn instant(text: &str) -> Option<Duration> {
     }
 }
 
-fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     if items.is_empty() { "-".to_owned() } else { items.join(",") }
 }
@@ -83,7 +83,7 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').filter(|item| !["-", ""].contains(item))
 }
 
-fn parsed<T: FromStr>(text: &str) -> Option<Vec<T>> {
+pub(crate) fn parsed<T: FromStr>(text: &str) -> Option<Vec<T>> {
     items(text).map(|item| item.parse().ok()).collect()
 }
 

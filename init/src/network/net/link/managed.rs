@@ -26,26 +26,33 @@ const ROUTER_SOLICITATION: [u8; 8] = [133, 0, 0, 0, 0, 0, 0, 0];
 const LEASED_PREFIX: u8 = 128;
 
 impl Wired {
-    /// A router says what is asked for by DHCPv6.
+    /// What routers leave to DHCPv6, as the kernel has it; whether that is news.
     pub(in crate::network::net) fn router_leaves(
         &mut self,
         managed: bool,
         other: bool,
         kernel: &mut Kernel<'_>,
-    ) {
-        self.leave = match (managed, other) {
+    ) -> bool {
+        let leave = match (managed, other) {
             (true, _) => Want::Address,
             (_, true) => Want::Names,
             _ => Want::Nothing,
         };
-        self.ask_routers = None;
+        let before = std::mem::replace(&mut self.leave, leave);
         if self.settings.slaac {
             self.step6(Event::Routers(self.leave), kernel);
         }
+        before != leave
+    }
+
+    /// It need not be asked to.
+    pub(in crate::network::net) fn router_has_spoken(&mut self) {
+        self.ask_routers = None;
     }
 
     /// The kernel asks routers to speak when a link is switched on, and not when a cable is back,
-    /// at whose other end there may be others. Longer and longer, as in RFC 7559, for a switch may
+    /// at whose other end there may be others, nor when this program is started again and knows
+    /// nothing of what they said before. Longer and longer, as in RFC 7559, for a switch may
     /// let nothing through at first.
     pub(super) fn solicit_routers(&mut self, now: Duration) {
         let Some((at, pause)) = self.ask_routers else { return };
@@ -58,7 +65,7 @@ impl Wired {
         }
     }
 
-    /// Whether no router has spoken since the cable is in.
+    /// Whether no router has spoken since the cable is in, or since this program runs.
     pub(in crate::network::net) fn asks_routers(&self) -> bool {
         self.ask_routers.is_some()
     }

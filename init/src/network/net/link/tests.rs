@@ -64,3 +64,58 @@ fn what_was_given_is_taken_back_by_its_removal() {
     };
     assert!(!is_removal(&address) && is_removal(&removal(address)));
 }
+
+/// Routers that say nothing are not waited for for ever.
+#[test]
+fn what_an_earlier_run_knew_of_names_counts_for_a_minute_or_until_it_is_taken_back() {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let mut requests = Requests::open().unwrap();
+    let (ipv6, hostname, now) = (Path::new(""), None, SECOND);
+    let mut kernel = Kernel { epoll: &epoll, requests: &mut requests, ipv6, hostname, now };
+    let [first, second]: [Ipv6Addr; 2] = ["2001:db8::53", "fe80::1"].map(|a| a.parse().unwrap());
+    let names = Names { servers: vec![first, second], search: vec!["lan".to_owned()] };
+    let slaac = || Settings { slaac: true, ..Settings::default() };
+    let begun = |settings, kernel: &mut Kernel<'_>| {
+        let mut wired = Wired::new(&netlink::Link::default(), [2; 6], 1, settings, None);
+        wired.begin(names.clone(), kernel);
+        wired
+    };
+    let deaf = begun(Settings { slaac: false, ..slaac() }, &mut kernel);
+    assert_eq!((deaf.known(), deaf.deadline()), (Before::default(), None));
+
+    let mut wired = begun(slaac(), &mut kernel);
+    assert_eq!(wired.known(), Before { lease: None, names: names.clone() });
+    let status = wired.status();
+    assert_eq!((status.dns.len(), status.search), (2, names.search.clone()));
+    let taken_back = NameServers { link: 0, lifetime: 0, servers: vec![second] };
+    wired.router_says(&taken_back, SECOND);
+    assert_eq!(wired.known().names.servers, [first]);
+    // One that is announced anew counts once, and for as long as the router says.
+    let announced = NameServers { lifetime: 600, servers: vec![first], ..taken_back };
+    wired.router_says(&announced, SECOND);
+    assert_eq!(wired.known().names.servers, [first]);
+    kernel.now = ASKED_ANEW;
+    wired.timer(&mut kernel);
+    assert_eq!(wired.known().names.search, names.search);
+    kernel.now += SECOND;
+    wired.timer(&mut kernel);
+    assert_eq!(wired.known().names, Names { servers: vec![first], search: Vec::new() });
+}
+
+/// The kernel lists what it has heard long ago as well.
+#[test]
+fn routers_are_asked_until_one_speaks_whatever_the_kernel_knows_of_them() {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let mut requests = Requests::open().unwrap();
+    let (ipv6, hostname, now) = (Path::new(""), None, SECOND);
+    let mut kernel = Kernel { epoll: &epoll, requests: &mut requests, ipv6, hostname, now };
+    let settings = Settings { slaac: true, ..Settings::default() };
+    let mut wired = Wired::new(&netlink::Link::default(), [2; 6], 1, settings, None);
+    wired.carrier(true, &mut kernel);
+    for news in [true, false] {
+        assert_eq!(wired.router_leaves(false, true, &mut kernel), news);
+        assert!(wired.asks_routers());
+    }
+    wired.router_has_spoken();
+    assert!(!wired.asks_routers());
+}
