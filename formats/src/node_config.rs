@@ -27,6 +27,7 @@ mod sysctl;
 mod token;
 mod update;
 mod url;
+mod weakened;
 
 pub use address::{Cidr, Mac, Subnet};
 pub use belongings::{Volumes, WhenDamaged};
@@ -52,6 +53,7 @@ pub use sysctl::SysctlName;
 pub use token::BootstrapToken;
 pub use update::{Policy, Update};
 pub use url::{Scheme, Url};
+pub use weakened::Weakening;
 
 use section::{Missing, Notes, Section};
 use std::collections::BTreeMap;

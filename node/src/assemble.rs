@@ -15,7 +15,6 @@ mod serving;
 mod system;
 #[cfg(test)]
 mod testing;
-mod weakened;
 
 use std::borrow::Cow;
 use std::io;
@@ -82,9 +81,7 @@ pub fn assemble(config: &NodeConfig, root: &Root, now: u64, floor: u64) -> Resul
     let plan = plan(config, &facts);
     plan.write(root)?;
     let mut problems = plan.told;
-    if lockdown::left_open(config.security).is_some() && lockdown::is_raised(root) {
-        problems.push("the kernel is locked down until the next boot: `security` came late".into());
-    }
+    problems.extend(lockdown::told(root, config.security, config.weakened()));
     Ok(System { problems, ..system(config) })
 }
 
@@ -116,7 +113,6 @@ pub fn plan(config: &NodeConfig, facts: &Facts) -> Plan {
         Some(text) => plan.write_file(File::public(lockdown::LEFT_OPEN, text)),
         None => plan.remove(lockdown::LEFT_OPEN),
     }
-    weakened::by(config).into_iter().for_each(|line| plan.tell(line));
     kubelet::plan(config, facts, &mut plan);
     plan.remove_unwritten(&facts.ours);
     plan

@@ -123,19 +123,21 @@ impl SysctlName {
         swapped(&self.0)
     }
 
+    /// Whether it is this one; a part `*` stands for any.
+    pub(super) fn is_like(&self, pattern: &str) -> bool {
+        let (mut own, mut wanted) = (self.0.split('.'), pattern.split('.'));
+        loop {
+            match (own.next(), wanted.next()) {
+                (None, None) => return true,
+                (Some(own), Some(wanted)) if own == wanted || wanted == "*" => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// Why the setting may not be changed, if it may not.
     fn refusal(&self) -> Option<String> {
-        let matches = |pattern: &str| {
-            let (mut own, mut wanted) = (self.0.split('.'), pattern.split('.'));
-            loop {
-                match (own.next(), wanted.next()) {
-                    (None, None) => return true,
-                    (Some(own), Some(wanted)) if own == wanted || wanted == "*" => {}
-                    _ => return false,
-                }
-            }
-        };
-        if let Some((_, why)) = REFUSED.iter().find(|(pattern, _)| matches(pattern)) {
+        if let Some((_, why)) = REFUSED.iter().find(|(pattern, _)| self.is_like(pattern)) {
             return Some((*why).to_owned());
         }
         let allowed = |entry: &str| match entry.strip_suffix('*') {

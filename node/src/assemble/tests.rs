@@ -357,7 +357,6 @@ fn plan_of_registries() {
          [containerd.registries._default]\nskip-verify = true\n"
     );
     expect![[r#"
-        tell whoever answers for registry `_default` is believed: `skip-verify`
         remove /run/orlop/kernel-left-open
         remove /run/orlop/kubelet/arguments
         remove /run/orlop/kubelet/bootstrap-kubeconfig
@@ -566,4 +565,12 @@ fn what_cannot_be_written_is_named_and_kubelet_does_not_start() {
     let error = assemble(&parse(STANDALONE).unwrap(), &node.root, NOW, NOW).unwrap_err();
     assert_eq!(error.to_string(), "cannot write /run/orlop/kubelet/config.json");
     assert!(!node.has("/run/orlop/kubelet/arguments"));
+}
+
+#[test]
+fn what_a_config_gives_up_of_the_node_s_protection_is_told() {
+    let node = Node::new();
+    assert_eq!(node.boot("schema = 1\n").problems, [""; 0]);
+    let want = "whoever can attach a disk to the machine owns the node: `config.volumes` is `any`";
+    assert_eq!(node.boot("schema = 1\nconfig.volumes = 'any'\n").problems, [want]);
 }
