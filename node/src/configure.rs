@@ -11,6 +11,7 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use formats::command_line::{self, Resets};
+use formats::node_config::Volumes;
 use formats::system;
 
 use crate::apparmor;
@@ -28,6 +29,7 @@ use crate::root::{Keep, PUBLIC, Root, SECRET};
 use crate::source::disks::{Disks, Processes};
 use crate::source::last_good::LastGood;
 use crate::source::pin::Pin;
+use crate::source::places::CommandLine;
 use crate::source::{self, Candidate, Found, LIMIT, Origin, places};
 use crate::state::{self, Missing};
 use crate::sysctl;
@@ -38,8 +40,6 @@ pub const CONFIG_URL: &str = "/run/orlop/config-url";
 
 /// Says that the places are to be asked again: a disk has not answered, or a run was killed.
 pub const CONFIG_DISKS: &str = "/run/orlop/config-disks";
-
-const COMMAND_LINE: &str = "/proc/cmdline";
 
 /// Seconds since 1970 before which the image did not exist, as text.
 const TIME_FLOOR: &str = "/usr/lib/orlop/time-floor";
@@ -93,22 +93,25 @@ pub fn found(
 ) -> Result<(), Failure> {
     // If this run is killed the places are still to be asked.
     let begun = leave(root, Some(&Pending::Ask));
+    let line = places::command_line(root);
     // Only now, when nothing of it can run: later these files are of this boot. And before the look,
     // in which this run may be killed.
     let mut problems = Vec::new();
     if Missing::load(root).is_none()
-        && let Err(error) = state::remember(root, resets(root).state)
+        && let Err(error) = state::remember(root, resets(&line).state)
     {
         problems.push(format!("cannot note on STATE that it was reset: {error}"));
     }
     problems.extend(crash::database::clear(root));
     problems.extend(apparmor::load(root));
-    let mut plan = look(root, disks);
+    let mut plan = look(root, &line, disks);
     let noted = begun.and_then(|()| leave(root, plan.pending.as_ref()));
     plan.problems.extend(problems);
     plan.problems.extend(leftovers::clear(root, &plan.config));
-    carry_out(plan, root, clock, log)?;
-    noted.map_err(not_noted)
+    // That the copy is not kept is told, and another unit tries again.
+    let done = carry_out(plan, root, clock, log).map(drop);
+    let noted = noted.and_then(|()| leave_unkept(root));
+    done.and(noted.map_err(not_noted))
 }
 
 /// The run with `--url`: one attempt. If it fails nothing has changed.
@@ -146,12 +149,13 @@ pub fn asked_again(
     disks: &dyn Disks,
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
-    let plan = look(root, disks);
+    let plan = look(root, &places::command_line(root), disks);
     let still = (plan.pending == Some(Pending::Ask)).then(|| plan.problems.join("\n"));
     leave(root, plan.pending.as_ref()).map_err(not_noted)?;
     // The first run has told as much, if it came so far.
     if still.is_none() || !root.path(system::PATH).exists() {
-        carry_out_later(plan, root, clock, log)?;
+        let done = carry_out_later(plan, root, clock, log);
+        done.and(leave_unkept(root).map_err(not_noted))?;
     }
     still.map_or(Ok(()), |still| Err(Failure::Failed(still)))
 }
@@ -164,18 +168,19 @@ fn carry_out_later(
     log: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
     let had_settings = root.path(sysctl::PATH).exists();
-    carry_out(plan, root, clock, log)?;
+    let unkept = carry_out(plan, root, clock, log)?;
     sysctl::again(root, had_settings)
-        .map_err(|error| Failure::Failed(format!("cannot write `{}`: {error}", sysctl::AGAIN)))
+        .map_err(|error| Failure::Failed(format!("cannot write `{}`: {error}", sysctl::AGAIN)))?;
+    unkept.map_or(Ok(()), |unkept| Err(Failure::Failed(unkept)))
 }
 
 /// Asks the places, as far as this node hears them, and plans.
-fn look(root: &Root, disks: &dyn Disks) -> Plan {
-    let reset = resets(root).config_source;
+fn look(root: &Root, line: &CommandLine, disks: &dyn Disks) -> Plan {
+    let reset = resets(line).config_source;
     let last_good = LastGood::load(root).map_err(|error| error.to_string());
     let pinned = Pin::new(&last_good, false);
     let pin = if reset { Pin::Open } else { pinned.clone() };
-    let answers = places::ask(root, &pin, disks);
+    let answers = places::ask(root, line, &pin, disks);
     let words = reset.then(|| pinned.reset(answers.decision.chosen.as_ref()));
     let mut plan = Plan::new(answers, last_good, root.path(KUBELET).exists());
     if let Some(words) = words {
@@ -187,9 +192,8 @@ fn look(root: &Root, disks: &dyn Disks) -> Plan {
 }
 
 /// What the owner wants begun anew.
-fn resets(root: &Root) -> Resets {
-    let line = root.read(COMMAND_LINE, LIMIT).ok().flatten().unwrap_or_default();
-    command_line::resets(&String::from_utf8_lossy(&line))
+fn resets(line: &CommandLine) -> Resets {
+    line.as_deref().map_or_else(|_| Resets::default(), command_line::resets)
 }
 
 /// A node without STATE is no node of its cluster: its pods would fill the memory, and what it
@@ -198,7 +202,7 @@ fn without_state(plan: &mut Plan, missing: &Missing, root: &Root) {
     let is_of_a_volume = plan.keep.as_ref().is_none_or(|copy| copy.device.is_some());
     match missing.to_reset(&plan.config, is_of_a_volume) {
         Some(Ok(device)) => plan.problems.push(match state::reset_and_restart(root, device) {
-            Ok(()) => "STATE is made anew: the node starts again".to_owned(),
+            Ok(done) => done,
             Err(error) => error,
         }),
         other => plan.problems.extend(other.and_then(Result::err)),
@@ -221,31 +225,56 @@ fn leave(root: &Root, pending: Option<&Pending>) -> io::Result<()> {
     }
 }
 
+/// Leaves word that a copy waits which STATE has not taken, if there is one.
+fn leave_unkept(root: &Root) -> io::Result<()> {
+    match LastGood::waiting(root) {
+        Ok(None) => Ok(()),
+        _ => leave(root, Some(&Pending::Ask)),
+    }
+}
+
 fn not_noted(error: io::Error) -> Failure {
     Failure::Failed(format!("cannot note what is left to do in `/run/orlop`: {error}"))
 }
 
-/// Makes the files, keeps the copy, and tells PID 1 last of all, when everything is in place.
+/// Keeps the copy; or what people must know if STATE does not take it.
+fn keep(copy: &LastGood, volumes: Volumes, root: &Root) -> Result<(), String> {
+    let Err(error) = copy.keep(root) else { return Ok(()) };
+    let what = format!("cannot keep the node config as the last good copy: {error}");
+    Err(match (volumes, LastGood::kept(root)) {
+        (Volumes::Pinned, Ok(None)) => format!(
+            "the node is not pinned to where its config is from: until STATE takes that, whoever can \
+             attach a disk to the machine may give it another config at the next boot; {what}"
+        ),
+        (_, Ok(None)) => what,
+        _ => format!("{what}; until then the next boot goes by the one before"),
+    })
+}
+
+/// Makes the files, keeps the copy, and tells PID 1 last of all, when everything is in place. Gives
+/// why the copy is not kept, which is told by then and to be tried again.
 fn carry_out(
     mut plan: Plan,
     root: &Root,
     clock: Clock,
     log: &mut dyn FnMut(&str),
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     if let Some(missing) = Missing::load(root) {
         without_state(&mut plan, &missing, root);
+    } else if plan.keep.is_none() {
+        // One that cannot be read has been told.
+        plan.keep = LastGood::waiting(root).ok().flatten();
     }
     plan.notes.iter().for_each(|note| log(note));
     plan.problems.iter().for_each(|problem| log(problem));
     let mut failures = Vec::new();
+    let mut unkept = None;
     let proxy = assemble::proxy::text(root);
     let system = match assemble::assemble(&plan.config, root, clock.now, clock.floor) {
         Ok(system) => {
             system.problems.iter().for_each(|problem| log(problem));
-            if let Some(Err(error)) = plan.keep.map(|copy| copy.keep(root)) {
-                let message = format!("cannot keep the node config as the last good copy: {error}");
-                failures.push(message);
-            }
+            unkept = plan.keep.and_then(|copy| keep(&copy, plan.config.volumes, root).err());
+            unkept.iter().for_each(|unkept| log(unkept));
             if root.is_the_machines() && assemble::proxy::text(root) != proxy {
                 daemons::restart(root);
             }
@@ -275,7 +304,11 @@ fn carry_out(
     let system = system::System {
         source: plan.source,
         awaits_url: awaited,
-        problems: shortened([system.problems, plan.problems, failures.clone()].concat()),
+        // First what must not be cut off.
+        problems: shortened(
+            [unkept.iter().cloned().collect(), system.problems, plan.problems, failures.clone()]
+                .concat(),
+        ),
         ..system
     };
     let written = toml::to_string(&system).map_err(|error| error.to_string()).and_then(|text| {
@@ -283,7 +316,7 @@ fn carry_out(
             .map_err(|error| error.to_string())
     });
     failures.extend(written.err().map(|e| format!("cannot write `{}`: {e}", system::PATH)));
-    if failures.is_empty() { Ok(()) } else { Err(Failure::Failed(failures.join("\n"))) }
+    if failures.is_empty() { Ok(unkept) } else { Err(Failure::Failed(failures.join("\n"))) }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

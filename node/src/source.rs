@@ -23,6 +23,9 @@ pub const LIMIT: u64 = 1024 * 1024;
 /// What the file is called on a volume.
 pub const FILE_NAME: &str = "node.toml";
 
+/// What the name of a volume begins with.
+const VOLUME: &str = "volume ";
+
 /// The place that a config came from, or an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
@@ -31,6 +34,16 @@ impl Origin {
     /// A place by its name, or an address.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// The volume with this label on this device.
+    pub fn volume(label: &str, device: &str) -> Self {
+        Self(format!("{VOLUME}{label} ({device})"))
+    }
+
+    /// Whether it is a volume.
+    pub fn is_volume(&self) -> bool {
+        self.0.starts_with(VOLUME)
     }
 
     /// The whole text, which may have a password in it; [`Origin`]'s `Display` leaves that out.

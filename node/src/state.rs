@@ -93,22 +93,42 @@ impl Missing {
     }
 }
 
-/// Makes STATE anew because the config says so, and starts the machine again.
+/// Who wants STATE made anew, and what becomes of the boot then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// PID 1 follows it, and mounts what was made.
+    CommandLine,
+    /// The network and containerd run by then, with a `/var` in memory.
+    Config,
+}
+
+impl Asker {
+    fn word(self) -> &'static str {
+        match self {
+            Self::CommandLine => "`orlop.state=reset` on the kernel command line",
+            Self::Config => "`state.when-damaged = \"reset\"` of the node config",
+        }
+    }
+
+    fn then(self) -> &'static str {
+        match self {
+            Self::CommandLine => "this boot goes on with it",
+            Self::Config => "the node starts again",
+        }
+    }
+}
+
+/// Makes STATE anew because the config says so, and starts the machine again; what was done.
 ///
 /// # Errors
 /// What could not be done.
-pub(crate) fn reset_and_restart(root: &Root, device: &Path) -> Result<(), String> {
-    let why = "`state.when-damaged = \"reset\"` of the node config";
-    reset_device(root, device, why).map_err(|error| error.to_string())?;
+pub(crate) fn reset_and_restart(root: &Root, device: &Path) -> Result<String, String> {
+    let done = reset_device(root, device, Asker::Config).map_err(|error| error.to_string())?;
     if root.is_the_machines() {
-        // A disk that keeps nothing would be made anew at each boot.
-        look_past_the_cache(device).map_err(|error| {
-            format!("STATE was made anew, and the disk has not kept it: {error}")
-        })?;
         // As Ctrl-Alt-Del does.
         kill_process(Pid::INIT, Signal::INT).map_err(|error| format!("cannot restart: {error}"))?;
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Reads the superblock from the disk itself (`O_DIRECT` of open(2)): a mount would see what waits in
@@ -160,11 +180,12 @@ pub(crate) fn mend_command(arguments: &mut Arguments) -> Result<(), Failure> {
 pub(crate) fn reset_command(arguments: &mut Arguments) -> Result<(), Failure> {
     let device = PathBuf::from(arguments.operand("DEVICE")?);
     arguments.finish()?;
-    let why = "`orlop.state=reset` on the kernel command line";
-    reset_device(&Root::new("/"), &device, why)
+    reset_device(&Root::new("/"), &device, Asker::CommandLine).map(drop)
 }
 
-fn reset_device(root: &Root, device: &Path, why: &str) -> Result<(), Failure> {
+/// What both askers get: it is said before it happens, can be stopped, and is said when it is done.
+fn reset_device(root: &Root, device: &Path, asker: Asker) -> Result<String, Failure> {
+    let why = asker.word();
     let shown = device.display();
     let seconds = READING_TIME.as_secs();
     console::say(
@@ -179,10 +200,18 @@ fn reset_device(root: &Root, device: &Path, why: &str) -> Result<(), Failure> {
     }
     reset::reset(device)
         .map_err(|error| Failure::Failed(format!("cannot make STATE anew on {shown}: {error}")))?;
-    let done = format!("STATE ({shown}) is made anew");
+    if root.is_the_machines() {
+        // A disk that keeps nothing would be made anew at each boot.
+        look_past_the_cache(device).map_err(|error| {
+            let what =
+                format!("STATE ({shown}) was made anew, and the disk has not kept it: {error}");
+            Failure::Failed(what)
+        })?;
+    }
+    let done = format!("STATE ({shown}) is made anew: {}", asker.then());
     console::say(root, &done);
     eprintln!("{done}");
-    Ok(())
+    Ok(done)
 }
 
 #[cfg(test)]
@@ -241,16 +270,19 @@ mod tests {
     fn what_is_lost_is_said_before_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::new(directory.path());
-        root.write("/dev/console", b"", PUBLIC, Keep::ThisBoot).unwrap();
         let device = root.path("/none");
-        let failure = reset_device(&root, &device, "a person's word").unwrap_err().to_string();
-        assert!(failure.starts_with("cannot make STATE anew on "), "{failure}");
-        let said = String::from_utf8(root.read("/dev/console", LIMIT).unwrap().unwrap()).unwrap();
         let shown = device.display();
-        let want = format!(
-            "*** a person's word: STATE ({shown}) is made anew in 10 seconds, and all that is on \
-             it is lost; cut the power to keep it\n"
-        );
-        assert_eq!(said, want);
+        for asker in [Asker::CommandLine, Asker::Config] {
+            root.write("/dev/console", b"", PUBLIC, Keep::ThisBoot).unwrap();
+            let failure = reset_device(&root, &device, asker).unwrap_err().to_string();
+            assert!(failure.starts_with("cannot make STATE anew on "), "{failure}");
+            let said = root.read("/dev/console", LIMIT).unwrap().unwrap();
+            let want = format!(
+                "*** {}: STATE ({shown}) is made anew in 10 seconds, and all that is on it is lost; \
+                 cut the power to keep it\n",
+                asker.word()
+            );
+            assert_eq!(String::from_utf8(said).unwrap(), want);
+        }
     }
 }

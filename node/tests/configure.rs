@@ -365,6 +365,68 @@ fn a_first_run_that_was_killed_is_made_up_for() {
     assert!(node.read(COPY).is_some());
 }
 
+/// A directory of the name under which the copy is written first: STATE takes all else.
+const IN_THE_WAY: &str = "var/lib/orlop/.node.toml.new/file";
+
+#[test]
+fn a_node_that_cannot_keep_where_its_config_is_from_says_so_and_hears_nobody_else_until_it_can() {
+    let node = Node::new().with(FW_CFG, GOOD).with(IN_THE_WAY, "");
+    node.configure();
+    let unpinned = |node: &Node| {
+        let problems = node.system().problems;
+        assert!(problems[0].starts_with("the node is not pinned to where its config is from: "));
+        assert!(problems[0].contains("cannot keep the node config"), "{problems:?}");
+        assert_eq!(node.read(CONFIG_DISKS).as_deref(), Some(""), "it is tried again");
+        problems
+    };
+    unpinned(&node);
+    assert_eq!(node.system().hostname.as_deref(), Some("worker-1"));
+    // Its place is gone, and somebody has attached a disk.
+    let node = node.without(FW_CFG).with_disk("vdb", "ORLOP");
+    let run = node.run(&["configure", "--disks"]);
+    assert_eq!(run.status, Some(1), "{}", run.said);
+    let problems = unpinned(&node);
+    assert!(problems[1].starts_with("volume ORLOP (vdb) is not heard: "), "{problems:?}");
+    assert_eq!(node.system().hostname.as_deref(), Some("worker-1"));
+
+    fs::remove_dir_all(node.0.path().join(IN_THE_WAY).parent().unwrap()).unwrap();
+    let run = node.run(&["configure", "--disks"]);
+    assert_eq!(run.status, Some(0), "{}", run.said);
+    let copy = format!("# from: fw_cfg opt/org.orlop/node.toml\n{GOOD}");
+    assert_eq!((node.read(COPY), node.read(CONFIG_DISKS)), (Some(copy), None));
+    assert!(!node.system().problems.iter().any(|problem| problem.contains("not pinned")));
+}
+
+#[test]
+fn a_fetched_config_that_cannot_be_kept_is_carried_out_and_fetched_again() {
+    let address = serve(&[GOOD, GOOD]);
+    let node =
+        Node::new().with("proc/cmdline", format!("orlop.config={address}\n")).with(IN_THE_WAY, "");
+    node.configure();
+    let run = node.run(&["configure", "--url"]);
+    assert_eq!(run.status, Some(1), "{}", run.said);
+    assert!(node.system().problems[0].starts_with("the node is not pinned"), "{}", run.said);
+    assert_eq!(node.system().hostname.as_deref(), Some("worker-1"));
+    fs::remove_dir_all(node.0.path().join(IN_THE_WAY).parent().unwrap()).unwrap();
+    assert_eq!(node.run(&["configure", "--url"]).status, Some(0));
+    assert_eq!(node.system().problems, [""; 0]);
+    assert_eq!(node.read(COPY), Some(format!("# from: {address}\n{GOOD}")));
+}
+
+#[test]
+fn a_copy_of_an_image_that_pinned_nothing_hears_no_volume_and_says_how_to_change_that() {
+    let copy = format!("# from: volume cidata (vdb)\n{GOOD}");
+    let node = Node::new().with(COPY, &copy).with_disk("vdb", "cidata");
+    node.configure();
+    let system = node.system();
+    assert_eq!(system.hostname.as_deref(), Some("worker-1"));
+    let refused = "volume cidata (vdb) is not heard: this node's config is from volume cidata \
+        (vdb), on a disk that was not noted then; if it is to change hands, start it once with \
+        `orlop.config-source=reset` on the kernel command line";
+    assert_eq!(system.problems[0], refused);
+    assert_eq!(node.read(COPY), Some(copy));
+}
+
 #[test]
 fn a_node_that_cannot_be_written_to_is_a_failure() {
     let node = Node::new().with("run", "in the way").with(FW_CFG, GOOD);
@@ -430,10 +492,10 @@ fn a_config_makes_a_damaged_state_anew_after_it_was_said() {
     let said = node.read("dev/console").unwrap();
     let [before, done] = &said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
     assert!(before.starts_with("*** `state.when-damaged = \"reset\"` of the node config: STATE ("));
-    assert!(done.ends_with(" is made anew"), "{done}");
+    let told = done.strip_prefix("*** ").unwrap();
+    assert!(told.starts_with("STATE (") && told.ends_with(" is made anew: the node starts again"));
     let judge = Command::new("e2fsck").arg("-fn").arg(&state).output();
     let judge = judge.expect("`e2fsck` must be installed: package e2fsprogs");
     assert!(judge.status.success(), "{}", String::from_utf8_lossy(&judge.stdout));
-    let told = "STATE is made anew: the node starts again";
     assert!(node.system().problems.iter().any(|problem| problem == told));
 }

@@ -4,6 +4,9 @@
 //! The first line says where it came from, as a TOML comment, and behind a tab on which device that
 //! was if it was a volume ([`super::pin`]); so text and origin are replaced in one step, and the
 //! lines of messages are those of the file.
+//!
+//! One that STATE does not take waits in memory: for this boot it is the copy, so that no other volume
+//! is heard meanwhile, and it is written as soon as that goes.
 
 use std::io;
 
@@ -13,6 +16,9 @@ use crate::root::{Keep, Root, SECRET};
 
 /// Where it lies.
 pub const PATH: &str = "/var/lib/orlop/node.toml";
+
+/// Where it waits until it can lie there.
+const WAITING: &str = "/run/orlop/node.toml";
 
 /// What the first line begins with.
 const FROM: &str = "# from: ";
@@ -40,12 +46,35 @@ impl LastGood {
         Self { text: format!("{FROM}{line}{on}\n{text}"), origin, device }
     }
 
-    /// Reads the copy, if there is one.
+    /// Reads the copy, if there is one: that which waits, else the one on STATE.
     ///
     /// # Errors
     /// When it cannot be read or is no text.
     pub fn load(root: &Root) -> io::Result<Option<Self>> {
-        let Some(bytes) = root.read(PATH, LIMIT_WITH_ORIGIN)? else {
+        match Self::waiting(root)? {
+            Some(waiting) => Ok(Some(waiting)),
+            None => Self::kept(root),
+        }
+    }
+
+    /// The one that STATE has not taken, if there is one.
+    ///
+    /// # Errors
+    /// Those of [`LastGood::load`].
+    pub fn waiting(root: &Root) -> io::Result<Option<Self>> {
+        Self::read(root, WAITING)
+    }
+
+    /// The one on STATE, which the next boot goes by, if there is one.
+    ///
+    /// # Errors
+    /// Those of [`LastGood::load`].
+    pub fn kept(root: &Root) -> io::Result<Option<Self>> {
+        Self::read(root, PATH)
+    }
+
+    fn read(root: &Root, path: &str) -> io::Result<Option<Self>> {
+        let Some(bytes) = root.read(path, LIMIT_WITH_ORIGIN)? else {
             return Ok(None);
         };
         let text = super::text(bytes)
@@ -60,15 +89,21 @@ impl LastGood {
     }
 
     /// Keeps this copy, so that it outlives a power cut. Nothing is written if it is there
-    /// already: each boot comes by here.
+    /// already: each boot comes by here. If that fails it waits.
     ///
     /// # Errors
     /// What the file system says.
     pub fn keep(&self, root: &Root) -> io::Result<()> {
-        if Self::load(root).is_ok_and(|kept| kept.as_ref() == Some(self)) {
-            return Ok(());
+        let text = self.text.as_bytes();
+        let is_there = Self::kept(root).is_ok_and(|kept| kept.as_ref() == Some(self));
+        let kept = if is_there { Ok(()) } else { root.write(PATH, text, SECRET, Keep::Forever) };
+        match kept {
+            Ok(()) => root.remove(WAITING),
+            Err(error) => {
+                root.write(WAITING, text, SECRET, Keep::ThisBoot)?;
+                Err(error)
+            }
         }
-        root.write(PATH, self.text.as_bytes(), SECRET, Keep::Forever)
     }
 }
 
@@ -110,6 +145,27 @@ mod tests {
         assert_eq!(inode(), before);
         LastGood::of(Origin::new("there"), None, "schema = 1\n").keep(&root).unwrap();
         assert_ne!(inode(), before);
+    }
+
+    #[test]
+    fn one_that_state_does_not_take_is_the_copy_of_this_boot_until_it_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        let old = LastGood::of(Origin::new("there"), None, "schema = 1\n");
+        old.keep(&root).unwrap();
+        let new = LastGood::of(Origin::new("here"), None, "schema = 1\n");
+        // What is to be put in its place first has its name taken.
+        let beside = root.path("/var/lib/orlop/.node.toml.new");
+        fs::create_dir(&beside).unwrap();
+        new.keep(&root).unwrap_err();
+        let copies =
+            || [LastGood::load, LastGood::kept, LastGood::waiting].map(|read| read(&root).unwrap());
+        let [load, kept, waiting] = copies();
+        assert_eq!((load.as_ref(), kept, waiting), (Some(&new), Some(old), Some(new.clone())));
+        assert_eq!(fs::metadata(root.path(WAITING)).unwrap().mode() & 0o777, 0o600);
+        fs::remove_dir(beside).unwrap();
+        new.keep(&root).unwrap();
+        assert_eq!(copies(), [Some(new.clone()), Some(new), None]);
     }
 
     #[test]

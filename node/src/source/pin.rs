@@ -94,6 +94,10 @@ impl Pin {
             Ok(None) => Self::Open,
             Ok(Some(copy)) if allows_any(&copy.text) => Self::Open,
             Ok(Some(LastGood { device: Some(device), .. })) => Self::Device(device.clone()),
+            // An image that pinned nothing has kept it, so nobody knows which disk that was.
+            Ok(Some(copy)) if copy.origin.is_volume() => {
+                Self::Elsewhere(format!("from {}, on a disk that was not noted then", copy.origin))
+            }
             Ok(Some(copy)) => Self::Elsewhere(format!("from {}", copy.origin)),
             Err(_) => Self::Elsewhere("not known, for its copy cannot be read".to_owned()),
         }
@@ -195,6 +199,10 @@ mod tests {
             (Ok(None), Pin::Open),
             (copy("volume x", Some(&ours), "schema = 1\n"), Pin::Device(ours.clone())),
             (copy("fw_cfg x", None, "schema = 1\n"), Pin::Elsewhere("from fw_cfg x".to_owned())),
+            (
+                copy("volume x", None, "schema = 1\n"),
+                Pin::Elsewhere("from volume x, on a disk that was not noted then".to_owned()),
+            ),
             (copy("volume x", Some(&ours), any), Pin::Open),
             (
                 Err("Input/output error".to_owned()),

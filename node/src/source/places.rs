@@ -16,6 +16,7 @@ pub const FW_CFG: &str = "opt/org.orlop/node.toml";
 /// The key of the SMBIOS OEM string, whose value is an address.
 pub const OEM_KEY: &str = "org.orlop.config";
 
+const COMMAND_LINE: &str = "/proc/cmdline";
 const FW_CFG_BY_NAME: &str = "/sys/firmware/qemu_fw_cfg/by_name";
 const DMI_ENTRIES: &str = "/sys/firmware/dmi/entries";
 
@@ -33,21 +34,32 @@ pub struct Answers {
     pub is_open: bool,
 }
 
+/// The text of the kernel command line, or why it cannot be read.
+pub type CommandLine = Result<String, String>;
+
+/// Reads it. It never changes, so once is enough.
+pub fn command_line(root: &Root) -> CommandLine {
+    match root.read(COMMAND_LINE, LIMIT) {
+        Ok(line) => Ok(String::from_utf8_lossy(&line.unwrap_or_default()).into_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Asks the places in their order, each only if those before it have nothing. The disks are
 /// [`super::disks::Processes`] on a node.
-pub fn ask(root: &Root, pin: &Pin, disks: &dyn Disks) -> Answers {
-    let first: [fn(&Root) -> Candidate; 3] = [kernel_command_line, fw_cfg, smbios];
+pub fn ask(root: &Root, line: &CommandLine, pin: &Pin, disks: &dyn Disks) -> Answers {
     let mut seen = Seen::default();
+    let first = std::iter::once_with(|| kernel_command_line(line));
+    let others: [fn(&Root) -> Candidate; 2] = [fw_cfg, smbios];
     let volumes = std::iter::once_with(|| volumes(pin, disks, &mut seen)).flatten();
-    let decision = decide(first.into_iter().map(|ask| ask(root)).chain(volumes));
+    let decision = decide(first.chain(others.into_iter().map(|ask| ask(root))).chain(volumes));
     let is_open = decision.chosen.is_none() && seen.is_missing;
     Answers { decision, problems: seen.problems, is_open }
 }
 
-fn kernel_command_line(root: &Root) -> Candidate {
-    let found = match root.read("/proc/cmdline", LIMIT) {
-        Ok(line) => match command_line::config(&String::from_utf8_lossy(&line.unwrap_or_default()))
-        {
+fn kernel_command_line(line: &CommandLine) -> Candidate {
+    let found = match line {
+        Ok(line) => match command_line::config(line) {
             Ok(Some(address)) => Found::Address(address),
             Ok(None) => Found::Nothing("no `orlop.config`"),
             Err(error) => Found::Unusable(error.to_string()),
@@ -129,7 +141,8 @@ fn volumes(pin: &Pin, disks: &dyn Disks, seen: &mut Seen) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     let mut has_config = false;
     for (disk, volume) in all {
-        let name = format!("volume {} ({})", volume.label, volume.device);
+        let origin = Origin::volume(volume.label, &volume.device);
+        let name = origin.to_string();
         let device = on(disk, volume);
         if !pin.hears(&device) {
             seen.problems.push(pin.refusal(&name));
@@ -145,7 +158,6 @@ fn volumes(pin: &Pin, disks: &dyn Disks, seen: &mut Seen) -> Vec<Candidate> {
                 }
             };
             has_config = !matches!(found, Found::Nothing(_));
-            let origin = Origin::new(name);
             candidates.push(Candidate { origin, device: Some(device), found });
         }
     }
@@ -173,6 +185,8 @@ mod tests {
     use super::*;
     use crate::root::{Keep, PUBLIC};
     use crate::source::label::FileSystem;
+
+    const NO_LINE: CommandLine = Ok(String::new());
 
     fn root(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -221,9 +235,8 @@ mod tests {
 
     fn answers(root: &Root) -> Vec<(String, Found)> {
         let disks = MadeUp::default();
-        let first: [fn(&Root) -> Candidate; 3] = [kernel_command_line, fw_cfg, smbios];
-        let first = first.into_iter().map(|ask| ask(root));
-        let all = first.chain(volumes(&Pin::Open, &disks, &mut Seen::default()));
+        let first = [kernel_command_line(&command_line(root)), fw_cfg(root), smbios(root)];
+        let all = first.into_iter().chain(volumes(&Pin::Open, &disks, &mut Seen::default()));
         all.map(|one| (one.origin.to_string(), one.found)).collect()
     }
 
@@ -305,7 +318,7 @@ mod tests {
         let disks = [disk("vdb", "cidata"), disk("vdc", "cidata"), disk("vdd", "ORLOP")];
         let damaged = Contents::Unusable("cannot mount it".to_owned());
         let disks = MadeUp(disks.to_vec(), vec![("vdd", Contents::NoFile), ("vdb", damaged)]);
-        let Answers { decision, problems, is_open } = ask(&root, &Pin::Open, &disks);
+        let Answers { decision, problems, is_open } = ask(&root, &NO_LINE, &Pin::Open, &disks);
         let chosen = decision.chosen.unwrap();
         assert_eq!(chosen.origin.to_string(), "volume cidata (vdb)");
         assert_eq!(chosen.found, Found::Unusable("cannot mount it".to_owned()));
@@ -319,7 +332,8 @@ mod tests {
         let (_directory, root) = root(&[]);
         let ours = || vec![("vdb", file("schema = 1"))];
         let disks = MadeUp(vec![disk("vda", "ORLOP"), disk("vdb", "cidata")], ours());
-        let Answers { decision, problems, is_open } = ask(&root, &pinned_to("vdb"), &disks);
+        let Answers { decision, problems, is_open } =
+            ask(&root, &NO_LINE, &pinned_to("vdb"), &disks);
         let chosen = decision.chosen.unwrap();
         assert_eq!(chosen.origin.to_string(), "volume cidata (vdb)");
         assert_eq!(chosen.device.unwrap().path, "pci-vdb");
@@ -330,13 +344,13 @@ mod tests {
         let elsewhere = Pin::Elsewhere("from fw_cfg x".to_owned());
         for pin in [pinned_to("vdb"), elsewhere] {
             let disks = MadeUp(vec![disk("vdc", "ORLOP")], vec![]);
-            let Answers { decision, problems, is_open } = ask(&root, &pin, &disks);
+            let Answers { decision, problems, is_open } = ask(&root, &NO_LINE, &pin, &disks);
             assert_eq!(decision.chosen, None);
             assert_eq!((problems, is_open), (vec![pin.refusal("volume ORLOP (vdc)")], false));
         }
         // What no pod can write is heard all the same.
         root.write(RAW, b"schema = 1\n", PUBLIC, Keep::ThisBoot).unwrap();
-        let Answers { decision, .. } = ask(&root, &pinned_to("vdb"), &MadeUp::default());
+        let Answers { decision, .. } = ask(&root, &NO_LINE, &pinned_to("vdb"), &MadeUp::default());
         assert_eq!(decision.chosen.unwrap().origin.to_string(), format!("fw_cfg {FW_CFG}"));
     }
 
@@ -345,7 +359,7 @@ mod tests {
         let (_directory, root) = root(&[]);
         let told = "the disk vdc does not answer: is a node config on it?";
         let ask = |pin: &Pin, disks: MadeUp| {
-            let Answers { decision, problems, is_open } = ask(&root, pin, &disks);
+            let Answers { decision, problems, is_open } = ask(&root, &NO_LINE, pin, &disks);
             let chosen = decision.chosen.map(|chosen| chosen.origin.to_string());
             (chosen, problems, is_open)
         };
@@ -377,7 +391,7 @@ mod tests {
             (Contents::NoFile, None, true),
         ] {
             let disks = MadeUp(both(), vec![silent.clone(), ("vdc", other)]);
-            let answers = ask(&root, &Pin::Open, &disks);
+            let answers = ask(&root, &NO_LINE, &Pin::Open, &disks);
             assert_eq!(answers.decision.chosen.map(|one| one.origin.to_string()), chosen);
             assert_eq!(answers.problems, ["volume ORLOP (vdb) does not answer"]);
             assert_eq!(answers.is_open, is_open);
