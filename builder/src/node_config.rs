@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use formats::node_config::{LARGEST, NodeConfig, Problem, parse, static_pod_problems};
+use formats::node_config::{LARGEST, NodeConfig, Problem, Weakening, parse, static_pod_problems};
 
 use crate::error::{Context as _, Error, Id, Result, Shown, several};
 
@@ -72,9 +72,12 @@ impl Source {
         Ok(Self { path: path.to_owned(), text })
     }
 
-    /// What is wrong with it, nothing if nothing is.
-    pub fn problems(&self) -> Vec<Problem> {
-        self.understood().err().unwrap_or_default()
+    /// What is wrong with it; if nothing is, what it gives up of a node's protection.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn judge(&self) -> Result<Vec<Weakening>, Vec<Problem>> {
+        self.understood().map(|config| config.weakened())
     }
 
     /// What it means.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use formats::node_config::{EXAMPLE, Problem, Secrets};
+use formats::node_config::{EXAMPLE, Problem, Secrets, Weakening};
 use serde::Serialize;
 
 use crate::arguments::Global;
@@ -13,7 +13,8 @@ use crate::node_config::{Source, report};
 /// What to look at.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Say what is wrong with node configurations, by the code that reads them on the node
+    /// Say what is wrong with node configurations, and what they give up of a node's protection, by
+    /// the code that reads them on the node
     Check {
         /// The files; `-` is standard input
         #[arg(required = true, value_name = "FILE")]
@@ -57,20 +58,28 @@ fn check(files: &[PathBuf], global: &Global) -> Result<()> {
     let found: Vec<_> = sources
         .into_iter()
         .map(|source| {
-            let problems = source.problems();
-            (source, problems)
+            let judged = source.judge();
+            (source, judged)
         })
         .collect();
     if global.json {
         let verdicts: Vec<_> =
-            found.iter().map(|(source, problems)| Verdict::new(source, problems)).collect();
+            found.iter().map(|(source, judged)| Verdict::new(source, judged)).collect();
         print_json(&serde_json::json!({ "files": verdicts }))?;
     } else {
-        for (source, _) in found.iter().filter(|(_, problems)| problems.is_empty()) {
-            print(format!("`{}` is in order", source.path.display()))?;
+        for (source, judged) in &found {
+            let Ok(weakened) = judged else { continue };
+            let path = source.path.display();
+            print(format!("`{path}` is in order"))?;
+            for Weakening { line, .. } in weakened {
+                print(format!("`{path}` gives up a protection: {line}"))?;
+            }
         }
     }
-    if found.iter().all(|(_, problems)| problems.is_empty()) { Ok(()) } else { Err(report(&found)) }
+    let wrong =
+        found.into_iter().map(|(source, judged)| (source, judged.err().unwrap_or_default()));
+    let wrong: Vec<_> = wrong.collect();
+    if wrong.iter().all(|(_, problems)| problems.is_empty()) { Ok(()) } else { Err(report(&wrong)) }
 }
 
 /// What `--json` says of a file.
@@ -78,6 +87,14 @@ fn check(files: &[PathBuf], global: &Global) -> Result<()> {
 struct Verdict<'a> {
     file: String,
     problems: Vec<Told<'a>>,
+    weakened: Vec<Given<'a>>,
+}
+
+/// What `--json` says of a protection that is given up.
+#[derive(Serialize)]
+struct Given<'a> {
+    key: &'a str,
+    message: &'a str,
 }
 
 /// What `--json` says of a problem.
@@ -90,14 +107,16 @@ struct Told<'a> {
 }
 
 impl<'a> Verdict<'a> {
-    fn new(source: &Source, problems: &'a [Problem]) -> Self {
+    fn new(source: &Source, judged: &'a Result<Vec<Weakening>, Vec<Problem>>) -> Self {
         let told = |problem: &'a Problem| Told {
             line: problem.line,
             column: problem.column,
             message: &problem.message,
             hint: problem.hint.as_deref(),
         };
-        let problems = problems.iter().map(told).collect();
-        Self { file: source.path.display().to_string(), problems }
+        let given = |Weakening { key, line }: &'a Weakening| Given { key, message: line };
+        let problems = judged.as_ref().err().into_iter().flatten().map(told).collect();
+        let weakened = judged.as_ref().into_iter().flatten().map(given).collect();
+        Self { file: source.path.display().to_string(), problems, weakened }
     }
 }

@@ -45,9 +45,25 @@ fn a_configuration_in_order_is_said_to_be() {
     assert_eq!(
         verdict,
         serde_json::json!({
-            "schema": 1, "files": [{ "file": "worker.toml", "problems": [] }]
+            "schema": 1, "files": [
+                { "file": "worker.toml", "problems": [], "weakened": [] }
+            ]
         })
     );
+}
+
+#[test]
+fn what_a_configuration_gives_up_of_a_node_s_protection_is_named() {
+    let project = project();
+    project.write("weak.toml", format!("{WORKER}[kubelet]\nseccompDefault = false\n"));
+    let ended = project.good(&["config", "check", "weak.toml"]);
+    let line = "a pod that says nothing has no seccomp filter: `kubelet.seccompDefault` is false";
+    let want = format!("`weak.toml` is in order\n`weak.toml` gives up a protection: {line}\n");
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), (want.as_str(), ""));
+    let ended = project.good(&["config", "check", "weak.toml", "--json"]);
+    let verdict: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let given = serde_json::json!([{ "key": "kubelet.seccompDefault", "message": line }]);
+    assert_eq!(verdict["files"][0]["weakened"], given);
 }
 
 #[test]
@@ -133,8 +149,8 @@ fn several_files_are_all_checked() {
     assert_eq!(
         verdict,
         serde_json::json!({ "schema": 1, "files": [
-            { "file": "one.toml", "problems": [problem] },
-            { "file": "worker.toml", "problems": [] },
+            { "file": "one.toml", "problems": [problem], "weakened": [] },
+            { "file": "worker.toml", "problems": [], "weakened": [] },
         ] })
     );
 }

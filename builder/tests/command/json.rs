@@ -50,7 +50,7 @@ const LINES: &[(&str, Want)] = &[
     ("recipe show -p debug", Object("`orlop recipe show`")),
     ("recipe show -p none", Failure("E0307")),
     ("config check good.toml", Object("`orlop config check`")),
-    ("config check good.toml wrong.toml", Verdict("`orlop config check`", "E0310")),
+    ("config check good.toml weak.toml wrong.toml", Verdict("`orlop config check`", "E0310")),
     ("config show good.toml", Object("`orlop config show` and `orlop config example`")),
     ("config show none.toml", Failure("E0311")),
     ("config example", Object("`orlop config show` and `orlop config example`")),
@@ -92,6 +92,7 @@ fn project() -> Project {
         ),
     );
     project.write("good.toml", "schema = 1\nhostname = \"a\"\n");
+    project.write("weak.toml", "schema = 1\nsecurity.lockdown = 'none'\n");
     project.write("wrong.toml", "schema = 1\nhostnam = \"a\"\nx = 1\n");
     project
 }
