@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::question::Question;
 
-pub use channel::{Ending, Received, pair, receive, send, send_with};
+pub use channel::{Ending, Received, pair, receive, receive_with, send, send_with};
 
 /// Bytes of a packet at most; what does not fit is left out by who sends it.
 pub const LONGEST: usize = 32 * 1024;

@@ -134,7 +134,7 @@ impl Service {
     /// Takes what PID 1 says; whether it may say more.
     fn messages(&mut self) -> bool {
         for _ in 0..TURN {
-            match self.channel.receive() {
+            match self.channel.receive_with() {
                 Received::Packet(packet, pipe) => {
                     if let Some(message) = ToUnit::parse(&packet) {
                         self.take(message, pipe);

@@ -1,4 +1,9 @@
 //! The socket pair itself (`SOCK_SEQPACKET`, unix(7)), on which nobody waits.
+//!
+//! Descriptors go one way, from PID 1 to `log`. A unit cannot send any, for its filter has no
+//! `sendmsg`: one that PID 1 did not take would still be closed by PID 1 (`scm_destroy` of
+//! net/core/scm.c, by `fput`, whose work is done before the call returns), and there are files whose
+//! closing waits.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -8,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 
 use super::LONGEST;
@@ -25,12 +30,12 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// Sends a packet; whether there was room for it.
+/// Sends a packet; whether there was room for it. Not by `sendmsg`, which units may not call.
 ///
 /// # Errors
 /// When there is nobody at the other end.
 pub fn send(socket: impl AsFd, packet: &[u8]) -> io::Result<bool> {
-    sent(socket, packet, &mut SendAncillaryBuffer::default())
+    sent(|flags| rustix::net::send(&socket, packet, flags))
 }
 
 /// Sends a packet, and with it a duplicate of a descriptor.
@@ -42,18 +47,14 @@ pub fn send_with(socket: impl AsFd, packet: &[u8], with: BorrowedFd<'_>) -> io::
     let mut control = SendAncillaryBuffer::new(&mut space);
     let with = [with];
     control.push(SendAncillaryMessage::ScmRights(&with));
-    sent(socket, packet, &mut control)
+    sent(|flags| sendmsg(&socket, &[IoSlice::new(packet)], &mut control, flags))
 }
 
-fn sent(
-    socket: impl AsFd,
-    packet: &[u8],
-    control: &mut SendAncillaryBuffer<'_, '_, '_>,
-) -> io::Result<bool> {
+fn sent(mut send: impl FnMut(SendFlags) -> Result<usize, Errno>) -> io::Result<bool> {
     // Who reads no more must not end us by a signal.
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     loop {
-        match sendmsg(&socket, &[IoSlice::new(packet)], control, flags) {
+        match send(flags) {
             Ok(_) => return Ok(true),
             Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(false),
             Err(Errno::INTR) => {}
@@ -62,10 +63,10 @@ fn sent(
     }
 }
 
-/// What [`receive`] has found.
+/// What [`receive`] or [`receive_with`] has found.
 #[derive(Debug)]
 pub enum Received {
-    /// A packet, and the descriptor that came with it.
+    /// A packet, and the descriptor that came with it, if one was asked for.
     Packet(Vec<u8>, Option<OwnedFd>),
     /// There is none now.
     Nothing,
@@ -73,23 +74,39 @@ pub enum Received {
     Ended,
 }
 
-/// Takes a packet, without waiting.
+/// Takes a packet, without waiting and without descriptors.
 pub fn receive(socket: impl AsFd) -> Received {
-    let mut bytes = vec![0; LONGEST];
+    received(|bytes| {
+        let (length, _) = recv(&socket, bytes, RecvFlags::DONTWAIT)?;
+        Ok((length, None))
+    })
+}
+
+/// Takes a packet and the descriptor that came with it, without waiting.
+pub fn receive_with(socket: impl AsFd) -> Received {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    loop {
+    received(|bytes| {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let got = recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
-        match got {
+        let got = recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+        let with = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Ok((got.bytes, with))
+    })
+}
+
+fn received(
+    mut take: impl FnMut(&mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno>,
+) -> Received {
+    let mut bytes = vec![0; LONGEST];
+    loop {
+        match take(&mut bytes) {
             // Nobody sends an empty packet.
-            Ok(got) if got.bytes == 0 => return Received::Ended,
-            Ok(got) => {
-                let with = control.drain().find_map(|message| match message {
-                    RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-                    _ => None,
-                });
-                bytes.truncate(got.bytes);
+            Ok((0, _)) => return Received::Ended,
+            Ok((length, with)) => {
+                bytes.truncate(length);
                 return Received::Packet(bytes, with);
             }
             Err(Errno::INTR) => {}
@@ -146,6 +163,11 @@ impl Ending {
     pub fn receive(&self) -> Received {
         receive(&self.socket)
     }
+
+    /// Takes a packet of PID 1, and the descriptor that came with it.
+    pub fn receive_with(&self) -> Received {
+        receive_with(&self.socket)
+    }
 }
 
 impl AsFd for Ending {
@@ -165,12 +187,21 @@ mod tests {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         assert!(send_with(&ours, b"pipe", reader.as_fd()).unwrap());
         assert!(send(&ours, b"alone").unwrap());
+        assert!(send_with(&ours, b"pipe", reader.as_fd()).unwrap());
         drop(reader);
-        let Received::Packet(bytes, Some(reader)) = receive(&theirs) else { panic!("no pipe") };
+        let Received::Packet(bytes, Some(reader)) = receive_with(&theirs) else {
+            panic!("no pipe")
+        };
         assert_eq!(bytes, b"pipe");
         rustix::io::write(&writer, b"x").unwrap();
         assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(1));
-        assert!(matches!(receive(&theirs), Received::Packet(bytes, None) if bytes == b"alone"));
+        assert!(
+            matches!(receive_with(&theirs), Received::Packet(bytes, None) if bytes == b"alone")
+        );
+        // Who asks for none has none: the pipe has no reader any more.
+        assert!(matches!(receive(&theirs), Received::Packet(bytes, None) if bytes == b"pipe"));
+        drop(reader);
+        assert_eq!(rustix::io::write(&writer, b"x"), Err(Errno::PIPE));
         let mut sent = 0;
         while send(&ours, &[b'x'; 1000]).unwrap() {
             sent += 1;
