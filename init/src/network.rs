@@ -13,6 +13,9 @@ use std::process::ExitCode;
 /// Where the kernel takes the host's name from its root user (kernel/utsname_sysctl.c), whatever
 /// capabilities that has left; sethostname(2) asks for `CAP_SYS_ADMIN`.
 pub(crate) const HOSTNAME: &str = "/proc/sys/kernel/hostname";
+/// Where `hosts` and `resolv.conf` are, to which the names in `/etc` lead: what else is in `/etc`
+/// decides what runs, and is not for who reads the network.
+pub(crate) const NAMES: &str = "/run/orlop/network";
 /// In nanoseconds.
 const SECOND: i128 = 1_000_000_000;
 
@@ -20,7 +23,7 @@ const SECOND: i128 = 1_000_000_000;
 pub fn main() -> ExitCode {
     let floor = crate::time::floor(Path::new(crate::time::FLOOR));
     let surroundings = service::Surroundings {
-        etc: "/etc".into(),
+        etc: NAMES.into(),
         system: formats::system::PATH.into(),
         start: |system, kept| {
             let network = net::start(net::Places::default(), system, kept);

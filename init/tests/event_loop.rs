@@ -169,7 +169,7 @@ impl Node {
             unit.probe = probe.filter(|_| self.path("asked").exists());
             // They write into the test's directory. Who is not root has no capabilities to lose.
             let sandbox = &mut unit.sandbox;
-            (sandbox.private_tmp, sandbox.writable) = (false, None);
+            (sandbox.private_tmp, sandbox.visible, sandbox.writable) = (false, None, None);
             if !rustix::process::geteuid().is_root() {
                 sandbox.capabilities = None;
             }

@@ -9,8 +9,10 @@
 use std::cell::Cell;
 use std::fs;
 use std::net::IpAddr;
+use std::panic::{catch_unwind, resume_unwind};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use formats::system::System;
@@ -67,22 +69,51 @@ fn main() -> ExitCode {
 }
 
 /// From now on this thread has the capabilities and the system calls of the unit `network`, and so has
-/// what it starts.
+/// what it starts, but not [`Outside`].
 fn become_the_unit() {
     thread_local!(static IS_UNIT: Cell<bool> = const { Cell::new(false) });
     if IS_UNIT.replace(true) {
         return;
     }
+    OUTSIDE.with(|_| ());
     let mut units = built_in::units().expect("good").into_iter();
     let unit = units.find(|unit| unit.built_in == Some(BuiltIn::Network)).unwrap();
-    let sandbox = Sandbox { private_tmp: false, writable: None, ..unit.sandbox };
-    let (prepared, _) = Prepared::new(&sandbox).expect("a pipe");
+    let sandbox = Sandbox { private_tmp: false, visible: None, writable: None, ..unit.sandbox };
+    let (mut prepared, _) = Prepared::new(&sandbox).expect("a pipe");
     prepared.enter().expect("confined");
+}
+
+/// What a thread does that stays what it was: ip(8) asks the kernel by `sendmsg`, which the unit may
+/// not call.
+struct Outside(Sender<Question>);
+
+/// The arguments of ip(8), and where its answer goes.
+type Question = (String, Sender<std::thread::Result<String>>);
+
+thread_local!(static OUTSIDE: Outside = Outside::start());
+
+impl Outside {
+    fn start() -> Self {
+        let (questions, asked) = channel::<Question>();
+        std::thread::spawn(move || {
+            for (arguments, answer) in asked {
+                // Nobody waits for it any more when this fails.
+                let _ = answer.send(catch_unwind(|| namespace::run("ip", &arguments)));
+            }
+        });
+        Self(questions)
+    }
+
+    fn ip(&self, arguments: &str) -> std::thread::Result<String> {
+        let (answer, answered) = channel();
+        self.0.send((arguments.to_owned(), answer)).expect("it takes questions");
+        answered.recv().expect("it answers")
+    }
 }
 
 /// Runs ip(8) and gives what it says.
 fn ip(arguments: &str) -> String {
-    namespace::run("ip", arguments)
+    OUTSIDE.with(|outside| outside.ip(arguments)).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// A virtual cable: `eth0` is ours, `far0` the other end. Gone with the value.
@@ -100,7 +131,8 @@ impl Cable {
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        let _ = Command::new("ip").args(["link", "delete", "far0"]).status();
+        // It may be gone already.
+        let _ = OUTSIDE.with(|outside| outside.ip("link delete far0"));
     }
 }
 

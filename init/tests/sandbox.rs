@@ -4,23 +4,36 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use init::message::{self, Received};
 use init::pid1::built_in::{self, BuiltIn};
 use init::process::{self, Started};
-use init::unit::Unit;
+use init::unit::{AbsolutePath, SystemCalls, Unit};
 use libtest_mimic::{Arguments, Trial};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
+
+#[path = "sandbox/captive.rs"]
+mod captive;
+
+use captive::CAPTIVE;
 
 /// Set for the process that has mounts of its own.
 const INSIDE: &str = "ORLOP_TEST_MOUNT_NAMESPACE";
 
+/// What a program of the host needs of it.
+const PROGRAMS: [&str; 4] = ["/bin", "/lib", "/lib64", "/usr"];
+
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(CAPTIVE) {
+        return captive::main(std::env::args().skip(2));
+    }
     if std::env::var_os(INSIDE).is_none() {
         let own = std::env::current_exe().expect("a program");
         let root = rustix::process::geteuid().is_root();
@@ -30,6 +43,11 @@ fn main() -> ExitCode {
         command.args((!root).then_some("--map-root-user"));
         command.arg("--").arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
         panic!("cannot run unshare(1): {}", command.exec());
+    }
+    // Of a node, and not the host's.
+    mount("run", "/run", "tmpfs", MountFlags::empty(), c"").expect("mounted");
+    for directory in ["/run/orlop/network", "/run/containerd"] {
+        fs::create_dir_all(directory).expect("made");
     }
     let trial = |name: &str, test: fn(&Place)| {
         Trial::test(name, move || {
@@ -44,7 +62,11 @@ fn main() -> ExitCode {
         trial("a_place_that_is_absent_is_passed_over", a_place_that_is_absent_is_passed_over),
         trial("the_key_that_the_kernel_refuses_is_named", the_key_that_the_kernel_refuses),
         trial("what_the_host_unmounts_is_gone_for_the_unit", what_the_host_unmounts_is_gone),
-        trial("who_reads_the_network_may_change_the_name_and_etc", who_reads_the_network),
+        trial("what_is_not_visible_is_not_there", what_is_not_visible_is_not_there),
+        trial("who_reads_the_network_sees_and_may_change_little", who_reads_the_network),
+        trial("who_takes_over_the_network_reaches_nobody", who_takes_over_the_network),
+        trial("who_sends_signals_reaches_others", who_sends_signals_reaches_others),
+        trial("a_unit_that_aborts_is_seen_to", a_unit_that_aborts_is_seen_to),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
@@ -101,11 +123,16 @@ fn loaded(started: Started) -> Result<Pid, String> {
     }
 }
 
-fn ended((pid, mut output): (Pid, File)) -> String {
+fn ended(started: (Pid, File)) -> String {
+    end_of(started).0
+}
+
+fn end_of((pid, mut output): (Pid, File)) -> (String, WaitStatus) {
     let mut text = String::new();
     output.read_to_string(&mut text).expect("text");
-    waitpid(Some(pid), WaitOptions::empty()).expect("a child of ours");
-    text
+    let (_, status) =
+        waitpid(Some(pid), WaitOptions::empty()).expect("a child of ours").expect("ended");
+    (text, status)
 }
 
 /// A field of `/proc/PID/status`, a number in hexadecimal.
@@ -182,23 +209,119 @@ fn the_key_that_the_kernel_refuses(place: &Place) {
     assert_eq!(error, want);
 }
 
-fn who_reads_the_network(place: &Place) {
+fn what_is_not_visible_is_not_there(place: &Place) {
+    fs::write(place.path("file"), "seen\n").expect("written");
+    let programs = PROGRAMS.map(|path| format!("{path:?}")).join(", ");
+    let keys = |more: &str| {
+        let places = format!("\"D/absent/below\", \"D/file\", \"D/inside\", {programs}");
+        format!("visible = [{places}]\n{more}")
+    };
+    let script =
+        "ls -A / | tr '\\n' ' '; ls -A D/; cat D/file; echo in > D/inside/file && echo written
+                  ls -A D/inside; echo out > /new";
+    let said = place.says(&keys("private-tmp = true\nwritable = [\"D/inside\"]\n"), script);
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(
+        lines[..5],
+        ["bin lib lib64 tmp usr var file", "inside", "seen", "written", "file"],
+        "{said}"
+    );
+    assert!(lines[5].ends_with("/new: Read-only file system"), "{said}");
+    // Without `writable` it may write what it sees.
+    let said = place.says(&keys(""), "echo more > D/inside/more && cat D/inside/more");
+    assert_eq!(said, "more\n");
+    assert_eq!(fs::read_to_string(place.path("inside/more")).expect("the host's"), "more\n");
+}
+
+/// The unit `network` as it is, but for this program and what that needs.
+fn network(place: &Place, exec: &[&str]) -> Unit {
     let mut units = built_in::units().expect("good").into_iter();
     let mut unit = units.find(|unit| unit.built_in == Some(BuiltIn::Network)).unwrap();
     let group = place.path("network");
     fs::create_dir(&group).expect("made");
     fs::write(group.join("cgroup.procs"), "").expect("written");
-    // The name is of a namespace of the test's own; what is in `/etc` is not.
+    unit.exec = exec.iter().map(|&argument| argument.to_owned()).collect();
+    let seen = unit.sandbox.visible.as_mut().expect("not all");
+    seen.extend(PROGRAMS.map(|path| AbsolutePath(path.into())));
+    seen.push(AbsolutePath(std::env::current_exe().expect("a program")));
+    unit
+}
+
+fn started(place: &Place, unit: &Unit, channel: Option<OwnedFd>) -> (Pid, File) {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let started = process::spawn(unit, &unit.exec, place.0.path(), writer, channel);
+    (started.and_then(loaded).expect("started"), reader.into())
+}
+
+fn who_reads_the_network(place: &Place) {
+    // The name is of a namespace of the test's own.
     let script = "exec 2>&1; echo n1 > /proc/sys/kernel/hostname; cat /proc/sys/kernel/hostname
-                  for place in /etc /var /run /proc/sys/kernel/domainname \\
+                  for place in /dev /proc /proc/sys /proc/sys/kernel /run /run/orlop /sys /tmp
+                  do echo $place $(ls -A $place); done
+                  for place in / /etc /var /run /run/orlop /run/orlop/network /sys/devices \\
                       /proc/sys/net/ipv6/conf/lo/accept_ra
                   do test -w $place && echo $place; done";
-    unit.exec = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
-    let started = process::spawn(&unit, &unit.exec, place.0.path(), writer, None);
-    let pid = started.and_then(loaded).expect("started");
-    let said = ended((pid, reader.into()));
-    assert_eq!(said, "n1\n/etc\n/proc/sys/net/ipv6/conf/lo/accept_ra\n");
+    let unit = network(place, &["/bin/sh", "-c", script]);
+    let said = ended(started(place, &unit, None));
+    let want = "n1\n/dev null urandom\n/proc sys\n/proc/sys kernel net\n/proc/sys/kernel hostname\n\
+                /run orlop\n/run/orlop network\n/sys class devices\n/tmp\n\
+                /run/orlop/network\n/proc/sys/net/ipv6/conf/lo/accept_ra\n";
+    assert_eq!(said, want);
+}
+
+/// What a captive says as this unit, and what has come to the other end of its channel.
+fn captive(place: &Place, unit: &Unit) -> (String, Vec<Received>) {
+    let (ours, theirs) = message::pair().expect("descriptors");
+    let said = ended(started(place, unit, Some(theirs)));
+    let mut received = Vec::new();
+    while let Received::Packet(bytes, with) = message::receive_with(&ours) {
+        received.push(Received::Packet(bytes, with));
+    }
+    (said, received)
+}
+
+fn who_takes_over_the_network(place: &Place) {
+    let (own, other) = (own_program(), std::process::id().to_string());
+    let unit = network(place, &[&own, CAPTIVE, &other]);
+    let (said, received) = captive(place, &unit);
+    assert_eq!(
+        said,
+        "let through: tgkill-own prlimit64-own F_GETFD inet inet6 netlink send\n\
+         refused: kill tkill tgkill pidfd_open pidfd_send_signal prlimit64 F_SETOWN F_SETSIG \
+         F_SETOWN_EX FIOSETOWN SIOCSPGRP unix vsock socketpair sendmsg sendmmsg\n"
+    );
+    assert!(
+        matches!(&received[..], [Received::Packet(bytes, None)] if bytes == b"x"),
+        "{received:?}"
+    );
+}
+
+fn who_sends_signals_reaches_others(place: &Place) {
+    let (own, other) = (own_program(), std::process::id().to_string());
+    let mut unit = network(place, &[&own, CAPTIVE, &other]);
+    let (messages, signals, unix) = (true, true, true);
+    let groups = SystemCalls { messages, signals, unix, ..SystemCalls::default() };
+    unit.sandbox.system_calls = Some(groups);
+    let (said, received) = captive(place, &unit);
+    assert_eq!(
+        said,
+        "let through: kill tkill tgkill tgkill-own pidfd_open pidfd_send_signal prlimit64-own \
+         F_SETOWN F_SETSIG F_SETOWN_EX F_GETFD FIOSETOWN SIOCSPGRP unix socketpair sendmsg \
+         sendmmsg send\nrefused: prlimit64 vsock inet inet6 netlink\n"
+    );
+    let with = |received: &Received| matches!(received, Received::Packet(_, Some(_)));
+    assert_eq!(received.iter().map(with).collect::<Vec<_>>(), [true, true, false]);
+}
+
+fn a_unit_that_aborts_is_seen_to(place: &Place) {
+    let own = own_program();
+    let unit = network(place, &[&own, CAPTIVE]);
+    let (said, status) = end_of(started(place, &unit, None));
+    assert_eq!((said.as_str(), status.terminating_signal()), ("", Some(Signal::ABORT.as_raw())));
+}
+
+fn own_program() -> String {
+    std::env::current_exe().expect("a program").to_str().expect("text").to_owned()
 }
 
 fn what_the_host_unmounts_is_gone(place: &Place) {

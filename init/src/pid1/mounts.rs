@@ -4,11 +4,13 @@
 use std::ffi::CStr;
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 
+use crate::network::NAMES;
 use crate::sys::{Doing as _, Failure};
 use crate::{log, modules};
 
@@ -227,8 +229,21 @@ fn writable_etc() -> Result<(), Failure> {
     for directory in [ETC_UPPER, ETC_WORK] {
         fs::create_dir_all(directory).doing(|| format!("make {directory}"))?;
     }
+    names_of_the_network(Path::new("/"))?;
     mount("overlay", "/etc", "overlay", PSEUDO, ETC_OPTIONS)
         .doing(|| "make /etc writable (overlay)")
+}
+
+/// A directory that the unit `network` may write, and what of it is seen in `/etc`. The links are
+/// relative, so that they lead there also for who has the node's root elsewhere.
+fn names_of_the_network(root: &Path) -> Result<(), Failure> {
+    let at = |path: &str| root.join(path.trim_start_matches('/'));
+    fs::create_dir_all(at(NAMES)).doing(|| format!("make {NAMES}"))?;
+    for name in ["hosts", "resolv.conf"] {
+        symlink(format!("..{NAMES}/{name}"), at(ETC_UPPER).join(name))
+            .doing(|| format!("let /etc/{name} lead to {NAMES}"))?;
+    }
+    Ok(())
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -306,6 +321,20 @@ mod tests {
     fn the_overlay_options_name_the_directories_that_are_made() {
         let want = format!("lowerdir=/etc,upperdir={ETC_UPPER},workdir={ETC_WORK}");
         assert_eq!(ETC_OPTIONS.to_str(), Ok(want.as_str()));
+    }
+
+    #[test]
+    fn the_names_of_the_network_are_seen_in_etc_from_wherever_the_root_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir_all(root.join(&ETC_UPPER[1..])).unwrap();
+        names_of_the_network(root).unwrap();
+        // The overlay shows the links in `/etc`.
+        fs::rename(root.join(&ETC_UPPER[1..]), root.join("etc")).unwrap();
+        for name in ["hosts", "resolv.conf"] {
+            crate::sys::replace(&root.join(&NAMES[1..]).join(name), name.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(root.join("etc").join(name)).unwrap(), name);
+        }
     }
 
     #[test]

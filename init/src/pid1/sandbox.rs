@@ -4,12 +4,14 @@
 
 mod calls;
 mod filter;
+mod visible;
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use libc::sock_filter;
 use rustix::io::Errno;
@@ -18,16 +20,18 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::sys::confine;
-use crate::unit::Sandbox;
+use crate::unit::{AbsolutePath, Sandbox};
+use visible::Place;
 
 /// What is done, in its order; each is the key that asks for it. The byte in the pipe counts them.
-const STEPS: [&str; 5] =
-    ["writable", "private-tmp", "capabilities", "no-new-privileges", "system-calls"];
-const WRITABLE: u8 = 0;
-const PRIVATE_TMP: u8 = 1;
-const CAPABILITIES: u8 = 2;
-const NO_NEW_PRIVILEGES: u8 = 3;
-const SYSTEM_CALLS: u8 = 4;
+const STEPS: [&str; 6] =
+    ["visible", "writable", "private-tmp", "capabilities", "no-new-privileges", "system-calls"];
+const VISIBLE: u8 = 0;
+const WRITABLE: u8 = 1;
+const PRIVATE_TMP: u8 = 2;
+const CAPABILITIES: u8 = 3;
+const NO_NEW_PRIVILEGES: u8 = 4;
+const SYSTEM_CALLS: u8 = 5;
 
 /// Beyond the numbers that a set of 64 bits can have; the kernel says earlier that there are no
 /// more.
@@ -38,6 +42,7 @@ const CAPABILITIES_END: u8 = 64;
 pub struct Prepared {
     mounts: bool,
     private_tmp: bool,
+    visible: Option<Vec<Place>>,
     writable: Option<Vec<CString>>,
     capabilities: Option<u64>,
     no_new_privileges: bool,
@@ -57,14 +62,12 @@ impl Prepared {
     /// If there is no pipe to be had.
     pub fn new(sandbox: &Sandbox) -> io::Result<(Self, Report)> {
         let (report, failed) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let path = |path: &crate::unit::AbsolutePath| {
-            // A unit's paths hold no zero byte: `AbsolutePath` checks.
-            CString::new(path.0.as_os_str().as_bytes()).unwrap_or_default()
-        };
-        let filter = sandbox.system_calls.map(|groups| filter::program(calls::allowed(groups)));
+        let path = |path: &AbsolutePath| c_string(&path.0);
+        let filter = sandbox.system_calls.map(filter::program);
         let prepared = Self {
             mounts: sandbox.has_mounts(),
             private_tmp: sandbox.private_tmp,
+            visible: sandbox.visible.as_deref().map(visible::places),
             writable: sandbox.writable.as_ref().map(|paths| paths.iter().map(path).collect()),
             capabilities: sandbox.capabilities.map(|set| set.0),
             // Without it the kernel takes a filter only from who may administer it.
@@ -80,7 +83,7 @@ impl Prepared {
     ///
     /// # Errors
     /// What the kernel said; [`Report::refused`] then tells the parent to what.
-    pub fn enter(&self) -> io::Result<()> {
+    pub fn enter(&mut self) -> io::Result<()> {
         self.carry_out().map_err(|(step, error)| {
             // If that fails too, the parent has the kernel's answer without the key.
             let _ = rustix::io::write(self.failed.as_fd(), &[step]);
@@ -88,11 +91,10 @@ impl Prepared {
         })
     }
 
-    fn carry_out(&self) -> Result<(), (u8, Errno)> {
+    fn carry_out(&mut self) -> Result<(), (u8, Errno)> {
         let at = |step: u8| move |error: Errno| (step, error);
         if self.mounts {
-            let step = if self.writable.is_some() { WRITABLE } else { PRIVATE_TMP };
-            self.own_mounts().map_err(at(step))?;
+            self.own_mounts()?;
         }
         if self.private_tmp {
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -106,6 +108,8 @@ impl Prepared {
             rustix::thread::set_no_new_privs(true).map_err(at(NO_NEW_PRIVILEGES))?;
         }
         if !self.filter.is_empty() {
+            let own = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+            filter::for_process(&mut self.filter, own);
             confine::install_filter(&self.filter).map_err(at(SYSTEM_CALLS))?;
         }
         Ok(())
@@ -113,18 +117,20 @@ impl Prepared {
 
     /// Mounts that the host does not see. They follow the host's: what kubelet unmounts must be gone
     /// here as well, or its disk would stay busy.
-    fn own_mounts(&self) -> Result<(), Errno> {
-        confine::unshare_mounts()?;
+    fn own_mounts(&self) -> Result<(), (u8, Errno)> {
+        let first = match (&self.visible, &self.writable) {
+            (Some(_), _) => VISIBLE,
+            (None, Some(_)) => WRITABLE,
+            (None, None) => PRIVATE_TMP,
+        };
+        confine::unshare_mounts().map_err(|error| (first, error))?;
         let follow = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-        mount_change(c"/", follow)?;
-        let Some(writable) = &self.writable else { return Ok(()) };
-        // A mount can be read-only, a directory cannot: so each is made a mount first.
-        for path in writable {
-            passed_over(mount_bind(path.as_c_str(), path.as_c_str()))?;
+        mount_change(c"/", follow).map_err(|error| (first, error))?;
+        if let Some(places) = &self.visible {
+            visible::root_of(places).map_err(|error| (VISIBLE, error))?;
         }
-        confine::read_only_below(c"/")?;
-        for path in writable {
-            passed_over(confine::writable(path))?;
+        if let Some(writable) = &self.writable {
+            only_writable(writable).map_err(|error| (WRITABLE, error))?;
         }
         Ok(())
     }
@@ -135,6 +141,23 @@ impl AsFd for Prepared {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.failed.as_fd()
     }
+}
+
+fn only_writable(writable: &[CString]) -> Result<(), Errno> {
+    // A mount can be read-only, a directory cannot: so each is made a mount first.
+    for path in writable {
+        passed_over(mount_bind(path.as_c_str(), path.as_c_str()))?;
+    }
+    confine::read_only_below(c"/")?;
+    for path in writable {
+        passed_over(confine::writable(path))?;
+    }
+    Ok(())
+}
+
+/// A unit's paths hold no zero byte: [`AbsolutePath`] checks.
+fn c_string(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }
 
 /// A place that is not there needs no rights.

@@ -66,7 +66,7 @@ impl Program {
 /// # Safety
 /// The child is a copy of a process that may have other threads: `child` must make system calls only,
 /// and neither allocate, free nor take a lock.
-pub(crate) unsafe fn fork(child: impl Fn()) -> io::Result<Pid> {
+pub(crate) unsafe fn fork(child: impl FnOnce()) -> io::Result<Pid> {
     // SAFETY: needed because nothing else makes a child that we do not wait for. The caller promises
     // what `child` does; `_exit` runs no handler and frees nothing.
     let pid = unsafe {

@@ -2,7 +2,9 @@
 //! server at the far end that knows one client.
 
 use std::net::{Ipv6Addr, UdpSocket};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use super::server::Running;
 use super::*;
@@ -251,9 +253,14 @@ pub(crate) fn a_silent_server_is_named() {
     assert_eq!(node.connectivity.troubles(), [""; 0]);
 }
 
+/// What is never sent.
+enum Never {}
+
 /// dnsmasq as router and server at the far end. Ends with the value.
 struct Dnsmasq {
-    child: std::process::Child,
+    /// It is killed when this goes, by a thread that may: what becomes the unit sends no signals.
+    stop: Option<Sender<Never>>,
+    keeper: Option<JoinHandle<()>>,
     log: PathBuf,
     _directory: tempfile::TempDir,
 }
@@ -271,8 +278,14 @@ impl Dnsmasq {
         command.arg("--dhcp-option=option6:domain-search,lan");
         command.arg(format!("--dhcp-leasefile={}", directory.path().join("leases").display()));
         command.arg(format!("--log-facility={}", log.display()));
-        let child = command.spawn().expect("dnsmasq, which `cargo xtask setup` installs");
-        Self { child, log, _directory: directory }
+        let mut child = command.spawn().expect("dnsmasq, which `cargo xtask setup` installs");
+        let (stop, stopped) = channel::<Never>();
+        let keeper = std::thread::spawn(move || {
+            let _ = stopped.recv();
+            let _ = child.kill();
+            let _ = child.wait();
+        });
+        Self { stop: Some(stop), keeper: Some(keeper), log, _directory: directory }
     }
 
     fn said(&self, word: &str) -> bool {
@@ -286,8 +299,8 @@ impl Dnsmasq {
 
 impl Drop for Dnsmasq {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop = None;
+        self.keeper.take().map(JoinHandle::join);
     }
 }
 

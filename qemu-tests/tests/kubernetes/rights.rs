@@ -58,6 +58,18 @@ pub(crate) fn units_have_the_rights_of_their_files(orlop: &Orlop) -> Result<()> 
     {
         ensure!(options(&of_devices, path)?.contains(&want), "{path}: {of_devices}");
     }
+    // Of what the host has they see what they need.
+    for (status, want) in [
+        (&network, "dev proc run sys tmp usr / null urandom / sys / hostname"),
+        (&log, "dev run tmp usr var / null / /"),
+    ] {
+        let root = format!("/proc/{}/root", field(status, "Pid")?);
+        let look = format!(
+            "cd {root} && echo $(ls) / $(ls dev) / $(ls proc 2> /dev/null) / $(ls proc/sys/kernel 2> /dev/null)"
+        );
+        let seen = cluster.exec(&watcher, &["sh", "-c", &look])?;
+        ensure!(seen.trim() == want, "{seen}");
+    }
 
     let kubelet = status(cluster, &watcher, "/usr/bin/kubelet")?;
     ensure!(field(&kubelet, "NoNewPrivs")? == "1", "{kubelet}");

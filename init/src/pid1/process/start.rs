@@ -111,7 +111,7 @@ pub fn spawn(
         [Some(membership.as_fd()), Some(failed.as_fd()), sandbox.as_ref().map(AsFd::as_fd)];
     let mut kept: Vec<RawFd> = needed.iter().flatten().map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
-    let child = Child {
+    let mut child = Child {
         program: Program::new(exec, environment).map_err(fail)?,
         input,
         output,
@@ -155,7 +155,7 @@ struct Child {
 impl Child {
     /// Comes back if there is no program, and has told the parent why. For a child of a process with
     /// threads: system calls only, no allocation, no lock.
-    fn become_program(&self) {
+    fn become_program(&mut self) {
         let error = match self.prepare() {
             Ok(()) => self.program.execute(),
             Err(error) => error,
@@ -164,7 +164,7 @@ impl Child {
         let _ = rustix::io::write(&self.failed, &error.raw_os_error().to_ne_bytes());
     }
 
-    fn prepare(&self) -> Result<(), Errno> {
+    fn prepare(&mut self) -> Result<(), Errno> {
         let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
         rustix::stdio::dup2_stdin(&self.input)?;
         rustix::stdio::dup2_stdout(&self.output)?;
@@ -187,6 +187,6 @@ impl Child {
             signals::unblock_all().map_err(errno)?;
         }
         // Last: what is above may need what the program must not have.
-        self.sandbox.as_ref().map_or(Ok(()), |sandbox| sandbox.enter().map_err(errno))
+        self.sandbox.as_mut().map_or(Ok(()), |sandbox| sandbox.enter().map_err(errno))
     }
 }

@@ -1,6 +1,8 @@
 //! Which system calls a unit with the key `system-calls` may make: what every program of ours needs
 //! to run, and what the groups that the key names add.
 //!
+//! Some may be made with some arguments only: that is in [`super::filter`].
+//!
 //! What is not here nobody may make: other processes' memory (`ptrace`, `process_vm_*`), namespaces
 //! (`unshare`, `setns`), the kernel itself (`bpf`, `kexec_*`, modules, `perf_event_open`,
 //! `io_uring_*`, `userfaultfd`, `keyctl`), the machine and its name (`reboot`, `swapon`, `iopl`), another user.
@@ -57,7 +59,7 @@ const BASE: Calls = Calls::of(&[
     libc::SYS_mprotect,
     libc::SYS_mremap,
     libc::SYS_munmap,
-    // Threads, processes, programs. `clone` has a rule of its own in the filter.
+    // Threads, processes, programs. `clone` and `prlimit64` have rules of their own in the filter.
     libc::SYS_arch_prctl,
     libc::SYS_capget,
     libc::SYS_execve,
@@ -77,9 +79,6 @@ const BASE: Calls = Calls::of(&[
     libc::SYS_getrusage,
     libc::SYS_gettid,
     libc::SYS_getuid,
-    libc::SYS_kill,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
     libc::SYS_prctl,
     libc::SYS_prlimit64,
     libc::SYS_restart_syscall,
@@ -97,7 +96,6 @@ const BASE: Calls = Calls::of(&[
     libc::SYS_sigaltstack,
     libc::SYS_signalfd4,
     libc::SYS_sysinfo,
-    libc::SYS_tgkill,
     libc::SYS_uname,
     libc::SYS_vfork,
     libc::SYS_wait4,
@@ -221,7 +219,19 @@ const MOUNT: Calls = Calls::of(&[
     libc::SYS_umount2,
 ]);
 
-const NETWORK: Calls = Calls::of(&[
+const NODES: Calls = Calls::of(&[libc::SYS_mknod, libc::SYS_mknodat]);
+
+/// To other processes. What a process needs to end itself, every one has: see the filter.
+const SIGNALS: Calls = Calls::of(&[
+    libc::SYS_kill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_tgkill,
+    libc::SYS_tkill,
+]);
+
+/// Of every family; which of them can be made, the filter decides.
+const SOCKETS: Calls = Calls::of(&[
     libc::SYS_accept,
     libc::SYS_accept4,
     libc::SYS_bind,
@@ -233,24 +243,32 @@ const NETWORK: Calls = Calls::of(&[
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
     libc::SYS_recvmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendmsg,
     libc::SYS_sendto,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_socket,
-    libc::SYS_socketpair,
 ]);
 
-const NODES: Calls = Calls::of(&[libc::SYS_mknod, libc::SYS_mknodat]);
+/// A pair of sockets of datagrams can be turned to any other Unix socket.
+const UNIX: Calls = Calls::of(&[libc::SYS_socketpair]);
+
+/// What a filter cannot look into, for it is in memory: also descriptors, for who is at the other
+/// end of a Unix socket.
+const MESSAGES: Calls = Calls::of(&[libc::SYS_sendmmsg, libc::SYS_sendmsg]);
 
 /// All that may be called.
 pub(super) fn allowed(groups: SystemCalls) -> Calls {
-    let SystemCalls { clock, modules, mount, network, nodes } = groups;
-    let groups =
-        [(clock, CLOCK), (modules, MODULES), (mount, MOUNT), (network, NETWORK), (nodes, NODES)];
     let mut allowed = BASE;
-    for (wanted, calls) in groups {
+    for (wanted, calls) in [
+        (groups.clock, CLOCK),
+        (groups.messages, MESSAGES),
+        (groups.modules, MODULES),
+        (groups.mount, MOUNT),
+        (groups.nodes, NODES),
+        (groups.signals, SIGNALS),
+        (groups.has_sockets(), SOCKETS),
+        (groups.unix, UNIX),
+    ] {
         if wanted {
             allowed = allowed.and(calls);
         }
@@ -272,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_call_stands_in_one_group_only() {
-        let groups = [BASE, CLOCK, MODULES, MOUNT, NETWORK, NODES];
+        let groups = [BASE, CLOCK, MESSAGES, MODULES, MOUNT, NODES, SIGNALS, SOCKETS, UNIX];
         for number in 0..Calls::END {
             let count = groups.iter().filter(|calls| calls.has(number)).count();
             assert!(count <= 1, "{number}");

@@ -241,6 +241,10 @@ impl<'t> Value<'t> {
         Ok(limits)
     }
 
+    fn paths(self) -> Result<Vec<AbsolutePath>, Mistake> {
+        self.list()?.iter().map(Value::checked).collect()
+    }
+
     fn sandbox(self) -> Result<Sandbox, Mistake> {
         let mut sandbox = Sandbox::default();
         for (key, value) in self.table()? {
@@ -255,11 +259,8 @@ impl<'t> Value<'t> {
                     sandbox.capabilities = Some(kept);
                 }
                 "private-tmp" => sandbox.private_tmp = value.boolean()?,
-                "writable" => {
-                    let paths = value.list()?;
-                    let paths = paths.iter().map(Value::checked).collect::<Result<_, _>>()?;
-                    sandbox.writable = Some(paths);
-                }
+                "visible" => sandbox.visible = Some(value.paths()?),
+                "writable" => sandbox.writable = Some(value.paths()?),
                 "system-calls" => {
                     let mut calls = SystemCalls::default();
                     for value in value.list()? {

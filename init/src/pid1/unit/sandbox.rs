@@ -13,6 +13,9 @@ pub struct Sandbox {
     pub capabilities: Option<Capabilities>,
     /// A `/tmp` of its own, empty and gone with it.
     pub private_tmp: bool,
+    /// What it has of the host's files: nothing else is there for it, no device, no process, no
+    /// socket. Without the key, all. A path that is not there when it starts is passed over.
+    pub visible: Option<Vec<AbsolutePath>>,
     /// Where files may change; everything else is read-only for it. Without the key it may change
     /// what its user may. A path that is not there when it starts is passed over.
     pub writable: Option<Vec<AbsolutePath>>,
@@ -23,7 +26,7 @@ pub struct Sandbox {
 impl Sandbox {
     /// Whether it needs mounts of its own, which the host does not see.
     pub fn has_mounts(&self) -> bool {
-        self.private_tmp || self.writable.is_some()
+        self.private_tmp || self.visible.is_some() || self.writable.is_some()
     }
 }
 
@@ -53,19 +56,29 @@ impl Capabilities {
 }
 
 /// What may be asked of the kernel beside what every program asks for, by groups; the calls of each
-/// are in `init/src/pid1/sandbox/calls.rs`.
+/// are in `init/src/pid1/sandbox/calls.rs`. A group of sockets is a family of which they may be made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SystemCalls {
     /// `clock`: set it.
     pub clock: bool,
+    /// `inet`: sockets of IPv4 and IPv6.
+    pub inet: bool,
+    /// `messages`: send by `sendmsg`, which can also hand over a descriptor.
+    pub messages: bool,
     /// `modules`: load modules of the kernel.
     pub modules: bool,
     /// `mount`: mount and unmount.
     pub mount: bool,
-    /// `network`: sockets of every kind, Unix sockets among them.
-    pub network: bool,
+    /// `netlink`: sockets of the kernel.
+    pub netlink: bool,
     /// `nodes`: make device nodes.
     pub nodes: bool,
+    /// `packet`: sockets of whole frames.
+    pub packet: bool,
+    /// `signals`: send them to other processes.
+    pub signals: bool,
+    /// `unix`: sockets of this machine.
+    pub unix: bool,
 }
 
 impl SystemCalls {
@@ -73,19 +86,36 @@ impl SystemCalls {
     ///
     /// # Errors
     /// If there is none.
-    pub(super) fn add(&mut self, group: &str) -> Result<(), String> {
-        match group {
-            "clock" => self.clock = true,
-            "modules" => self.modules = true,
-            "mount" => self.mount = true,
-            "network" => self.network = true,
-            "nodes" => self.nodes = true,
-            _ => {
-                let known = "\"clock\", \"modules\", \"mount\", \"network\", \"nodes\"";
-                return Err(format!("`{group}` is not one of {known}"));
+    pub(super) fn add(&mut self, name: &str) -> Result<(), String> {
+        let mut groups = self.groups();
+        match groups.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, group)) => **group = true,
+            None => {
+                let known: Vec<_> = groups.iter().map(|(known, _)| format!("{known:?}")).collect();
+                return Err(format!("`{name}` is not one of {}", known.join(", ")));
             }
         }
         Ok(())
+    }
+
+    fn groups(&mut self) -> [(&'static str, &mut bool); 10] {
+        [
+            ("clock", &mut self.clock),
+            ("inet", &mut self.inet),
+            ("messages", &mut self.messages),
+            ("modules", &mut self.modules),
+            ("mount", &mut self.mount),
+            ("netlink", &mut self.netlink),
+            ("nodes", &mut self.nodes),
+            ("packet", &mut self.packet),
+            ("signals", &mut self.signals),
+            ("unix", &mut self.unix),
+        ]
+    }
+
+    /// Whether sockets of any family may be made.
+    pub fn has_sockets(self) -> bool {
+        self.inet || self.netlink || self.packet || self.unix
     }
 }
 

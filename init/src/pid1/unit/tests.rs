@@ -29,7 +29,8 @@ no-new-privileges = true
 capabilities = ["chown", "checkpoint-restore"]
 private-tmp = true
 writable = ["/run/orlop", "/var"]
-system-calls = ["network", "clock"]
+system-calls = ["netlink", "clock"]
+visible = ["/run"]
 "#;
 
 fn parse(text: &str) -> Result<Unit, String> {
@@ -79,12 +80,14 @@ fn a_whole_unit_is_read() {
         GroupLimits { memory_min: Some(96 << 20), memory_max: Some(1 << 30), pids_max: Some(4096) };
     assert_eq!((unit.group, unit.log_limit), (group, 512 << 10));
     let writable = ["/run/orlop", "/var"].map(|path| AbsolutePath(path.into()));
+    let visible = [AbsolutePath("/run".into())];
     let sandbox = Sandbox {
         no_new_privileges: true,
         capabilities: Some(Capabilities(1 | 1 << 40)),
         private_tmp: true,
+        visible: Some(visible.to_vec()),
         writable: Some(writable.to_vec()),
-        system_calls: Some(SystemCalls { network: true, clock: true, ..SystemCalls::default() }),
+        system_calls: Some(SystemCalls { netlink: true, clock: true, ..SystemCalls::default() }),
     };
     assert_eq!(unit.sandbox, sandbox);
 }
