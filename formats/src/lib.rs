@@ -21,6 +21,8 @@ pub mod moment;
 pub mod near;
 pub mod node_config;
 pub mod oci;
+#[cfg(feature = "ostree")]
+pub mod ostree;
 pub mod quote;
 pub mod segment;
 #[cfg(feature = "state")]

@@ -9,11 +9,13 @@ use formats::node_config::EXAMPLE;
 use formats::uki::{Section, add_sections};
 
 mod disks;
+mod ostree;
 #[path = "../../builder/src/source/deb/testing.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests of signatures need more of it")]
 mod signers;
 
 pub(crate) use disks::*;
+pub(crate) use ostree::ostree;
 use signers::Signer;
 
 /// When release files are judged.

@@ -88,6 +88,11 @@ targets! {
          "formats/src/node_config/section.rs" "formats/src/node_config/sysctl.rs"
          "formats/src/node_config/token.rs"
          "formats/src/node_config/url.rs" "node/src/configure/plan.rs"];
+    "ostree" ostree "objects, summary and configuration of an ostree repository, and names in it"
+        ["formats/src/ostree.rs" "formats/src/ostree/commit.rs" "formats/src/ostree/config.rs"
+         "formats/src/ostree/directory.rs" "formats/src/ostree/file.rs"
+         "formats/src/ostree/gvariant.rs" "formats/src/ostree/reference.rs"
+         "formats/src/ostree/summary.rs"];
     "packages" packages "package indexes in their packings"
         ["builder/src/source/deb/index.rs" "builder/src/source/deb/index/record.rs"];
     "port-map" port_map "what a CNI runtime asks of portmap, and what the kernel says to that"

@@ -30,6 +30,7 @@ use formats::erofs::Superblock;
 use formats::fat::Volume;
 use formats::gpt::{Guid, SECTOR, Table};
 use formats::node_config::{self, Secrets};
+use formats::ostree::{self, ArchiveHeader, Attributes, Commit, Mode, Summary};
 use formats::superblock::fat::Fat;
 use formats::tar::read::Reader;
 use formats::tree::Blob;
@@ -373,6 +374,30 @@ pub(crate) fn node_config(bytes: &[u8]) {
 }
 
 /// The index in the packing that it begins as, and with a release file that vouches for it.
+/// Whatever has one serialisation is written again as it was read.
+pub(crate) fn ostree(bytes: &[u8]) {
+    let _ = (Commit::parse(bytes), Summary::parse(bytes), Attributes::parse(bytes));
+    if let Ok(directory) = ostree::Directory::parse(bytes) {
+        assert_eq!(directory.encode(), bytes);
+    }
+    if let Ok(meta) = Attributes::parse_directory(bytes) {
+        assert_eq!(meta.encode(), bytes);
+    }
+    if let Ok(header) = ArchiveHeader::parse(bytes) {
+        assert_eq!(header.encode(), bytes);
+    }
+    text(bytes, |text| {
+        let (one, other) = text.split_once('\n').unwrap_or((text, ""));
+        if let Some(of) = ostree::Type::parse(one)
+            && let Ok(value) = ostree::Value::decode(&of, other.as_bytes())
+        {
+            assert_eq!(value.of_type(), of);
+        }
+        let _ = (ostree::Config::parse(text), ostree::parse_target(text));
+        let _ = (one.parse::<ostree::Reference>(), ostree::Name::parse(one, other, Mode::Archive));
+    });
+}
+
 pub(crate) fn packages(bytes: &[u8]) {
     let ending = match bytes {
         [0xfd, b'7', ..] => ".xz",

@@ -82,6 +82,12 @@ fn the_seeds_are_what_the_parsers_take() {
     formats::uki::Uki::parse(&seeds("uki")[0]).unwrap();
     formats::erofs::Superblock::parse(&seeds("erofs")[0]).unwrap();
     formats::fat::Volume::parse_bytes(&seeds("fat")[0]).unwrap();
+    let seeds_of_ostree = seeds("ostree");
+    formats::ostree::Attributes::parse_directory(&seeds_of_ostree[0]).unwrap();
+    formats::ostree::Directory::parse(&seeds_of_ostree[1]).unwrap();
+    formats::ostree::Commit::parse(&seeds_of_ostree[2]).unwrap();
+    formats::ostree::Summary::parse(&seeds_of_ostree[3]).unwrap();
+    formats::ostree::ArchiveHeader::parse(&seeds_of_ostree[4]).unwrap();
     formats::system::System::parse(&text(&seeds("system")[0])).unwrap();
     for seed in seeds("node-config") {
         formats::node_config::parse(&text(&seed)).unwrap();

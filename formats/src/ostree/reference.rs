@@ -1,0 +1,98 @@
+//! Names for commits: paths below `refs/heads`, each a file with a digest.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::digest::Sha256;
+
+/// The name of a ref: parts of letters, digits, `-`, `.` and `_`, joined by `/`. No part is `.` or
+/// `..`, for it becomes a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference(String);
+
+/// A text is not the name of a ref.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` cannot be the name of a ref: use letters, digits, `-`, `.`, `_`, and `/` between parts"
+)]
+pub struct ReferenceError(String);
+
+impl Reference {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Reference {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let part = |part: &str| {
+            !["", ".", ".."].contains(&part) && part.len() <= 255 && part.chars().all(good)
+        };
+        if text.split('/').all(part) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ReferenceError(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The commit that the file of a ref names.
+pub fn parse_target(text: &str) -> Option<Sha256> {
+    text.trim_end_matches('\n').parse().ok()
+}
+
+/// The file of a ref that names this commit.
+pub fn target(commit: &Sha256) -> String {
+    format!("{commit}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_ref_that_stays_below_its_directory_or_is_refused(
+            text in prop_oneof![any::<String>(), "[a-z./-]{0,12}"],
+        ) {
+            if let Ok(name) = text.parse::<Reference>() {
+                let path = format!("/{name}/");
+                prop_assert!(!path.contains("/../") && !path.contains("//"));
+                prop_assert_eq!(name.as_str(), &text);
+            }
+            let _ = parse_target(&text);
+        }
+    }
+
+    #[test]
+    fn a_ref_is_a_path_that_stays_where_it_is() {
+        for good in ["main", "orlop/x86_64/node/dev", "a.b/-c", "a/.b"] {
+            assert_eq!(good.parse::<Reference>().unwrap().as_str(), good);
+        }
+        for bad in ["", "/", "a/", "/a", "a//b", "a/../b", ".", "a b", "a:b", "é", "a\n"] {
+            assert_eq!(bad.parse::<Reference>(), Err(ReferenceError(bad.to_owned())), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_ref_is_a_digest_and_a_line_break() {
+        let commit = Sha256::of("x");
+        assert_eq!(parse_target(&target(&commit)), Some(commit));
+        assert_eq!(parse_target(target(&commit).trim_end()), Some(commit));
+        for bad in ["", "\n", "ba78\n", "x".repeat(64).as_str()] {
+            assert_eq!(parse_target(bad), None);
+        }
+    }
+}
