@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::progress::Mode;
+use crate::recipe::model::Name;
 
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,6 +41,29 @@ pub struct RecipeArgs {
     /// A profile of the recipe
     #[arg(short, long, value_name = "NAME")]
     pub profile: Option<String>,
+}
+
+/// Where a version goes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct VersionArgs {
+    /// The repository for versions [default: `repo` beside the images]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// The channel: the last part of the ref that names the version
+    #[arg(long, value_name = "NAME", default_value = "dev", value_parser = name)]
+    pub channel: Name,
+}
+
+/// What names a repository.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RepositoryArgs {
+    /// The repository
+    #[arg(long, value_name = "DIR", default_value = "orlop-out/repo")]
+    pub repo: PathBuf,
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::try_from(text.to_owned())
 }
 
 /// What a build is told.

@@ -17,6 +17,9 @@ pub mod tree;
 
 use std::path::{Path, PathBuf};
 
+use formats::digest::Sha256;
+use formats::tree::Tree;
+
 use crate::build::output::Output;
 use crate::build::report::Report;
 use crate::environment::Environment;
@@ -60,6 +63,8 @@ pub struct Built {
     pub output: PathBuf,
     /// What is in them.
     pub report: Report,
+    /// The root that they hold.
+    pub tree: Tree,
     /// Which steps were done, and why.
     pub steps: Vec<Record>,
     /// Worth a look. All have been shown.
@@ -89,7 +94,8 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
     let tree = tree::compose(request, &mut steps, &parts)?;
     let in_root = request.lock.packages.iter().filter(|package| package.role != Role::Tool);
     let packages = in_root.map(|package| (package.name.clone(), package.version.clone())).collect();
-    let plan = boot::Plan::new(request.recipe, &parts, &tree, packages)?;
+    let lock = Sha256::of(request.lock.to_toml());
+    let plan = boot::Plan::new(request.recipe, &parts, &tree, packages, lock)?;
 
     let initrd = plan.initrd(&mut steps, request.store).map_err(|error| tree.blame(error))?;
     let image_step =
@@ -106,7 +112,8 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
     if let Some(report) = destination.holds(&image_step) {
         steps.record("image", Outcome::Hit);
         let output = request.output.to_owned();
-        return Ok(Built { output, report, steps: steps.records().to_vec(), warnings });
+        let (tree, steps) = (tree.tree, steps.records().to_vec());
+        return Ok(Built { output, report, tree, steps, warnings });
     }
 
     let task = request.progress.task("image", Some(plan.bytes_to_write()));
@@ -117,5 +124,6 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
     warnings.extend(destination.publish(directory, &image_step, &report)?);
     task.done(report.summary());
     let output = request.output.to_owned();
-    Ok(Built { output, report, steps: steps.records().to_vec(), warnings })
+    let (tree, steps) = (tree.tree, steps.records().to_vec());
+    Ok(Built { output, report, tree, steps, warnings })
 }

@@ -43,6 +43,14 @@ enum Command {
     Run(commands::run::Args),
     /// Run a Kubernetes control plane on this host, for nodes to join, until it is stopped
     Cluster(commands::cluster::Args),
+    /// Say which versions a repository has
+    Log(commands::log::Args),
+    /// Write the files of a version into a directory
+    Checkout(commands::checkout::Args),
+    /// Commit a build that is there, as `orlop build` does
+    Commit(commands::commit::Args),
+    /// Remove old versions from a repository
+    Prune(commands::prune::Args),
     /// Say what an image holds
     Inspect(commands::inspect::Args),
     /// Look at recipes
@@ -142,6 +150,10 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Build(args) => commands::build::run(&args, global, &settings, &progress)?,
         Command::Run(args) => commands::run::run(&args, global, &settings, &progress)?,
         Command::Cluster(args) => commands::cluster::run(&args, global, &settings, &progress)?,
+        Command::Log(args) => commands::log::run(&args, global)?,
+        Command::Checkout(args) => commands::checkout::run(&args, global, &progress)?,
+        Command::Commit(args) => commands::commit::run(&args, global, &settings, &progress)?,
+        Command::Prune(args) => commands::prune::run(&args, global)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
         Command::Recipe(command) => commands::recipe::run(&command, global)?,
         Command::Config(command) => commands::config::run(&command, global)?,

@@ -2,8 +2,10 @@
 
 pub mod build;
 pub mod check;
+pub mod checkout;
 pub mod clean;
 pub mod cluster;
+pub mod commit;
 pub mod completions;
 pub mod config;
 pub mod doctor;
@@ -12,6 +14,8 @@ pub mod fetch;
 pub mod init;
 pub mod inspect;
 pub mod lock;
+pub mod log;
+pub mod prune;
 pub mod recipe;
 pub mod run;
 pub mod store;

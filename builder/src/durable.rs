@@ -123,6 +123,35 @@ pub fn contents(directory: &Path) -> io::Result<()> {
     sync(&File::open(directory)?, directory)
 }
 
+/// Brings the names in a directory to the disk: those that went, too.
+///
+/// # Errors
+/// Those of fsync(2).
+pub fn settle_name(directory: &Path) -> io::Result<()> {
+    sync_names(directory)
+}
+
+/// Brings the names in many directories to the disk, as after [`persist_all`]. `place` and its
+/// `path` are on the same file system.
+///
+/// # Errors
+/// Those of fsync(2) and syncfs(2).
+pub fn settle_names(directories: &[PathBuf], place: &File, path: &Path) -> io::Result<()> {
+    if directories.len() > FEW && sync_file_system(place, path)? {
+        return Ok(());
+    }
+    directories.iter().try_for_each(|directory| sync_names(directory))
+}
+
+/// As [`contents`], for a directory with many files. `opened` is the directory, opened before they
+/// were written.
+///
+/// # Errors
+/// As [`contents`], and those of syncfs(2).
+pub fn many_contents(opened: &File, directory: &Path) -> io::Result<()> {
+    if sync_file_system(opened, directory)? { Ok(()) } else { contents(directory) }
+}
+
 fn rename_only(from: &Path, to: &Path) -> io::Result<()> {
     ask("rename", &[from, to])?;
     fs::rename(from, to)

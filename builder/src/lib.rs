@@ -28,6 +28,7 @@ pub mod outside;
 pub mod process;
 pub mod progress;
 pub mod recipe;
+pub mod repository;
 pub mod run;
 pub mod scaffold;
 pub mod settings;

@@ -54,6 +54,8 @@ pub fn clear(directory: &Path, what: Kind) {
 pub enum Kind {
     /// A lock.
     Lock,
+    /// Objects of a repository.
+    Objects,
     /// A project.
     Project,
     /// The record of a kept disk.
@@ -68,6 +70,7 @@ impl Kind {
     const fn prefix(self) -> &'static str {
         match self {
             Self::Lock => ".orlop-lock-",
+            Self::Objects => ".orlop-objects-",
             Self::Project => ".orlop-init-",
             Self::Record => ".orlop-record-",
             Self::Unpacked => ".orlop-unpack-",
@@ -76,7 +79,7 @@ impl Kind {
     }
 
     /// Whether it is a name that [`file`] and [`directory`] give.
-    fn made(self, name: &str) -> bool {
+    pub fn made(self, name: &str) -> bool {
         let random = name.strip_prefix(self.prefix());
         random.is_some_and(|r| r.len() == 6 && r.bytes().all(|byte| byte.is_ascii_alphanumeric()))
     }

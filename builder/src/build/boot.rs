@@ -51,6 +51,7 @@ pub struct Plan<'a> {
     disk_seed: Uuid,
     dropped: &'a BTreeMap<String, Dropped>,
     packages: Vec<(String, String)>,
+    lock: Sha256,
 }
 
 impl<'a> Plan<'a> {
@@ -63,6 +64,7 @@ impl<'a> Plan<'a> {
         parts: &'a Parts,
         tree: &'a Composed,
         packages: Vec<(String, String)>,
+        lock: Sha256,
     ) -> Result<Self> {
         let init = TreePath::new(INIT).ok().and_then(|path| tree.tree.get(&path).cloned());
         let Some(Node { kind: formats::tree::Kind::File(init), .. }) = init else {
@@ -96,6 +98,7 @@ impl<'a> Plan<'a> {
             disk_seed,
             dropped: &parts.dropped,
             packages,
+            lock,
         })
     }
 
@@ -124,6 +127,7 @@ impl<'a> Plan<'a> {
                 self.packages.iter().map(|(name, version)| format!("{name} {version}")),
             )
             .with("owners", self.tree.owners)
+            .with("lock", self.lock)
             .with_all(
                 "dropped",
                 self.dropped.iter().map(|(glob, count)| {
@@ -234,6 +238,7 @@ impl<'a> Plan<'a> {
             version: self.recipe.os.version.clone(),
             architecture: self.recipe.arch,
             kernel: self.kernel.release.clone(),
+            lock: Some(Hex(self.lock)),
             root: report::Root {
                 hash: Hex(root.hash),
                 salt: self.volume.simple().to_string(),

@@ -8,13 +8,19 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Id, Result};
 use crate::recipe::Recipe;
 
-/// Checks that no local component holds the output directory or the store, or is in the output
-/// directory.
+/// Checks that no local component holds the output directory, the store or the repository, or is in
+/// one of the directories that a build makes.
 ///
 /// # Errors
 /// [`Id::LocalCircle`].
-pub fn check(recipe: &Recipe, output: &Path, store: &Path) -> Result<()> {
+pub fn check(
+    recipe: &Recipe,
+    output: &Path,
+    store: &Path,
+    repository: Option<&Path>,
+) -> Result<()> {
     let (real_output, real_store) = (real(output), real(store));
+    let real_repository = repository.map(real);
     for (name, local) in recipe.all_local() {
         let path = real(&local.path);
         let what = if real_output.starts_with(&path) {
@@ -23,6 +29,12 @@ pub fn check(recipe: &Recipe, output: &Path, store: &Path) -> Result<()> {
             format!("is in the output directory `{}`", output.display())
         } else if real_store.starts_with(&path) {
             format!("holds the store `{}`", store.display())
+        } else if let Some(real) = &real_repository
+            && (real.starts_with(&path) || path.starts_with(real))
+        {
+            let word = if real.starts_with(&path) { "holds" } else { "is in" };
+            let shown = repository.unwrap_or(real).display();
+            format!("{word} the repository `{shown}`")
         } else {
             continue;
         };
@@ -32,10 +44,29 @@ pub fn check(recipe: &Recipe, output: &Path, store: &Path) -> Result<()> {
         );
         return Err(Error::new(Id::LocalCircle, message).hint(
             "move the files of the component into a directory of their own, or name another \
-             place with `--output` or `--store`",
+             place with `--output`, `--store` or `--repo`",
         ));
     }
     Ok(())
+}
+
+/// Checks that the images and the versions of them are not in each other: each replaces or keeps its
+/// directory as a whole.
+///
+/// # Errors
+/// [`Id::OutputInTheWay`].
+pub fn apart(output: &Path, repository: &Path) -> Result<()> {
+    let (one, other) = (real(output), real(repository));
+    if !one.starts_with(&other) && !other.starts_with(&one) {
+        return Ok(());
+    }
+    let message = format!(
+        "the images would be in `{}` and their versions in `{}`, one in the other",
+        output.display(),
+        repository.display()
+    );
+    let hint = "name directories beside each other with `--output` and `--repo`";
+    Err(Error::new(Id::OutputInTheWay, message).hint(hint))
 }
 
 /// Without links, as far as the path is there.

@@ -42,6 +42,9 @@ pub struct Report {
     pub architecture: Architecture,
     /// `uname -r` of the kernel.
     pub kernel: String,
+    /// Digest of the lock that it was made by; none of a build of an earlier `orlop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Hex>,
     /// The root image.
     pub root: Root,
     /// Command line of each slot.

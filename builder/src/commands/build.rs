@@ -1,8 +1,9 @@
 //! `orlop build`: the images, from lock and store alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use crate::arguments::{BuildArgs, Global, RecipeArgs};
+use crate::arguments::{BuildArgs, Global, RecipeArgs, VersionArgs};
 use crate::build::circle;
 use crate::build::output::vacant;
 use crate::build::owner::Owner;
@@ -11,10 +12,11 @@ use crate::commands::fetch::{Loaded, Locking, bring, load, require};
 use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::repository::{self, Committed, Repository, Version};
 use crate::settings::{Settings, processors};
 use crate::source::cargo::Seen;
 use crate::step::Outcome;
-use crate::store::Looked;
+use crate::store::{Looked, Store};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -23,18 +25,26 @@ pub struct Args {
     recipe: RecipeArgs,
     #[command(flatten)]
     build: BuildArgs,
+    #[command(flatten)]
+    version: VersionArgs,
+    /// Make images and no version of them
+    #[arg(long, conflicts_with_all = ["repo", "channel"])]
+    no_commit: bool,
 }
 
-/// Builds, and prints the output directory as the last line of stdout.
+/// Builds and commits, and prints the output directory as the last line of stdout.
 ///
 /// # Errors
-/// Those of [`build::build`].
+/// Those of [`build::build`] and of [`Repository::add`].
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
-    let built = build(&args.recipe, &args.build, settings, progress)?;
+    let version = (!args.no_commit).then_some(&args.version);
+    let (built, committed) =
+        build_and_commit(&args.recipe, &args.build, version, settings, progress)?;
     if global.json {
         return print_json(&serde_json::json!({
             "output": shown(&built.output),
             "report": built.report,
+            "version": committed,
             "steps": built.steps,
             "warnings": built.warnings,
         }));
@@ -45,8 +55,8 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     print(built.output.display().to_string())
 }
 
-/// Builds what the arguments name. Missing locks and blobs are made and fetched if that is
-/// allowed here.
+/// Builds what the arguments name, and makes no version of it. Missing locks and blobs are made and
+/// fetched if that is allowed here.
 ///
 /// # Errors
 /// Those of locking, fetching and building, and of [`vacant`] before anything is fetched.
@@ -56,6 +66,16 @@ pub fn build(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Built> {
+    build_and_commit(named, args, None, settings, progress).map(|(built, _)| built)
+}
+
+fn build_and_commit(
+    named: &RecipeArgs,
+    args: &BuildArgs,
+    version: Option<&VersionArgs>,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<(Built, Option<Committed>)> {
     let held = (!args.offline).then(|| settings.store()).transpose()?;
     let locking = Locking::of(args.locked, settings);
     let Loaded { recipe, lock, lock_path } =
@@ -65,7 +85,11 @@ pub fn build(
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
     let output = args.output.clone().unwrap_or_else(default);
     vacant(&output)?;
-    circle::check(&recipe, &output, store.root())?;
+    let version = version.map(|args| Ok((place(args, &output, progress)?, &args.channel)));
+    let version = version.transpose()?;
+    let version = version.and_then(|(place, channel)| Some((place?, channel)));
+    let repository = version.as_ref().map(|(place, _)| place.as_path());
+    circle::check(&recipe, &output, store.root(), repository)?;
     let owner = args.output.is_none().then(|| Owner::new(&store, &named.recipe, &output));
     if let Some(owner) = &owner {
         owner.check()?;
@@ -93,7 +117,61 @@ pub fn build(
     if let Some(owner) = &owner {
         owner.remember()?;
     }
-    Ok(built)
+    let Some((place, channel)) = version else { return Ok((built, None)) };
+    let version = Version { tree: &built.tree, report: &built.report, channel };
+    let committed = commit(&place, &version, &store, request.jobs, progress).map_err(|error| {
+        let output = output.display();
+        error.hint(format!("the images are in `{output}`; `orlop commit {output}` commits them"))
+    })?;
+    Ok((built, Some(committed)))
+}
+
+/// Where the version goes, which can be known before anything is built. Nowhere, if nobody named a
+/// place and that beside the images cannot be written, as where only they are mounted.
+fn place(args: &VersionArgs, output: &Path, progress: &Progress) -> Result<Option<PathBuf>> {
+    let place = args.repo.clone().unwrap_or_else(|| output.with_file_name(repository::DIRECTORY));
+    if args.repo.is_none() && repository::is_out_of_reach(&place) {
+        progress.warn(format!(
+            "no version is committed: `{}` cannot be written, and no `--repo` names another place",
+            place.display()
+        ));
+        return Ok(None);
+    }
+    circle::apart(output, &place)?;
+    repository::check_place(&place)
+        .map_err(|error| error.hint("`--no-commit` builds without a version"))?;
+    Ok(Some(place))
+}
+
+/// Commits a version to the repository at `place`, which is made if there is none. What was there
+/// already is passed over in silence.
+///
+/// # Errors
+/// Those of [`Repository::open_or_make`] and [`Repository::add`].
+pub(crate) fn commit(
+    place: &Path,
+    version: &Version<'_>,
+    store: &Store,
+    jobs: usize,
+    progress: &Progress,
+) -> Result<Committed> {
+    let repository = Repository::open_or_make(place)?;
+    let task = OnceLock::new();
+    let begin = || progress.task("commit", None);
+    let committed = repository.add(version, store, jobs, &|bytes| {
+        task.get_or_init(begin).advance(bytes);
+    })?;
+    if committed.new || committed.objects > 0 {
+        let Committed { reference, commit, objects, bytes, .. } = &committed;
+        let digits = commit.0.to_string();
+        let mib = *bytes as f64 / (1024.0 * 1024.0);
+        task.get_or_init(begin);
+        if let Some(task) = task.into_inner() {
+            let short = &digits[..12];
+            task.done(format!("{reference} is {short}, {objects} new objects, {mib:.1} MiB"));
+        }
+    }
+    Ok(committed)
 }
 
 fn explain(built: &Built) -> String {

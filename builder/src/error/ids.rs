@@ -100,6 +100,8 @@ ids! {
     OtherBase = "E0218", Usage;
     /// Two ports of the guest are to be had at one port of the host.
     PortTwice = "E0219", Usage;
+    /// A repository has no such ref or commit.
+    UnknownVersion = "E0220", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;
@@ -247,6 +249,8 @@ ids! {
     SourceChanged = "E0706", Io;
     /// Somebody uses what was to be cleared up.
     StoreBusy = "E0707", Io;
+    /// A repository cannot be written.
+    RepositoryWrite = "E0708", Io;
     // E08: verification.
     /// A blob does not have the digest or size it must have.
     WrongDigest = "E0801", Verification;
@@ -258,6 +262,10 @@ ids! {
     NotOurImage = "E0810", Verification;
     /// An image of ours is damaged.
     DamagedImage = "E0811", Verification;
+    /// A directory is not a repository of ostree, or not one that can be used here.
+    NotARepository = "E0812", Verification;
+    /// An object of a repository is damaged or missing.
+    DamagedObject = "E0813", Verification;
     /// A release file carries no signature.
     ReleaseUnsigned = "E0820", Verification;
     /// A release file is signed, but not by a key that the recipe pins.

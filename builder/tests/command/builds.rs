@@ -43,7 +43,7 @@ fn from_a_recipe_to_images_and_nothing_is_done_twice() {
     assert_eq!(built.stdout.lines().last(), Some("orlop-out/tiny"));
     assert!(built.stdout.contains("unpack runc              done, for the first time\n"));
     assert_eq!(listing(&project, "orlop-out/tiny"), FILES);
-    assert_eq!(listing(&project, "orlop-out"), ["tiny"]);
+    assert_eq!(listing(&project, "orlop-out"), ["repo", "tiny"]);
     let disk = project.read("orlop-out/tiny/disk.raw");
 
     let again = project.good(&["build", "--explain"]);
@@ -261,7 +261,7 @@ fn two_builds_at_once_into_one_directory_leave_a_whole_one() {
         assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     }
     assert_eq!(listing(&project, "orlop-out/tiny"), FILES);
-    assert_eq!(listing(&project, "orlop-out"), ["tiny"]);
+    assert_eq!(listing(&project, "orlop-out"), ["repo", "tiny"]);
 }
 
 #[test]

@@ -12,10 +12,10 @@ use formats::digest::Sha256;
 use crate::project::{Project, start};
 
 /// Numbers that look drawn and are the same for a seed.
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
@@ -60,7 +60,7 @@ const DEEDS: &[Deed] = &[
     Deed { words: &["lock"], before: forget_all },
     Deed { words: &["fetch"], before: forget_all },
     Deed {
-        words: &["build"],
+        words: &["build", "--no-commit"],
         before: |project| {
             drop(fs::remove_dir_all(project.store().join("steps")));
             drop(fs::remove_dir_all(project.path("orlop-out")));
@@ -68,10 +68,10 @@ const DEEDS: &[Deed] = &[
     },
     // In place of another build.
     Deed {
-        words: &["build"],
+        words: &["build", "--no-commit"],
         before: |project| {
             project.write("overlay/etc/motd", "another\n");
-            project.good(&["build"]);
+            project.good(&["build", "--no-commit"]);
             project.write("overlay/etc/motd", "hello\n");
         },
     },
@@ -96,7 +96,7 @@ fn project() -> Project {
 }
 
 /// Runs a command and kills it after some time, should it last so long.
-fn kill_after(project: &Project, words: &[&str], time: Duration) -> bool {
+pub(crate) fn kill_after(project: &Project, words: &[&str], time: Duration) -> bool {
     let began = Instant::now();
     let mut child = start(project.command(words));
     loop {
@@ -131,17 +131,22 @@ fn a_command_that_is_killed_leaves_nothing_half_done_and_no_garbage() {
         lasts.push(began.elapsed());
     }
     forget_all(&project);
-    for words in [&["lock"][..], &["build"], &["build"], &["clean", "--older-than", "0d"]] {
+    for words in [
+        &["lock"][..],
+        &["build", "--no-commit"],
+        &["build", "--no-commit"],
+        &["clean", "--older-than", "0d"],
+    ] {
         project.good(words);
     }
     let lock = project.read("orlop.lock");
     let clean = (names(&project.path("")), names(&project.store()));
     let output = files(&project.path("orlop-out"));
     project.write("overlay/etc/motd", "another\n");
-    project.good(&["build"]);
+    project.good(&["build", "--no-commit"]);
     let other = files(&project.path("orlop-out"));
     project.write("overlay/etc/motd", "hello\n");
-    project.good(&["build"]);
+    project.good(&["build", "--no-commit"]);
 
     let mut killed = 0;
     let mut round = 0;
@@ -176,10 +181,10 @@ fn a_command_that_is_killed_leaves_nothing_half_done_and_no_garbage() {
 
         // The next run gives what it would have given.
         project.good(deed.words);
-        project.good(&["build"]);
+        project.good(&["build", "--no-commit"]);
         assert!(files(&project.path("orlop-out")) == output, "{told}");
         // One that does nothing, as that before the list of what there should be.
-        project.good(&["build"]);
+        project.good(&["build", "--no-commit"]);
         project.good(&["clean", "--older-than", "0d"]);
         let (files, store) = (names(&project.path("")), names(&project.store()));
         let more = |found: &[String], clean: &[String]| {

@@ -33,6 +33,7 @@ mod server;
 mod signers;
 mod stores;
 mod urls;
+mod versions;
 
 /// What the files that are shared with unit tests call it.
 mod process {

@@ -219,7 +219,9 @@ fn a_build_that_fails_leaves_the_one_before_it() {
     let ended = project.run(&["build"]);
     assert_eq!(ended.status, Some(1), "{}", ended.stderr);
     assert!(project.read("orlop-out/tiny/disk.raw") == disk);
-    assert_eq!(std::fs::read_dir(project.path("orlop-out")).unwrap().count(), 1);
+    let there = std::fs::read_dir(project.path("orlop-out")).unwrap();
+    let there: std::collections::BTreeSet<_> = there.map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(there, ["repo", "tiny"].map(Into::into).into());
 }
 
 #[test]
@@ -299,7 +301,7 @@ fn a_local_component_that_holds_what_the_build_writes_is_refused() {
         expect![[r#"
         exit 3
         error[E0324]: `local.overlay` takes `DIR/project`, which holds the output directory `orlop-out/tiny`: what a build writes would be in the next one
-          hint: move the files of the component into a directory of their own, or name another place with `--output` or `--store`
+          hint: move the files of the component into a directory of their own, or name another place with `--output`, `--store` or `--repo`
     "#]],
     );
     project.change("path = \".\"\nat", "path = \"orlop-out\"\nat");

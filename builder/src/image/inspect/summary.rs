@@ -157,7 +157,7 @@ impl BuildSummary {
     ///
     /// # Errors
     /// [`Id::Read`]; [`Id::DamagedImage`] if the report is none.
-    pub(super) fn read(directory: &Path) -> Result<Self> {
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(REPORT);
         let cannot_read = |path: &Path| format!("cannot read `{}`", path.display());
         let text = fs::read(&path).or_fail(Id::Read, || cannot_read(&path))?;
