@@ -49,7 +49,13 @@ impl Place {
 
     fn build(&self, orlop: &Orlop, name: &str) -> Command {
         let mut command = orlop.command();
-        command.arg("--store").arg(self.store()).args(["--progress", "json", "build", "--offline"]);
+        command.arg("--store").arg(self.store()).args([
+            "--progress",
+            "json",
+            "build",
+            "--no-commit",
+            "--offline",
+        ]);
         command.arg(workspace().join("recipes/base.toml")).arg("-o").arg(self.output(name));
         command
     }
@@ -134,7 +140,7 @@ fn full_disk(orlop: &Orlop) -> Result<()> {
     let mut command = command("unshare");
     command.args(["--mount", "sh", "-c", script, "sh"]).env("PLACE", place.directory.path());
     command.arg(orlop.program()).arg("--store").arg(place.directory.path().join("small/store"));
-    command.args(["build", "--offline"]).arg(workspace().join("recipes/base.toml"));
+    command.args(["build", "--offline", "--no-commit"]).arg(workspace().join("recipes/base.toml"));
     let (code, stderr) = fail(command.arg("-o").arg(place.output("out")))?;
     ensure!(code == 7, "exit status {code}: {stderr}");
     ensure!(stderr.contains("error[E0703]: cannot write to the store"), "{stderr}");

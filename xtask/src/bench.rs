@@ -17,7 +17,8 @@ use crate::image;
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// What `orlop build` costs: cold, nothing changed, one overlay file changed
+    /// What `orlop build` costs: cold, nothing changed, one overlay file changed; and the commit of
+    /// a node, and of one that is there already
     Build {
         /// Print JSON
         #[arg(long)]
@@ -89,7 +90,7 @@ fn build_figures(with_compilers: bool) -> Result<Vec<Figure>> {
         command
             .arg("--store")
             .arg(store)
-            .args(["build", "--offline"])
+            .args(["build", "--offline", "--no-commit"])
             .arg(&recipe)
             .arg("-o")
             .arg(&output);
@@ -130,7 +131,35 @@ fn build_figures(with_compilers: bool) -> Result<Vec<Figure>> {
     fs::write(&motd, "a changed file\n")
         .with_context(|| format!("cannot write {}", motd.display()))?;
     measured("one overlay file changed", 1.0)?;
+    // A node takes minutes to compile, so a trial does with the base.
+    let name = if with_compilers { "node" } else { "base" };
+    figures.extend(commit_figures(&orlop, name, user_store, scratch.path())?);
     Ok(figures)
+}
+
+/// What a version costs, where the contents are in the store and nothing is known of them.
+fn commit_figures(
+    orlop: &Path,
+    name: &str,
+    user_store: &Path,
+    scratch: &Path,
+) -> Result<Vec<Figure>> {
+    let image = image::build(orlop, name)?;
+    let (store, repository) = (scratch.join("commit-store"), scratch.join("repo"));
+    seed_blobs(user_store, &store, &fs::read_to_string(image.join("manifest.txt"))?)?;
+    let commit = |what, target| -> Result<Figure> {
+        let mut command = program(orlop);
+        command.arg("--store").arg(&store).arg("commit").arg(&image);
+        let usage = measure(command.arg("--repo").arg(&repository))?;
+        Ok(Figure {
+            what,
+            cpu_seconds: usage.cpu_seconds,
+            target_cpu_seconds: Some(target),
+            peak_memory_bytes: usage.peak_memory,
+            bytes_on_disk: disk_usage(&repository)?,
+        })
+    };
+    Ok(vec![commit("the first commit of a node", 3.0)?, commit("the same node again", 0.1)?])
 }
 
 /// What `fetch` brings, by the kinds of its steps; `qemu_tests::store::seed` has them too.
@@ -147,6 +176,11 @@ fn seed_store(from: &Path, to: &Path, kinds: &[&str]) -> Result<()> {
             text.push('\n');
         }
     }
+    seed_blobs(from, to, &text)
+}
+
+/// Lends a store the blobs whose digests stand in this text.
+fn seed_blobs(from: &Path, to: &Path, text: &str) -> Result<()> {
     let words = text.split(|c: char| !c.is_ascii_hexdigit());
     let digests: BTreeSet<_> = words.filter(|word| word.len() == 64).collect();
     for digest in digests {
@@ -184,7 +218,11 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 fn disk_usage(directory: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(directory)? {
-        bytes += std::os::unix::fs::MetadataExt::blocks(&entry?.metadata()?) * 512;
+        let entry = entry?;
+        bytes += std::os::unix::fs::MetadataExt::blocks(&entry.metadata()?) * 512;
+        if entry.file_type()?.is_dir() {
+            bytes += disk_usage(&entry.path())?;
+        }
     }
     Ok(bytes)
 }

@@ -20,7 +20,7 @@ pub(crate) fn build(orlop: &Path, name: &str) -> Result<PathBuf> {
     let recipe = workspace().join(format!("recipes/{name}.toml"));
     fetch(orlop, &recipe)?;
     let output = workspace().join("target/images").join(name);
-    step(program(orlop).arg("build").arg(&recipe).arg("-o").arg(&output))?;
+    step(program(orlop).args(["build", "--no-commit"]).arg(&recipe).arg("-o").arg(&output))?;
     Ok(output)
 }
 

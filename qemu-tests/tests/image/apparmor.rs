@@ -31,7 +31,7 @@ pub(crate) fn containerd_would_make_the_same(orlop: &Orlop) -> Result<()> {
     fs::copy(workspace().join("recipes/base.lock"), at("both.lock"))?;
     run(orlop
         .command()
-        .args(["build", "--offline"])
+        .args(["build", "--offline", "--no-commit"])
         .arg(at("both.toml"))
         .arg("-o")
         .arg(at("out")))?;
