@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod boot;
 pub mod circle;
+pub mod contents;
 pub mod kernel;
 pub mod oci;
 pub mod output;
@@ -14,12 +15,14 @@ pub mod report;
 pub mod root;
 pub mod rustc;
 pub mod tree;
+pub mod written;
 
 use std::path::{Path, PathBuf};
 
 use formats::digest::Sha256;
 use formats::tree::Tree;
 
+use crate::build::contents::Sources;
 use crate::build::output::Output;
 use crate::build::report::Report;
 use crate::environment::Environment;
@@ -98,8 +101,9 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
     let plan = boot::Plan::new(request.recipe, &parts, &tree, packages, lock)?;
 
     let initrd = plan.initrd(&mut steps, request.store).map_err(|error| tree.blame(error))?;
-    let image_step =
-        Step::new(Kind::Image, "image", plan.inputs().with("orlop", output::own_identity()));
+    let sources = Sources { request, parts: &parts, tree: &tree };
+    let inputs = plan.inputs().with("contents", sources.digest()?);
+    let image_step = Step::new(Kind::Image, "image", inputs.with("orlop", output::own_identity()));
     let destination = Output::new(request.store, request.output)?;
     let mut warnings = parts.warnings.clone();
     warnings.extend(tree.warnings.iter().cloned());
@@ -118,8 +122,8 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
 
     let task = request.progress.task("image", Some(plan.bytes_to_write()));
     let directory = destination.begin()?;
-    let report =
-        plan.write(request.store, &initrd, &directory, &task).map_err(|error| tree.blame(error))?;
+    let report = plan.write(request.store, &initrd, &directory, &sources, &task);
+    let report = report.map_err(|error| tree.blame(error))?;
     steps.miss(&image_step)?;
     warnings.extend(destination.publish(directory, &image_step, &report)?);
     task.done(report.summary());

@@ -53,6 +53,10 @@ enum Command {
     Prune(commands::prune::Args),
     /// Say what an image holds
     Inspect(commands::inspect::Args),
+    /// Print what is in a build, for programs that look for what is known to be bad
+    Sbom(commands::sbom::Args),
+    /// Print what a build was made of, and how
+    Provenance(commands::sbom::ProvenanceArgs),
     /// Look at recipes
     #[command(subcommand)]
     Recipe(commands::recipe::Command),
@@ -155,6 +159,8 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Commit(args) => commands::commit::run(&args, global, &settings, &progress)?,
         Command::Prune(args) => commands::prune::run(&args, global)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
+        Command::Sbom(args) => commands::sbom::run(&args, global)?,
+        Command::Provenance(args) => commands::sbom::provenance(&args, global)?,
         Command::Recipe(command) => commands::recipe::run(&command, global)?,
         Command::Config(command) => commands::config::run(&command, global)?,
         Command::Store(command) => commands::store::run(&command, global, &settings, &progress)?,

@@ -18,6 +18,7 @@ pub mod log;
 pub mod prune;
 pub mod recipe;
 pub mod run;
+pub mod sbom;
 pub mod store;
 pub mod unpack;
 

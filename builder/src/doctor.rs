@@ -123,6 +123,7 @@ pub fn tools() -> &'static [Tool] {
         program("apt-get", "apt", Test, "judges how its files are read", V),
         program("ostree", "ostree", Test, "judges commits", V),
         program("cpio", "cpio", Test, "judges initrds", V),
+        program("python3", "python3-venv", Test, "runs the judges of SBOMs", V),
         program("readelf", "binutils", Test, "judges what compilers made", V),
         program("xz", "xz-utils", Test, "packs what we unpack", V),
         program("zstd", "zstd", Test, "packs what we unpack", V),

@@ -46,13 +46,13 @@ macro_rules! kinds {
 
 kinds! {
     /// Takes a Debian package apart.
-    Unpack = "unpack", 2;
+    Unpack = "unpack", 3;
     /// Picks kernel and modules out of what their packages hold.
     Kernel = "kernel", 5;
     /// Compiles Go programs.
     Go = "go", 2;
     /// Compiles Rust programs.
-    Cargo = "cargo", 3;
+    Cargo = "cargo", 4;
     /// Takes a file from the web apart.
     Url = "url", 1;
     /// Packs a container image.

@@ -7,6 +7,7 @@
 
 pub mod ar;
 pub mod control;
+pub mod copyright;
 pub mod date;
 pub mod dependency;
 pub mod release;

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod erofs;
 pub mod excerpt;
 pub mod fat;
+pub mod go_build_info;
 pub mod gpt;
 mod le;
 pub mod loop_device;

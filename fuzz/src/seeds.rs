@@ -8,12 +8,14 @@ use formats::crc32::crc32;
 use formats::node_config::EXAMPLE;
 use formats::uki::{Section, add_sections};
 
+mod contents;
 mod disks;
 mod ostree;
 #[path = "../../builder/src/source/deb/testing.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests of signatures need more of it")]
 mod signers;
 
+pub(crate) use contents::*;
 pub(crate) use disks::*;
 pub(crate) use ostree::ostree;
 use signers::Signer;
@@ -195,6 +197,8 @@ pub(crate) fn deb_text() -> Vec<Vec<u8>> {
         "20251115T092142Z",
         "runc=1.1-1",
         "runc/trixie-backports",
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n\
+         Files: *\nLicense: GPL-2+ with Libtool exception or odd, and ISC\n\n",
         &header,
     ])
 }

@@ -27,15 +27,17 @@ targets! {
          "builder/src/cargo_workspace/lockfile.rs" "builder/src/cargo_workspace/config.rs"];
     "command-line" command_line "the kernel command line"
         ["formats/src/command_line.rs"];
+    "contents" contents "`contents.json` of another build"
+        ["builder/src/contents.rs"];
     "cri" cri "the answer of the container runtime"
         ["cri/src/hpack.rs" "cri/src/protobuf.rs" "cri/src/session.rs"];
     "deb" deb "whole packages"
         ["builder/src/source/deb/shell.rs" "builder/src/source/deb/unpack.rs"
          "builder/src/source/deb/contents.rs" "formats/src/deb/ar.rs"];
-    "deb-text" deb_text "control data, dependencies, versions, dates"
+    "deb-text" deb_text "control data, dependencies, versions, dates, licences"
         ["formats/src/deb/control.rs" "formats/src/deb/dependency.rs"
          "formats/src/deb/version.rs" "formats/src/deb/date.rs" "formats/src/deb/release.rs"
-         "formats/src/deb/stamp.rs" "formats/src/deb/wish.rs"];
+         "formats/src/deb/stamp.rs" "formats/src/deb/wish.rs" "formats/src/deb/copyright.rs"];
     "devices" devices "news of devices, what SCSI disks say of themselves, aliases of modules"
         ["node/src/devices/uevent.rs" "node/src/devices/links/scsi.rs"
          "node/src/devices/nodes.rs"];
@@ -51,6 +53,8 @@ targets! {
         ["formats/src/erofs/superblock.rs"];
     "fat" fat "FAT32 volumes"
         ["formats/src/fat/volume.rs" "formats/src/fat/directory.rs"];
+    "go-build-info" go_build_info "what Go's linker writes into programs"
+        ["builder/src/contents/elf.rs" "formats/src/go_build_info.rs"];
     "go-mod" go_mod "`go.mod`"
         ["builder/src/go_mod.rs" "builder/src/go_mod/version.rs"];
     "gpt" gpt "partition tables at both ends of a disk; grows and rewrites what was read"

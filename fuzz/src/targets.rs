@@ -12,6 +12,7 @@ use builder::build::report::Report;
 use builder::cargo_workspace::Workspace;
 use builder::compose::modules::{ModInfo, decompress};
 use builder::compose::program::Program;
+use builder::contents::Contents;
 use builder::credentials::Address;
 use builder::go_mod::GoMod;
 use builder::image::inspect;
@@ -192,7 +193,19 @@ pub(crate) fn deb_text(bytes: &[u8]) {
         let _ = text.parse::<Wish>();
         let _ = formats::deb::date::parse(text);
         let _ = parse_dependencies(text);
+        if let Some(licence) = formats::deb::copyright::licence(text) {
+            assert!(!licence.is_empty());
+        }
     });
+}
+
+pub(crate) fn contents(bytes: &[u8]) {
+    if let Ok(contents) = Contents::parse(bytes) {
+        let _ = contents.check();
+        let root = Sha256::of(bytes);
+        let _ = builder::sbom::spdx::document(&contents, &root);
+        let _ = builder::sbom::cyclonedx::document(&contents, &root);
+    }
 }
 
 pub(crate) fn dhcp(bytes: &[u8]) {
@@ -223,6 +236,17 @@ pub(crate) fn erofs(bytes: &[u8]) {
 pub(crate) fn fat(bytes: &[u8]) {
     let _ = Volume::parse_bytes(bytes);
     let _ = formats::fat::decode(bytes);
+}
+
+pub(crate) fn go_build_info(bytes: &[u8]) {
+    if let Ok(Ok(Some(info))) = builder::contents::elf::go(io::Cursor::new(bytes)) {
+        let _ = info.to_string();
+    }
+    text(bytes, |text| {
+        if let Ok(info) = formats::go_build_info::BuildInfo::parse(text) {
+            let _ = info.to_string();
+        }
+    });
 }
 
 pub(crate) fn go_mod(bytes: &[u8]) {

@@ -80,6 +80,10 @@ fn the_seeds_are_what_the_parsers_take() {
     init::unit::Unit::parse(Path::new("a.toml"), &text(&seeds("unit")[0])).unwrap();
     formats::manifest::parse(&text(&seeds("manifest")[0])).unwrap();
     formats::uki::Uki::parse(&seeds("uki")[0]).unwrap();
+    let program = std::io::Cursor::new(seeds("go-build-info")[0].clone());
+    let info = builder::contents::elf::go(program).unwrap().unwrap().unwrap();
+    assert_eq!(info.modules[0].effective().path, "e.example/f");
+    builder::contents::Contents::parse(&seeds("contents")[0]).unwrap().check().unwrap();
     formats::erofs::Superblock::parse(&seeds("erofs")[0]).unwrap();
     formats::fat::Volume::parse_bytes(&seeds("fat")[0]).unwrap();
     let seeds_of_ostree = seeds("ostree");

@@ -7,6 +7,7 @@ mod cluster;
 mod command;
 mod fuzz;
 mod image;
+mod judges;
 mod quickstart;
 mod setup;
 mod test;

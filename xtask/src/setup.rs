@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use crate::command::{line, output, program};
-use crate::image;
+use crate::{image, judges};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -50,17 +50,19 @@ struct Row {
 const ALL: &[Purpose] = &[Purpose::Build, Purpose::Run, Purpose::Test];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    install(&image::orlop()?, ALL, args.dry_run)
+    install(&image::orlop()?, ALL, args.dry_run)?;
+    judges::install(args.dry_run)
 }
 
 /// For `test`: where packages may not be installed unasked, what is missing is an error.
 pub(crate) fn for_tests(ci: Option<&OsStr>) -> Result<()> {
     let orlop = image::orlop()?;
     if is_ci(ci) {
-        return install(&orlop, ALL, false);
+        install(&orlop, ALL, false)?;
+        return judges::install(false);
     }
     match complaint(&missing(&orlop, ALL)?) {
-        None => Ok(()),
+        None => judges::require(),
         Some(complaint) => bail!(complaint),
     }
 }

@@ -36,11 +36,20 @@ pub enum Kind {
     Disk,
     /// Every path of the root.
     Manifest,
+    /// Every file, package, module and crate.
+    Contents,
+    /// The same as an SBOM of SPDX.
+    Spdx,
+    /// The same as an SBOM of CycloneDX.
+    #[serde(rename = "cyclonedx")]
+    CycloneDx,
+    /// What the build was made of, and how.
+    Provenance,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are made.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Root,
         Self::Initrd,
         Self::Kernel,
@@ -50,6 +59,10 @@ impl Kind {
         Self::UkiB,
         Self::Disk,
         Self::Manifest,
+        Self::Contents,
+        Self::Spdx,
+        Self::CycloneDx,
+        Self::Provenance,
     ];
 
     /// The name of the file.
@@ -64,6 +77,10 @@ impl Kind {
             Self::UkiB => "uki-b.efi",
             Self::Disk => "disk.raw",
             Self::Manifest => "manifest.txt",
+            Self::Contents => "contents.json",
+            Self::Spdx => "sbom.spdx.json",
+            Self::CycloneDx => "sbom.cdx.json",
+            Self::Provenance => "provenance.json",
         }
     }
 }
@@ -188,6 +205,12 @@ impl<'a> Writer<'a> {
             None => Ok(()),
             Some(_) => bug("was written twice".to_owned()),
         }
+    }
+
+    /// Name and digest of each file that was written so far and has one, sorted by name.
+    pub fn digests(&self) -> BTreeMap<&str, Sha256> {
+        let made = self.made.values();
+        made.filter_map(|file| Some((file.name.as_str(), file.sha256?.0))).collect()
     }
 
     /// All files, sorted by name.

@@ -14,6 +14,7 @@ use formats::uki;
 use uuid::Uuid;
 
 use crate::build::artifact::{self, Kind, Planned};
+use crate::build::contents::{self, Beside, Sources};
 use crate::build::kernel::KernelPart;
 use crate::build::output::{self, Directory};
 use crate::build::parts::Parts;
@@ -24,7 +25,9 @@ use crate::error::{Context as _, Error, Id, Result};
 use crate::image::disk::{self, Layout, Slot};
 use crate::image::efi::{Made, Padded, Unsigned};
 use crate::progress::Task;
+use crate::provenance;
 use crate::recipe::Recipe;
+use crate::sbom;
 use crate::step::{self, Inputs, Step, Steps};
 use crate::store::Store;
 use crate::stored::{Hex, StoredBlob};
@@ -33,6 +36,9 @@ use crate::stored::{Hex, StoredBlob};
 pub const INIT: &str = "usr/lib/orlop/init";
 /// Modules of the initrd in the order to load them, one path a line.
 const INITRD_LOAD_ORDER: &str = "lib/modules/load-order";
+
+/// Who answers for what the builder makes of the recipe.
+const SYSTEM: &str = "made/system";
 
 /// All UUIDs of images are made from names below this one (UUIDv5).
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6c6f_702d_4f53_8a11_0c0a_2f5e_9d01);
@@ -44,6 +50,7 @@ pub struct Plan<'a> {
     kernel: &'a KernelPart,
     stub: Blob,
     loader: Blob,
+    boot_package: &'a str,
     tree: &'a Composed,
     init: Blob,
     erofs: erofs::Plan,
@@ -91,6 +98,7 @@ impl<'a> Plan<'a> {
             kernel: &parts.kernel,
             stub: parts.stub,
             loader: parts.loader,
+            boot_package: &parts.boot_package,
             tree,
             init,
             erofs,
@@ -150,6 +158,7 @@ impl<'a> Plan<'a> {
             Kind::Disk => Some(layout.disk_size()),
             Kind::Manifest => Some(self.tree.manifest.len() as u64),
             Kind::Root | Kind::Initrd | Kind::CommandLine | Kind::Uki => None,
+            Kind::Contents | Kind::Spdx | Kind::CycloneDx | Kind::Provenance => None,
         };
         Kind::ALL.map(|kind| Planned { kind, size: size(kind) }).to_vec()
     }
@@ -183,6 +192,7 @@ impl<'a> Plan<'a> {
         store: &Store,
         initrd: &Blob,
         directory: &Directory,
+        sources: &Sources<'_>,
         task: &Task,
     ) -> Result<Report> {
         // A root that cannot fit is told before it is written; the hash tree adds less than 1 %.
@@ -232,6 +242,14 @@ impl<'a> Plan<'a> {
         files.record(Kind::Disk, layout.disk_size(), None)?;
         files.save(Kind::Manifest, self.tree.manifest.as_bytes())?;
 
+        let contents = sources.gather(&self.beside(store)?)?;
+        files.save(Kind::Contents, &json(&contents)?)?;
+        files.save(Kind::Spdx, &json(&sbom::spdx::document(&contents, &root.hash))?)?;
+        files.save(Kind::CycloneDx, &json(&sbom::cyclonedx::document(&contents, &root.hash))?)?;
+        let materials = sources.materials(&contents)?;
+        let statement = provenance::statement(&files.digests(), &materials, sources.parameters()?);
+        files.save(Kind::Provenance, &json(&statement)?)?;
+
         Ok(Report {
             schema: report::SCHEMA,
             image: self.recipe.name.to_string(),
@@ -273,27 +291,57 @@ impl<'a> Plan<'a> {
         words.join(" ")
     }
 
-    /// `init` and the modules that it takes to reach the root; never the root itself.
-    fn pack_initrd(&self, store: &Store) -> Result<Vec<u8>> {
-        let bug = || "the initrd's tree";
-        let mut tree = Tree::new();
-        let mut add = |path: &str, node: Node| -> Result<()> {
-            let path = TreePath::new(path).or_fail(Id::Bug, bug)?;
-            tree.insert(path, node).or_fail(Id::Bug, bug)
+    /// `init` and the modules that it takes to reach the root; never the root itself. Each with who
+    /// answers for it.
+    fn in_initrd(&self, store: &Store) -> Result<Vec<(TreePath, Node, String)>> {
+        let mut files = Vec::new();
+        let mut add = |path: &str, node: Node, component: &str| -> Result<()> {
+            let path = TreePath::new(path).or_fail(Id::Bug, || "the initrd's tree")?;
+            files.push((path, node, component.to_owned()));
+            Ok(())
         };
         for directory in ["dev", "proc", "root", "run", "sys"] {
-            add(directory, Node::directory(0o755))?;
+            add(directory, Node::directory(0o755), SYSTEM)?;
         }
-        add("init", Node::file(self.init, 0o755))?;
+        add("init", Node::file(self.init, 0o755), contents::INIT)?;
         let release = store.put_bytes(self.tree.os_release.as_bytes())?;
-        add("etc/initrd-release", Node::file(release, 0o644))?;
+        add("etc/initrd-release", Node::file(release, 0o644), SYSTEM)?;
+        let kernel = format!("deb/{}", self.kernel.package);
         let mut order = String::new();
         for (path, blob) in &self.kernel.initrd_modules {
             let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
-            add(&format!("lib/modules/{name}"), Node::file(blob.0, 0o644))?;
+            add(&format!("lib/modules/{name}"), Node::file(blob.0, 0o644), &kernel)?;
             order += &format!("/lib/modules/{name}\n");
         }
-        add(INITRD_LOAD_ORDER, Node::file(store.put_bytes(order.as_bytes())?, 0o644))?;
+        let order = Node::file(store.put_bytes(order.as_bytes())?, 0o644);
+        add(INITRD_LOAD_ORDER, order, SYSTEM)?;
+        Ok(files)
+    }
+
+    /// What is in the images beside the root.
+    fn beside(&self, store: &Store) -> Result<Vec<Beside>> {
+        let kernel = format!("deb/{}", self.kernel.package);
+        let boot = format!("deb/{}", self.boot_package);
+        let file = |path: &str, blob: Blob, component: &str| {
+            let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+            let path = TreePath::new(name).or_fail(Id::Bug, || "a name")?;
+            Ok((path, Node::file(blob, 0o644), component.to_owned()))
+        };
+        let files = vec![
+            file("vmlinuz", self.kernel.vmlinuz.0, &kernel)?,
+            file(self.recipe.arch.stub(), self.stub, &boot)?,
+            file(self.recipe.arch.loader(), self.loader, &boot)?,
+        ];
+        let initrd = Beside { place: "initrd", files: self.in_initrd(store)? };
+        Ok(vec![initrd, Beside { place: "boot", files }])
+    }
+
+    fn pack_initrd(&self, store: &Store) -> Result<Vec<u8>> {
+        let bug = || "the initrd's tree";
+        let mut tree = Tree::new();
+        for (path, node, _) in self.in_initrd(store)? {
+            tree.insert(path, node).or_fail(Id::Bug, bug)?;
+        }
 
         // The kernel opens /dev/console before anything could make it. If it finds no console, the
         // runtime of `init` takes /dev/null for its standard streams before our first instruction.
@@ -329,6 +377,13 @@ impl<'a> Plan<'a> {
         };
         uki::build(stub, &sections).or_fail(Id::BootPackage, || "cannot make a UKI of the stub")
     }
+}
+
+/// As a file of the build.
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value).or_fail(Id::Bug, || "JSON")?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// What EROFS can hold of the name, which is ASCII.

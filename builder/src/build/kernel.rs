@@ -7,6 +7,7 @@ use formats::architecture::Architecture;
 use formats::tree::{Blob, Kind, Node, TreePath};
 use serde::{Deserialize, Serialize};
 
+use crate::build::parts::Origin;
 use crate::compose::module_files::{self, Shipped};
 use crate::compose::modules::{self, Available, ModInfo};
 use crate::error::{Context as _, Error, Id, Result};
@@ -25,6 +26,10 @@ pub const FOR_PODS: &str = "usr/lib/orlop/modules-for-pods";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct KernelPart {
+    /// The package that brings it.
+    pub package: String,
+    /// Where that comes from.
+    pub origin: Origin,
     /// `uname -r`.
     pub release: String,
     /// The compressed kernel with its EFI header.
@@ -43,13 +48,15 @@ pub struct KernelPart {
 }
 
 impl KernelPart {
-    /// Picks the parts out of what the kernel package brings.
+    /// Picks the parts out of what the kernel package brings. `package` is the one that holds the
+    /// kernel itself.
     ///
     /// # Errors
     /// [`Id::KernelPackage`], [`Id::UnknownModule`], and those of the store.
     pub fn new(
         kernel: &Kernel,
         architecture: Architecture,
+        package: (String, Origin),
         nodes: impl IntoIterator<Item = (TreePath, Node)>,
         store: &Store,
     ) -> Result<Self> {
@@ -60,6 +67,7 @@ impl KernelPart {
                 _ => None,
             })
             .collect();
+        let (package, origin) = package;
         let (release, vmlinuz) = vmlinuz(&files, architecture.kernel_image())?;
         let directory = format!("usr/lib/modules/{release}/");
         let below = |path: &TreePath| path.as_str().strip_prefix(&directory).map(str::to_owned);
@@ -150,6 +158,8 @@ impl KernelPart {
         let given = given.into_iter().filter_map(|(name, blob)| Some((name, blob?)));
         beside.extend(given.map(|(name, blob)| (name.to_owned(), StoredBlob(blob))));
         Ok(Self {
+            package,
+            origin,
             release,
             vmlinuz: StoredBlob(vmlinuz),
             root_modules,
@@ -163,7 +173,8 @@ impl KernelPart {
     /// All blobs that it names.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         let named = self.root_modules.iter().chain(&self.initrd_modules).chain(&self.beside);
-        let others = [&self.vmlinuz, &self.load_order].into_iter().chain(&self.for_pods);
+        let others = [&self.vmlinuz, &self.load_order].into_iter();
+        let others = others.chain(&self.for_pods).chain(&self.origin.copyright);
         named.map(|(_, blob)| blob).chain(others).map(|blob| &blob.0)
     }
 

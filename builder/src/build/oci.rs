@@ -1,6 +1,8 @@
 //! Container images that lie in the root as archives: their components become a layer, the layer
 //! an archive in the store.
 
+use std::collections::BTreeMap;
+
 use formats::architecture::Architecture;
 use formats::digest::Sha256;
 use formats::manifest;
@@ -10,7 +12,8 @@ use formats::tar;
 use formats::tree::{Blob, Node, Tree, TreePath};
 
 use crate::build::Request;
-use crate::build::parts;
+use crate::build::contents;
+use crate::build::parts::{Compiled, Layer, Scope};
 use crate::build::root::{self, EPOCH, SinkError};
 use crate::compose::layers::Layers;
 use crate::error::{Context as _, Error, Id, Result};
@@ -21,7 +24,20 @@ use crate::step::{Inputs, Kind, Step, Steps};
 use crate::store::Store;
 use crate::stored::StoredBlob;
 
-/// Makes the archive of one image, and says where it goes.
+/// The files in a container image.
+#[derive(Debug)]
+pub struct Inside {
+    /// The image's name in the recipe.
+    pub name: String,
+    /// What it is called.
+    pub reference: String,
+    /// Its files.
+    pub tree: Tree,
+    /// The name of whoever answers for each path.
+    pub components: BTreeMap<TreePath, String>,
+}
+
+/// Makes the archive of one image, and says where it goes and what is in it.
 ///
 /// # Errors
 /// Those of the sources; [`Id::TreeConflict`]; [`Id::ImageLayer`].
@@ -31,16 +47,21 @@ pub fn archive(
     seen: &Seen,
     name: &Name,
     oci: &Oci,
-) -> Result<(TreePath, Node)> {
-    let scope = format!("oci {name} ");
-    let mut layers = Layers::default();
-    for (owner, nodes) in parts::compile(request, steps, seen, &scope, &oci.go, &oci.cargo)? {
-        layers.add(&owner, nodes);
-    }
+    built: &mut Compiled,
+) -> Result<((TreePath, Node), Inside)> {
+    let scope = Scope::Image(name);
+    let mut parts = built.compile(request, steps, seen, &scope, &oci.go, &oci.cargo)?;
     for (owner, component) in &oci.local {
-        layers.add(owner.as_str(), local::nodes(request.store, component)?);
+        let nodes = local::nodes(request.store, component)?;
+        let component = scope.name('/', "local", owner);
+        parts.push(Layer { owner: owner.to_string(), component, nodes });
     }
-    let (tree, ..) = layers.finish()?;
+    let mut layers = Layers::default();
+    for layer in &parts {
+        layers.add(&layer.owner, layer.nodes.iter().cloned());
+    }
+    let (tree, owners, _) = layers.finish()?;
+    let components = contents::components(&parts, &owners);
 
     let image = image(oci, request.recipe.arch);
     let inputs = Inputs::new()
@@ -57,7 +78,9 @@ pub fn archive(
     let step = Step::new(Kind::Oci, format!("oci {name}"), inputs);
     let complete = |blob: &StoredBlob| request.store.has(&blob.0);
     let blob = steps.run(&step, complete, || pack(request.store, name, &image, &tree))?;
-    Ok((oci.at.0.clone(), Node::file(blob.0, 0o644)))
+    let (name, reference) = (name.to_string(), image.reference.to_string());
+    let inside = Inside { name, reference, tree, components };
+    Ok(((oci.at.0.clone(), Node::file(blob.0, 0o644)), inside))
 }
 
 fn image(oci: &Oci, architecture: Architecture) -> Image {
@@ -91,7 +114,6 @@ fn put(store: &Store, segments: impl Iterator<Item = Segment>) -> Result<Blob> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::io::Read as _;
 
     use serde_json::{Value, json};

@@ -44,10 +44,11 @@ impl<'a> Unpacker<'a> {
         let packages = self.request.lock.packages.iter().filter(|package| package.role == role);
         let packages: Vec<&Package> = packages.collect();
         let complete = |contents: &Contents| {
-            contents.entries.iter().all(|entry| match &entry.node.kind {
-                tree::Kind::File(blob) => self.request.store.has(blob),
-                _ => true,
-            })
+            contents.copyright.iter().all(|blob| self.request.store.has(&blob.0))
+                && contents.entries.iter().all(|entry| match &entry.node.kind {
+                    tree::Kind::File(blob) => self.request.store.has(blob),
+                    _ => true,
+                })
         };
         let contents = steps.run_all(
             &packages,

@@ -1,9 +1,12 @@
 //! Gathers what every source gives: packages unpacked, programs compiled, files read. Each piece
 //! is a step of its own, so only what changed is done again.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use formats::digest::Sha256;
 use formats::tree::{Blob, Kind, Node, TreePath};
+use serde::{Deserialize, Serialize};
 
 use crate::build::Request;
 use crate::build::kernel::KernelPart;
@@ -23,8 +26,23 @@ use crate::step::{self, Inputs, Outcome, Step, Steps};
 use crate::store::Store;
 use crate::stored::StoredBlob;
 
-/// A component's name and what it brings.
-pub type Layer = (String, Vec<(TreePath, Node)>);
+/// What a component brings.
+#[derive(Debug)]
+pub struct Layer {
+    /// Its name, as messages and rules have it.
+    pub owner: String,
+    /// The name of whoever answers for it in [`Contents`](crate::contents::Contents).
+    pub component: String,
+    /// Its paths.
+    pub nodes: Vec<(TreePath, Node)>,
+}
+
+impl Layer {
+    /// A layer of a component whose name in the recipe is `name`.
+    pub fn new(kind: &str, name: &str, nodes: Vec<(TreePath, Node)>) -> Self {
+        Self { owner: name.to_owned(), component: format!("{kind}/{name}"), nodes }
+    }
+}
 
 /// Everything an image is made of.
 #[derive(Debug)]
@@ -41,12 +59,39 @@ pub struct Parts {
     pub stub: Blob,
     /// The boot loader.
     pub loader: Blob,
+    /// The package that stub and loader are of.
+    pub boot_package: String,
+    /// What packages say of their source and their licences, by name.
+    pub origins: BTreeMap<String, Origin>,
+    /// What Cargo has made of each of its components.
+    pub crates: BTreeMap<String, cargo::Built>,
+    /// The files of container images.
+    pub images: Vec<oci::Inside>,
+    /// By component, the digest of all that shaped what it brings.
+    pub sources: BTreeMap<String, Sha256>,
     /// By package the links that its script would make.
     pub alternatives: Vec<(String, Vec<Alternative>)>,
     /// What each glob of `[debian] drop` left out.
     pub dropped: BTreeMap<String, Dropped>,
     /// Worth a look.
     pub warnings: Vec<String>,
+}
+
+/// Where a package comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Origin {
+    /// The version of its source package.
+    pub source_version: String,
+    /// Its file `copyright`, if it has one.
+    pub copyright: Option<StoredBlob>,
+}
+
+impl Origin {
+    fn of(contents: &Contents) -> Self {
+        let source_version = contents.control.source_version.clone();
+        Self { source_version, copyright: contents.copyright }
+    }
 }
 
 /// Gathers all parts of the recipe.
@@ -57,45 +102,57 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
     let unpacker = Unpacker::new(request)?;
     let mut packages = Vec::new();
     let mut dropped = BTreeMap::new();
-    let mut alternatives = Vec::new();
+    let (mut alternatives, mut origins) = (Vec::new(), BTreeMap::new());
     for (package, contents) in unpacker.unpack(steps, Role::Root)? {
         unpacker.count_dropped(&contents, &mut dropped);
         alternatives.push((package.name.clone(), contents.alternatives.clone()));
-        packages.push((package.name.clone(), nodes(contents).collect()));
+        origins.insert(package.name.clone(), Origin::of(&contents));
+        packages.push(Layer::new("deb", &package.name, nodes(contents).collect()));
     }
     let kernel = kernel(request, steps, &unpacker)?;
-    packages.push(("kernel".to_owned(), kernel.nodes()?));
+    origins.insert(kernel.package.clone(), kernel.origin.clone());
+    let of_kernel = Layer::new("deb", &kernel.package, kernel.nodes()?);
+    packages.push(Layer { owner: "kernel".to_owned(), ..of_kernel });
 
     if steps.records().iter().any(|record| record.outcome != Outcome::Hit) {
         // That takes as long as to compile.
         seen.forget();
     }
-    let built = compile(request, steps, seen, "", &request.recipe.go, &request.recipe.cargo)?;
-    let programs = built.iter().flat_map(|(_, nodes)| nodes).map(|(path, _)| path.clone());
+    let mut built = Compiled::default();
+    let (go, cargo) = (&request.recipe.go, &request.recipe.cargo);
+    let mut components = built.compile(request, steps, seen, &Scope::Root, go, cargo)?;
+    let programs = components.iter().flat_map(|layer| &layer.nodes).map(|(path, _)| path.clone());
     let programs = programs.collect();
-    let mut components = built;
     for (name, component) in &request.recipe.url {
         let file = request.lock.urls.iter().find(|file| file.component == name.as_str());
         let file = file
             .ok_or_else(|| Error::new(Id::Bug, format!("the lock does not know `url.{name}`")))?;
         let nodes = unpacked(request, steps, name, component, &file.blob)?;
-        components.push((name.to_string(), nodes));
+        components.push(Layer::new("url", name.as_str(), nodes));
     }
     for (name, component) in &request.recipe.local {
-        components.push((name.to_string(), local::nodes(request.store, component)?));
+        let nodes = local::nodes(request.store, component)?;
+        components.push(Layer::new("local", name.as_str(), nodes));
     }
+    let mut images = Vec::new();
     for (name, image) in &request.recipe.oci {
-        components.push((name.to_string(), vec![oci::archive(request, steps, seen, name, image)?]));
+        let (node, inside) = oci::archive(request, steps, seen, name, image, &mut built)?;
+        components.push(Layer::new("oci", name.as_str(), vec![node]));
+        images.push(inside);
     }
     for (name, component) in &request.recipe.apparmor {
-        components.push((name.to_string(), vec![profile(request, steps, name, component)?]));
+        let node = profile(request, steps, name, component)?;
+        components.push(Layer::new("apparmor", name.as_str(), vec![node]));
     }
 
-    let tools = unpacker.unpack(steps, Role::Tool)?;
-    let tools: Vec<_> = tools.into_iter().flat_map(|(_, contents)| nodes(contents)).collect();
+    let mut tools = Vec::new();
+    for (package, contents) in unpacker.unpack(steps, Role::Tool)? {
+        origins.insert(package.name.clone(), Origin::of(&contents));
+        tools.extend(nodes(contents).map(|(path, node)| (package, path, node)));
+    }
     let tool = |path: &str| {
-        let mut found = tools.iter().filter_map(|(at, node)| match node.kind {
-            Kind::File(blob) if at.as_str() == path => Some(blob),
+        let mut found = tools.iter().filter_map(|(package, at, node)| match node.kind {
+            Kind::File(blob) if at.as_str() == path => Some((blob, package.name.clone())),
             _ => None,
         });
         found.next().ok_or_else(|| {
@@ -103,8 +160,8 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
                 .hint("add `systemd-boot-efi` to `[debian] tools`")
         })
     };
-    let stub = tool(request.recipe.arch.stub())?;
-    let loader = tool(request.recipe.arch.loader())?;
+    let (stub, _) = tool(request.recipe.arch.stub())?;
+    let (loader, boot_package) = tool(request.recipe.arch.loader())?;
 
     let idle = request.recipe.debian.drop.iter().filter(|glob| !dropped.contains_key(*glob));
     let warnings = idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing"));
@@ -116,6 +173,11 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
         kernel,
         stub,
         loader,
+        boot_package,
+        origins,
+        crates: built.crates,
+        images,
+        sources: built.sources,
         dropped,
         alternatives,
         warnings,
@@ -187,9 +249,18 @@ fn kernel(
     if let Some(part) = steps.recall(&step, complete) {
         return Ok(part);
     }
-    let contents = unpacker.unpack(steps, Role::Kernel)?.into_iter();
-    let nodes: Vec<_> = contents.flat_map(|(_, contents)| nodes(contents)).collect();
-    let part = KernelPart::new(&request.recipe.kernel, request.recipe.arch, nodes, request.store)?;
+    let contents = unpacker.unpack(steps, Role::Kernel)?;
+    let holds_it = |contents: &Contents| {
+        let mut paths = contents.entries.iter().map(|entry| entry.path.as_str());
+        paths.any(|path| path.starts_with("boot/"))
+    };
+    let package = contents.iter().find(|(_, contents)| holds_it(contents)).or(contents.first());
+    let package = package
+        .map(|(package, contents)| (package.name.clone(), Origin::of(contents)))
+        .unwrap_or_default();
+    let nodes: Vec<_> = contents.into_iter().flat_map(|(_, contents)| nodes(contents)).collect();
+    let (kernel, architecture) = (&request.recipe.kernel, request.recipe.arch);
+    let part = KernelPart::new(kernel, architecture, package, nodes, request.store)?;
     steps.remember(&step, &part)?;
     Ok(part)
 }
@@ -197,69 +268,107 @@ fn kernel(
 /// What compilers made: program and blob.
 pub type Programs = BTreeMap<String, StoredBlob>;
 
-/// Compiles the components of the root, or of an image, whose steps then begin with `scope`. Gives
-/// what each brings, by component.
-///
-/// # Errors
-/// Those of the sources.
-pub fn compile(
-    request: &Request<'_>,
-    steps: &mut Steps<'_>,
-    seen: &Seen,
-    scope: &str,
-    go: &BTreeMap<Name, Go>,
-    cargo: &BTreeMap<Name, Cargo>,
-) -> Result<Vec<Layer>> {
-    let (environment, caches, store) = (request.environment, request.caches, request.store);
-    let compilers = &request.lock.compilers;
-    let mut layers = Vec::new();
-    let mut add = |name: &Name, built: Programs, paths: &BTreeMap<String, ImagePath>| {
-        let nodes = built.iter().filter_map(|(program, blob)| {
-            paths.get(program).map(|path| (path.0.clone(), Node::file(blob.0, 0o755)))
-        });
-        layers.push((name.to_string(), nodes.collect()));
-    };
-    for (name, go) in go {
-        let built = compiled(
-            request.store,
-            steps,
-            request.progress,
-            step::Kind::Go,
-            &format!("{scope}go {name}"),
-            || {
-                let component = go::Component::load(go, request.recipe.arch)?;
-                let toolchain = component.toolchain(store)?;
-                Ok((component.inputs(&toolchain)?, (component, toolchain)))
-            },
-            |(component, toolchain)| {
-                seen.forget();
-                component.build(toolchain, environment, caches, store, request.jobs)
-            },
-        )?;
-        add(name, built, &go.programs);
+/// What compiled components are a part of.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// The root.
+    Root,
+    /// A container image.
+    Image(&'a Name),
+}
+
+impl Scope<'_> {
+    /// A step, or a component, of this name in it.
+    pub fn name(&self, between: char, kind: &str, name: &Name) -> String {
+        match self {
+            Self::Root => format!("{kind}{between}{name}"),
+            Self::Image(image) => format!("oci{between}{image}{between}{kind}{between}{name}"),
+        }
     }
-    for (name, cargo) in cargo {
-        let built = compiled(
-            request.store,
-            steps,
-            request.progress,
-            step::Kind::Cargo,
-            &format!("{scope}cargo {name}"),
-            || {
+}
+
+/// What is known of compiled components beside their programs.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    crates: BTreeMap<String, cargo::Built>,
+    sources: BTreeMap<String, Sha256>,
+}
+
+impl Compiled {
+    /// Compiles components. Gives what each brings.
+    ///
+    /// # Errors
+    /// Those of the sources.
+    pub fn compile(
+        &mut self,
+        request: &Request<'_>,
+        steps: &mut Steps<'_>,
+        seen: &Seen,
+        scope: &Scope<'_>,
+        go: &BTreeMap<Name, Go>,
+        cargo: &BTreeMap<Name, Cargo>,
+    ) -> Result<Vec<Layer>> {
+        let (environment, caches, store) = (request.environment, request.caches, request.store);
+        let compilers = &request.lock.compilers;
+        let mut layers = Vec::new();
+        let mut add = |kind, name: &Name, built: &Programs, paths: &BTreeMap<String, ImagePath>| {
+            let nodes = built.iter().filter_map(|(program, blob)| {
+                paths.get(program).map(|path| (path.0.clone(), Node::file(blob.0, 0o755)))
+            });
+            let component = scope.name('/', kind, name);
+            layers.push(Layer { owner: name.to_string(), component, nodes: nodes.collect() });
+        };
+        for (name, go) in go {
+            let made_of = RefCell::new(None);
+            let built = compiled(
+                request.store,
+                steps,
+                request.progress,
+                step::Kind::Go,
+                &scope.name(' ', "go", name),
+                || {
+                    let component = go::Component::load(go, request.recipe.arch)?;
+                    let toolchain = component.toolchain(store)?;
+                    let inputs = component.inputs(&toolchain)?;
+                    made_of.replace(Some(inputs.digest()));
+                    Ok((inputs, (component, toolchain)))
+                },
+                |(component, toolchain)| {
+                    seen.forget();
+                    component.build(toolchain, environment, caches, store, request.jobs)
+                },
+            )?;
+            let component = scope.name('/', "go", name);
+            self.sources.extend(made_of.take().map(|digest| (component, digest)));
+            add("go", name, &built, &go.programs);
+        }
+        for (name, cargo) in cargo {
+            let step = scope.name(' ', "cargo", name);
+            let made_of = RefCell::new(None);
+            let plan = || {
                 let component = cargo::Component::load(cargo, request.recipe.arch, seen)?;
                 component.note_crates(store)?;
                 let toolchain = Toolchain::find(environment, &cargo.workspace, compilers, seen)?;
                 let inputs = component.inputs(&toolchain)?;
-                Ok((inputs, (component, toolchain)))
-            },
-            |(component, toolchain)| {
+                made_of.replace(Some(inputs.digest()));
+                Ok((Step::new(step::Kind::Cargo, &step, inputs), (component, toolchain)))
+            };
+            let complete =
+                |built: &cargo::Built| built.programs.values().all(|blob| store.has(&blob.0));
+            let built = steps.run_watched(plan, complete, |(component, toolchain)| {
                 seen.forget();
-                component.build(environment, toolchain, caches, store, request.jobs)
-            },
-        )?;
-        add(name, built, &cargo.programs);
+                let task = request.progress.task(format!("compile {step}"), None);
+                let built = component.build(environment, toolchain, caches, store, request.jobs)?;
+                task.done(format!("{} programs", built.programs.len()));
+                Ok(built)
+            })?;
+            add("cargo", name, &built.programs, &cargo.programs);
+            let component = scope.name('/', "cargo", name);
+            self.sources.extend(made_of.take().map(|digest| (component.clone(), digest)));
+            self.crates.insert(component, built);
+        }
+        Ok(layers)
     }
-    Ok(layers)
 }
 
 /// Compiles a component, or remembers what came out the last time. `plan` reads its sources: it

@@ -53,7 +53,7 @@ pub fn compose(request: &Request<'_>, steps: &mut Steps<'_>, parts: &Parts) -> R
     let directories = recipe.tree.directories.iter();
     layers.add("recipe", directories.map(|path| (path.0.clone(), Node::directory(0o755))));
     let lay = |parts: &[Layer], layers: &mut Layers| {
-        parts.iter().for_each(|(owner, nodes)| layers.add(owner, nodes.iter().cloned()));
+        parts.iter().for_each(|layer| layers.add(&layer.owner, layer.nodes.iter().cloned()));
     };
     lay(&parts.packages, &mut layers);
 

@@ -51,6 +51,8 @@ ids! {
     TreeConflict = "E0102", CheckFailed;
     /// A container image has a file that its archive cannot hold.
     ImageLayer = "E0103", CheckFailed;
+    /// A file is in the image that nobody answers for.
+    Orphan = "E0104", CheckFailed;
     /// The root image is larger than its slot.
     RootTooLarge = "E0110", CheckFailed;
     /// A UKI cannot have the one size that all UKIs of a node have.

@@ -11,6 +11,7 @@ mod names;
 mod place;
 mod seen;
 mod toolchain;
+mod used;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ use std::rc::Rc;
 
 use formats::architecture::Architecture;
 use formats::digest::Hasher;
-use formats::tree::Blob;
+use serde::{Deserialize, Serialize};
 
 use super::caches::Caches;
 use super::files;
@@ -32,11 +33,13 @@ use crate::process::Command;
 use crate::recipe::model;
 use crate::step::Inputs;
 use crate::store::Store;
+use crate::stored::StoredBlob;
 use place::Place;
 use seen::{Digests, Files, View};
 
 pub use seen::Seen;
 pub use toolchain::{Toolchain, ask};
+pub use used::{Part, Used};
 
 /// The profile of `Cargo.toml` for programs that go into an image.
 const PROFILE: &str = "node";
@@ -60,6 +63,40 @@ const COMMON: &[&str] = &[
     "rust-toolchain",
     "rust-toolchain.toml",
 ];
+
+/// What Cargo has made of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Built {
+    /// The programs by name.
+    pub programs: BTreeMap<String, StoredBlob>,
+    /// The crates that they were made of.
+    pub crates: Vec<Used>,
+    /// What is in them beside crates.
+    pub libraries: BTreeSet<Library>,
+}
+
+/// A library that programs are linked with and that is no crate of the lock. Each leaves words of
+/// its own in a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Library {
+    /// Rust's own.
+    Rust,
+    /// The C library of the compilers, linked statically.
+    C,
+}
+
+impl Library {
+    const ALL: [(Self, &[u8]); 2] = [(Self::Rust, b"/rustc/"), (Self::C, b"glibc")];
+
+    /// Those that left words in a program.
+    fn of(program: &[u8]) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter_map(|(library, words)| {
+            program.windows(words.len()).any(|window| window == words).then_some(library)
+        })
+    }
+}
 
 /// A Cargo component, read and checked.
 #[derive(Debug)]
@@ -184,7 +221,7 @@ impl Component {
         caches: &Caches,
         store: &Store,
         jobs: usize,
-    ) -> Result<BTreeMap<String, Blob>> {
+    ) -> Result<Built> {
         let place = Place::open(&self.place(toolchain, caches))?;
         let target = place.join("target");
         let cargo = self.cargo(environment, &place, store)?;
@@ -202,6 +239,8 @@ impl Component {
             flags.push_str(&format!("\x1f--remap-path-prefix={from}={to}"));
         }
         let command = cargo.command("build").env("CARGO_ENCODED_RUSTFLAGS", flags).args([
+            "--message-format",
+            "json-render-diagnostics",
             "-j",
             &jobs.max(1).to_string(),
             "-p",
@@ -211,18 +250,21 @@ impl Component {
             self.programs.iter().fold(command, |command, name| command.args(["--bin", name]));
         let command = toolchain::name_places(command, &places);
         let command = toolchain.equip(command, self.architecture, environment, store, caches)?;
-        command.run().map_err(|error| explained(error, self.architecture))?;
+        let messages = command.run().map_err(|error| explained(error, self.architecture))?;
         place.note(&digests)?;
-        let outputs = target.join(self.architecture.rust()).join(PROFILE);
-        let mut blobs = BTreeMap::new();
+        let outputs = target.join(self.architecture.rust());
+        let crates = used::crates(&messages, &outputs, &Lockfile::read(self.workspace().root())?);
+        let outputs = outputs.join(PROFILE);
+        let (mut programs, mut libraries) = (BTreeMap::new(), BTreeSet::new());
         for program in &self.programs {
             let dependencies = files::text(&outputs.join(format!("{program}.d")))?;
             self.check_sources(&dependencies, &sources, place.path())?;
             let bytes = made(&outputs.join(program))?;
             names::check(program, &bytes, places.iter().map(|(from, _)| from.as_str()))?;
-            blobs.insert(program.clone(), store.put_bytes(&bytes)?);
+            libraries.extend(Library::of(&bytes));
+            programs.insert(program.clone(), StoredBlob(store.put_bytes(&bytes)?));
         }
-        Ok(blobs)
+        Ok(Built { programs, crates, libraries })
     }
 
     fn workspace(&self) -> &Workspace {

@@ -37,8 +37,13 @@ impl Package {
         Self { name, version, fields: Vec::new(), members: BTreeMap::new(), script: "", more: None }
     }
 
-    pub(crate) fn depends(mut self, on: &'static str) -> Self {
-        self.fields.push(("Depends", on));
+    pub(crate) fn depends(self, on: &'static str) -> Self {
+        self.field("Depends", on)
+    }
+
+    /// A field of its control file.
+    pub(crate) fn field(mut self, name: &'static str, value: &'static str) -> Self {
+        self.fields.push((name, value));
         self
     }
 

@@ -10,13 +10,17 @@ use expect_test::expect;
 use crate::project::{Project, start};
 
 /// What a build leaves in its directory.
-const FILES: [&str; 10] = [
+const FILES: [&str; 14] = [
     "build.json",
     "cmdline",
+    "contents.json",
     "disk.raw",
     "initrd",
     "manifest.txt",
+    "provenance.json",
     "root.img",
+    "sbom.cdx.json",
+    "sbom.spdx.json",
     "uki-a.efi",
     "uki-b.efi",
     "uki.efi",

@@ -12,11 +12,15 @@ use crate::project::{Ended, Project, refusal, start};
 
 const PROGRAM: &str = "component.example/tool";
 
+/// Behind [`RESOLVES`]: what comes out is a program of Go, which says what it is made of.
+const IS_A_PROGRAM: &str = "for package in $packages; do\n    \
+    /bin/cat \"${GO%/*}/gofmt\" > \"$out${package##*/}\" || exit 1\ndone";
+
 /// A project with a Go program, and the proxy that has its toolchain.
 fn project() -> (Project, MadeUp) {
     let project = Project::new();
     let proxy = MadeUp::new(project.path("proxy"));
-    proxy.toolchain("go1.99.1", RESOLVES);
+    proxy.toolchain("go1.99.1", &format!("{RESOLVES}\n{IS_A_PROGRAM}"));
     project.write("tool/main.go", "package main\n\nfunc main() {}\n");
     // The toolchain is newer than any, and its `go` line one that this host's Go understands.
     project.write(

@@ -56,6 +56,8 @@ const LINES: &[(&str, Want)] = &[
     ("inspect orlop-out/tiny/root.img", Object("`orlop inspect` of a root image")),
     ("inspect orlop-out/tiny/uki.efi", Object("`orlop inspect` of a UKI")),
     ("inspect recipe.toml", Failure("E0810")),
+    ("sbom orlop-out/tiny", Failure("E0216")),
+    ("provenance orlop-out/tiny", Failure("E0216")),
     ("run orlop-out/tiny", Failure("E0601")),
     ("cluster --components overlay", Failure("E0630")),
     ("recipe show -p debug", Object("`orlop recipe show`")),

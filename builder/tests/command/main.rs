@@ -27,6 +27,7 @@ mod pins;
 mod project;
 mod recipes;
 mod roots;
+mod sboms;
 mod server;
 #[path = "../../src/source/deb/testing.rs"]
 #[expect(dead_code, reason = "the unit tests of signatures need more of it")]

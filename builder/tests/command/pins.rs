@@ -16,8 +16,8 @@ use crate::project::Project;
 
 /// The digest of what the current version of each step gives for the sample project.
 const PINS: &[(Kind, u32, &str)] = &[
-    (Kind::Unpack, 2, "71b58b8ff33d3d12fc360a1056249e80e66c1fc95966d80fd1acb439d78b19e9"),
-    (Kind::Kernel, 4, "e3a3a0a343687a44265b97e2ab62de4b043a946e286d98d4d92c1349387c3985"),
+    (Kind::Unpack, 3, "907d60eea54dfc790f6ce3e544eca34272087240aa58e4338a8c97ee02444107"),
+    (Kind::Kernel, 5, "9b56acd9f86ca0825a1114014529b68f04c2c00afcfd50ea2370329f5b0d7947"),
     (Kind::Url, 1, "4cf966d48656d3185e43884e92e107d52aada7c34067b5360c95948d9b1633f6"),
     (Kind::Oci, 1, "a62735a0e1f8db71e6b0f64d7c928806cea6d4dc042b6a8b3dceecd86cdabf97"),
     (Kind::Allow, 2, "c99b4fdb1e9482c100b22fa7351f544442f6120a366e2f4ae95245ead588e13e"),

@@ -4,6 +4,7 @@
 
 mod apparmor;
 mod modules;
+mod sboms;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -39,6 +40,7 @@ const TESTS: &[(&str, Test)] = &[
         "the_profile_of_containers_is_the_one_that_containerd_would_make",
         apparmor::containerd_would_make_the_same,
     ),
+    ("outside_readers_agree_with_what_a_build_says_of_itself", sboms::judged),
     ("nothing_changed_means_nothing_written", nothing_changed),
     ("the_number_of_jobs_does_not_shape_a_byte", jobs),
     ("another_place_user_time_and_no_network_give_the_same_bytes", elsewhere),

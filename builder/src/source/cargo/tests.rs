@@ -6,6 +6,7 @@ mod pinned;
 use std::fs;
 
 use formats::digest::Sha256;
+use formats::tree::Blob;
 use tar::EntryType;
 
 use super::*;
@@ -74,7 +75,7 @@ fn build(root: &Path, cargo: &model::Cargo, jobs: usize) -> Result<(Store, Blob)
     let caches = Caches::below(&root.join("caches"));
     let component = Component::load(cargo, Architecture::Amd64, &Seen::new()).unwrap();
     let built = component.build(&environment(), &toolchain(), &caches, &store, jobs)?;
-    Ok((store, built["program"]))
+    Ok((store, built.programs["program"].0))
 }
 
 #[test]

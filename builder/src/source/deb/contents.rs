@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::alternatives::Alternative;
 use crate::error::{Error, Id, Result};
 use crate::lock::model::Package;
+use crate::stored::StoredBlob;
 
 /// All of a package that matters for an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Contents {
     /// Links that its script would make, which is not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Alternative>,
+    /// Its file `copyright`, also if that is not in the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copyright: Option<StoredBlob>,
 }
 
 /// The fields of `control` by which a package is known.
@@ -38,6 +42,8 @@ pub struct Control {
     pub architecture: String,
     /// The name in `Source`, or the package's own.
     pub source: String,
+    /// The version in `Source`, or the package's own: advisories go by it.
+    pub source_version: String,
 }
 
 /// One path and its inode. The content of a file is in the store.
@@ -87,11 +93,14 @@ impl Control {
             value.map(str::to_owned).ok_or_else(|| format!("field `{name}` is missing"))
         };
         let package = must("Package")?;
+        let version = must("Version")?;
         let source = paragraph.get("Source").unwrap_or_default();
-        let source = source.split([' ', '(']).next().filter(|source| !source.is_empty());
+        let (name, of) = source.split_once('(').unwrap_or((source, ""));
+        let word = |text: &str| text.split_whitespace().next().map(str::to_owned);
         Ok(Self {
-            source: source.unwrap_or(&package).to_owned(),
-            version: must("Version")?,
+            source: word(name).unwrap_or_else(|| package.clone()),
+            source_version: word(of.trim_end_matches(')')).unwrap_or_else(|| version.clone()),
+            version,
             architecture: must("Architecture")?,
             package,
         })
@@ -193,6 +202,7 @@ mod tests {
                 target: "/usr/bin/a".into(),
                 priority: 1,
             }],
+            copyright: None,
         }
     }
 
@@ -253,7 +263,15 @@ mod tests {
         ] {
             assert_eq!(Control::parse(text), Err(problem.to_owned()));
         }
-        let text = "Package: a\nSource: b (2)\nVersion: 1\nArchitecture: all\n";
-        assert_eq!(Control::parse(text).unwrap().source, "b");
+        for (field, source, version) in
+            [("Source: b (2)\n", "b", "2"), ("Source: b\n", "b", "1"), ("", "a", "1")]
+        {
+            let text = format!("Package: a\n{field}Version: 1\nArchitecture: all\n");
+            let control = Control::parse(&text).unwrap();
+            assert_eq!(
+                (control.source.as_str(), control.source_version.as_str()),
+                (source, version)
+            );
+        }
     }
 }

@@ -14,6 +14,7 @@ use super::contents::{Contents, Dropped, Entry};
 use super::shell::{Deb, TarMember};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::store::{Batch, Store};
+use crate::stored::StoredBlob;
 
 /// Files up to this size are read whole: one that the store has is then not written again.
 const SMALL: u64 = 1 << 20;
@@ -42,14 +43,16 @@ pub fn unpack(
         entries: BTreeMap::new(),
         dropped: BTreeMap::new(),
         links: BTreeMap::new(),
+        copyright: (format!("usr/share/doc/{}/copyright", control.package), None),
     };
     deb.each(&deb.data, |path, member| data.take(path, member))?;
     data.link()?;
     data.batch.finish()?;
+    let copyright = data.copyright.1.map(StoredBlob);
     let entries = data.entries.into_iter().map(|(path, node)| Entry { path, node }).collect();
     let dropped = data.dropped.into_iter();
     let dropped = dropped.map(|(path, size)| Dropped { path: path.as_str().to_owned(), size });
-    Ok(Contents { control, entries, dropped: dropped.collect(), alternatives })
+    Ok(Contents { control, entries, dropped: dropped.collect(), alternatives, copyright })
 }
 
 /// The second archive, as it is read.
@@ -61,6 +64,9 @@ struct Data<'a> {
     dropped: BTreeMap<TreePath, u64>,
     // Every hard link with the file that it is another name of.
     links: BTreeMap<TreePath, TreePath>,
+    // Where the file is that says under which licences the package is, and what it holds: kept also
+    // if nobody wants it in the root.
+    copyright: (String, Option<Blob>),
 }
 
 impl Data<'_> {
@@ -98,10 +104,16 @@ impl Data<'_> {
             if !matches!(kind, EntryType::Directory | EntryType::Symlink) && !kind.is_file() {
                 return Err(self.refused(&path, kind));
             }
+            if self.copyright.0 == path.as_str() && kind.is_file() && member.size() <= SMALL {
+                self.copyright.1 = Some(self.content(&path, member)?);
+            }
             self.dropped.insert(path, member.size());
             return Ok(());
         }
         let node = self.node(&path, kind, member)?;
+        if let (true, Kind::File(blob)) = (self.copyright.0 == path.as_str(), &node.kind) {
+            self.copyright.1 = Some(*blob);
+        }
         self.entries.insert(path, node);
         Ok(())
     }

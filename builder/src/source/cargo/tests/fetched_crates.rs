@@ -61,7 +61,7 @@ fn crates_come_out_of_the_store_and_no_setting_of_the_user_into_the_program() {
         let caches = Caches::below(&directory.path().join(caches));
         let component = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap();
         component.build(environment, &toolchain(), &caches, &store, 2).map(|built| {
-            let blob = built["program"];
+            let blob = built.programs["program"].0;
             (blob, store.read_blob(&blob).unwrap())
         })
     };

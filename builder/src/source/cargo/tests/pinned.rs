@@ -48,10 +48,10 @@ fn what_cargo_is_told_has_a_version() {
     let store = Store::open(root.join("store")).unwrap();
     let caches = Caches::below(&root.join("caches"));
     let built = component.build(&environment, &toolchain, &caches, &store, 1).unwrap();
-    let told = String::from_utf8(store.read_blob(&built["program"]).unwrap()).unwrap();
+    let told = String::from_utf8(store.read_blob(&built.programs["program"].0).unwrap()).unwrap();
     let version = crate::step::Kind::Cargo.version();
     expect![[r#"
-        version 3
+        version 4
         build
         --locked
         --offline
@@ -65,6 +65,8 @@ fn what_cargo_is_told_has_a_version() {
         DIR/workspace/Cargo.toml
         --config
         PLACE/config.toml
+        --message-format
+        json-render-diagnostics
         -j
         JOBS
         -p
