@@ -6,6 +6,7 @@ pub mod boot;
 pub mod circle;
 pub mod contents;
 pub mod kernel;
+pub mod limits;
 pub mod oci;
 pub mod output;
 pub mod owner;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use formats::digest::Sha256;
 use formats::tree::Tree;
 
+use crate::budget;
 use crate::build::contents::Sources;
 use crate::build::output::Output;
 use crate::build::report::Report;
@@ -31,6 +33,7 @@ use crate::lock::Lock;
 use crate::lock::model::Role;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::recipe::model::Budget;
 use crate::source::Caches;
 use crate::source::cargo::Seen;
 use crate::step::{Kind, Outcome, Record, Step, Steps};
@@ -92,13 +95,14 @@ pub fn build(request: &Request<'_>, seen: &Seen) -> Result<Built> {
 
 /// The build without that look at the compiler. The warnings are yet to be shown.
 fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
+    let recipe = request.recipe;
     let mut steps = Steps::new(request.store, request.recipe.name.as_str());
     let parts = parts::gather(request, &mut steps, seen)?;
     let tree = tree::compose(request, &mut steps, &parts)?;
     let in_root = request.lock.packages.iter().filter(|package| package.role != Role::Tool);
     let packages = in_root.map(|package| (package.name.clone(), package.version.clone())).collect();
     let lock = Sha256::of(request.lock.to_toml());
-    let plan = boot::Plan::new(request.recipe, &parts, &tree, packages, lock)?;
+    let plan = boot::Plan::new(recipe, &parts, &tree, packages, lock)?;
 
     let initrd = plan.initrd(&mut steps, request.store).map_err(|error| tree.blame(error))?;
     let sources = Sources { request, parts: &parts, tree: &tree };
@@ -115,6 +119,11 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
     }
     if let Some(report) = destination.holds(&image_step) {
         steps.record("image", Outcome::Hit);
+        // Limits shape no byte: they may be others than when the images were made.
+        if recipe.budget != Budget::default() {
+            let lines = limits::lines(&recipe.budget, request.output, request.environment)?;
+            budget::check(&report.image, &lines)?;
+        }
         let output = request.output.to_owned();
         let (tree, steps) = (tree.tree, steps.records().to_vec());
         return Ok(Built { output, report, tree, steps, warnings });
@@ -122,8 +131,10 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
 
     let task = request.progress.task("image", Some(plan.bytes_to_write()));
     let directory = destination.begin()?;
-    let report = plan.write(request.store, &initrd, &directory, &sources, &task);
-    let report = report.map_err(|error| tree.blame(error))?;
+    let written = plan.write(request.store, &initrd, &directory, &sources, &task);
+    let (report, contents) = written.map_err(|error| tree.blame(error))?;
+    let made = (&report, &contents);
+    limits::check(&recipe.budget, directory.path(), made, request.environment)?;
     steps.miss(&image_step)?;
     warnings.extend(destination.publish(directory, &image_step, &report)?);
     task.done(report.summary());

@@ -53,6 +53,8 @@ enum Command {
     Prune(commands::prune::Args),
     /// Say what an image holds
     Inspect(commands::inspect::Args),
+    /// Say what of a recipe's budget a build takes, and what is left
+    Budget(commands::budget::Args),
     /// Print what is in a build, for programs that look for what is known to be bad
     Sbom(commands::sbom::Args),
     /// Print what a build was made of, and how
@@ -159,6 +161,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Commit(args) => commands::commit::run(&args, global, &settings, &progress)?,
         Command::Prune(args) => commands::prune::run(&args, global)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
+        Command::Budget(args) => commands::budget::run(&args, global, &settings, &progress)?,
         Command::Sbom(args) => commands::sbom::run(&args, global)?,
         Command::Provenance(args) => commands::sbom::provenance(&args, global)?,
         Command::Recipe(command) => commands::recipe::run(&command, global)?,

@@ -1,5 +1,6 @@
 //! The commands, one file each: arguments in, result on stdout.
 
+pub mod budget;
 pub mod build;
 pub mod check;
 pub mod checkout;

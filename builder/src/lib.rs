@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod arguments;
+pub mod budget;
 pub mod build;
 pub mod cargo_workspace;
 pub mod clean;

@@ -21,6 +21,7 @@ use crate::build::parts::Parts;
 use crate::build::report::{self, CommandLines, Dropped, Report};
 use crate::build::root::{self, EPOCH, RootImage, SinkError};
 use crate::build::tree::Composed;
+use crate::contents::Contents;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::image::disk::{self, Layout, Slot};
 use crate::image::efi::{Made, Padded, Unsigned};
@@ -183,7 +184,7 @@ impl<'a> Plan<'a> {
         Ok(steps.run(&step, complete, pack)?.0)
     }
 
-    /// Writes all images into `directory`.
+    /// Writes all images into `directory`, and says what is in them.
     ///
     /// # Errors
     /// [`Id::Write`], those of the store, and a root or UKI that does not fit its place.
@@ -194,7 +195,7 @@ impl<'a> Plan<'a> {
         directory: &Directory,
         sources: &Sources<'_>,
         task: &Task,
-    ) -> Result<Report> {
+    ) -> Result<(Report, Contents)> {
         // A root that cannot fit is told before it is written; the hash tree adds less than 1 %.
         let weights: Vec<_> =
             self.tree.weights.iter().map(|(owner, bytes)| (owner.clone(), *bytes)).collect();
@@ -250,7 +251,7 @@ impl<'a> Plan<'a> {
         let statement = provenance::statement(&files.digests(), &materials, sources.parameters()?);
         files.save(Kind::Provenance, &json(&statement)?)?;
 
-        Ok(Report {
+        let report = Report {
             schema: report::SCHEMA,
             image: self.recipe.name.to_string(),
             version: self.recipe.os.version.clone(),
@@ -272,7 +273,8 @@ impl<'a> Plan<'a> {
             initrd_size: initrd.len() as u64,
             disk_size: layout.disk_size(),
             artifacts: files.finish()?,
-        })
+        };
+        Ok((report, contents))
     }
 
     /// The keys of `docs/boot.md`, then what is always given, then the recipe's own.

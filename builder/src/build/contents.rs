@@ -406,12 +406,15 @@ fn sha1s(store: &Store, blobs: &[Blob], jobs: usize) -> Result<Vec<String>> {
     Ok(digests.iter().map(|digest| digest.to_string()[..40].to_owned()).collect())
 }
 
-/// The recipe without the paths of this host: what shapes a build and is not a file.
+/// The recipe without the paths of this host and its budget: what shapes a build and is no file.
 ///
 /// # Errors
 /// [`Id::Bug`].
 pub fn parameters(recipe: &crate::recipe::Recipe) -> Result<Value> {
     let mut value = serde_json::to_value(recipe).or_fail(Id::Bug, || "the recipe")?;
+    if let Some(table) = value.as_object_mut() {
+        table.remove("budget");
+    }
     let mut forget = |pointer: &str, keys: &[&str]| {
         let tables = value.pointer_mut(pointer).and_then(Value::as_object_mut);
         for table in tables.into_iter().flat_map(|tables| tables.values_mut()) {

@@ -1,6 +1,7 @@
 //! `orlop check`: everything about a recipe that can be known without network.
 
 use crate::arguments::{Global, RecipeArgs};
+use crate::budget;
 use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::lock::{self, Lock};
@@ -28,7 +29,9 @@ pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
     let path = &lock::path(&loaded);
     let locked = path.exists();
     if locked {
-        Lock::read(path)?.check_fresh(&loaded.recipe, path)?;
+        let lock = Lock::read(path)?;
+        lock.check_fresh(&loaded.recipe, path)?;
+        budget::check_lock(&loaded.recipe, &lock)?;
     } else {
         progress.warn(format!("there is no lock `{}`: `orlop lock` makes it", path.display()));
     }

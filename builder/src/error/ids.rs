@@ -53,6 +53,8 @@ ids! {
     ImageLayer = "E0103", CheckFailed;
     /// A file is in the image that nobody answers for.
     Orphan = "E0104", CheckFailed;
+    /// The image has more of something than its budget allows.
+    OverBudget = "E0105", CheckFailed;
     /// The root image is larger than its slot.
     RootTooLarge = "E0110", CheckFailed;
     /// A UKI cannot have the one size that all UKIs of a node have.

@@ -123,8 +123,16 @@ impl Chain {
         check_schema(&table, &whole)?;
         let extends =
             table.remove("extends").map(|entry| read_extends(&entry, path)).transpose()?;
+        // Limits are those of the image that sets them: what extends it is another one.
+        let is_extended = file > 0;
+        if is_extended {
+            table.remove("budget");
+        }
         if let Some(entry) = table.remove("profile") {
-            for (name, overlay) in read_profiles(entry)? {
+            for (name, mut overlay) in read_profiles(entry)? {
+                if is_extended {
+                    overlay.remove("budget");
+                }
                 self.profiles.entry(name).or_default().push(overlay);
             }
         }

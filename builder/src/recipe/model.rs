@@ -4,6 +4,7 @@
 //! field of type `PathBuf` is read through [`host_path`], which asks the deserializer for it under
 //! the name [`HOST_PATH`].
 
+mod budget;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credentials::Written;
 
+pub use self::budget::{Budget, Bytes, Percent};
 pub use self::values::{
     Digest, FileMode, ImagePath, ImageReference, Mib, Name, Owner, Pattern, Schema, Snapshot,
 };
@@ -66,6 +68,9 @@ pub struct Recipe {
     /// How large the partitions are.
     #[serde(default)]
     pub disk: Disk,
+    /// What the image may have at most.
+    #[serde(default)]
+    pub budget: Budget,
 }
 
 impl Recipe {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::Loaded;
 
 /// The order of the top-level keys: that of [`super::model::Recipe`]. The rest is sorted.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "schema",
     "name",
     "description",
@@ -27,6 +27,7 @@ const ORDER: [&str; 16] = [
     "users",
     "tree",
     "disk",
+    "budget",
 ];
 
 pub(super) fn show(loaded: &Loaded) -> String {

@@ -118,6 +118,24 @@ fn a_profile_lies_over_the_whole_chain() {
     assert_ne!(plain.digest(), loud.digest());
 }
 
+/// An image that has more than another is not over the other's budget.
+#[test]
+fn a_recipe_has_none_of_the_limits_of_what_it_extends() {
+    let base =
+        format!("{LEAST}[budget]\nroot = '80 MB'\nfiles = 9\n[profile.big.budget]\nfiles = 99\n");
+    let child = "schema = 1\nextends = 'base.toml'\n[budget]\nuki = '14 MB'\n\
+                 [profile.big.budget]\npackages = 7\n";
+    let (directory, plain) = load_first(&[("child.toml", child), ("base.toml", &base)], None);
+    let told = |loaded: &Loaded| {
+        let budget = &loaded.recipe.budget;
+        (budget.root.is_some(), budget.uki.is_some(), budget.files, budget.packages)
+    };
+    assert_eq!(told(&plain.unwrap()), (false, true, None, None));
+    let load = |file: &str| load(&directory.path().join(file), Some("big")).unwrap();
+    assert_eq!(told(&load("child.toml")), (false, true, None, Some(7)));
+    assert_eq!(told(&load("base.toml")), (true, false, Some(99), None));
+}
+
 #[test]
 fn the_digest_is_that_of_what_is_said_and_not_of_where() {
     let (_one, least) = load_first(&[("a/r.toml", LEAST)], None);

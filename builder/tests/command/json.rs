@@ -56,6 +56,8 @@ const LINES: &[(&str, Want)] = &[
     ("inspect orlop-out/tiny/root.img", Object("`orlop inspect` of a root image")),
     ("inspect orlop-out/tiny/uki.efi", Object("`orlop inspect` of a UKI")),
     ("inspect recipe.toml", Failure("E0810")),
+    ("budget", Object("`orlop budget`")),
+    ("budget -p tight", Verdict("`orlop budget`", "E0105")),
     ("sbom orlop-out/tiny", Failure("E0216")),
     ("provenance orlop-out/tiny", Failure("E0216")),
     ("run orlop-out/tiny", Failure("E0601")),
@@ -94,7 +96,8 @@ fn project() -> Project {
     let recipe = String::from_utf8(project.read("recipe.toml")).unwrap();
     let wide = "[profile.wide.debian]\npackages = { remove = [\"runc\"] }\n\
                 [profile.wide.tree.executables]\n\"/usr/sbin/runc\" = \"init\"\n";
-    project.write("recipe.toml", recipe + wide);
+    let tight = "[profile.tight.budget]\nfiles = 1\n";
+    project.write("recipe.toml", recipe + wide + tight);
     project.write(
         "orlop.wide.lock",
         format!(

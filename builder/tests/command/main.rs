@@ -2,6 +2,7 @@
 //! What is checked is what can be seen from outside: exit status, stdout, stderr, files.
 
 mod archive;
+mod budgets;
 mod builds;
 mod clean;
 mod cluster;

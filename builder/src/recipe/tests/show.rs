@@ -99,8 +99,18 @@ fn the_page_on_recipes_explains_every_key() {
         text.push_str(line);
         text.push_str(if line.starts_with('[') { "\nnonsense = 1\n" } else { "\n" });
     }
-    let tables =
-        ["go.a", "cargo.a", "url.a", "local.a", "oci.a", "apparmor.a", "users.a", "tree", "disk"];
+    let tables = [
+        "go.a",
+        "cargo.a",
+        "url.a",
+        "local.a",
+        "oci.a",
+        "apparmor.a",
+        "users.a",
+        "tree",
+        "disk",
+        "budget",
+    ];
     for table in tables {
         text.push_str(&format!("[{table}]\nnonsense = 1\n"));
     }

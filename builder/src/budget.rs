@@ -1,0 +1,317 @@
+//! What an image may have at most: the figures of a build, the limits of its recipe, and whose fault
+//! it is if they do not fit. Pure; [`crate::build`] judges by it before anything is published.
+
+use std::collections::BTreeMap;
+
+use crate::build::report::Report;
+use crate::contents::{Contents, File, Kind};
+use crate::error::{Error, Id, Result};
+use crate::lock::Lock;
+use crate::lock::model::Role;
+use crate::recipe::Recipe;
+use crate::recipe::model::{Budget, Bytes, Percent};
+
+/// So many culprits are named for each limit.
+const NAMED: usize = 5;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Item {
+    /// Bytes of the root image with its hash tree.
+    Root,
+    /// Bytes of one slot's root and UKI as `zstd -3` packs them: what a download takes.
+    Disk,
+    /// Bytes of a UKI before it is padded.
+    Uki,
+    /// Bytes of PID 1.
+    Init,
+    /// Debian packages in the root, the kernel's among them.
+    Packages,
+    /// Files in the root; neither directories nor links.
+    Files,
+    /// Files of the root that somebody may execute.
+    Executables,
+    /// Bytes of root and UKI, against those of another build.
+    Growth,
+}
+
+impl Item {
+    /// Its name, which is its key in a recipe.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Disk => "disk",
+            Self::Uki => "uki",
+            Self::Init => "init",
+            Self::Packages => "packages",
+            Self::Files => "files",
+            Self::Executables => "executables",
+            Self::Growth => "max-growth",
+        }
+    }
+
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Root | Self::Disk | Self::Uki | Self::Init | Self::Growth => " bytes",
+            Self::Packages | Self::Files | Self::Executables => "",
+        }
+    }
+}
+
+/// What a build is.
+#[derive(Debug, Clone, Copy)]
+pub struct Build<'a> {
+    /// Its report.
+    pub report: &'a Report,
+    /// What is in it.
+    pub contents: &'a Contents,
+    /// [`Item::Disk`], if somebody has measured it.
+    pub disk: Option<u64>,
+}
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What is counted.
+    pub item: Item,
+    /// How much there is.
+    pub figure: u64,
+    /// How much there may be.
+    pub limit: Option<u64>,
+    /// Who has most of it.
+    pub heaviest: Vec<(String, u64)>,
+}
+
+impl Line {
+    /// How much there is too much.
+    pub fn over(&self) -> Option<u64> {
+        self.figure.checked_sub(self.limit?).filter(|over| *over > 0)
+    }
+}
+
+/// All figures of a build beside the limits of its recipe; `base` is the build that it may not
+/// outgrow.
+pub fn lines(budget: &Budget, build: Build<'_>, base: Option<Build<'_>>) -> Vec<Line> {
+    let Build { report, contents, disk } = build;
+    let by_bytes = weights(contents, File::bytes);
+    let one = |file: &File| u64::from(file.is_file());
+    let executable = |file: &File| u64::from(file.is_executable());
+    let packages: Vec<_> = report.packages.keys().map(|name| format!("deb/{name}")).collect();
+    let init = in_root(contents).find(|file| file.path == format!("/{}", crate::build::boot::INIT));
+    let boot = contents.files.iter().filter(|file| ["boot", "initrd"].contains(&&*file.place));
+    let boot =
+        boot.map(|file| (format!("{} of {}", file.path, file.place), file.bytes())).collect();
+    let bytes = |size: Option<Bytes>| size.map(|size| size.0);
+    let weight_of = |id: &String| (id.clone(), by_bytes.get(id).copied().unwrap_or_default());
+    let count = |of: &dyn Fn(&File) -> u64| in_root(contents).map(of).sum();
+    let mut lines = vec![
+        line(Item::Root, report.root.size, bytes(budget.root), by_bytes.clone()),
+        line(Item::Uki, report.uki_size, bytes(budget.uki), boot),
+        line(Item::Init, init.map_or(0, File::bytes), bytes(budget.init), BTreeMap::new()),
+        line(
+            Item::Packages,
+            packages.len() as u64,
+            budget.packages,
+            packages.iter().map(weight_of).collect(),
+        ),
+        line(Item::Files, count(&one), budget.files, weights(contents, one)),
+        line(
+            Item::Executables,
+            count(&executable),
+            budget.executables,
+            weights(contents, executable),
+        ),
+    ];
+    if let Some(disk) = disk {
+        lines.insert(1, line(Item::Disk, disk, bytes(budget.disk), by_bytes.clone()));
+    }
+    if let Some(base) = base {
+        let size = |build: &Build<'_>| build.report.root.size + build.report.uki_size;
+        let before = weights(base.contents, File::bytes);
+        let grown = by_bytes.into_iter().filter_map(|(id, now)| {
+            let grown = now.checked_sub(before.get(&id).copied().unwrap_or_default())?;
+            Some((id, grown)).filter(|(_, grown)| *grown > 0)
+        });
+        let limit = budget.max_growth.map(|percent| grown_by(size(&base), percent));
+        lines.push(line(Item::Growth, size(&build), limit, grown.collect()));
+    }
+    lines
+}
+
+fn line(item: Item, figure: u64, limit: Option<u64>, weights: BTreeMap<String, u64>) -> Line {
+    let mut heaviest: Vec<_> = weights.into_iter().filter(|(_, weight)| *weight > 0).collect();
+    heaviest.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    heaviest.truncate(NAMED);
+    Line { item, figure, limit, heaviest }
+}
+
+fn grown_by(size: u64, percent: Percent) -> u64 {
+    let more = u128::from(size) * u128::from(percent.hundredths()) / 10_000;
+    size.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))
+}
+
+fn in_root(contents: &Contents) -> impl Iterator<Item = &File> {
+    contents.files.iter().filter(|file| file.place == "root")
+}
+
+/// How much of what is in the root each component has.
+fn weights(contents: &Contents, of: impl Fn(&File) -> u64) -> BTreeMap<String, u64> {
+    let mut weights = BTreeMap::new();
+    for file in in_root(contents) {
+        let owner = file.component.clone().unwrap_or_else(|| "nobody".to_owned());
+        *weights.entry(owner).or_default() += of(file);
+    }
+    weights
+}
+
+/// Whether all figures are within their limits.
+///
+/// # Errors
+/// [`Id::OverBudget`] with those that are not.
+pub fn check(image: &str, lines: &[Line]) -> Result<()> {
+    let over = |line: &Line| {
+        let (over, limit, unit) = (line.over()?, line.limit?, line.item.unit());
+        let mut text = format!(
+            "{}: {}{unit}, and {} may be: {} too many",
+            line.item.name(),
+            grouped(line.figure),
+            grouped(limit),
+            grouped(over)
+        );
+        for (name, weight) in &line.heaviest {
+            text += &format!("\n    {:>13}  {name}", grouped(*weight));
+        }
+        Some(text)
+    };
+    let over: Vec<_> = lines.iter().filter_map(over).collect();
+    if over.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{image}` is over its budget:\n  {}", over.join("\n  "));
+    Err(Error::new(Id::OverBudget, message)
+        .hint("make it smaller, or raise the limit in `[budget]`, where the change will be seen"))
+}
+
+/// What of the budget the lock alone tells: how many packages there are, by what they weigh packed.
+///
+/// # Errors
+/// [`Id::OverBudget`].
+pub fn check_lock(recipe: &Recipe, lock: &Lock) -> Result<()> {
+    let packages = lock.packages.iter().filter(|package| package.role != Role::Tool);
+    let weights: BTreeMap<_, _> =
+        packages.map(|package| (format!("deb/{}", package.name), package.blob.size)).collect();
+    let figure = weights.len() as u64;
+    let line = line(Item::Packages, figure, recipe.budget.packages, weights);
+    check(recipe.name.as_str(), &[line])
+}
+
+/// A number with a comma between each three digits.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl File {
+    /// Bytes of its content.
+    pub fn bytes(&self) -> u64 {
+        if let Kind::File { size, .. } = self.kind { size } else { 0 }
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::File { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contents::tests::sample;
+
+    fn report(root: u64) -> Report {
+        let text = format!(
+            r#"{{ "schema": 2, "image": "tiny", "version": "1", "kernel": "6.0",
+                 "root": {{ "hash": "{:064x}", "salt": "", "data-size": 1, "size": {root}, "paths": 1 }},
+                 "command-lines": {{ "a": "", "b": "" }}, "components": {{}}, "dropped": {{}},
+                 "packages": {{ "crun": "1" }}, "uki-size": 1000, "initrd-size": 1, "disk-size": 1,
+                 "artifacts": [] }}"#,
+            0
+        );
+        Report::parse(text.as_bytes()).unwrap()
+    }
+
+    fn figures(budget: &Budget, root: u64, base: Option<u64>) -> Vec<Line> {
+        let (contents, report, before) = (sample(), report(root), base.map(report));
+        let build = Build { report: &report, contents: &contents, disk: Some(77) };
+        let base = before.as_ref().map(|report| Build { report, ..build });
+        lines(budget, build, base)
+    }
+
+    #[test]
+    fn every_figure_stands_beside_its_limit() {
+        let budget = Budget { files: Some(9), ..Budget::default() };
+        let lines = figures(&budget, 2000, Some(2000));
+        let told: Vec<_> =
+            lines.iter().map(|line| (line.item.name(), line.figure, line.limit)).collect();
+        assert_eq!(
+            told,
+            [
+                ("root", 2000, None),
+                ("disk", 77, None),
+                ("uki", 1000, None),
+                ("init", 0, None),
+                ("packages", 1, None),
+                ("files", 3, Some(9)),
+                ("executables", 2, None),
+                ("max-growth", 3000, None),
+            ]
+        );
+        check("tiny", &lines).unwrap();
+    }
+
+    #[test]
+    fn what_is_over_is_told_with_figure_limit_and_the_heaviest() {
+        let budget = Budget {
+            root: Some(Bytes(1999)),
+            executables: Some(1),
+            files: Some(3),
+            ..Budget::default()
+        };
+        let error = check("tiny", &figures(&budget, 2000, None)).unwrap_err();
+        assert_eq!(error.id(), Id::OverBudget);
+        assert_eq!(
+            error.to_string(),
+            "`tiny` is over its budget:\n  root: 2,000 bytes, and 1,999 may be: 1 too many\n                \
+             6  deb/crun\n                3  go/tool\n  executables: 2, and 1 may be: 1 too many\n                \
+             1  deb/crun\n                1  go/tool"
+        );
+    }
+
+    #[test]
+    fn growth_is_against_the_base_to_the_byte() {
+        let percent = Percent::try_from("0.5%".to_owned()).unwrap();
+        let budget = Budget { max_growth: Some(percent), ..Budget::default() };
+        // 0.5 % of 9000 and 1000 are 50.
+        check("tiny", &figures(&budget, 9050, Some(9000))).unwrap();
+        let error = check("tiny", &figures(&budget, 9051, Some(9000))).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.ends_with("max-growth: 10,051 bytes, and 10,050 may be: 1 too many"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_988_400, "1,988,400")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}
