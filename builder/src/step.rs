@@ -64,7 +64,7 @@ kinds! {
     /// Packs the initrd.
     Initrd = "initrd", 1;
     /// Writes root image, UKIs and disk.
-    Image = "image", 3;
+    Image = "image", 4;
 }
 
 /// How often a step is done whose inputs change under it. A second time is enough for an editor
