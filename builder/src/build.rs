@@ -25,6 +25,7 @@ use formats::tree::Tree;
 
 use crate::budget;
 use crate::build::contents::Sources;
+use crate::build::limits::Limits;
 use crate::build::output::Output;
 use crate::build::report::Report;
 use crate::environment::Environment;
@@ -58,6 +59,8 @@ pub struct Request<'a> {
     pub jobs: usize,
     /// The directory that will hold the images.
     pub output: &'a Path,
+    /// Where versions are: the budget may be held against one.
+    pub repository: &'a Path,
     /// Who watches.
     pub progress: &'a Progress,
 }
@@ -117,12 +120,16 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
             request.store.root().display()
         ));
     }
+    let limits = Limits {
+        budget: &recipe.budget,
+        repository: request.repository,
+        environment: request.environment,
+    };
     if let Some(report) = destination.holds(&image_step) {
         steps.record("image", Outcome::Hit);
         // Limits shape no byte: they may be others than when the images were made.
         if recipe.budget != Budget::default() {
-            let lines = limits::lines(&recipe.budget, request.output, request.environment)?;
-            budget::check(&report.image, &lines)?;
+            budget::check(&report.image, &limits.lines(request.output)?)?;
         }
         let output = request.output.to_owned();
         let (tree, steps) = (tree.tree, steps.records().to_vec());
@@ -133,8 +140,7 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
     let directory = destination.begin()?;
     let written = plan.write(request.store, &initrd, &directory, &sources, &task);
     let (report, contents) = written.map_err(|error| tree.blame(error))?;
-    let made = (&report, &contents);
-    limits::check(&recipe.budget, directory.path(), made, request.environment)?;
+    limits.check(directory.path(), &report, &contents)?;
     steps.miss(&image_step)?;
     warnings.extend(destination.publish(directory, &image_step, &report)?);
     task.done(report.summary());

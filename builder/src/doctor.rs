@@ -122,6 +122,13 @@ pub fn tools() -> &'static [Tool] {
         program("gpgv", "gpgv", Test, "judges archive signatures", V),
         program("apt-get", "apt", Test, "judges how its files are read", V),
         program("ostree", "ostree", Test, "judges commits", V),
+        Tool {
+            name: "libostree's headers",
+            package: "libostree-dev",
+            purpose: Test,
+            use_: "what another judge of commits is built with",
+            find: Find::File(&["usr/lib/x86_64-linux-gnu/pkgconfig/ostree-1.pc"]),
+        },
         program("cpio", "cpio", Test, "judges initrds", V),
         program("python3", "python3-venv", Test, "runs the judges of SBOMs", V),
         program("readelf", "binutils", Test, "judges what compilers made", V),

@@ -17,6 +17,7 @@ mod log;
 mod object;
 mod prune;
 mod refs;
+mod sizes;
 mod summary;
 mod version;
 mod write;

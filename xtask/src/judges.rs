@@ -1,24 +1,41 @@
-//! Judges that come as libraries of Python: the official schemas of SBOMs, and what others read them
-//! with. They go into a directory of their own below `target`; nothing of the host is changed.
+//! Judges that no package of the host brings: the official schemas of SBOMs and what others read them
+//! with, which are libraries of Python, and a reader of versions by libostree's Rust library. They go
+//! into a directory of their own below `target`; nothing of the host is changed.
 
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{program, run, workspace};
+use crate::command::{cargo, program, run, workspace};
 
 /// Which libraries, each with its version.
 const REQUIREMENTS: &str = "qemu-tests/judges/requirements.txt";
+
+/// The reader of versions, a workspace of its own.
+const READER: &str = "qemu-tests/judges/ostree";
+
+/// What the judges are made of.
+const SOURCES: [&str; 3] =
+    [REQUIREMENTS, "qemu-tests/judges/ostree/Cargo.lock", "qemu-tests/judges/ostree/src/main.rs"];
 
 /// Where they are; the tests look there.
 fn directory() -> PathBuf {
     workspace().join("target/judges")
 }
 
-/// Whether they are there in the versions that are wanted.
+/// What those that are wanted are made of, in one text.
+fn wanted() -> Result<Vec<u8>> {
+    let mut wanted = Vec::new();
+    for source in SOURCES {
+        wanted.extend(fs::read(workspace().join(source)).context(source)?);
+    }
+    Ok(wanted)
+}
+
+/// Whether those are there that are wanted.
 fn are_there() -> Result<bool> {
-    let wanted = fs::read(workspace().join(REQUIREMENTS)).context(REQUIREMENTS)?;
+    let wanted = wanted()?;
     Ok(fs::read(directory().join("installed.txt")).is_ok_and(|there| there == wanted))
 }
 
@@ -28,22 +45,25 @@ pub(crate) fn install(dry_run: bool) -> Result<()> {
         return Ok(());
     }
     let place = directory();
-    eprintln!("missing: what {REQUIREMENTS} names, for `{}`", place.display());
+    eprintln!("missing: what {REQUIREMENTS} and {READER} name, for `{}`", place.display());
     if dry_run {
         return Ok(());
     }
     run(program("python3").args(["-m", "venv", "--clear"]).arg(&place))?;
     let mut pip = program(place.join("bin/python"));
     run(pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "-r", REQUIREMENTS]))?;
-    let wanted = workspace().join(REQUIREMENTS);
-    fs::copy(wanted, place.join("installed.txt")).context("the judges' list")?;
+    let manifest = workspace().join(READER).join("Cargo.toml");
+    let mut reader = cargo();
+    reader.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
+    run(reader.arg("--target-dir").arg(place.join("ostree")))?;
+    fs::write(place.join("installed.txt"), wanted()?).context("the judges' list")?;
     Ok(())
 }
 
 /// That they are there, for tests that may not install anything.
 pub(crate) fn require() -> Result<()> {
     if !are_there()? {
-        bail!("the judges of SBOMs are not in `target/judges`: `cargo xtask setup` installs them");
+        bail!("the judges are not in `target/judges`: `cargo xtask setup` installs them");
     }
     Ok(())
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use crate::arguments::{Global, RecipeArgs};
 use crate::budget::{self, Line, grouped};
-use crate::build::limits;
+use crate::build::limits::Limits;
 use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::recipe;
 use crate::settings::Settings;
+use crate::{recipe, repository};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,9 @@ pub struct Args {
     /// The directory that `orlop build` made [default: `orlop-out/NAME`]
     #[arg(long, value_name = "DIR")]
     build: Option<PathBuf>,
+    /// The repository, if growth is from a version [default: `repo` beside the build]
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
 }
 
 /// Prints all figures, and fails if one is over its limit.
@@ -33,7 +36,13 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let recipe = &loaded.recipe;
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
     let build = args.build.clone().unwrap_or_else(default);
-    let lines = limits::lines(&recipe.budget, &build, &settings.environment)?;
+    let beside = || build.with_file_name(repository::DIRECTORY);
+    let limits = Limits {
+        budget: &recipe.budget,
+        repository: &args.repo.clone().unwrap_or_else(beside),
+        environment: &settings.environment,
+    };
+    let lines = limits.lines(&build)?;
     if global.json {
         let lines: Vec<_> = lines.iter().map(json).collect();
         let image = recipe.name.as_str();

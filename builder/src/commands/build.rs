@@ -85,11 +85,15 @@ fn build_and_commit(
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
     let output = args.output.clone().unwrap_or_else(default);
     vacant(&output)?;
-    let version = version.map(|args| Ok((place(args, &output, progress)?, &args.channel)));
-    let version = version.transpose()?;
-    let version = version.and_then(|(place, channel)| Some((place?, channel)));
-    let repository = version.as_ref().map(|(place, _)| place.as_path());
-    circle::check(&recipe, &output, store.root(), repository)?;
+    let asked = version.and_then(|args| args.repo.as_deref());
+    let beside = output.with_file_name(repository::DIRECTORY);
+    let version = match version {
+        Some(args) if goes_to(asked, &beside, &output, progress)? => Some(&args.channel),
+        _ => None,
+    };
+    let place = asked.unwrap_or(&beside);
+    let version = version.map(|channel| (place, channel));
+    circle::check(&recipe, &output, store.root(), version.map(|(place, _)| place))?;
     let owner = args.output.is_none().then(|| Owner::new(&store, &named.recipe, &output));
     if let Some(owner) = &owner {
         owner.check()?;
@@ -109,6 +113,7 @@ fn build_and_commit(
         locked: matches!(locking, Locking::Refuse(_)),
         jobs: args.jobs.unwrap_or_else(processors).max(1),
         output: &output,
+        repository: place,
         progress,
     };
     let built = build::build(&request, &seen)?;
@@ -119,28 +124,34 @@ fn build_and_commit(
     }
     let Some((place, channel)) = version else { return Ok((built, None)) };
     let version = Version { tree: &built.tree, report: &built.report, channel };
-    let committed = commit(&place, &version, &store, request.jobs, progress).map_err(|error| {
+    let committed = commit(place, &version, &store, request.jobs, progress).map_err(|error| {
         let output = output.display();
         error.hint(format!("the images are in `{output}`; `orlop commit {output}` commits them"))
     })?;
     Ok((built, Some(committed)))
 }
 
-/// Where the version goes, which can be known before anything is built. Nowhere, if nobody named a
-/// place and that beside the images cannot be written, as where only they are mounted.
-fn place(args: &VersionArgs, output: &Path, progress: &Progress) -> Result<Option<PathBuf>> {
-    let place = args.repo.clone().unwrap_or_else(|| output.with_file_name(repository::DIRECTORY));
-    if args.repo.is_none() && repository::is_out_of_reach(&place) {
+/// Whether a version goes into the repository that was `named`, or that beside the images, which can
+/// be known before anything is built. Not, if nobody named a place and that beside the images cannot
+/// be written, as where only they are mounted.
+fn goes_to(
+    named: Option<&Path>,
+    beside: &Path,
+    output: &Path,
+    progress: &Progress,
+) -> Result<bool> {
+    if named.is_none() && repository::is_out_of_reach(beside) {
         progress.warn(format!(
             "no version is committed: `{}` cannot be written, and no `--repo` names another place",
-            place.display()
+            beside.display()
         ));
-        return Ok(None);
+        return Ok(false);
     }
-    circle::apart(output, &place)?;
-    repository::check_place(&place)
+    let place = named.unwrap_or(beside);
+    circle::apart(output, place)?;
+    repository::check_place(place)
         .map_err(|error| error.hint("`--no-commit` builds without a version"))?;
-    Ok(Some(place))
+    Ok(true)
 }
 
 /// Commits a version to the repository at `place`, which is made if there is none. What was there

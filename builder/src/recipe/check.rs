@@ -53,6 +53,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     check.apparmor(recipe);
     check.users(recipe);
     check.tree(recipe);
+    check.budget(recipe);
     sizes::check(&mut check, recipe);
     places::check(&mut check, recipe);
     if check.problems.is_empty() {
@@ -112,6 +113,25 @@ impl Check<'_> {
     fn note(&mut self, problem: Problem) -> &mut Problem {
         self.problems.push(problem);
         self.problems.last_mut().expect("one was just pushed")
+    }
+
+    /// A limit that nothing is held against would never be reached.
+    fn budget(&mut self, recipe: &Recipe) {
+        let budget = &recipe.budget;
+        let (message, hint, key) = match (&budget.base, &budget.base_version) {
+            (None, None) if budget.max_growth.is_some() => (
+                "`budget.max-growth` says how much, and nothing says from where",
+                "`base` names the directory of a build, `base-version` a version",
+                "max-growth",
+            ),
+            (Some(_), Some(_)) => (
+                "`budget.base` and `budget.base-version` are two bases, and one is wanted",
+                "take out one of them",
+                "base-version",
+            ),
+            _ => return,
+        };
+        self.wrong_key(&["budget", key], message).hint = Some(hint.to_owned());
     }
 
     fn os(&mut self, recipe: &Recipe) {

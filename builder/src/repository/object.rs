@@ -96,12 +96,38 @@ impl Repository {
         }
     }
 
+    /// How many bytes a file has, as the repository says without anybody having hashed them. Those
+    /// of a link are its target's, or none.
+    ///
+    /// # Errors
+    /// As [`Repository::commit`].
+    pub(super) fn stated_size(&self, digest: &Sha256) -> Result<u64> {
+        let name = Name { digest: *digest, kind: Kind::File };
+        let path = self.object_path(&name);
+        if self.mode == Mode::Archive {
+            return Ok(self.archive_header(&name, &path)?.0.size);
+        }
+        Ok(fs::symlink_metadata(&path).map_err(|error| self.cannot(&name, error))?.len())
+    }
+
     fn archived<S: FnMut(&[u8]) -> Result<()>>(
         &self,
         name: &Name,
         path: &Path,
         begin: impl FnOnce(&FileHeader) -> Result<S>,
     ) -> Result<FileHeader> {
+        let (ArchiveHeader { header, size }, file) = self.archive_header(name, path)?;
+        let content: Box<dyn Read> = if header.is_link() {
+            Box::new(io::empty())
+        } else {
+            // One byte more would be another file.
+            Box::new(DeflateDecoder::new(file).take(size.saturating_add(1)))
+        };
+        self.judged(name, header, content, begin)
+    }
+
+    /// What stands before the deflated content, and the file at that.
+    fn archive_header(&self, name: &Name, path: &Path) -> Result<(ArchiveHeader, BufReader<File>)> {
         let cannot = |error| self.cannot(name, error);
         let mut file = BufReader::with_capacity(CHUNK, File::open(path).map_err(cannot)?);
         let mut head = [0; 8];
@@ -110,14 +136,7 @@ impl Repository {
         let mut bytes = head.to_vec();
         bytes.resize(ArchiveHeader::length(&head).map_err(damaged)?, 0);
         file.read_exact(&mut bytes[head.len()..]).map_err(cannot)?;
-        let ArchiveHeader { header, size } = ArchiveHeader::parse(&bytes).map_err(damaged)?;
-        let content: Box<dyn Read> = if header.is_link() {
-            Box::new(io::empty())
-        } else {
-            // One byte more would be another file.
-            Box::new(DeflateDecoder::new(file).take(size.saturating_add(1)))
-        };
-        self.judged(name, header, content, begin)
+        Ok((ArchiveHeader::parse(&bytes).map_err(damaged)?, file))
     }
 
     fn bare<S: FnMut(&[u8]) -> Result<()>>(

@@ -102,6 +102,14 @@ fn an_image_may_grow_from_its_base_by_so_much_and_no_more() {
         error[E0701]: cannot read the base of `[budget]`: cannot read `DIR/project/base`: No such file or directory (os error 2)
           hint: `orlop explain E0701` says more
     "#]]);
+    project.refused(
+        &["budget", "--build", "base"],
+        expect![[r#"
+            exit 7
+            error[E0701]: cannot read `base`: No such file or directory (os error 2)
+              hint: `orlop explain E0701` says more
+        "#]],
+    );
     project.change("max-growth = \"1%\"\n", "");
     project.good(&["build", "-o", "base"]);
     project.change("base = \"base\"\n", "base = \"base\"\nmax-growth = \"1%\"\n");
@@ -111,6 +119,66 @@ fn an_image_may_grow_from_its_base_by_so_much_and_no_more() {
     assert_eq!(ended.status, Some(1), "{}", ended.stderr);
     let culprit = ended.stderr.lines().nth(2).unwrap_or_default();
     assert_eq!(culprit.trim(), "200,000  local/overlay", "{}", ended.stderr);
+}
+
+#[test]
+fn an_image_may_grow_from_a_version_by_so_much_and_no_more() {
+    let project = project("base-version = \"orlop/x86_64/tiny/dev\"\nmax-growth = \"1%\"");
+    project.refused(&["build"], expect![[r#"
+        exit 8
+        error[E0812]: cannot read the base of `[budget]`: `orlop-out/repo` is not a repository of ostree: No such file or directory (os error 2)
+          hint: `orlop build` and `orlop commit` make one; `--repo DIR` names it
+    "#]]);
+    project.change("max-growth = \"1%\"\n", "");
+    project.good(&["build"]);
+    project.change("tiny/dev\"\n", "tiny/dev\"\nmax-growth = \"1%\"\n");
+    project.good(&["build"]);
+    project.write("overlay/usr/share/large", vec![7; 200_000]);
+    let ended = project.run(&["build"]);
+    assert_eq!(ended.status, Some(1), "{}", ended.stderr);
+    let culprit = ended.stderr.lines().nth(2).unwrap_or_default();
+    assert_eq!(culprit.trim(), "200,000  local/overlay", "{}", ended.stderr);
+    // What was not published is no version either.
+    let log = project.good(&["log"]).stdout;
+    assert_eq!(log.matches("\ncommit ").count(), 1, "{log}");
+    // Somewhere else there are other versions.
+    let ended = project.run(&["build", "--repo", "elsewhere", "--progress", "none"]);
+    assert_eq!(ended.status, Some(8), "{}", ended.stderr);
+    project.change("tiny/dev\"", "tiny/stable\"");
+    project.refused(&["budget"], expect![[r#"
+        exit 2
+        error[E0220]: cannot read the base of `[budget]`: the repository `orlop-out/repo` has no ref or commit `orlop/x86_64/tiny/stable`
+          hint: there are `orlop/x86_64/tiny/dev`
+    "#]]);
+}
+
+#[test]
+fn growth_is_from_one_base_or_the_recipe_is_wrong() {
+    let project = project("max-growth = \"1%\"");
+    project.refused(
+        &["check"],
+        expect![[r#"
+        exit 3
+        error[E0308]: `budget.max-growth` says how much, and nothing says from where
+          recipe.toml:48:1
+           48 | max-growth = "1%"
+              | ^^^^^^^^^^
+          hint: `base` names the directory of a build, `base-version` a version
+    "#]],
+    );
+    project
+        .change("max-growth = \"1%\"", "base = \"a\"\nbase-version = \"b\"\nmax-growth = \"1%\"");
+    project.refused(
+        &["check"],
+        expect![[r#"
+        exit 3
+        error[E0308]: `budget.base` and `budget.base-version` are two bases, and one is wanted
+          recipe.toml:49:1
+           49 | base-version = "b"
+              | ^^^^^^^^^^^^
+          hint: take out one of them
+    "#]],
+    );
 }
 
 #[test]

@@ -22,7 +22,7 @@ const PINS: &[(Kind, u32, &str)] = &[
     (Kind::Oci, 1, "a62735a0e1f8db71e6b0f64d7c928806cea6d4dc042b6a8b3dceecd86cdabf97"),
     (Kind::Allow, 2, "c99b4fdb1e9482c100b22fa7351f544442f6120a366e2f4ae95245ead588e13e"),
     (Kind::Initrd, 1, "791366ded87ed516e6636cdc31bdddf999b0b664037b6b83aeca1dfa95b7deca"),
-    (Kind::Image, 3, "43e09c2a098431e8603119fbd6745158512c6219c67d51b35715cd412e0bfa39"),
+    (Kind::Image, 4, "43e09c2a098431e8603119fbd6745158512c6219c67d51b35715cd412e0bfa39"),
 ];
 
 fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {

@@ -5,6 +5,7 @@
 mod apparmor;
 mod modules;
 mod sboms;
+mod versions;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -41,6 +42,7 @@ const TESTS: &[(&str, Test)] = &[
         apparmor::containerd_would_make_the_same,
     ),
     ("outside_readers_agree_with_what_a_build_says_of_itself", sboms::judged),
+    ("the_stock_program_and_libostree_agree_with_the_version_of_an_image", versions::judged),
     ("nothing_changed_means_nothing_written", nothing_changed),
     ("the_number_of_jobs_does_not_shape_a_byte", jobs),
     ("another_place_user_time_and_no_network_give_the_same_bytes", elsewhere),

@@ -35,6 +35,9 @@ pub struct Budget {
     /// The directory of the build that [`Budget::max_growth`] is against.
     #[serde(with = "host_path::optional", skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
+    /// Or the version: a ref, or the first digits of a commit, in the repository of the builds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_version: Option<String>,
     /// How much larger root and UKI may be than those of the base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_growth: Option<Percent>,
