@@ -69,7 +69,10 @@ fn tell(
 }
 
 fn sha256(file: &File) -> Result<String, Box<dyn Error>> {
-    let stream = file.read(Cancellable::NONE)?;
+    let file = file.downcast_ref::<ostree::RepoFile>().ok_or("a file of another kind")?;
+    file.ensure_resolved()?;
+    let (stream, ..) = file.repo().load_file(&file.checksum(), Cancellable::NONE)?;
+    let stream = stream.ok_or("a file without content")?;
     let mut sum = Checksum::new(ChecksumType::Sha256).ok_or("no SHA-256")?;
     loop {
         let bytes: Bytes = stream.read_bytes(CHUNK, Cancellable::NONE)?;
