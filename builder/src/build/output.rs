@@ -126,12 +126,16 @@ impl<'a> Output<'a> {
         Ok(Self { store, shown: path, place, beside })
     }
 
-    /// The report of the build that is there, if it is this one and nobody touched its files.
+    /// The report of the build that is there, if it is this one and nobody touched its files. What
+    /// one that was killed left beside it goes: it may have been this one, at its last step.
     pub fn holds(&self, step: &Step) -> Option<Report> {
         let stamp: Stamp =
             serde_json::from_slice(&self.store.step(STAMP, &self.stamp_key()?)?).ok()?;
         let same =
             stamp.build == step.key().to_string() && self.seen(&stamp.report) == Some(stamp.files);
+        if same {
+            self.beside.sweep(&self.place);
+        }
         same.then_some(stamp.report)
     }
 

@@ -302,6 +302,22 @@ fn a_build_that_a_power_cut_left_aside_is_put_back_and_replaced_by_the_next_one(
     }
 }
 
+/// Killed between its last two steps: the images are those that are wanted, and the older ones are
+/// aside.
+#[test]
+fn what_a_killed_build_left_aside_goes_with_one_that_has_nothing_to_do() {
+    let world = World::new();
+    world.build("out", "2").unwrap();
+    let before = world.all();
+    fs::create_dir(world.path(".out.old-killed")).unwrap();
+    world.write(".out.old-killed/disk.raw", "1");
+    let step = Step::new(Kind::Image, "image", Inputs::new().with("version", "2"));
+    let path = world.path("out");
+    assert!(Output::new(&world.store, &path).unwrap().holds(&step).is_some());
+    assert_eq!(world.all(), before);
+    assert!(!world.path(".out.old-killed").exists());
+}
+
 #[test]
 fn what_another_build_has_aside_and_what_no_build_made_stays_there() {
     let world = World::new();
