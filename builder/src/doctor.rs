@@ -127,7 +127,7 @@ pub fn tools() -> &'static [Tool] {
             package: "libostree-dev",
             purpose: Test,
             use_: "what another judge of commits is built with",
-            find: Find::File(&["usr/lib/x86_64-linux-gnu/pkgconfig/ostree-1.pc"]),
+            find: Find::File(&["usr/include/ostree-1/ostree.h"]),
         },
         program("cpio", "cpio", Test, "judges initrds", V),
         program("python3", "python3-venv", Test, "runs the judges of SBOMs", V),
