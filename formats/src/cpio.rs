@@ -1,11 +1,15 @@
-//! Writes cpio archives in the form that Linux unpacks as an initramfs: `newc`, see
-//! `Documentation/driver-api/early-userspace/buffer-format.rst` and `init/initramfs.c`.
+//! Cpio archives in the form that Linux unpacks as an initramfs, `newc`: written, and read where two
+//! are compared. See `Documentation/driver-api/early-userspace/buffer-format.rst` and `init/initramfs.c`.
 //!
 //! Every entry is a header of hexadecimal numbers, a name, padding to 4 bytes, a body and padding
 //! to 4 bytes. The archive ends with an entry named `TRAILER!!!` and is padded to 512 bytes.
 
+mod read;
+
 use crate::segment::{Segment, gather};
 use crate::tree::{Blob, Kind, Node, Tree, TreePath};
+
+pub use read::{Entry as Read, FIELDS, ReadError, entries};
 
 /// Bodies and headers begin at multiples of this.
 const ALIGNMENT: usize = 4;

@@ -18,6 +18,7 @@ mod crc32c;
 mod directory;
 mod disk;
 mod layout;
+mod locate;
 mod superblock;
 mod xattr;
 
@@ -25,6 +26,7 @@ use crate::segment::{Segment, gather};
 use crate::tree::{Blob, Tree, TreePath};
 use layout::{Content, Inode, Layout};
 
+pub use locate::Located;
 pub use superblock::{Superblock, SuperblockError};
 pub use xattr::XattrError;
 

@@ -129,7 +129,7 @@ impl Inode {
     }
 
     /// Where its inline content begins, counted from the start of the inode.
-    fn inline_offset(&self) -> u64 {
+    pub(super) fn inline_offset(&self) -> u64 {
         self.header_size() + self.xattrs.bytes.len() as u64
     }
 
