@@ -13,6 +13,7 @@
 //! who may use the directory.
 
 mod derived;
+mod lend;
 mod read;
 mod roots;
 mod sharing;

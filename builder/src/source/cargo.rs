@@ -179,6 +179,14 @@ impl Component {
         Ok(crates::missing(self.lock(), store).is_empty())
     }
 
+    /// Gives all crates to another store.
+    ///
+    /// # Errors
+    /// [`Id::CargoNotFetched`], [`Id::StoreWrite`].
+    pub fn lend(&self, store: &Store, to: &Store) -> Result<()> {
+        crates::lend(self.lock(), store, to)
+    }
+
     /// Brings the crates into the store. Cargo fetches what is missing as if the user had started
     /// it, with his registries, proxies and credentials; what it brings is believed by the
     /// checksums of the lock.

@@ -44,6 +44,21 @@ pub(super) fn note(lock: &Lockfile, store: &Store) -> Result<()> {
     }
 }
 
+/// Gives the archives of crates to another store.
+///
+/// # Errors
+/// [`Id::CargoNotFetched`], [`Id::StoreWrite`].
+pub(super) fn lend(lock: &Lockfile, store: &Store, to: &Store) -> Result<()> {
+    for one in &lock.crates {
+        let blob = store.find(&one.sha256).ok_or_else(|| {
+            let message = format!("the crate `{} {}` is not in the store", one.name, one.version);
+            Error::new(Id::CargoNotFetched, message).hint("run `orlop fetch`")
+        })?;
+        store.lend(&blob, to)?;
+    }
+    Ok(())
+}
+
 /// Takes the archives of crates out of Cargo's cache in `home` into the store.
 ///
 /// # Errors

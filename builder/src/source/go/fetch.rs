@@ -61,6 +61,17 @@ impl Component {
         store.put_step(MODULES, &self.modules_key()?, &record)
     }
 
+    /// Gives toolchain and modules to another store.
+    ///
+    /// # Errors
+    /// [`Id::GoNotFetched`], [`Id::StoreMissing`], [`Id::StoreWrite`].
+    pub fn lend(&self, store: &Store, to: &Store) -> Result<()> {
+        self.toolchain(store)?.lend(store, to)?;
+        let Some(modules) = self.modules(store)? else { return Ok(()) };
+        modules.lend(store, to)?;
+        store.lend_result(MODULES, &self.modules_key()?, to)
+    }
+
     /// What `go.sum` says; there is none if no other module is needed.
     fn sum(&self) -> Result<String> {
         let path = self.directory.join("go.sum");

@@ -48,6 +48,11 @@ impl Modules {
         self.0.values().all(|blob| store.has(&blob.0))
     }
 
+    /// Gives all of them to another store.
+    pub(super) fn lend(&self, store: &Store, to: &Store) -> Result<()> {
+        self.0.values().try_for_each(|blob| store.lend(&blob.0, to))
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }

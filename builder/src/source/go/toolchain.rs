@@ -73,6 +73,12 @@ impl Toolchain {
         self.record.files.complete(store)
     }
 
+    /// Gives all of it to another store.
+    pub(super) fn lend(&self, store: &Store, to: &Store) -> Result<()> {
+        self.record.files.lend(store, to)?;
+        store.lend_result(KIND, &key(&self.name), to)
+    }
+
     /// What it is: name and digest.
     pub fn fact(&self) -> String {
         format!("{} {}", self.name, self.record.sum)
