@@ -84,4 +84,8 @@ pub struct BuildArgs {
     /// Say of each step whether it was done or remembered, and which input changed
     #[arg(long)]
     pub explain: bool,
+    /// Hold the build against no budget: `orlop repro` asks for bytes, not for how many, and what a
+    /// budget is held against is beside the images that the user has
+    #[arg(long, hide = true)]
+    pub no_budget: bool,
 }

@@ -59,6 +59,8 @@ enum Command {
     Sbom(commands::sbom::Args),
     /// Print what a build was made of, and how
     Provenance(commands::sbom::ProvenanceArgs),
+    /// Build twice under other conditions, or once beside a published build, and compare
+    Repro(commands::repro::Args),
     /// Look at recipes
     #[command(subcommand)]
     Recipe(commands::recipe::Command),
@@ -164,6 +166,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Budget(args) => commands::budget::run(&args, global, &settings, &progress)?,
         Command::Sbom(args) => commands::sbom::run(&args, global)?,
         Command::Provenance(args) => commands::sbom::provenance(&args, global)?,
+        Command::Repro(args) => commands::repro::run(&args, global, &settings, &progress)?,
         Command::Recipe(command) => commands::recipe::run(&command, global)?,
         Command::Config(command) => commands::config::run(&command, global)?,
         Command::Store(command) => commands::store::run(&command, global, &settings, &progress)?,

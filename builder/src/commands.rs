@@ -18,6 +18,7 @@ pub mod lock;
 pub mod log;
 pub mod prune;
 pub mod recipe;
+pub mod repro;
 pub mod run;
 pub mod sbom;
 pub mod store;

@@ -8,7 +8,7 @@ pub(crate) mod sparse;
 pub mod state;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
     use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ mod tests {
     use crate::recipe::model::{Disk, Mib};
 
     /// Small parts of a disk, and a place for what is made of them.
-    pub(super) struct Sample {
+    pub(crate) struct Sample {
         pub(super) directory: TempDir,
         pub(super) root: PathBuf,
         pub(super) layout: Layout,
@@ -33,7 +33,7 @@ mod tests {
     }
 
     impl Sample {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let root = directory.path().join("root.img");
             let file = File::create_new(&root).unwrap();
@@ -62,7 +62,7 @@ mod tests {
         }
 
         /// Writes the disk image.
-        pub(super) fn disk(&self) -> PathBuf {
+        pub(crate) fn disk(&self) -> PathBuf {
             let path = self.directory.path().join("disk.raw");
             write(&self.layout, &self.inputs(), &File::create_new(&path).unwrap()).unwrap();
             path
@@ -86,7 +86,7 @@ mod tests {
     }
 
     /// A UKI whose kernel is so many bytes of nothing.
-    pub(super) fn uki(slot: Slot, linux: usize) -> Vec<u8> {
+    pub(crate) fn uki(slot: Slot, linux: usize) -> Vec<u8> {
         let cmdline =
             format!("orlop.root=partuuid:x orlop.slot={} ro", slot.to_string().to_lowercase());
         let sections = Sections {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     /// A program for UEFI with one section, and room for the headers of ten more.
-    fn stub() -> Vec<u8> {
+    pub(crate) fn stub() -> Vec<u8> {
         let mut bytes = vec![0; 0x600];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(0, b"MZ");

@@ -32,6 +32,7 @@ pub mod progress;
 pub mod provenance;
 pub mod recipe;
 pub mod repository;
+pub mod repro;
 pub mod run;
 pub mod sbom;
 pub mod scaffold;

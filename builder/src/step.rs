@@ -301,7 +301,7 @@ impl<'a> Steps<'a> {
     }
 
     fn latest(&self, step: &Step) -> Sha256 {
-        Sha256::of(format!("{}\n{}", self.scope, step.name))
+        latest(&self.scope, &step.name)
     }
 
     fn explain(&self, step: &Step) -> Outcome {
@@ -317,12 +317,23 @@ impl<'a> Steps<'a> {
     }
 }
 
+/// The facts of the last time that the step of this name was done for an image; none if it was
+/// not, in this store.
+pub fn latest_inputs(store: &Store, scope: &str, name: &str) -> Option<Vec<String>> {
+    let lines = store.step(LATEST, &latest(scope, name))?;
+    Some(String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect())
+}
+
+fn latest(scope: &str, name: &str) -> Sha256 {
+    Sha256::of(format!("{scope}\n{name}"))
+}
+
 /// Facts that went (`-`) and came (`+`).
-fn difference(before: &[&str], now: &[&str]) -> Vec<String> {
-    let missing = |from: &[&str], lines: &[&str], sign: char| -> Vec<String> {
-        let from: BTreeSet<_> = from.iter().copied().collect();
-        let missing = lines.iter().filter(|line| !from.contains(*line));
-        missing.map(|line| format!("{sign} {line}")).collect()
+pub fn difference<T: AsRef<str> + Ord>(before: &[T], now: &[T]) -> Vec<String> {
+    let missing = |from: &[T], lines: &[T], sign: char| -> Vec<String> {
+        let from: BTreeSet<_> = from.iter().collect();
+        let missing = lines.iter().filter(|line| !from.contains(line));
+        missing.map(|line| format!("{sign} {}", line.as_ref())).collect()
     };
     [missing(now, before, '-'), missing(before, now, '+')].concat()
 }

@@ -52,6 +52,8 @@ pub fn clear(directory: &Path, what: Kind) {
 /// What it will be. Its hidden name says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// Builds that are compared.
+    Builds,
     /// A lock.
     Lock,
     /// Objects of a repository.
@@ -69,6 +71,7 @@ pub enum Kind {
 impl Kind {
     const fn prefix(self) -> &'static str {
         match self {
+            Self::Builds => ".orlop-repro-",
             Self::Lock => ".orlop-lock-",
             Self::Objects => ".orlop-objects-",
             Self::Project => ".orlop-init-",

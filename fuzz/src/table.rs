@@ -107,6 +107,10 @@ targets! {
          "formats/src/architecture.rs" "formats/src/oci/reference.rs"];
     "report" report "`build.json` of another build"
         ["builder/src/build/report.rs"];
+    "repro" repro "two builds that are compared, file by file"
+        ["builder/src/repro/content.rs" "builder/src/repro/disk.rs"
+         "builder/src/repro/document.rs" "builder/src/repro/initrd.rs"
+         "builder/src/repro/program.rs" "builder/src/repro/root.rs" "formats/src/cpio/read.rs"];
     "root" root "the first block of a root partition"
         ["init/src/pid1/initrd/verity.rs"];
     "script" script "the script of a package, for the links that it would make"

@@ -316,6 +316,42 @@ pub(crate) fn inspect(bytes: &[u8]) {
     });
 }
 
+/// The same bytes as every file of a build, beside some that are a little different.
+pub(crate) fn repro(bytes: &[u8]) {
+    struct One<'a>(&'a str, Vec<u8>);
+    impl builder::repro::Files for One<'_> {
+        fn names(&self) -> BTreeSet<String> {
+            [self.0.to_owned()].into()
+        }
+        fn size(&self, _: &str) -> io::Result<u64> {
+            Ok(self.1.len() as u64)
+        }
+        fn read(&self, _: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+            let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
+            let piece = range.and_then(|(at, length)| self.1.get(at..at.checked_add(length)?));
+            piece.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        }
+        fn data(&self, name: &str) -> io::Result<Vec<std::ops::Range<u64>>> {
+            Ok(std::iter::once(0..self.size(name)?).collect())
+        }
+    }
+    let names = ["root.img", "initrd", "uki.efi", "disk.raw", "cmdline", "build.json"];
+    let others = [0, bytes.len() / 3, bytes.len().saturating_sub(1)].map(|at| {
+        let mut other = bytes.to_vec();
+        other.get_mut(at).into_iter().for_each(|byte| *byte ^= 1);
+        other
+    });
+    let half = bytes[..bytes.len() / 2].to_vec();
+    for other in others.into_iter().chain([half]) {
+        for name in names {
+            let (one, two) = (One(name, bytes.to_vec()), One(name, other.clone()));
+            let found = builder::repro::compare(&one, &two, &BTreeSet::new());
+            let found = found.expect("what is in memory can be read");
+            assert_eq!(found.differences.is_empty(), bytes == other, "{name}");
+        }
+    }
+}
+
 pub(crate) fn label(bytes: &[u8]) {
     if let Some(fat) = bytes.first_chunk().and_then(Fat::parse) {
         let _ = source::label::fat_boot(&fat);

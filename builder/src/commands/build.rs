@@ -12,6 +12,7 @@ use crate::commands::fetch::{Loaded, Locking, bring, load, require};
 use crate::commands::{print, print_json, shown};
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::recipe::model::Budget;
 use crate::repository::{self, Committed, Repository, Version};
 use crate::settings::{Settings, processors};
 use crate::source::cargo::Seen;
@@ -78,8 +79,11 @@ fn build_and_commit(
 ) -> Result<(Built, Option<Committed>)> {
     let held = (!args.offline).then(|| settings.store()).transpose()?;
     let locking = Locking::of(args.locked, settings);
-    let Loaded { recipe, lock, lock_path } =
+    let Loaded { mut recipe, lock, lock_path } =
         load(named, locking.unless_offline(args.offline), settings, progress)?;
+    if args.no_budget {
+        recipe.budget = Budget::default();
+    }
     let there = || settings.store_to("build from").map_err(|e| e.hint("`orlop fetch` fills one"));
     let store = held.map_or_else(there, Ok)?;
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());

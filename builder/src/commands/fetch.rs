@@ -102,22 +102,35 @@ pub fn load(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Loaded> {
+    let (loaded, lock, lock_path) = load_whole(args, locking, settings, progress)?;
+    Ok(Loaded { recipe: loaded.recipe, lock, lock_path })
+}
+
+/// As [`load`], with all that is known of the recipe.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_whole(
+    args: &RecipeArgs,
+    locking: Locking,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<(recipe::Loaded, Lock, PathBuf)> {
     let loaded = recipe::load(&args.recipe, args.profile.as_deref())?;
     for warning in &loaded.warnings {
         progress.warn(warning);
     }
     loaded.check()?;
-    let path = &lock::path(&loaded);
-    let lock = match Lock::read(path) {
+    let path = lock::path(&loaded);
+    let lock = match Lock::read(&path) {
         Err(error) if error.id() == Id::LockMissing => match locking {
             Locking::Make => lock_command::make(&loaded, BTreeMap::new(), &[], settings, progress)?,
             Locking::Refuse(why) => return Err(error.hint(why)),
         },
         result => result?,
     };
-    lock.check_fresh(&loaded.recipe, path)?;
-    let lock_path = path.clone();
-    Ok(Loaded { recipe: loaded.recipe, lock, lock_path })
+    lock.check_fresh(&loaded.recipe, &path)?;
+    Ok((loaded, lock, path))
 }
 
 /// Brings what the lock and the components' own locks name into the store. What is `seen` of the

@@ -55,6 +55,8 @@ ids! {
     Orphan = "E0104", CheckFailed;
     /// The image has more of something than its budget allows.
     OverBudget = "E0105", CheckFailed;
+    /// Two builds of the same are not the same.
+    NotReproducible = "E0106", CheckFailed;
     /// The root image is larger than its slot.
     RootTooLarge = "E0110", CheckFailed;
     /// A UKI cannot have the one size that all UKIs of a node have.
@@ -150,6 +152,8 @@ ids! {
     LockFormat = "E0403", Lock;
     /// Another Rust compiler is here than the lock records.
     OtherRustc = "E0404", Lock;
+    /// A published build was made of something else than what is here.
+    OtherLock = "E0405", Lock;
     /// No suite of the recipe has a package of this name.
     UnknownPackage = "E0410", Lock;
     /// A package needs something that the suites do not have.

@@ -60,6 +60,9 @@ const LINES: &[(&str, Want)] = &[
     ("budget -p tight", Verdict("`orlop budget`", "E0105")),
     ("sbom orlop-out/tiny", Failure("E0216")),
     ("provenance orlop-out/tiny", Failure("E0216")),
+    ("repro --work .. --dry-run", Object("`orlop repro --dry-run`")),
+    ("repro --work .. -p random --keep kept", Verdict("`orlop repro`", "E0106")),
+    ("repro --against overlay", Failure("E0810")),
     ("run orlop-out/tiny", Failure("E0601")),
     ("cluster --components overlay", Failure("E0630")),
     ("recipe show -p debug", Object("`orlop recipe show`")),
@@ -97,7 +100,9 @@ fn project() -> Project {
     let wide = "[profile.wide.debian]\npackages = { remove = [\"runc\"] }\n\
                 [profile.wide.tree.executables]\n\"/usr/sbin/runc\" = \"init\"\n";
     let tight = "[profile.tight.budget]\nfiles = 1\n";
-    project.write("recipe.toml", recipe + wide + tight);
+    let random = "[profile.random.local.random]\npath = \"/proc/sys/kernel/random/uuid\"\n\
+                  at = \"/etc/id\"\n";
+    project.write("recipe.toml", recipe + wide + tight + random);
     project.write(
         "orlop.wide.lock",
         format!(

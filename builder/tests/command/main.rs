@@ -27,6 +27,7 @@ mod overlays;
 mod pins;
 mod project;
 mod recipes;
+mod repro;
 mod roots;
 mod sboms;
 mod server;

@@ -78,6 +78,22 @@ pub(crate) fn inspect() -> Vec<Vec<u8>> {
     [uki(), erofs(), gpt(), fat(), texts(&["text", "{}"])].concat()
 }
 
+pub(crate) fn repro() -> Vec<Vec<u8>> {
+    let entry = |name: &str, body: &str| {
+        let mut bytes = format!("070701{:08x}{:08x}", 1, 0o100_644).into_bytes();
+        bytes.extend(format!("{:032x}{:08x}", 0, body.len()).bytes());
+        bytes.extend(format!("{:032x}{:08x}{:08x}", 0, name.len() + 1, 0).bytes());
+        bytes.extend(name.bytes().chain([0]));
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend(body.bytes());
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let initrd = gzip(&[entry("init", "PID 1"), entry("TRAILER!!!", "")].concat());
+    let texts = texts(&["text\n1970-01-01\n", r#"{"files":[{"place":"root","path":"/a"}]}"#]);
+    [vec![initrd], uki(), erofs(), gpt(), fat(), texts].concat()
+}
+
 pub(crate) fn label() -> Vec<Vec<u8>> {
     let mut disc = b"\x01CD001\x01".to_vec();
     disc.resize(0x28, b' ');
