@@ -48,7 +48,7 @@ kinds! {
     /// Takes a Debian package apart.
     Unpack = "unpack", 3;
     /// Picks kernel and modules out of what their packages hold.
-    Kernel = "kernel", 5;
+    Kernel = "kernel", 6;
     /// Compiles Go programs.
     Go = "go", 2;
     /// Compiles Rust programs.
