@@ -1,4 +1,4 @@
-//! Writes EROFS images: uncompressed, 4 KiB blocks, no incompatible features, so that any Linux
+//! Writes and reads EROFS images: uncompressed, 4 KiB blocks, no incompatible features, so that any Linux
 //! since 5.4 mounts them. The format is Linux `fs/erofs/erofs_fs.h`; names in the code are its.
 //!
 //! ```text
@@ -19,6 +19,7 @@ mod directory;
 mod disk;
 mod layout;
 mod locate;
+pub mod read;
 mod superblock;
 mod xattr;
 

@@ -49,8 +49,9 @@ targets! {
         ["init/src/network/net/dns.rs"];
     "elf" elf "programs and kernel modules, and `.modinfo` in its packings"
         ["builder/src/compose/program.rs" "builder/src/compose/modules.rs"];
-    "erofs" erofs "the superblock of a root image"
-        ["formats/src/erofs/superblock.rs"];
+    "erofs" erofs "a root image: superblock, inodes, directories, attributes"
+        ["formats/src/erofs/superblock.rs" "formats/src/erofs/read.rs"
+         "formats/src/erofs/xattr.rs"];
     "fat" fat "FAT32 volumes"
         ["formats/src/fat/volume.rs" "formats/src/fat/directory.rs"];
     "go-build-info" go_build_info "what Go's linker writes into programs"

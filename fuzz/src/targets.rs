@@ -27,7 +27,7 @@ use formats::crc32::crc32;
 use formats::deb::ar::{HEADER_LEN, parse_header};
 use formats::deb::{Release, Stamp, Version, Wish, paragraphs, parse_dependencies};
 use formats::digest::Sha256;
-use formats::erofs::Superblock;
+use formats::erofs::{self, Superblock};
 use formats::fat::Volume;
 use formats::gpt::{Guid, SECTOR, Table};
 use formats::node_config::{self, Secrets};
@@ -230,7 +230,13 @@ pub(crate) fn elf(bytes: &[u8]) {
 }
 
 pub(crate) fn erofs(bytes: &[u8]) {
-    let _ = Superblock::parse(bytes);
+    let Ok(superblock) = Superblock::parse(bytes) else { return };
+    // Whatever an entry names is in the image, or it is an error.
+    let _ = erofs::read::walk(&superblock, |offset, buffer| {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = bytes.get(start..).and_then(|rest| rest.get(..buffer.len()));
+        part.map(|part| buffer.copy_from_slice(part)).ok_or("cut off")
+    });
 }
 
 pub(crate) fn fat(bytes: &[u8]) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 /// `sizeof(struct erofs_xattr_ibody_header)`
-const HEADER_SIZE: usize = 12;
+pub(super) const HEADER_SIZE: usize = 12;
 
 /// Entries begin at multiples of this, and `i_xattr_icount` counts in it.
 const UNIT: usize = 4;
@@ -62,6 +62,29 @@ impl Body {
         let count = 1 + (bytes.len() - HEADER_SIZE) / UNIT;
         Ok(Self { count: u16::try_from(count).map_err(|_| XattrError::Total)?, bytes })
     }
+}
+
+/// What follows an inode, read back: names with their values.
+pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, &'static str> {
+    const DAMAGED: &str = "damaged attributes";
+    // `h_shared_count`
+    if bytes.get(4).is_none_or(|count| *count > 0) {
+        return Err("it shares attributes, which no image of ours does");
+    }
+    let mut rest = bytes.get(HEADER_SIZE..).ok_or(DAMAGED)?;
+    let mut found = BTreeMap::new();
+    while let [name_length, index, low, high, ..] = *rest {
+        let name_end = 4 + usize::from(name_length);
+        let value_end = name_end + usize::from(u16::from_le_bytes([low, high]));
+        let (name, value) =
+            rest.get(4..name_end).zip(rest.get(name_end..value_end)).ok_or(DAMAGED)?;
+        let name = std::str::from_utf8(name).map_err(|_| DAMAGED)?;
+        let mut known = WHOLE_NAMES.iter().chain(&PREFIXES);
+        let (before, _) = known.find(|(_, number)| *number == index).ok_or(DAMAGED)?;
+        found.insert(format!("{before}{name}"), value.to_vec());
+        rest = rest.get(value_end.next_multiple_of(UNIT)..).unwrap_or_default();
+    }
+    Ok(found)
 }
 
 /// The number of the prefix and the rest of the name.

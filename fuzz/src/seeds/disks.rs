@@ -4,13 +4,17 @@ use formats::erofs;
 use formats::fat;
 use formats::gpt::{Guid, Table};
 use formats::segment::Segment;
-use formats::tree::Tree;
+use formats::tree::{Node, Tree, TreePath};
 
 use super::*;
 
 fn superblock() -> Vec<u8> {
+    root_of(&Tree::new())
+}
+
+fn root_of(tree: &Tree) -> Vec<u8> {
     let options = erofs::Options { epoch: 0, uuid: [7; 16], volume_name: "orlop".to_owned() };
-    let plan = erofs::Plan::new(&Tree::new(), &options);
+    let plan = erofs::Plan::new(tree, &options);
     let segments = plan.iter().flat_map(erofs::Plan::segments);
     assemble(segments)
 }
@@ -29,7 +33,19 @@ fn assemble(segments: impl IntoIterator<Item = Segment>) -> Vec<u8> {
 }
 
 pub(crate) fn erofs() -> Vec<Vec<u8>> {
-    vec![superblock()]
+    // Links and directories with attributes: what has no content of its own, so that all is here.
+    let mut tree = Tree::new();
+    let capability = ("security.capability".to_owned(), vec![1; 20]);
+    let directory = Node { xattrs: [capability].into(), ..Node::directory(0o755) };
+    for (path, node) in [
+        ("usr/bin", Node { uid: 70_000, ..directory }),
+        ("bin", Node::symlink("usr/bin")),
+        ("etc", Node::directory(0o700)),
+    ] {
+        let path = TreePath::new(path).expect("a path");
+        tree.insert(path, node).expect("a tree");
+    }
+    vec![superblock(), root_of(&tree)]
 }
 
 pub(crate) fn root() -> Vec<Vec<u8>> {
