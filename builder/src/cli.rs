@@ -51,6 +51,8 @@ enum Command {
     Commit(commands::commit::Args),
     /// Remove old versions from a repository
     Prune(commands::prune::Args),
+    /// Say what changed between two versions of a node
+    Diff(commands::diff::Args),
     /// Say what an image holds
     Inspect(commands::inspect::Args),
     /// Say what of a recipe's budget a build takes, and what is left
@@ -162,6 +164,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Checkout(args) => commands::checkout::run(&args, global, &progress)?,
         Command::Commit(args) => commands::commit::run(&args, global, &settings, &progress)?,
         Command::Prune(args) => commands::prune::run(&args, global)?,
+        Command::Diff(args) => commands::diff::run(&args, global, &settings, &progress)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
         Command::Budget(args) => commands::budget::run(&args, global, &settings, &progress)?,
         Command::Sbom(args) => commands::sbom::run(&args, global)?,

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod commit;
 pub mod completions;
 pub mod config;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod fetch;

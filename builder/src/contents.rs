@@ -11,6 +11,7 @@ pub mod purl;
 use std::collections::BTreeMap;
 
 use formats::architecture::Architecture;
+use formats::go_build_info::BuildInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::build::report::ReportError;
@@ -148,6 +149,21 @@ impl Library {
             Self::RustStandard { version } => ("Rust standard library", version),
             Self::Deb(deb) => (&deb.name, &deb.version),
         }
+    }
+
+    /// What a Go program says that it was linked with. A module without a version is the program's
+    /// own.
+    pub fn of_go(info: &BuildInfo) -> Vec<Self> {
+        let standard = info.go.split(' ').next().unwrap_or_default();
+        let version = standard.strip_prefix("go").unwrap_or(standard).to_owned();
+        let modules = info.main.iter().chain(&info.modules).map(|module| module.effective());
+        let modules = modules.filter(|module| module.version.starts_with('v'));
+        let modules = modules.map(|module| Self::GoModule {
+            name: module.path.clone(),
+            version: module.version.clone(),
+            sum: module.sum.clone(),
+        });
+        modules.chain([Self::GoStandard { version }]).collect()
     }
 
     /// The name under which [`Contents::libraries`] has it.

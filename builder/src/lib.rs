@@ -14,6 +14,7 @@ pub mod commands;
 pub mod compose;
 pub mod contents;
 pub mod credentials;
+pub mod diff;
 pub mod digest;
 pub mod doctor;
 pub mod durable;

@@ -54,6 +54,8 @@ pub fn clear(directory: &Path, what: Kind) {
 pub enum Kind {
     /// Builds that are compared.
     Builds,
+    /// A build that is only compared.
+    Compared,
     /// A lock.
     Lock,
     /// Objects of a repository.
@@ -72,6 +74,7 @@ impl Kind {
     const fn prefix(self) -> &'static str {
         match self {
             Self::Builds => ".orlop-repro-",
+            Self::Compared => ".orlop-diff-",
             Self::Lock => ".orlop-lock-",
             Self::Objects => ".orlop-objects-",
             Self::Project => ".orlop-init-",

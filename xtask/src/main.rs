@@ -8,6 +8,7 @@ mod command;
 mod fuzz;
 mod image;
 mod judges;
+mod picture;
 mod quickstart;
 mod setup;
 mod test;
@@ -35,6 +36,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Hunt for inputs that make a parser panic or hang
     Fuzz(fuzz::Args),
+    /// Make the picture of `docs/diff.md` of two builds
+    Picture(picture::Args),
     /// Measure; prints figures and never judges
     #[command(subcommand)]
     Bench(bench::Command),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Cluster(args) => cluster::run(&args),
         Command::Fuzz(args) => fuzz::run_targets(&args),
+        Command::Picture(args) => picture::run(&args),
         Command::Bench(command) => bench::run(&command),
     };
     match outcome {

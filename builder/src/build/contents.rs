@@ -338,17 +338,7 @@ impl Libraries<'_> {
             elf::go(self.sources.request.store.open_blob(blob)?).or_fail(Id::Read, cannot)?;
         // A program whose record is damaged says nothing; one of ours is refused for that.
         let Ok(Some(info)) = info else { return Ok(Vec::new()) };
-        let standard = info.go.split(' ').next().unwrap_or_default();
-        let version = standard.strip_prefix("go").unwrap_or(standard).to_owned();
-        let modules = info.main.iter().chain(&info.modules).map(|module| module.effective());
-        // A module without a version is of the component itself.
-        let modules = modules.filter(|module| module.version.starts_with('v'));
-        let modules = modules.map(|module| Library::GoModule {
-            name: module.path.clone(),
-            version: module.version.clone(),
-            sum: module.sum.clone(),
-        });
-        Ok(modules.chain([Library::GoStandard { version }]).collect())
+        Ok(Library::of_go(&info))
     }
 
     fn of_rust(&self, built: &cargo::Built) -> Result<Vec<Library>> {

@@ -57,6 +57,8 @@ ids! {
     OverBudget = "E0105", CheckFailed;
     /// Two builds of the same are not the same.
     NotReproducible = "E0106", CheckFailed;
+    /// Two versions of a node differ, and were not to.
+    Differs = "E0107", CheckFailed;
     /// The root image is larger than its slot.
     RootTooLarge = "E0110", CheckFailed;
     /// A UKI cannot have the one size that all UKIs of a node have.
@@ -108,6 +110,8 @@ ids! {
     PortTwice = "E0219", Usage;
     /// A repository has no such ref or commit.
     UnknownVersion = "E0220", Usage;
+    /// Images of different architectures were to be compared.
+    OtherArchitecture = "E0222", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;

@@ -145,8 +145,8 @@ fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result
     Ok(plan)
 }
 
-/// The slot that a UKI's command line names, for `inspect`.
-pub(super) fn slot_of(uki: &Uki<'_>) -> Option<Slot> {
+/// The slot that a UKI's command line names.
+pub(crate) fn slot_of(uki: &Uki<'_>) -> Option<Slot> {
     let words = uki.text(".cmdline")?.split_ascii_whitespace();
     words.filter_map(|word| word.strip_prefix("orlop.slot=")).find_map(|slot| match slot {
         "a" => Some(Slot::A),

@@ -13,6 +13,7 @@ use formats::gpt::Table;
 use formats::uki::Uki;
 
 pub use root::RootSummary;
+pub(crate) use root::is_erofs;
 pub use summary::{
     BuildSummary, BuiltFile, DiskSummary, EspFile, FileSystem, PartitionSummary, SectionSummary,
     Summary, UkiSummary,

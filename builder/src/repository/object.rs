@@ -55,6 +55,15 @@ impl Repository {
         self.parsed(&name, Attributes::parse_directory)
     }
 
+    /// Bytes of an object as it is kept here.
+    ///
+    /// # Errors
+    /// As [`Repository::commit`].
+    pub fn object_size(&self, name: &Name) -> Result<u64> {
+        let found = self.object_path(name).symlink_metadata();
+        found.map(|found| found.len()).map_err(|error| self.cannot(name, error))
+    }
+
     /// Whether there is such an object.
     pub(super) fn has(&self, name: &Name) -> bool {
         self.object_path(name).symlink_metadata().is_ok()

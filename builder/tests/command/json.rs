@@ -22,8 +22,8 @@ enum Want {
 
 use Want::{Failure, Object, Verdict};
 
-/// Sections whose objects are checked elsewhere: they need QEMU or a control plane.
-const ELSEWHERE: [&str; 2] = ["`orlop run`", "`orlop cluster`"];
+/// Sections whose objects are checked elsewhere: they need QEMU, a control plane, or programs of Go.
+const ELSEWHERE: [&str; 3] = ["`orlop run`", "`orlop cluster`", "`orlop diff`"];
 
 /// Command lines in an order in which they make sense.
 const LINES: &[(&str, Want)] = &[
@@ -51,6 +51,9 @@ const LINES: &[(&str, Want)] = &[
     ("checkout orlop/x86_64/tiny/dev files", Failure("E0212")),
     ("prune --keep 1 --dry-run", Object("`orlop prune`")),
     ("prune --keep 1", Object("`orlop prune`")),
+    ("diff orlop-out/tiny none", Failure("E0220")),
+    ("diff orlop-out/tiny overlay", Failure("E0810")),
+    ("diff orlop-out/tiny orlop-out/tiny --format html", Failure("E0216")),
     ("inspect orlop-out/tiny", Object("`orlop inspect` of a build")),
     ("inspect orlop-out/tiny/disk.raw", Object("`orlop inspect` of a disk")),
     ("inspect orlop-out/tiny/root.img", Object("`orlop inspect` of a root image")),

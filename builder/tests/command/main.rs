@@ -9,6 +9,7 @@ mod cluster;
 mod compilers;
 mod config;
 mod crates;
+mod diffs;
 #[path = "../shared/documented.rs"]
 mod documented;
 mod fetching;

@@ -38,7 +38,7 @@ pub struct RootSummary {
 }
 
 /// Whether an image that begins with `head` is EROFS.
-pub(super) fn is_erofs(head: &[u8]) -> bool {
+pub(crate) fn is_erofs(head: &[u8]) -> bool {
     head.get(1024..1028) == Some(MAGIC.as_slice())
 }
 
