@@ -132,7 +132,7 @@ fn a_wrong_command_line_is_status_2_and_says_what_was_meant() {
         exit 2
         error: unrecognized subcommand 'biuld'
 
-          tip: a similar subcommand exists: 'build'
+          tip: some similar subcommands exist: 'budget', 'build'
 
         Usage: orlop [OPTIONS] <COMMAND>
 

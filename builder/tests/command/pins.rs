@@ -17,7 +17,7 @@ use crate::project::Project;
 /// The digest of what the current version of each step gives for the sample project.
 const PINS: &[(Kind, u32, &str)] = &[
     (Kind::Unpack, 3, "907d60eea54dfc790f6ce3e544eca34272087240aa58e4338a8c97ee02444107"),
-    (Kind::Kernel, 5, "9b56acd9f86ca0825a1114014529b68f04c2c00afcfd50ea2370329f5b0d7947"),
+    (Kind::Kernel, 6, "89458fc25aa8fafe69252da9ea0eb7388e83fb4eb87ac65a44ea4f15f3bb6f0a"),
     (Kind::Url, 1, "4cf966d48656d3185e43884e92e107d52aada7c34067b5360c95948d9b1633f6"),
     (Kind::Oci, 1, "a62735a0e1f8db71e6b0f64d7c928806cea6d4dc042b6a8b3dceecd86cdabf97"),
     (Kind::Allow, 2, "c99b4fdb1e9482c100b22fa7351f544442f6120a366e2f4ae95245ead588e13e"),
