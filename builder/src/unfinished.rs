@@ -37,8 +37,7 @@ pub fn directory(parent: &Path, what: Kind, mode: u32) -> io::Result<Directory> 
         let mut builder = Builder::new();
         builder.prefix(what.prefix()).permissions(Permissions::from_mode(mode));
         let directory = builder.tempdir_in(parent)?;
-        let lock = File::open(directory.path())?;
-        if locked(&lock, directory.path())? {
+        if let Some(lock) = locked_directory(directory.path())? {
             return Ok(Directory { directory, _lock: lock });
         }
     }
@@ -144,9 +143,33 @@ pub fn locked(file: &File, path: &Path) -> io::Result<bool> {
     Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
 }
 
+/// The same for a directory, which is opened for it: `None` if a sweep was faster, before or after
+/// that.
+///
+/// # Errors
+/// Those of open(2), flock(2) and stat(2).
+pub fn locked_directory(path: &Path) -> io::Result<Option<File>> {
+    let lock = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    Ok(locked(&lock, path)?.then_some(lock))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_a_sweep_took_is_not_ours_and_no_failure() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("new");
+        assert!(locked_directory(&path).unwrap().is_none());
+        fs::create_dir(&path).unwrap();
+        let lock = locked_directory(&path).unwrap();
+        sweep(place.path(), |_| true);
+        assert!(lock.is_some() && path.exists(), "what is locked was taken");
+    }
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();

@@ -20,7 +20,7 @@ use tempfile::{NamedTempFile, TempDir, TempPath};
 use super::{BLOB_MODE, RESULT_MODE, Store};
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Id, Result};
-use crate::unfinished::{locked, sweep};
+use crate::unfinished::{locked, locked_directory, sweep};
 
 /// How many blobs of a batch wait for their names: what an interrupted build has written in vain,
 /// and what is remembered of each meanwhile.
@@ -191,8 +191,7 @@ impl Place {
         loop {
             let mut builder = tempfile::Builder::new();
             let directory = builder.prefix("batch-").tempdir_in(store.root.join("tmp"))?;
-            let lock = File::open(directory.path())?;
-            if locked(&lock, directory.path())? {
+            if let Some(lock) = locked_directory(directory.path())? {
                 // Another user's next command may have to sweep it.
                 store.sharing.made(directory.path());
                 return Ok(Self { directory, lock });
