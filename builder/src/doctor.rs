@@ -143,6 +143,7 @@ pub fn tools() -> &'static [Tool] {
         program("dnsmasq", "dnsmasq-base", Test, "a router and DHCPv6 server of the tests", V),
         program("ip", "iproute2", Test, "networks of the tests", SHORT),
         program("unshare", "util-linux", Test, "builds without network", V),
+        program("faketime", "faketime", Test, "shifts the clock of a build done again", V),
         program("chromium", "chromium", Test, "shows the page of `orlop diff`", V),
     ];
     TOOLS

@@ -6,12 +6,15 @@ pub(super) fn bytes(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
-    let mut tenths = bytes.saturating_mul(10) / 1024;
+    let mut scale = 1024_u128;
     let mut unit = 0;
-    while tenths >= 10_240 && unit + 1 < units.len() {
-        tenths /= 1024;
+    // To the nearest tenth, as everywhere: 1023.96 KiB is 1.0 MiB.
+    let tenths = |scale: u128| (u128::from(bytes) * 10 + scale / 2) / scale;
+    while tenths(scale) >= 10_240 && unit + 1 < units.len() {
+        scale *= 1024;
         unit += 1;
     }
+    let tenths = tenths(scale);
     format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
 }
 
@@ -28,7 +31,8 @@ pub(super) fn number(count: usize, noun: &str) -> String {
 
 /// A share in percent with one digit, such as `0.4 %`.
 pub(super) fn share(part: u64, whole: u64) -> String {
-    let per_mille = u128::from(part) * 1000 / u128::from(whole.max(1));
+    let whole = u128::from(whole.max(1));
+    let per_mille = (u128::from(part) * 1000 + whole / 2) / whole;
     format!("{}.{} %", per_mille / 10, per_mille % 10)
 }
 
@@ -43,6 +47,8 @@ mod tests {
             (1023, "1023 B"),
             (1024, "1.0 KiB"),
             (1_572_864, "1.5 MiB"),
+            (148_992_000, "142.1 MiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
             (1 << 40, "1.0 TiB"),
         ] {
             assert_eq!(bytes(size), text);

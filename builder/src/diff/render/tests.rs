@@ -38,12 +38,12 @@ fn the_summary_comes_first_and_tables_are_aligned() {
           kernel          6.1 -> 6.2; 2 words of the command line; 3 options; modules: 1 added, 1 removed, 1 changed
           units           1 changed
           attack surface  +1 -1 executables, +1 set-id files, +1 file capabilities, +2 -1 listening ports, +1 -1 modules on demand
-          root image      1000 B -> 1.0 KiB (+100 B, +10.0 %)
+          root image      1000 B -> 1.1 KiB (+100 B, +10.0 %)
           files           2 added, 2 removed, 4 changed
           compilers       1 changed
           suites          1 changed
           from the web    1 changed
-          to fetch        about 12.0 KiB of 20.0 KiB (60.1 %)
+          to fetch        about 12.1 KiB of 20.1 KiB (60.2 %)
 
         Debian packages
           back   2        1 (older)
@@ -92,15 +92,15 @@ fn the_summary_comes_first_and_tables_are_aligned() {
           modules on demand  removed  old_fs
 
         Images
-          root  1000 B  1.0 KiB  +100 B
+          root  1000 B  1.1 KiB  +100 B
 
         Components
-          deb/motd          4.8 KiB  9.7 KiB  +4.8 KiB
-          deb/new-fs.ko.xz        -  4.8 KiB  +4.8 KiB
+          deb/motd          4.9 KiB  9.8 KiB  +4.9 KiB
+          deb/new-fs.ko.xz        -  4.9 KiB  +4.9 KiB
           deb/gone          3.9 KiB        -  -3.9 KiB
           deb/new                 -  2.9 KiB  +2.9 KiB
           deb/old-fs.ko.xz  2.9 KiB        -  -2.9 KiB
-          deb/erofs.ko      4.8 KiB  6.8 KiB  +1.9 KiB
+          deb/erofs.ko      4.9 KiB  6.8 KiB  +2.0 KiB
 
         Packages that compile
           gcc  12  13
@@ -119,14 +119,14 @@ fn the_summary_comes_first_and_tables_are_aligned() {
           added    package c
 
         Files
-          /etc/motd                                    changed  content, mode 0644 -> 0600, owner 0:0 -> 7:0, xattrs [] -> [security.capability]  4.8 KiB  9.7 KiB  +4.8 KiB
-          /usr/lib/modules/6.2/kernel/fs/new-fs.ko.xz  added    file 0644 0:0                                                                           -  4.8 KiB  +4.8 KiB
+          /etc/motd                                    changed  content, mode 0644 -> 0600, owner 0:0 -> 7:0, xattrs [] -> [security.capability]  4.9 KiB  9.8 KiB  +4.9 KiB
+          /usr/lib/modules/6.2/kernel/fs/new-fs.ko.xz  added    file 0644 0:0                                                                           -  4.9 KiB  +4.9 KiB
           /usr/bin/gone                                removed  file 0755 0:0                                                                     3.9 KiB        -  -3.9 KiB
           /usr/bin/new                                 added    file 0755 0:0                                                                           -  2.9 KiB  +2.9 KiB
           /usr/lib/modules/6.1/kernel/fs/old-fs.ko.xz  removed  file 0644 0:0                                                                     2.9 KiB        -  -2.9 KiB
-          initrd:/lib/modules/erofs.ko                 changed  content                                                                           4.8 KiB  6.8 KiB  +1.9 KiB
+          initrd:/lib/modules/erofs.ko                 changed  content                                                                           4.9 KiB  6.8 KiB  +2.0 KiB
           /bin                                         changed  target usr/bin -> usr/sbin                                                              -        -         -
-          /usr/bin/agent                               changed  mode 0755 -> 4755                                                                 4.8 KiB  4.8 KiB      +0 B
+          /usr/bin/agent                               changed  mode 0755 -> 4755                                                                 4.9 KiB  4.9 KiB      +0 B
 
         What is to fetch is an estimate for a node that has the first side: 4 KiB blocks of the root image that are nowhere in the first one, its hash tree, and the UKI without its padding, none of it compressed.
     "#]]
