@@ -201,6 +201,7 @@ fn the_console_is_readable(orlop: &Orlop) -> Result<()> {
     let unit = ["unit", "containerd", "ready", "after"];
     let mut words = screen.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
     ensure!(words.any(|words| words.starts_with(&unit)), "no unit{}", ended.tail());
+    ensure!(has("unwanted ", " configure (no /run/orlop/config-url)"), "no row{}", ended.tail());
     // The base image has no kubelet that would need a config.
     ensure!(!has("problem ", ""), "there are problems{}", ended.tail());
     Ok(())
@@ -222,7 +223,7 @@ fn has_stamp(text: &str) -> bool {
 
 /// Part of the screen: its first and last line, the empty one before it, and its rows.
 fn is_of_screen(line: &str) -> bool {
-    const ROWS: [&str; 4] = ["hostname", "address", "unit", "problem"];
+    const ROWS: [&str; 5] = ["hostname", "address", "unit", "unwanted", "problem"];
     let word = line.strip_prefix("    ").and_then(|row| row.split(' ').next());
     line.is_empty()
         || line == "---"
