@@ -8,8 +8,7 @@ use crate::contents::{Contents, File, Kind};
 use crate::error::{Error, Id, Result};
 use crate::lock::Lock;
 use crate::lock::model::Role;
-use crate::recipe::Recipe;
-use crate::recipe::model::{Budget, Bytes, Percent};
+use crate::recipe::model::{Budget, Bytes, Count, Percent};
 
 /// So many culprits are named for each limit.
 const NAMED: usize = 5;
@@ -73,31 +72,60 @@ pub struct Build<'a> {
 /// What a build may not outgrow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
-    size: u64,
-    // Bytes of what is in the root, by component.
+    // Bytes of the root image with its hash tree.
+    root: u64,
+    // Bytes of the UKI.
+    uki: u64,
+    // Bytes of what is in the root, by component; of the kernel, whose name has its version in it,
+    // by `KERNEL`.
     weights: BTreeMap<String, u64>,
 }
+
+/// Stands for the component that brings the kernel: no component is called so.
+const KERNEL: &str = "kernel";
+
+/// Where modules are; the next part of the path is the kernel's release.
+const MODULES: &str = "/usr/lib/modules/";
+
+/// What has grown beside components of the root.
+const UKI: &str = "the UKI";
 
 impl Base {
     /// Another build.
     pub fn of_build(report: &Report, contents: &Contents) -> Self {
-        Self { size: size(report), weights: weights(contents, File::bytes) }
+        let mut weights = weights(contents, File::bytes);
+        let kernel = kernel(contents).and_then(|kernel| weights.remove(kernel));
+        weights.extend(kernel.map(|bytes| (KERNEL.to_owned(), bytes)));
+        Self { root: report.root.size, uki: report.uki_size, weights }
     }
 
-    /// A version, of which root image and UKI have `size` bytes together and whose root holds
-    /// `files`. It does not say who answers for a file, so that is whoever does now: a file that
-    /// was moved counts as a new one.
-    pub fn of_version(size: u64, files: &BTreeMap<String, u64>, now: &Contents) -> Self {
+    /// A version, whose root image and UKI have so many bytes and whose root holds `files`. It does
+    /// not say who answers for a file, so that is whoever does now: a file that was moved counts as a
+    /// new one. Modules are the kernel's.
+    pub fn of_version(root: u64, uki: u64, files: &BTreeMap<String, u64>, now: &Contents) -> Self {
         let owners = in_root(now).filter_map(|file| Some((&file.path, file.component.as_ref()?)));
         let owners: BTreeMap<_, _> = owners.collect();
+        let kernel = kernel(now);
         let mut weights = BTreeMap::new();
         for (path, bytes) in files {
-            if let Some(owner) = owners.get(path) {
-                *weights.entry((*owner).clone()).or_default() += bytes;
+            let owner = owners.get(path).map(|owner| owner.as_str());
+            let of_kernel = path.starts_with(MODULES) || owner.is_some() && owner == kernel;
+            if let Some(owner) = if of_kernel { Some(KERNEL) } else { owner } {
+                *weights.entry(owner.to_owned()).or_default() += bytes;
             }
         }
-        Self { size, weights }
+        Self { root, uki, weights }
     }
+
+    fn size(&self) -> u64 {
+        self.root.saturating_add(self.uki)
+    }
+}
+
+/// The component that brings the kernel.
+fn kernel(contents: &Contents) -> Option<&str> {
+    let mut boot = contents.files.iter().filter(|file| file.place == "boot");
+    boot.find(|file| file.path == "/vmlinuz")?.component.as_deref()
 }
 
 fn size(report: &Report) -> u64 {
@@ -132,7 +160,12 @@ pub fn lines(budget: &Budget, build: Build<'_>, base: Option<&Base>) -> Vec<Line
     let executable = |file: &File| u64::from(file.is_executable());
     let packages: Vec<_> = report.packages.keys().map(|name| format!("deb/{name}")).collect();
     let init = in_root(contents).find(|file| file.path == format!("/{}", crate::build::boot::INIT));
-    let boot = contents.files.iter().filter(|file| ["boot", "initrd"].contains(&&*file.place));
+    // The boot loader is beside UKIs, and not in one.
+    let loader = contents.architecture.loader().rsplit('/').next().unwrap_or_default();
+    let boot = contents.files.iter().filter(|file| match file.place.as_str() {
+        "boot" => file.path.trim_start_matches('/') != loader,
+        place => place == "initrd",
+    });
     let boot =
         boot.map(|file| (format!("{} of {}", file.path, file.place), file.bytes())).collect();
     let bytes = |size: Option<Bytes>| size.map(|size| size.0);
@@ -145,14 +178,14 @@ pub fn lines(budget: &Budget, build: Build<'_>, base: Option<&Base>) -> Vec<Line
         line(
             Item::Packages,
             packages.len() as u64,
-            budget.packages,
+            budget.packages.map(Count::get),
             packages.iter().map(weight_of).collect(),
         ),
-        line(Item::Files, count(&one), budget.files, weights(contents, one)),
+        line(Item::Files, count(&one), budget.files.map(Count::get), weights(contents, one)),
         line(
             Item::Executables,
             count(&executable),
-            budget.executables,
+            budget.executables.map(Count::get),
             weights(contents, executable),
         ),
     ];
@@ -160,11 +193,15 @@ pub fn lines(budget: &Budget, build: Build<'_>, base: Option<&Base>) -> Vec<Line
         lines.insert(1, line(Item::Disk, disk, bytes(budget.disk), by_bytes.clone()));
     }
     if let Some(base) = base {
+        let kernel = kernel(contents);
         let grown = by_bytes.into_iter().filter_map(|(id, now)| {
-            let before = base.weights.get(&id).copied().unwrap_or_default();
+            let known = if Some(id.as_str()) == kernel { KERNEL } else { &id };
+            let before = base.weights.get(known).copied().unwrap_or_default();
             Some((id, now.checked_sub(before)?))
         });
-        let limit = budget.max_growth.map(|percent| grown_by(base.size, percent));
+        let uki = report.uki_size.checked_sub(base.uki).map(|grown| (UKI.to_owned(), grown));
+        let grown = grown.chain(uki);
+        let limit = budget.max_growth.map(|percent| grown_by(base.size(), percent));
         lines.push(line(Item::Growth, size(report), limit, grown.collect()));
     }
     lines
@@ -228,13 +265,13 @@ pub fn check(image: &str, lines: &[Line]) -> Result<()> {
 ///
 /// # Errors
 /// [`Id::OverBudget`].
-pub fn check_lock(recipe: &Recipe, lock: &Lock) -> Result<()> {
+pub fn check_lock(image: &str, budget: &Budget, lock: &Lock) -> Result<()> {
     let packages = lock.packages.iter().filter(|package| package.role != Role::Tool);
     let weights: BTreeMap<_, _> =
         packages.map(|package| (format!("deb/{}", package.name), package.blob.size)).collect();
     let figure = weights.len() as u64;
-    let line = line(Item::Packages, figure, recipe.budget.packages, weights);
-    check(recipe.name.as_str(), &[line])
+    let line = line(Item::Packages, figure, budget.packages.map(Count::get), weights);
+    check(image, &[line])
 }
 
 /// A number with a comma between each three digits.
@@ -263,14 +300,17 @@ impl File {
 
 #[cfg(test)]
 mod tests {
+    use formats::digest::Sha256;
+
     use super::*;
     use crate::contents::tests::sample;
+    use crate::stored::Hex;
 
     fn report(root: u64) -> Report {
         let text = format!(
-            r#"{{ "schema": 2, "image": "tiny", "version": "1", "kernel": "6.0",
+            r#"{{ "schema": 3, "image": "tiny", "version": "1", "kernel": "6.0",
                  "root": {{ "hash": "{:064x}", "salt": "", "data-size": 1, "size": {root}, "paths": 1 }},
-                 "command-lines": {{ "a": "", "b": "" }}, "components": {{}}, "dropped": {{}},
+                 "command-line": "", "components": {{}}, "dropped": {{}},
                  "packages": {{ "crun": "1" }}, "uki-size": 1000, "initrd-size": 1, "disk-size": 1,
                  "artifacts": [] }}"#,
             0
@@ -287,7 +327,7 @@ mod tests {
 
     #[test]
     fn every_figure_stands_beside_its_limit() {
-        let budget = Budget { files: Some(9), ..Budget::default() };
+        let budget = Budget { files: Count::try_from(9).ok(), ..Budget::default() };
         let lines = figures(&budget, 2000, Some(2000));
         let told: Vec<_> =
             lines.iter().map(|line| (line.item.name(), line.figure, line.limit)).collect();
@@ -311,8 +351,8 @@ mod tests {
     fn what_is_over_is_told_with_figure_limit_and_the_heaviest() {
         let budget = Budget {
             root: Some(Bytes(1999)),
-            executables: Some(1),
-            files: Some(3),
+            executables: Count::try_from(1).ok(),
+            files: Count::try_from(3).ok(),
             ..Budget::default()
         };
         let error = check("tiny", &figures(&budget, 2000, None)).unwrap_err();
@@ -353,10 +393,60 @@ mod tests {
             (crun.unwrap().path.clone(), crun.unwrap().bytes() - 1),
             ("/gone".to_owned(), 5000),
         ]);
-        let lines = lines(&budget, build, Some(&Base::of_version(2900, &files, &contents)));
+        let lines = lines(&budget, build, Some(&Base::of_version(2000, 900, &files, &contents)));
         let growth = lines.last().unwrap();
         assert_eq!((growth.figure, growth.limit, growth.over()), (3000, Some(2900), Some(100)));
-        assert_eq!(growth.heaviest, [("deb/crun".to_owned(), 4), ("go/tool".to_owned(), 3)]);
+        let grown = [("the UKI", 100), ("deb/crun", 4), ("go/tool", 3)];
+        assert_eq!(growth.heaviest, grown.map(|(name, bytes)| (name.to_owned(), bytes)));
+    }
+
+    /// Its package has another name at each update, and its modules other paths.
+    #[test]
+    fn of_another_kernel_only_what_is_larger_has_grown() {
+        let with = |release: &str, size: u64| {
+            let mut contents = sample();
+            let package = format!("deb/linux-image-{release}");
+            let kind = Kind::File { size, sha256: Hex(Sha256::of("m")), sha1: String::new() };
+            for (place, path) in
+                [("boot", "/vmlinuz".to_owned()), ("root", format!("{MODULES}{release}/a.ko"))]
+            {
+                let component = Some(package.clone());
+                let place = place.to_owned();
+                let kind = kind.clone();
+                let file = contents.files.last().unwrap().clone();
+                contents.files.push(File { place, path, component, kind, ..file });
+            }
+            contents
+        };
+        let (before, now) = (with("6.12.100", 500), with("6.12.101", 507));
+        let report = report(2000);
+        let build = Build { report: &report, contents: &now, disk: None };
+        let files = in_root(&before).map(|file| (file.path.clone(), file.bytes())).collect();
+        for base in [
+            Base::of_build(&report, &before),
+            Base::of_version(report.root.size, report.uki_size, &files, &now),
+        ] {
+            let lines = lines(&Budget::default(), build, Some(&base));
+            let growth = lines.last().unwrap();
+            assert_eq!(growth.heaviest, [("deb/linux-image-6.12.101".to_owned(), 7)], "{base:?}");
+        }
+    }
+
+    /// It is beside UKIs on the ESP.
+    #[test]
+    fn the_boot_loader_is_none_of_a_ukis_bytes() {
+        let mut contents = sample();
+        let file = contents.files.last().unwrap().clone();
+        for path in ["/vmlinuz", "/systemd-bootx64.efi"] {
+            let (place, path) = ("boot".to_owned(), path.to_owned());
+            contents.files.push(File { place, path, ..file.clone() });
+        }
+        let report = report(2000);
+        let build = Build { report: &report, contents: &contents, disk: None };
+        let lines = lines(&Budget::default(), build, None);
+        let uki = lines.iter().find(|line| line.item == Item::Uki).unwrap();
+        let names: Vec<_> = uki.heaviest.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["/init of initrd", "/vmlinuz of boot"]);
     }
 
     #[test]

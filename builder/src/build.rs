@@ -33,18 +33,23 @@ use crate::error::Result;
 use crate::lock::Lock;
 use crate::lock::model::Role;
 use crate::progress::Progress;
-use crate::recipe::Recipe;
 use crate::recipe::model::Budget;
+use crate::recipe::{Origins, Recipe};
 use crate::source::Caches;
 use crate::source::cargo::Seen;
 use crate::step::{Kind, Outcome, Record, Step, Steps};
 use crate::store::Store;
 
-/// What a build works with. Nothing of it but `recipe` and `lock` may shape the result.
+/// What a build works with. Nothing of it but `recipe` and `lock` may shape the images; their
+/// provenance names `profile` as well.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// What to build.
     pub recipe: &'a Recipe,
+    /// Where each of its values was written.
+    pub origins: &'a Origins,
+    /// The profile that is laid over the recipe already, by its name, if it shapes a byte.
+    pub profile: Option<&'a str>,
     /// The blobs to build it from.
     pub lock: &'a Lock,
     /// Where they are.
@@ -121,9 +126,12 @@ fn images(request: &Request<'_>, seen: &Seen) -> Result<Built> {
         ));
     }
     let limits = Limits {
+        image: recipe.name.as_str(),
         budget: &recipe.budget,
+        origins: request.origins,
         repository: request.repository,
         environment: request.environment,
+        progress: request.progress,
     };
     if let Some(report) = destination.holds(&image_step) {
         steps.record("image", Outcome::Hit);

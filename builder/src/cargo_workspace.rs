@@ -16,7 +16,7 @@ use crate::error::{Context as _, Error, Id, Result};
 use manifest::{Kind, Manifest};
 
 pub use config::{Config, check_top};
-pub use lockfile::{CRATES_IO, Crate, Lockfile, index};
+pub use lockfile::{CRATES_IO, Crate, GitCrate, Lockfile, index};
 
 /// A workspace: its root manifest, and all that belongs to it.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Workspace {
         if !vendored.is_empty() {
             return Ok(Lockfile::default());
         }
-        let Some((name, source)) = lock.git.first() else { return Ok(lock) };
+        let Some(GitCrate { name, source, .. }) = lock.git.first() else { return Ok(lock) };
         let repository = source.strip_prefix("git+").unwrap_or(source);
         let message = format!("the crate `{name}` comes from a git repository, `{repository}`");
         Err(Error::new(Id::CargoPackage, message).hint(

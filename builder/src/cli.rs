@@ -43,6 +43,9 @@ enum Command {
     Run(commands::run::Args),
     /// Run a Kubernetes control plane on this host, for nodes to join, until it is stopped
     Cluster(commands::cluster::Args),
+    /// Print objects of Kubernetes to apply to a cluster
+    #[command(subcommand)]
+    Manifests(commands::manifests::Command),
     /// Say which versions a repository has
     Log(commands::log::Args),
     /// Write the files of a version into a directory
@@ -63,6 +66,23 @@ enum Command {
     Provenance(commands::sbom::ProvenanceArgs),
     /// Build twice under other conditions, or once beside a published build, and compare
     Repro(commands::repro::Args),
+    /// Make a release of a build, or sign again what is published
+    Publish(commands::publish::Args),
+    /// Publish a release of another directory or address, as it is
+    Promote(commands::publish::PromoteArgs),
+    /// Take a release away
+    Withdraw(commands::publish::WithdrawArgs),
+    /// Bring releases from a registry into a directory
+    Pull(commands::pull::Args),
+    /// Check a release as a node does, and say what is trusted and until when
+    Verify(commands::verify::Args),
+    /// Make and show the keys that sign releases
+    #[command(subcommand)]
+    Keys(commands::keys::Command),
+    /// Serve the files of a directory by HTTP, for trying releases, until it is stopped
+    Serve(commands::serve::Args),
+    /// Bring nodes of a Kubernetes cluster to another release, one after the other
+    Upgrade(commands::upgrade::Args),
     /// Look at recipes
     #[command(subcommand)]
     Recipe(commands::recipe::Command),
@@ -160,16 +180,25 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Build(args) => commands::build::run(&args, global, &settings, &progress)?,
         Command::Run(args) => commands::run::run(&args, global, &settings, &progress)?,
         Command::Cluster(args) => commands::cluster::run(&args, global, &settings, &progress)?,
-        Command::Log(args) => commands::log::run(&args, global)?,
+        Command::Manifests(command) => commands::manifests::run(&command, global)?,
+        Command::Log(args) => commands::log::run(&args, global, &progress)?,
         Command::Checkout(args) => commands::checkout::run(&args, global, &progress)?,
         Command::Commit(args) => commands::commit::run(&args, global, &settings, &progress)?,
-        Command::Prune(args) => commands::prune::run(&args, global)?,
+        Command::Prune(args) => commands::prune::run(&args, global, &progress)?,
         Command::Diff(args) => commands::diff::run(&args, global, &settings, &progress)?,
         Command::Inspect(args) => commands::inspect::run(&args, global)?,
         Command::Budget(args) => commands::budget::run(&args, global, &settings, &progress)?,
         Command::Sbom(args) => commands::sbom::run(&args, global)?,
         Command::Provenance(args) => commands::sbom::provenance(&args, global)?,
         Command::Repro(args) => commands::repro::run(&args, global, &settings, &progress)?,
+        Command::Publish(args) => commands::publish::run(&args, global, &settings, &progress)?,
+        Command::Promote(args) => commands::publish::promote(&args, global, &settings, &progress)?,
+        Command::Withdraw(args) => commands::publish::withdraw(&args, global, &progress)?,
+        Command::Pull(args) => commands::pull::run(&args, global, &settings, &progress)?,
+        Command::Verify(args) => commands::verify::run(&args, global, &settings, &progress)?,
+        Command::Keys(command) => commands::keys::run(&command, global, &progress)?,
+        Command::Serve(args) => commands::serve::run(&args, global, &progress)?,
+        Command::Upgrade(args) => commands::upgrade::run(&args, global, &settings, &progress)?,
         Command::Recipe(command) => commands::recipe::run(&command, global)?,
         Command::Config(command) => commands::config::run(&command, global)?,
         Command::Store(command) => commands::store::run(&command, global, &settings, &progress)?,

@@ -15,7 +15,10 @@ use formats::go_build_info::BuildInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::build::report::ReportError;
+use crate::cargo_workspace::CRATES_IO;
 use crate::error::{Error, Id, Result};
+pub use crate::source::State;
+use crate::source::deb::contents::Source;
 use crate::stored::Hex;
 
 /// The version of the shape of `contents.json`. Fields may come without a new one.
@@ -39,6 +42,9 @@ pub struct Contents {
     pub components: BTreeMap<String, Component>,
     /// What programs were linked with, by a name such as `go/golang.org/x/net@v0.50.0`.
     pub libraries: BTreeMap<String, Library>,
+    /// The texts of licences that SPDX has no name for, by the name that they have here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub licences: BTreeMap<String, String>,
     /// All files, sorted by place and path.
     pub files: Vec<File>,
 }
@@ -83,11 +89,14 @@ pub struct Deb {
     pub version: String,
     /// `amd64` or `all`.
     pub architecture: String,
-    /// The source package: advisories go by it.
+    /// The source package.
     pub source: String,
     /// The version of that, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_version: Option<String>,
+    /// Other source packages of which parts are in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub built_using: Vec<Source>,
     /// The suite that it was taken from.
     pub suite: String,
     /// What the `.deb` hashes to.
@@ -96,6 +105,31 @@ pub struct Deb {
     /// form for machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
+}
+
+impl Deb {
+    /// The source package that advisories name, with its version where that is known. Of packages
+    /// that were signed, such as the kernel's, it is the one which the signed files are of: the
+    /// source package `linux-signed-amd64` is a list of signatures, and its advisories are those of
+    /// `linux`.
+    pub fn advised(&self) -> (&str, Option<&str>) {
+        let is_signed = self.source.split('-').any(|word| word == "signed");
+        match self.built_using.as_slice() {
+            [only] if is_signed => (only.name.as_str(), Some(only.version.as_str())),
+            _ => (self.source.as_str(), self.source_version.as_deref()),
+        }
+    }
+
+    /// Source packages of which parts are in it, beside [`Deb::advised`].
+    pub fn parts(&self) -> impl Iterator<Item = &Source> {
+        let (advised, _) = self.advised();
+        self.built_using.iter().filter(move |source| source.name != advised)
+    }
+
+    /// Debian's name of the release that it is of.
+    pub fn release(&self) -> &str {
+        self.suite.split('-').next().unwrap_or(&self.suite)
+    }
 }
 
 /// What a program was linked with.
@@ -110,6 +144,9 @@ pub enum Library {
         version: String,
         /// `h1:` and the digest that `go.sum` has; empty if it is not checked.
         sum: String,
+        /// Changed if a directory stood in for it.
+        #[serde(default, skip_serializing_if = "State::is_whole")]
+        state: State,
     },
     /// Go's own library.
     GoStandard {
@@ -122,12 +159,20 @@ pub enum Library {
         name: String,
         /// Its version.
         version: String,
-        /// The registry, as `Cargo.lock` names it; none if it is of the program's own workspace.
+        /// The registry, as `Cargo.lock` names it, without what may be a secret or a path of the
+        /// host ([`purl::public`]).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         registry: Option<String>,
-        /// What its archive hashes to.
+        /// The git repository in the same way, and after a `#` the commit. With neither it is of the
+        /// program's own workspace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        git: Option<String>,
+        /// What its archive hashes to, if that is what was compiled.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<Hex>,
+        /// Changed if the workspace has files of it that are others.
+        #[serde(default, skip_serializing_if = "State::is_whole")]
+        state: State,
     },
     /// Rust's own library.
     RustStandard {
@@ -151,33 +196,54 @@ impl Library {
         }
     }
 
-    /// What a Go program says that it was linked with. A module without a version is the program's
-    /// own.
+    /// What a Go program says that it was linked with. The module that the build was started in is
+    /// the program's own, if it has no version.
     pub fn of_go(info: &BuildInfo) -> Vec<Self> {
-        let standard = info.go.split(' ').next().unwrap_or_default();
-        let version = standard.strip_prefix("go").unwrap_or(standard).to_owned();
-        let modules = info.main.iter().chain(&info.modules).map(|module| module.effective());
-        let modules = modules.filter(|module| module.version.starts_with('v'));
-        let modules = modules.map(|module| Self::GoModule {
-            name: module.path.clone(),
-            version: module.version.clone(),
-            sum: module.sum.clone(),
+        let standard = info.go.split(' ').find_map(|word| word.strip_prefix("go"));
+        let version = standard.unwrap_or(&info.go).to_owned();
+        let main = info.main.iter().filter(|module| is_version(&module.effective().version));
+        let modules = main.chain(&info.modules).map(|module| {
+            let effective = module.effective();
+            // A directory has no version, and its path is one of the host that built it.
+            let here = !is_version(&effective.version);
+            let (known, state) = match here {
+                true => (module, State::Changed),
+                false => (effective, State::Whole),
+            };
+            let sum = if here { String::new() } else { known.sum.clone() };
+            let (name, version) = (known.path.clone(), known.version.clone());
+            Self::GoModule { name, version, sum, state }
         });
         modules.chain([Self::GoStandard { version }]).collect()
     }
 
-    /// The name under which [`Contents::libraries`] has it.
+    /// The name under which [`Contents::libraries`] has it. Two libraries of one name and version
+    /// that are not the same have two.
     pub fn id(&self) -> String {
-        let kind = match self {
-            Self::GoModule { .. } => "go",
-            Self::Crate { .. } => "cargo",
-            Self::Deb(_) => "deb",
-            Self::GoStandard { version } => return format!("go-standard@{version}"),
-            Self::RustStandard { version } => return format!("rust-standard@{version}"),
-        };
         let (name, version) = self.named();
-        format!("{kind}/{name}@{version}")
+        match self {
+            Self::GoModule { state: State::Whole, .. } => format!("go/{name}@{version}"),
+            Self::GoModule { .. } => format!("go/{name}@{version} (changed)"),
+            Self::Deb(_) => format!("deb/{name}@{version}"),
+            Self::GoStandard { version } => format!("go-standard@{version}"),
+            Self::RustStandard { version } => format!("rust-standard@{version}"),
+            Self::Crate { registry, git, state, .. } => {
+                let from = match (registry.as_deref().or(git.as_deref()), state) {
+                    (Some(CRATES_IO), State::Whole) => String::new(),
+                    (Some(CRATES_IO), State::Changed) => " (changed)".to_owned(),
+                    (Some(from), State::Whole) => format!(" ({from})"),
+                    (Some(from), State::Changed) => format!(" ({from}, changed)"),
+                    (None, _) => " (own)".to_owned(),
+                };
+                format!("cargo/{name}@{version}{from}")
+            }
+        }
     }
+}
+
+/// Whether this is how a module of the world is versioned.
+fn is_version(text: &str) -> bool {
+    text.starts_with('v')
 }
 
 /// One path.

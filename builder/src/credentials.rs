@@ -7,6 +7,7 @@
 
 mod address;
 pub(crate) mod files;
+pub(crate) mod registries;
 
 use std::fmt;
 use std::fs;
@@ -35,6 +36,8 @@ pub enum Source {
     Address,
     /// From this file.
     File(PathBuf),
+    /// From this program.
+    Program(String),
 }
 
 impl Login {
@@ -69,6 +72,7 @@ impl fmt::Display for Source {
         match self {
             Self::Address => write!(f, "the address"),
             Self::File(path) => write!(f, "`{}`", path.display()),
+            Self::Program(name) => write!(f, "`{name}`"),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 //! [`load`] reads; all the rest is pure. What a side cannot tell is no difference: it is said.
 
+pub mod boot;
 pub mod fetch;
 pub mod files;
 pub mod kernel;
@@ -25,6 +26,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Id, Result};
 use crate::stored::Hex;
+use boot::PartChange;
 pub use fetch::Fetch;
 use files::FileChange;
 use kernel::KernelChange;
@@ -125,6 +127,8 @@ pub struct Difference {
     pub libraries: Option<Vec<LibraryChange>>,
     /// The kernel, its modules and its command line.
     pub kernel: KernelChange,
+    /// Parts of the UKI.
+    pub boot: Option<Vec<PartChange>>,
     /// What PID 1 starts.
     pub units: Option<Vec<UnitChange>>,
     /// What a node can be attacked by.
@@ -148,6 +152,7 @@ pub struct Difference {
 ///
 /// # Errors
 /// [`Id::OtherArchitecture`]: of such images everything differs and nothing is news.
+/// [`Id::NothingCompared`]: no part is told by both.
 pub fn compare(before: &Side, after: &Side, fetch: Option<Fetch>) -> Result<Difference> {
     if let (Some(one), Some(other)) = (before.architecture, after.architecture)
         && one != other
@@ -168,9 +173,10 @@ pub fn compare(before: &Side, after: &Side, fetch: Option<Fetch>) -> Result<Diff
         before: before.head(),
         after: after.head(),
         untold: untold(before, after, fetch.is_some()),
-        packages: packages::changes(before.packages.as_ref(), after.packages.as_ref()),
+        packages: packages::between(before, after),
         libraries: packages::libraries(before, after),
         kernel,
+        boot: boot::changes(before, after),
         units: units::changes(before, after),
         surface: surface::changes(before, after),
         sizes: sizes::images(before, after),
@@ -180,8 +186,31 @@ pub fn compare(before: &Side, after: &Side, fetch: Option<Fetch>) -> Result<Diff
         fetch,
         map,
     };
+    if !compares(before, after, &difference) {
+        let [one, other] =
+            [before, after].map(|side| format!("`{}`, {},", side.named, side.kind.words()));
+        let message = format!("{one} and {other} tell nothing in common that could be compared");
+        return Err(Error::new(Id::NothingCompared, message)
+            .hint("a build tells all that there is to compare, of an image or of a lock"));
+    }
     difference.different = difference.differs();
     Ok(difference)
+}
+
+/// Whether any part was told by both sides, so that no difference means something.
+fn compares(before: &Side, after: &Side, difference: &Difference) -> bool {
+    let both = |told: fn(&Side) -> bool| told(before) && told(after);
+    difference.packages.is_some()
+        || difference.libraries.is_some()
+        || difference.boot.is_some()
+        || difference.units.is_some()
+        || difference.files.is_some()
+        || difference.lock.is_some()
+        || both(|side| side.root_hash.is_some())
+        || both(|side| side.release.is_some())
+        || both(|side| side.command_line.is_some())
+        || both(|side| side.config.is_some())
+        || before.sizes.keys().any(|name| after.sizes.contains_key(name))
 }
 
 impl Difference {
@@ -193,6 +222,7 @@ impl Difference {
         any(self.packages.as_ref())
             || any(self.libraries.as_ref())
             || self.kernel.differs()
+            || any(self.boot.as_ref())
             || any(self.units.as_ref())
             || self.surface.iter().flatten().any(Surface::differs)
             || !self.sizes.is_empty()
@@ -200,6 +230,29 @@ impl Difference {
             || any(self.files.as_ref())
             || self.lock.as_ref().is_some_and(LockChange::differs)
             || identities.is_some_and(|(one, other)| one != other)
+            || self.version().is_some()
+    }
+
+    /// The versions of the image, if both sides tell one and they are not the same.
+    pub fn version(&self) -> Option<(&str, &str)> {
+        let versions = self.before.version.as_deref().zip(self.after.version.as_deref());
+        versions.filter(|(before, after)| before != after)
+    }
+
+    /// Whether nothing but what says the version differs, and what follows from that.
+    pub fn is_of_version_alone(&self) -> bool {
+        fn none<T>(list: Option<&Vec<T>>) -> bool {
+            list.is_none_or(Vec::is_empty)
+        }
+        self.version().is_some()
+            && none(self.packages.as_ref())
+            && none(self.libraries.as_ref())
+            && !self.kernel.differs()
+            && none(self.boot.as_ref())
+            && none(self.units.as_ref())
+            && !self.surface.iter().flatten().any(Surface::differs)
+            && self.files.iter().flatten().all(FileChange::says_version)
+            && !self.lock.as_ref().is_some_and(LockChange::differs)
     }
 }
 
@@ -214,10 +267,14 @@ fn both<'a, K: Ord, V>(
 
 /// What each side does not tell, and the other does not make up for.
 fn untold(before: &Side, after: &Side, fetch: bool) -> Vec<Untold> {
-    let sides = [("before", before), ("after", after)];
+    let sides = [("before", before, after), ("after", after, before)];
     let mut untold: Vec<_> = sides
         .into_iter()
-        .map(|(name, side)| Untold { side: name, kind: side.kind, what: side.untold() })
+        .map(|(name, side, other)| Untold {
+            side: name,
+            kind: side.kind,
+            what: side.untold(other.has_container_images()),
+        })
         .filter(|untold| !untold.what.is_empty())
         .collect();
     if !fetch && before.root_hash != after.root_hash {

@@ -43,6 +43,17 @@ pub fn persist(file: NamedTempFile, to: &Path, name: Name) -> io::Result<()> {
     named(to, name)
 }
 
+/// Gives a complete temporary file a name that nothing has.
+///
+/// # Errors
+/// As [`persist`]; [`ErrorKind::AlreadyExists`] if something has the name.
+pub fn persist_new(file: NamedTempFile, to: &Path, name: Name) -> io::Result<()> {
+    sync(file.as_file(), file.path())?;
+    ask("rename", &[file.path(), to])?;
+    file.persist_noclobber(to).map_err(|error| error.error)?;
+    named(to, name)
+}
+
 /// Gives many complete temporary files of one directory their names, in place of what has them. The
 /// names are on the disk whenever the file system gets to it. `directory` was opened before the
 /// files were written, for syncfs(2) tells of failures since then.
@@ -307,6 +318,18 @@ pub(crate) mod testing {
         let result = work();
         REFUSAL.set(None);
         result
+    }
+
+    /// For [`refusing`]: all requests but the first `granted` ones fail, as if somebody had been killed.
+    pub(crate) fn after(granted: usize) -> impl Fn(&str) -> Option<Errno> + 'static {
+        let left = std::cell::Cell::new(granted);
+        move |_: &str| match left.get() {
+            0 => Some(Errno::IO),
+            more => {
+                left.set(more - 1);
+                None
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::credentials::Logins;
+use crate::credentials::registries::Registries;
 use crate::http::{Access, Disk, Proxies};
 
 /// Variables by which `cargo` finds its own files and toolchain.
@@ -15,6 +16,7 @@ const CARGO: &[&str] = &["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
 /// Variables that we look at ourselves.
 const OWN: &[&str] = &[
     "ALL_PROXY",
+    "DOCKER_CONFIG",
     "HOME",
     "HTTPS_PROXY",
     "HTTP_PROXY",
@@ -22,6 +24,7 @@ const OWN: &[&str] = &[
     "NO_PROXY",
     "PATH",
     "XDG_CACHE_HOME",
+    "XDG_RUNTIME_DIR",
     "all_proxy",
     "http_proxy",
     "https_proxy",
@@ -82,6 +85,13 @@ impl Environment {
     pub fn logins(&self) -> Logins {
         let named = self.variables.get("NETRC").map(PathBuf::from);
         Logins::of_user(self.home().as_deref(), named.as_deref())
+    }
+
+    /// Where the user's names and passwords for registries are.
+    pub fn registries(&self) -> Registries {
+        let directory = |name| self.variables.get(name).map(PathBuf::from);
+        let (docker, runtime) = (directory("DOCKER_CONFIG"), directory("XDG_RUNTIME_DIR"));
+        Registries::new(docker, self.home(), runtime, self.path())
     }
 
     /// How our own requests reach servers.

@@ -17,6 +17,7 @@ use rustix::fs::FlockOperation;
 
 use crate::credentials::{Written, shown};
 use crate::error::{Context as _, Error, Id, Result};
+use crate::figures::bytes;
 use crate::http::{self, Client};
 use crate::progress::{Progress, Task};
 use crate::store::Store;
@@ -55,7 +56,7 @@ pub fn all(
                     let Some((client, wanted)) = missing.get(index) else { return };
                     let task = progress.task(&wanted.name, Some(wanted.blob.size));
                     match blob(client, store, &wanted.urls, &wanted.blob, &wanted.name, &task) {
-                        Ok(()) => task.done(mebibytes(wanted.blob.size)),
+                        Ok(()) => task.done(bytes(wanted.blob.size)),
                         Err(error) => {
                             let mut failures =
                                 failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -269,11 +270,6 @@ fn together(what: String, mut failures: Vec<Error>) -> Error {
         hints.extend(new.collect::<Vec<_>>());
     }
     hints.into_iter().fold(Error::new(id, message), Error::hint)
-}
-
-fn mebibytes(bytes: u64) -> String {
-    let tenths = bytes.saturating_mul(10).div_ceil(1024 * 1024);
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]

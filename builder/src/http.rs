@@ -1,10 +1,11 @@
-//! Getting files over HTTP and HTTPS, for `lock` and `fetch` only.
+//! Getting files over HTTP and HTTPS, for `lock`, `fetch` and what speaks of releases only.
 //!
 //! Nothing that comes from here is believed: a digest or a signature decides afterwards. So the
 //! client's duty is to be patient (retries, resumed downloads, bounded sizes) and to say exactly
 //! what went wrong. Ranges follow RFC 9110, section 14.
 
 mod answer;
+pub(crate) mod exchange;
 mod failure;
 mod forward;
 mod local;
@@ -19,7 +20,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ureq::config::ConfigBuilder;
@@ -34,7 +35,7 @@ use crate::error::{Context as _, Error, Id, Result};
 use crate::progress::Task;
 use crate::source::deb::mirror::local_path;
 use answer::continues;
-use failure::{Attempt, Failure};
+pub(crate) use failure::{Attempt, Failure};
 use pace::Pace;
 pub use route::Proxies;
 use route::Route;
@@ -90,6 +91,8 @@ pub struct Client {
     access: Access,
     // Made when first needed.
     agents: Mutex<BTreeMap<Route, Agent>>,
+    // What a server was found to want to be told, and which one.
+    authorization: Mutex<Option<(Address, String)>>,
     pace: Pace,
     pause: Box<dyn Fn(Duration) + Send + Sync>,
 }
@@ -116,7 +119,31 @@ impl Client {
     ) -> Result<Self> {
         let access = access.into();
         access.proxies.check()?;
-        Ok(Self { access, agents: Mutex::default(), pace: Pace::USUAL, pause: Box::new(pause) })
+        Ok(Self {
+            access,
+            agents: Mutex::default(),
+            authorization: Mutex::default(),
+            pace: Pace::USUAL,
+            pause: Box::new(pause),
+        })
+    }
+
+    /// From now on tells this server, and no other, this value of `Authorization` in place of a name and
+    /// a password.
+    pub(crate) fn authorize(&self, server: &Address, value: String) {
+        *lock(&self.authorization) = Some((server.clone(), value));
+    }
+
+    /// The name and the password that the user has for a server.
+    pub(crate) fn login(&self, address: &Address) -> Option<Login> {
+        self.access.logins.find(address)
+    }
+
+    /// What the server of `address` is told beside a name and a password.
+    fn authorization(&self, address: &Address) -> Option<String> {
+        let authorization = lock(&self.authorization);
+        let (server, value) = authorization.as_ref()?;
+        address.same_server(server).then(|| value.clone())
     }
 
     /// Gets a file of at most `limit` bytes into memory.
@@ -293,7 +320,9 @@ impl Client {
             let secret = !encrypted || address.scheme() == Scheme::Https;
             let own = asked.login().filter(|_| address.same_server(asked)).cloned();
             let login = own.or_else(|| self.access.logins.find(&address)).filter(|_| secret);
-            let response = self.send_once(&address, login.as_ref(), from, url)?;
+            let value = self.authorization(&address).filter(|_| secret);
+            let value = value.or_else(|| login.as_ref().map(Login::basic));
+            let response = self.send_once(&address, value, from, url)?;
             if response.status() == StatusCode::UNAUTHORIZED {
                 let hint = self.access.logins.hint(&address, login.as_ref());
                 return Err(Failure::lasting(unauthorized(url, &hint)));
@@ -315,7 +344,7 @@ impl Client {
     fn send_once(
         &self,
         address: &Address,
-        login: Option<&Login>,
+        authorization: Option<String>,
         from: u64,
         url: &str,
     ) -> Attempt<Response<Body>> {
@@ -323,9 +352,7 @@ impl Client {
         let agent = self.agent(&route).map_err(Failure::lasting)?;
         let proxys = route.authorization(&self.access.logins).map_err(Failure::lasting)?;
         let mut request = agent.get(address.as_str());
-        for (name, value) in
-            [(AUTHORIZATION, login.map(Login::basic)), (PROXY_AUTHORIZATION, proxys)]
-        {
+        for (name, value) in [(AUTHORIZATION, authorization), (PROXY_AUTHORIZATION, proxys)] {
             if let Some(value) = value {
                 request = request.header(name, value);
             }
@@ -333,16 +360,7 @@ impl Client {
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
-        let response = request.call();
-        let Some(proxy) = route.proxy() else {
-            return response.map_err(|error| Failure::transport(url, error));
-        };
-        match response {
-            Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Err(Failure::proxy_login(url).by_way_of(&proxy))
-            }
-            response => response.map_err(|error| Failure::transport(url, error).by_way_of(&proxy)),
-        }
+        by_way_of(&route, url, request.call())
     }
 
     fn on_disk(&self, url: &str) -> Option<PathBuf> {
@@ -350,7 +368,7 @@ impl Client {
     }
 
     fn agent(&self, route: &Route) -> Result<Agent> {
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = lock(&self.agents);
         if let Some(agent) = agents.get(route) {
             return Ok(agent.clone());
         }
@@ -359,7 +377,8 @@ impl Client {
         Ok(agent)
     }
 
-    fn retrying<T>(&self, mut attempt: impl FnMut() -> Attempt<T>) -> Result<T> {
+    /// Tries again what may pass by itself, with pauses between.
+    pub(crate) fn retrying<T>(&self, mut attempt: impl FnMut() -> Attempt<T>) -> Result<T> {
         let mut failed = 0;
         loop {
             let failure = match attempt() {
@@ -379,6 +398,27 @@ impl Client {
             (self.pause)(pause.max(wanted));
         }
     }
+}
+
+/// The answer that came this way, or what is to be said of it.
+fn by_way_of(
+    route: &Route,
+    url: &str,
+    response: std::result::Result<Response<Body>, ureq::Error>,
+) -> Attempt<Response<Body>> {
+    let Some(proxy) = route.proxy() else {
+        return response.map_err(|error| Failure::transport(url, error));
+    };
+    match response {
+        Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err(Failure::proxy_login(url).by_way_of(&proxy))
+        }
+        response => response.map_err(|error| Failure::transport(url, error).by_way_of(&proxy)),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A task's bytes, each counted once although a download may begin anew.
@@ -421,6 +461,7 @@ fn config(roots: RootCerts) -> ConfigBuilder<AgentScope> {
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(SILENCE))
         .timeout_per_read(Some(SILENCE))
+        .timeout_per_write(Some(SILENCE))
         .user_agent(concat!("orlop/", env!("CARGO_PKG_VERSION")))
         // A file's digest is that of its bytes: nothing on the way may compress them.
         .accept_encoding("identity")

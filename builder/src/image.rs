@@ -18,7 +18,7 @@ pub(crate) mod tests {
     use tempfile::TempDir;
     use uuid::Uuid;
 
-    use super::disk::{Inputs, Layout, Role, Slot, write};
+    use super::disk::{Inputs, Layout, Role, write};
     use super::efi::{Made, Padded, Ready, Unsigned};
     use crate::process::Command;
     use crate::recipe::model::{Disk, Mib};
@@ -28,7 +28,7 @@ pub(crate) mod tests {
         pub(super) directory: TempDir,
         pub(super) root: PathBuf,
         pub(super) layout: Layout,
-        ukis: [Ready; 2],
+        uki: Ready,
         loader: Ready,
     }
 
@@ -44,21 +44,13 @@ pub(crate) mod tests {
             let layout =
                 Layout::plan(Architecture::Amd64, &disk, 3_000_000, Uuid::from_u128(7), &[])
                     .unwrap();
-            let ukis = [Slot::A, Slot::B].map(|slot| {
-                let padded = Made::new(slot, uki(slot, 70_000)).pad(layout.uki(), &Unsigned);
-                padded.unwrap().sign(&Unsigned).unwrap()
-            });
-            Self { directory, root, layout, ukis, loader: loader(124_416) }
+            let padded = Made::new(uki(70_000)).pad(layout.uki(), &Unsigned).unwrap();
+            let uki = padded.sign(&Unsigned).unwrap();
+            Self { directory, root, layout, uki, loader: loader(124_416) }
         }
 
         pub(super) fn inputs(&self) -> Inputs<'_> {
-            Inputs {
-                loader: &self.loader,
-                uki_a: &self.ukis[0],
-                uki_b: &self.ukis[1],
-                root: &self.root,
-                epoch: 0,
-            }
+            Inputs { loader: &self.loader, uki: &self.uki, root: &self.root, epoch: 0 }
         }
 
         /// Writes the disk image.
@@ -86,12 +78,10 @@ pub(crate) mod tests {
     }
 
     /// A UKI whose kernel is so many bytes of nothing.
-    pub(crate) fn uki(slot: Slot, linux: usize) -> Vec<u8> {
-        let cmdline =
-            format!("orlop.root=partuuid:x orlop.slot={} ro", slot.to_string().to_lowercase());
+    pub(crate) fn uki(linux: usize) -> Vec<u8> {
         let sections = Sections {
             osrel: b"ID=orlop\nNAME=\"OrlopOS\"\nORLOP_VERSION=7\n",
-            cmdline: cmdline.as_bytes(),
+            cmdline: b"orlop.root=partuuid:x,y ro",
             uname: b"6.12.117",
             linux: &vec![5; linux],
             initrd: &[6; 1000],

@@ -14,6 +14,7 @@ pub mod commands;
 pub mod compose;
 pub mod contents;
 pub mod credentials;
+pub mod delta;
 pub mod diff;
 pub mod digest;
 pub mod doctor;
@@ -21,22 +22,30 @@ pub mod durable;
 pub mod environment;
 pub mod error;
 pub mod fetch;
+pub mod figures;
 pub mod go_mod;
 pub mod http;
 pub mod image;
 pub mod in_use;
+pub mod keys;
 pub mod lock;
+pub mod manifests;
 pub mod node_config;
+pub mod os_release;
 pub mod outside;
 pub mod process;
 pub mod progress;
 pub mod provenance;
 pub mod recipe;
+pub mod registry;
+pub mod regular;
+pub mod release;
 pub mod repository;
 pub mod repro;
 pub mod run;
 pub mod sbom;
 pub mod scaffold;
+pub mod serve;
 pub mod settings;
 pub mod signals;
 pub mod source;
@@ -45,7 +54,12 @@ pub mod step;
 pub mod store;
 pub mod stored;
 pub mod unfinished;
+pub mod visible;
 
 #[cfg(test)]
 #[path = "../tests/shared/documented.rs"]
 mod documented;
+
+#[cfg(test)]
+#[path = "../tests/shared/mock_registry.rs"]
+mod mock_registry;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::credentials::Address;
 use crate::credentials::files::{self, Rules};
+use crate::credentials::registries::Config;
 
 /// `auth.conf` of apt and `.netrc`, with an address that a login is wanted for.
 pub fn logins(text: &str) {
@@ -19,10 +20,23 @@ pub fn logins(text: &str) {
     }
 }
 
+/// A request that `orlop serve` gets, and the answer to it.
+pub fn request(bytes: &[u8]) {
+    crate::serve::judge(bytes);
+}
+
 /// A line of the port on which a guest tells how far it has come.
 pub fn mark(line: &str) {
     if let Some(mark) = crate::run::Mark::parse(line) {
         let _ = mark.seconds();
+    }
+}
+
+/// What a registry says of who may come in, why it refuses and which token it gives, and a file of logins.
+pub fn registry(bytes: &[u8]) {
+    crate::registry::judge(bytes);
+    if let Ok(config) = Config::parse(bytes) {
+        let _ = config.known("r.example", "a/b", Path::new("file"));
     }
 }
 

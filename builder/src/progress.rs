@@ -77,6 +77,21 @@ impl Progress {
         self.json("done", name, result);
     }
 
+    /// Where something is that goes on for long, in words, and how much of it is done in percent: a line
+    /// for people where there is no board, an event for machines.
+    pub fn node(&self, name: &str, text: &str, percent: Option<u8>) {
+        if self.mode == Mode::Json {
+            let object = serde_json::json!({
+                "schema": SCHEMA, "event": "node", "name": name, "result": text, "percent": percent
+            });
+            drop(writeln!(std::io::stderr(), "{object}"));
+        }
+        if self.mode == Mode::Plain {
+            let percent = percent.map(|percent| format!(" {percent} %")).unwrap_or_default();
+            self.line(&format!("{name}  {text}{percent}"));
+        }
+    }
+
     /// Lines for people alone, such as a table of what machines got as events.
     pub fn table(&self, lines: &str) {
         lines.lines().for_each(|line| self.line(line));

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use formats::digest::Sha256;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Something that went into a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +16,9 @@ pub struct Material {
     pub name: String,
     /// What the world calls it.
     pub uri: Option<String>,
-    /// Which digest it has: `sha256`, or `dirHash` of a Go module.
-    pub algorithm: &'static str,
-    /// In hexadecimal digits.
-    pub digest: String,
+    /// Which digest it has, and that in hexadecimal digits: `sha256`, `dirHash` of a Go module, or
+    /// `gitCommit`. None of a compiler that does not say what it was built from.
+    pub digest: Option<(&'static str, String)>,
 }
 
 /// The statement of a build that made `subjects` of `materials`, as `parameters` say.
@@ -36,7 +35,7 @@ pub fn statement(
         "predicate": {
             "buildDefinition": {
                 "buildType": "https://orlop.dev/build/v1",
-                "externalParameters": { "recipe": parameters },
+                "externalParameters": parameters,
                 "internalParameters": {},
                 "resolvedDependencies": materials.iter().map(of_material).collect::<Vec<_>>(),
             },
@@ -51,8 +50,10 @@ pub fn statement(
 }
 
 fn of_material(material: &Material) -> Value {
-    let digest = Map::from_iter([(material.algorithm.to_owned(), material.digest.clone().into())]);
-    let mut value = json!({ "name": material.name, "digest": digest });
+    let mut value = json!({ "name": material.name });
+    if let Some((algorithm, digest)) = &material.digest {
+        value["digest"] = json!({ (*algorithm): digest });
+    }
     if let Some(uri) = &material.uri {
         value["uri"] = uri.as_str().into();
     }
@@ -69,10 +70,9 @@ mod tests {
         let material = Material {
             name: "deb/crun".into(),
             uri: Some("pkg:deb/debian/crun@1".into()),
-            algorithm: "sha256",
-            digest: Sha256::of("deb").to_string(),
+            digest: Some(("sha256", Sha256::of("deb").to_string())),
         };
-        let value = statement(&subjects, &[material], json!({ "name": "tiny" }));
+        let value = statement(&subjects, &[material], json!({ "recipe": { "name": "tiny" } }));
         assert_eq!(value["subject"][0]["digest"]["sha256"], Sha256::of("root").to_string());
         let definition = &value["predicate"]["buildDefinition"];
         assert_eq!(definition["externalParameters"]["recipe"]["name"], "tiny");

@@ -19,13 +19,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use chain::Chain;
+use chain::{Assembled, Chain};
 use formats::digest::Sha256;
+use model::Budget;
 pub use model::Recipe;
-use problem::{Place, Sources};
+use problem::{Place, Problem, Sources, report};
 use value::{Kind, Value};
 
-use crate::error::Result;
+use crate::error::{Error, Id, Result};
 
 /// The name of a project's recipe.
 pub const FILE_NAME: &str = "recipe.toml";
@@ -86,6 +87,36 @@ impl Loaded {
         check::check(self)
     }
 
+    /// Checks the budget alone: what else is wrong is nothing to who asks what is left of it.
+    ///
+    /// # Errors
+    /// `E0308`.
+    pub fn check_budget(&self) -> Result<()> {
+        match check::budget(&self.recipe.budget, &self.origins) {
+            None => Ok(()),
+            Some(problem) => Err(report(&[problem], &self.origins.sources)),
+        }
+    }
+
+    /// The budgets of all profiles, and of the recipe without one, by the name of the profile; each is
+    /// checked. The files are read again.
+    ///
+    /// # Errors
+    /// Those of reading them; `E0302`, `E0303` and `E0308` for what is wrong with a budget.
+    pub fn budgets(&self) -> Result<Vec<(Option<String>, Budget)>> {
+        let chain = Chain::read(&self.path)?;
+        let names = chain.profiles().map(|name| Some(name.to_owned()));
+        let read = |name: Option<String>| {
+            let Assembled { recipe, tree, .. } = chain.budget(name.as_deref())?;
+            let origins = Origins { tree, sources: chain.sources.clone() };
+            match check::budget(&recipe.budget, &origins) {
+                None => Ok((name, recipe.budget)),
+                Some(problem) => Err(report(&[problem], &origins.sources)),
+            }
+        };
+        [None].into_iter().chain(names).map(read).collect()
+    }
+
     /// Checks that an image can be made for the recipe's architecture.
     ///
     /// # Errors
@@ -135,6 +166,12 @@ impl fmt::Display for Origin {
 }
 
 impl Origins {
+    /// A failure that the value at `keys` is the cause of, shown where that was written.
+    pub fn wrong(&self, keys: &[&str], id: Id, message: impl Into<String>) -> Error {
+        let place = self.nearest(keys);
+        report(&[Problem::new(id, message).at(place)], &self.sources)
+    }
+
     /// Where the value of a key was written, such as `["kernel", "package"]`; nothing if it was
     /// not written at all and is a default.
     pub fn of(&self, keys: &[&str]) -> Option<Origin> {

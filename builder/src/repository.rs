@@ -12,7 +12,9 @@
 //! at any moment, or after a power cut, finds whole versions or none. Writers wait for each other,
 //! by a lock on the directory and by the one that the stock program knows.
 
+mod bounds;
 mod checkout;
+mod locks;
 mod log;
 mod object;
 mod prune;
@@ -27,14 +29,17 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use formats::ostree::{Config, Mode};
-use rustix::fs::{Access, FlockOperation};
+use rustix::fs::Access;
 
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
-use crate::unfinished;
+use crate::progress::Progress;
+use crate::{regular, unfinished};
 
+pub use bounds::Bounds;
 pub use log::History;
 pub use prune::Pruned;
+pub use refs::{Damaged, Refs};
 pub use version::{Committed, Version};
 
 /// The name of a repository that nobody named: beside the images.
@@ -43,6 +48,9 @@ pub const DIRECTORY: &str = "repo";
 /// Directories of a repository, as `ostree init` makes them.
 const DIRECTORIES: [&str; 8] =
     ["extensions", "objects", "refs", "refs/heads", "refs/mirrors", "refs/remotes", "state", "tmp"];
+
+/// A `config` is not larger.
+const LARGEST_CONFIG: u64 = 1 << 20;
 
 /// A repository that is there.
 #[derive(Debug)]
@@ -62,33 +70,34 @@ enum Use {
 }
 
 impl Repository {
-    /// Opens the repository at `root` for reading. Any mode will do.
+    /// Opens the repository at `root` for reading. Any mode will do. This and the like wait for
+    /// whoever has it locked, and tell `progress` so.
     ///
     /// # Errors
     /// [`Id::NotARepository`], [`Id::Read`].
-    pub fn open(root: &Path) -> Result<Self> {
-        Self::open_for(root, Use::Read)
+    pub fn open(root: &Path, progress: &Progress) -> Result<Self> {
+        Self::open_for(root, Use::Read, progress)
     }
 
     /// Opens the archive at `root` for commits, and makes it if there is none.
     ///
     /// # Errors
     /// [`Id::NotARepository`], [`Id::RepositoryWrite`].
-    pub fn open_or_make(root: &Path) -> Result<Self> {
+    pub fn open_or_make(root: &Path, progress: &Progress) -> Result<Self> {
         if is_vacant(root)? {
             make(root).or_fail(Id::RepositoryWrite, || {
                 format!("cannot make the repository `{}`", root.display())
             })?;
         }
-        Self::open_for(root, Use::Add)?.archive()
+        Self::open_for(root, Use::Add, progress)?.archive()
     }
 
     /// Opens the archive at `root` to remove something.
     ///
     /// # Errors
     /// [`Id::NotARepository`], [`Id::RepositoryWrite`].
-    pub fn open_to_prune(root: &Path) -> Result<Self> {
-        Self::open_for(root, Use::Remove)?.archive()
+    pub fn open_to_prune(root: &Path, progress: &Progress) -> Result<Self> {
+        Self::open_for(root, Use::Remove, progress)?.archive()
     }
 
     /// Where it is.
@@ -96,9 +105,9 @@ impl Repository {
         &self.root
     }
 
-    fn open_for(root: &Path, purpose: Use) -> Result<Self> {
+    fn open_for(root: &Path, purpose: Use, progress: &Progress) -> Result<Self> {
         let mode = config(root)?.mode;
-        let locks = locks(root, purpose)
+        let locks = locks::take(root, purpose, progress)
             .or_fail(if purpose == Use::Read { Id::Read } else { Id::RepositoryWrite }, || {
                 format!("cannot lock the repository `{}`", root.display())
             })?;
@@ -138,8 +147,14 @@ pub fn is_out_of_reach(root: &Path) -> bool {
 
 fn config(root: &Path) -> Result<Config> {
     let not = || format!("`{}` is not a repository of ostree", root.display());
-    let text = fs::read_to_string(root.join("config")).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidData => {
+    let text = regular::read(&root.join("config"), LARGEST_CONFIG)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    let text = text.map_err(|error| match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::InvalidInput
+        | ErrorKind::FileTooLarge
+        | ErrorKind::Other => {
             let hint = "`orlop build` and `orlop commit` make one; `--repo DIR` names it";
             Error::new(Id::NotARepository, not()).caused_by(error).hint(hint)
         }
@@ -178,27 +193,6 @@ fn make(root: &Path) -> io::Result<()> {
     file.write_all(Config::ARCHIVE.as_bytes())?;
     durable::persist(file, &root.join("config"), Name::Now)?;
     durable::settle(&root.join("config"))
-}
-
-/// Readers and one writer of ours take turns by a lock on the directory. The stock program has a
-/// file for it: who adds shares it, who removes has it alone.
-fn locks(root: &Path, purpose: Use) -> io::Result<Vec<File>> {
-    let directory = File::open(root)?;
-    if purpose == Use::Read {
-        // Where there are no locks, nobody prunes either.
-        let _ = rustix::fs::flock(&directory, FlockOperation::LockShared);
-        return Ok(vec![directory]);
-    }
-    rustix::fs::flock(&directory, FlockOperation::LockExclusive)?;
-    let mut options = File::options();
-    let theirs = options.read(true).write(true).create(true).truncate(false);
-    let theirs = theirs.open(root.join(".lock"))?;
-    let how = match purpose {
-        Use::Remove => FlockOperation::LockExclusive,
-        _ => FlockOperation::LockShared,
-    };
-    rustix::fs::fcntl_lock(&theirs, how)?;
-    Ok(vec![theirs, directory])
 }
 
 #[cfg(test)]

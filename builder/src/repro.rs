@@ -11,18 +11,22 @@ mod conditions;
 mod content;
 mod disk;
 mod document;
+mod esp;
 mod fields;
 mod files;
 mod host;
 mod initrd;
+mod interrupt;
 mod origin;
 mod place;
 mod program;
 mod project;
+mod proof;
 mod published;
 mod root;
 mod show;
 mod supply;
+mod tree;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,7 +47,10 @@ pub use self::supply::Programs;
 use self::child::{Child, Done, Tools};
 use self::conditions::{CHANGED, Choice};
 use self::files::Directory;
+use self::host::Owner;
+use self::interrupt::Interrupts;
 use self::project::Project;
+use self::published::Told;
 use crate::build::written;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::http::Client;
@@ -105,7 +112,8 @@ pub struct Plan {
 pub struct Verdict {
     /// The image.
     pub image: String,
-    /// Whether all that was compared is the same.
+    /// Whether all that was compared is the same. Nothing is left out because a report does not
+    /// tell of it.
     pub same: bool,
     /// The published build that the first one is; none if both were made here.
     pub against: Option<String>,
@@ -115,7 +123,8 @@ pub struct Verdict {
     pub kept: Vec<Kept>,
     /// Steps that were not done, because their results were taken from the store.
     pub remembered: Vec<String>,
-    /// Files that were not compared.
+    /// Files of a published build that were not compared: its disk unless it was asked for, and what
+    /// no build here has.
     pub left_out: Vec<String>,
     /// The builds that were made here.
     pub builds: Vec<Build>,
@@ -139,6 +148,7 @@ pub struct Build {
 struct Workshop {
     directory: unfinished::Directory,
     program: PathBuf,
+    interrupts: Interrupts,
 }
 
 /// What the two builds are called.
@@ -158,7 +168,8 @@ impl Request<'_> {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
             .or_fail(Id::Write, cannot)?;
         let program = std::env::current_exe().or_fail(Id::Read, || "cannot find this program")?;
-        Ok(Workshop { directory, program })
+        let interrupts = Interrupts::watch(directory.path())?;
+        Ok(Workshop { directory, program, interrupts })
     }
 
     fn choose(&self, workshop: &Workshop, project: &Project) -> (Choice, Tools) {
@@ -166,7 +177,9 @@ impl Request<'_> {
         let copied = project.can_be_copied(work);
         let recipe = &self.loaded.recipe;
         let environment = &self.settings.environment;
-        let (host, tools) = host::look(environment, recipe, &workshop.program, work, copied);
+        let owner = self.keep.map_or(Owner::Anybody, |_| Owner::Starter);
+        let (host, tools) =
+            host::look(environment, recipe, (&workshop.program, work), copied, owner);
         (conditions::choose(&host), tools)
     }
 
@@ -226,10 +239,10 @@ impl Request<'_> {
             directory: &directory,
             output: &output,
             conditions,
+            interrupts: &workshop.interrupts,
         };
         if let Some(user) = conditions.and_then(|(conditions, _)| conditions.user) {
             supply::give(&directory, user)?;
-            output.parent().map_or(Ok(()), |parent| supply::give(parent, user))?;
         }
         let done = child.run(&self.image(), self.progress)?;
         for inner in ["store", "cache", "home", "tmp", "bin"] {
@@ -258,7 +271,13 @@ pub fn plan_twice(request: &Request<'_>) -> Result<Plan> {
 pub fn twice(request: &Request<'_>) -> Result<Verdict> {
     let project = Project::of(request.loaded)?;
     let workshop = request.workshop()?;
-    let (choice, tools) = request.choose(&workshop, &project);
+    let result = twice_in(&workshop, &project, request);
+    workshop.interrupts.none_came();
+    result
+}
+
+fn twice_in(workshop: &Workshop, project: &Project, request: &Request<'_>) -> Result<Verdict> {
+    let (choice, tools) = request.choose(workshop, project);
     request.progress.note(show::plan(&request.plan(None, Some(&choice))).trim_end());
     let conditions = &choice.second;
     let copy = workshop.directory.path().join("elsewhere");
@@ -270,9 +289,9 @@ pub fn twice(request: &Request<'_>) -> Result<Verdict> {
     if let (Some(user), true) = (conditions.user, conditions.copy) {
         supply::give(&copy, user)?;
     }
-    let (one, first) = request.build(&workshop, (NAMES[0], "one"), &request.loaded.path, None)?;
+    let (one, first) = request.build(workshop, (NAMES[0], "one"), &request.loaded.path, None)?;
     let other = Some((conditions, &tools));
-    let (two, second) = request.build(&workshop, (NAMES[1], "two"), &recipe, other)?;
+    let (two, second) = request.build(workshop, (NAMES[1], "two"), &recipe, other)?;
     let files = [files_of(&first)?, files_of(&second)?];
     let mut comparison = compared(&files[0], &files[1], &BTreeSet::new(), request.progress)?;
     for difference in &mut comparison.differences {
@@ -284,25 +303,43 @@ pub fn twice(request: &Request<'_>) -> Result<Verdict> {
 }
 
 /// Builds once and compares with a published build. `disk` says whether its disk is downloaded, of
-/// which its report has no digest.
+/// which its report has no digest. `fetch` brings sources, once it is known that they are wanted.
 ///
 /// # Errors
 /// [`Id::OtherLock`] if it was made of something else; those of the build, of reading the published
 /// one, and of [`Client::download`].
-pub fn against(request: &Request<'_>, published: &Published, disk: Disk) -> Result<Verdict> {
-    let Request { loaded, lock, lock_path, progress, .. } = request;
+pub fn against(
+    request: &Request<'_>,
+    published: &Published,
+    disk: Disk,
+    fetch: impl FnOnce() -> Result<()>,
+) -> Result<Verdict> {
+    let Request { loaded, lock, lock_path, .. } = request;
     let client = || Client::new(request.settings.environment.access());
-    let (report, client) = published::report(published, client)?;
-    published::same_inputs(published, &report, &loaded.recipe, lock, lock_path)?;
+    let told = published::report(published, client)?;
+    published::same_inputs(published, &told.report, &loaded.recipe, lock, lock_path)?;
+    fetch()?;
     let workshop = request.workshop()?;
+    let result = against_in(&workshop, request, (published, told), disk);
+    workshop.interrupts.none_came();
+    result
+}
+
+fn against_in(
+    workshop: &Workshop,
+    request: &Request<'_>,
+    (published, told): (&Published, Told),
+    disk: Disk,
+) -> Result<Verdict> {
+    let Request { loaded, progress, .. } = request;
     let into = workshop.directory.path().join("published");
     fs::create_dir_all(&into).or_fail(Id::Write, || format!("cannot make `{}`", into.display()))?;
-    let brought = published::bring(published, (report, client), &into, disk, progress)?;
+    let brought = published::bring(published, told, &into, disk, progress)?;
     for word in published::other_parameters(&brought, &loaded.recipe)? {
         progress.warn(format!("`{published}` will differ: {word}"));
     }
     progress.note(show::plan(&request.plan(Some(published), None)).trim_end());
-    let (done, output) = request.build(&workshop, ("the build", "here"), &loaded.path, None)?;
+    let (done, output) = request.build(workshop, ("the build", "here"), &loaded.path, None)?;
     let mut comparison =
         compared(&brought.files(), &files_of(&output)?, &brought.left_out, progress)?;
     let wrong = published::contradictions(&brought)?;

@@ -122,6 +122,11 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// The same as the metadata of releases has it.
+pub(crate) fn seconds() -> i64 {
+    i64::try_from(now()).unwrap_or(i64::MAX)
+}
+
 /// The number of processors we may use.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

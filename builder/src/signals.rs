@@ -9,7 +9,8 @@ use signal_hook::low_level::{pipe, unregister};
 /// What is to be done for each signal that comes.
 pub type Heard = Box<dyn Fn() + Send>;
 
-/// Watches for signals for as long as it lives; then they do again what they did before.
+/// Watches for signals for as long as it lives. Afterwards they do nothing: the library that catches
+/// them does not give them back.
 #[derive(Debug)]
 pub struct Signals {
     ids: Vec<signal_hook::SigId>,

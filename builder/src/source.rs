@@ -11,4 +11,24 @@ pub mod go;
 pub mod local;
 pub mod url;
 
+use serde::{Deserialize, Serialize};
+
 pub use caches::Caches;
+
+/// Whether something is as the world has it under its name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It is.
+    #[default]
+    Whole,
+    /// It was changed: what is true of the one that the world has need not be true of it.
+    Changed,
+}
+
+impl State {
+    /// Whether it is [`State::Whole`].
+    pub fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
+}

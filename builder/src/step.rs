@@ -46,13 +46,13 @@ macro_rules! kinds {
 
 kinds! {
     /// Takes a Debian package apart.
-    Unpack = "unpack", 3;
+    Unpack = "unpack", 4;
     /// Picks kernel and modules out of what their packages hold.
-    Kernel = "kernel", 6;
+    Kernel = "kernel", 7;
     /// Compiles Go programs.
     Go = "go", 2;
     /// Compiles Rust programs.
-    Cargo = "cargo", 4;
+    Cargo = "cargo", 5;
     /// Takes a file from the web apart.
     Url = "url", 1;
     /// Packs a container image.
@@ -63,8 +63,8 @@ kinds! {
     Allow = "allow", 2;
     /// Packs the initrd.
     Initrd = "initrd", 1;
-    /// Writes root image, UKIs and disk.
-    Image = "image", 4;
+    /// Writes root image, UKI and disk.
+    Image = "image", 6;
 }
 
 /// How often a step is done whose inputs change under it. A second time is enough for an editor

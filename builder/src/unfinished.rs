@@ -55,8 +55,14 @@ pub enum Kind {
     Builds,
     /// A build that is only compared.
     Compared,
+    /// A private key.
+    Key,
+    /// Keys, and who signs with them for what.
+    Keys,
     /// A lock.
     Lock,
+    /// Metadata of a release.
+    Metadata,
     /// Objects of a repository.
     Objects,
     /// A project.
@@ -74,6 +80,9 @@ impl Kind {
         match self {
             Self::Builds => ".orlop-repro-",
             Self::Compared => ".orlop-diff-",
+            Self::Key => ".orlop-key-",
+            Self::Keys => ".orlop-keys-",
+            Self::Metadata => ".orlop-metadata-",
             Self::Lock => ".orlop-lock-",
             Self::Objects => ".orlop-objects-",
             Self::Project => ".orlop-init-",

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::boot_entries;
 use crate::digest::Sha256;
 use crate::gpt::Guid;
 
@@ -17,7 +18,8 @@ pub struct CommandLine {
     pub root: RootSource,
     /// `orlop.roothash`: the top of the image's verity tree.
     pub root_hash: Sha256,
-    /// `orlop.slot`: which slot this boot is from; [`Slot::None`] if the key is absent.
+    /// `orlop.slot`: which slot this boot is from; [`Slot::None`] if the key is absent. Of
+    /// [`RootSource::Slots`] it decides only if both hold the root.
     pub slot: Slot,
     /// `orlop.config`: the address of the node config.
     pub config: Option<String>,
@@ -32,6 +34,9 @@ pub struct CommandLine {
 pub enum RootSource {
     /// `partuuid:UUID`: the GPT partition with this identity.
     Partition(Guid),
+    /// `partuuid:UUID,UUID`: the partitions of slot A and of slot B, of which one or both may hold
+    /// the root. Two identities.
+    Slots([Guid; 2]),
     /// `pmem:N`: the persistent memory device `/dev/pmemN`.
     Pmem(u32),
     /// `file:/PATH`: a file inside the initramfs.
@@ -136,6 +141,27 @@ pub fn is_config_address(text: &str) -> bool {
         && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
+impl Slot {
+    /// Reads what [`Display`](fmt::Display) writes: `a`, `b` or `none`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "a" => Some(Self::A),
+            "b" => Some(Self::B),
+            "none" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
+impl From<boot_entries::Slot> for Slot {
+    fn from(slot: boot_entries::Slot) -> Self {
+        match slot {
+            boot_entries::Slot::A => Self::A,
+            boot_entries::Slot::B => Self::B,
+        }
+    }
+}
+
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -150,6 +176,7 @@ impl fmt::Display for RootSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Partition(guid) => write!(f, "partuuid:{guid}"),
+            Self::Slots([a, b]) => write!(f, "partuuid:{a},{b}"),
             Self::Pmem(number) => write!(f, "pmem:{number}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
         }
@@ -248,12 +275,8 @@ impl Found {
                 self.root_hash.set("orlop.roothash", hash)
             }
             "slot" => {
-                let slot = match text {
-                    "a" => Slot::A,
-                    "b" => Slot::B,
-                    "none" => Slot::None,
-                    _ => return Err(wrong("orlop.slot", "`a`, `b` or `none`")),
-                };
+                let slot = Slot::parse(text);
+                let slot = slot.ok_or_else(|| wrong("orlop.slot", "`a`, `b` or `none`"))?;
                 once(&mut self.slot, slot, "orlop.slot")
             }
             "config" if is_config_address(text) => {
@@ -297,11 +320,18 @@ fn root_source(text: &str) -> Result<RootSource, CommandLineError> {
     let wrong = || CommandLineError::Value {
         key: "orlop.root",
         value: text.to_owned(),
-        expected: "`partuuid:UUID`, `pmem:NUMBER` or `file:/PATH`",
+        expected: "`partuuid:UUID`, `partuuid:UUID,UUID`, `pmem:NUMBER` or `file:/PATH`",
     };
+    let guid = |text: &str| text.parse::<Guid>().map_err(|_| wrong());
     let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
     match kind {
-        "partuuid" => rest.parse().map(RootSource::Partition).map_err(|_| wrong()),
+        "partuuid" => match rest.split_once(',') {
+            None => guid(rest).map(RootSource::Partition),
+            Some((a, b)) => match [guid(a)?, guid(b)?] {
+                [a, b] if a == b => Err(wrong()),
+                slots => Ok(RootSource::Slots(slots)),
+            },
+        },
         "pmem" if !rest.starts_with('+') => rest.parse().map(RootSource::Pmem).map_err(|_| wrong()),
         "file" if rest.starts_with('/') => Ok(RootSource::File(PathBuf::from(rest))),
         "http" | "https" => Err(CommandLineError::NotSupportedYet(text.to_owned())),
@@ -336,6 +366,7 @@ mod tests {
     use super::*;
 
     const UUID: &str = "8a4e0c5e-1c3f-4c5e-9a60-5d5f6f0c7a11";
+    const OTHER: &str = "8a4e0c5e-1c3f-4c5e-9a60-5d5f6f0c7a12";
     const GOOD: &str = "orlop.root=pmem:0 orlop.roothash=\
         00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -372,9 +403,20 @@ mod tests {
 
     #[test]
     fn each_kind_of_root_is_read_back_from_its_own_text() {
-        for text in [&format!("partuuid:{UUID}"), "pmem:7", "file:/root.img"] {
+        let slots = format!("partuuid:{UUID},{OTHER}");
+        for text in [&format!("partuuid:{UUID}"), &slots, "pmem:7", "file:/root.img"] {
             assert_eq!(root_source(text).unwrap().to_string(), *text);
         }
+        let both = [UUID, OTHER].map(|text| text.parse().unwrap());
+        assert_eq!(root_source(&slots), Ok(RootSource::Slots(both)), "the first is slot A's");
+    }
+
+    #[test]
+    fn a_slot_is_read_back_from_its_own_text() {
+        for slot in [Slot::A, Slot::B, Slot::None] {
+            assert_eq!(Slot::parse(&slot.to_string()), Some(slot));
+        }
+        assert_eq!(Slot::parse("A"), None);
     }
 
     #[test]
@@ -408,8 +450,16 @@ mod tests {
 
     #[test]
     fn a_root_that_we_cannot_reach_is_refused() {
-        let expected = "expected `partuuid:UUID`, `pmem:NUMBER` or `file:/PATH`";
-        for text in ["", "vda3", "partuuid:12", "pmem:", "pmem:+1", "file:root.img"] {
+        let expected = "expected `partuuid:UUID`, `partuuid:UUID,UUID`, `pmem:NUMBER` or \
+                        `file:/PATH`";
+        let pairs = [
+            format!("partuuid:{UUID},{UUID}"),
+            format!("partuuid:{UUID},"),
+            format!("partuuid:,{UUID}"),
+            format!("partuuid:{UUID},{OTHER},{UUID}"),
+        ];
+        let texts = ["", "vda3", "partuuid:12", "pmem:", "pmem:+1", "file:root.img"];
+        for text in texts.into_iter().chain(pairs.iter().map(String::as_str)) {
             let error = root_source(text).unwrap_err().to_string();
             assert_eq!(
                 error,

@@ -173,7 +173,7 @@ mod tests {
         index.add("tunnel4", "kernel/tunnel4.ko:");
         let bytes = index.encode();
         // The leaf, `tun` with its child, the root.
-        let mut want = Vec::new();
+        let mut want: Vec<u8> = Vec::new();
         want.extend(b"\xb0\x07\xf4\x57\x00\x02\x00\x01\x20\x00\x00\x4b");
         want.extend(b"el4\0\x00\x00\x00\x01\x00\x00\x00\x01kernel/tunnel4.ko:\0");
         want.extend(b"un\0nn\xc0\x00\x00\x0c");

@@ -46,6 +46,27 @@ impl Moment {
         format!("{}T{}Z", self.date(), self.time())
     }
 
+    /// How many seconds after 1970 the moment is that is written `2026-11-19T02:12:54Z`, and in no other
+    /// way; nothing if there is no such day or time.
+    pub fn seconds_of(rfc3339: &str) -> Option<i64> {
+        let number = |range: std::ops::Range<usize>| {
+            let digits = rfc3339.get(range)?;
+            digits
+                .bytes()
+                .all(|digit| digit.is_ascii_digit())
+                .then(|| digits.parse::<i64>().ok())?
+        };
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        // The way back of `at`: years begin in March.
+        let (from_march, year) = ((month + 9) % 12, year - i64::from(month <= 2));
+        let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+        let days = 365 * of_era + of_era / 4 - of_era / 100 + (153 * from_march + 2) / 5 + day - 1;
+        let seconds = (era * ERA + days - TO_1970) * DAY + hour * 3600 + minute * 60 + second;
+        // What is no date, or stands otherwise, is written otherwise.
+        (Self::at(seconds).rfc3339() == rfc3339).then_some(seconds)
+    }
+
     fn time(&self) -> String {
         let (hour, minute) = (self.second / 3600, self.second / 60 % 60);
         format!("{hour:02}:{minute:02}:{:02}", self.second % 60)
@@ -88,7 +109,45 @@ mod tests {
         assert!(Moment::since_1970(u64::MAX).to_string().ends_with(" UTC"));
     }
 
+    #[test]
+    fn what_is_no_moment_is_not_read_as_one() {
+        assert_eq!(Moment::seconds_of("2026-12-31T23:59:59Z"), Some(1_798_761_599));
+        assert_eq!(Moment::seconds_of("0000-01-01T00:00:00Z"), Some(-62_167_219_200));
+        for text in [
+            "",
+            "2026-12-31",
+            "2026-12-31T23:59:59",
+            "2026-12-31t23:59:59z",
+            "2026-12-31 23:59:59Z",
+            "2026-12-31T23:59:59+00:00",
+            "2026-12-31T23:59:59.5Z",
+            "2026-12-31T23:59:60Z",
+            "2026-12-31T24:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "+026-01-01T00:00:00Z",
+            "12026-01-01T00:00:00Z",
+            "2026-01-01T00:00:0éZ",
+        ] {
+            assert_eq!(Moment::seconds_of(text), None, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_moment_comes_back_from_its_text(seconds in -62_167_219_200_i64..253_402_300_800) {
+            prop_assert_eq!(Moment::seconds_of(&Moment::at(seconds).rfc3339()), Some(seconds));
+        }
+
+        #[test]
+        fn any_text_is_a_moment_or_none(text in ".*") {
+            if let Some(seconds) = Moment::seconds_of(&text) {
+                prop_assert_eq!(Moment::at(seconds).rfc3339(), text);
+            }
+        }
+
         /// A day after another is the next of its month, or the first of the next.
         #[test]
         fn no_day_is_left_out(seconds in any::<i64>()) {

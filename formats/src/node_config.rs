@@ -9,6 +9,7 @@ mod address;
 mod belongings;
 mod containerd;
 mod hugepages;
+mod interval;
 mod kubelet;
 mod kubernetes;
 mod label;
@@ -28,11 +29,13 @@ mod token;
 mod update;
 mod url;
 mod weakened;
+mod window;
 
 pub use address::{Cidr, Mac, Subnet};
 pub use belongings::{Volumes, WhenDamaged};
 pub use containerd::{Containerd, Login, Registry, RegistryHost};
 pub use hugepages::PageSize;
+pub use interval::Interval;
 pub use kubelet::{
     LONGEST_SHUTDOWN_GRACE, RESERVED as RESERVED_KUBELET_KEYS, SHUTDOWN_GRACE,
     fields as kubelet_fields,
@@ -54,6 +57,7 @@ pub use token::BootstrapToken;
 pub use update::{Policy, Update};
 pub use url::{Scheme, Url};
 pub use weakened::Weakening;
+pub use window::Window;
 
 use section::{Missing, Notes, Section};
 use std::collections::BTreeMap;

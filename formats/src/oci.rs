@@ -5,6 +5,8 @@
 //! The layer is a tar archive without compression: what lies in a node's root image is compressed
 //! with it, and unpacking is then a copy. There is no time in an image: same files, same bytes.
 
+#[cfg(feature = "tuf")]
+mod artifact;
 mod json;
 mod packed;
 mod reference;
@@ -20,8 +22,10 @@ use crate::segment::{Segment, gather};
 use crate::tar;
 use crate::tree::{Blob, Node, Tree, TreePath};
 
+#[cfg(feature = "tuf")]
+pub use artifact::{Artifact, ArtifactError, EMPTY, EMPTY_TYPE, File, LARGEST_MANIFEST};
 pub use packed::{FileError, Files, Packed, pack};
-pub use reference::{Reference, ReferenceError};
+pub use reference::{Called, Location, Reference, ReferenceError};
 
 /// The media type of [`Archive::manifest`].
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -29,7 +33,8 @@ pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 /// The media type of [`Archive::layer`].
 pub const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
-const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+/// The media type of an index of manifests.
+pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 
 /// What an image says of the container that is made from it, beside its files.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -97,7 +97,7 @@ pub enum OstreeError {
     #[error("it is not a serialised {0}")]
     Shape(&'static str),
     /// A directory would hold what no file system can.
-    #[error("`{0}` cannot be the name of a file")]
+    #[error("`{}` cannot be the name of a file", .0.escape_debug())]
     FileName(String),
     /// Names of a directory stand in another order, or twice.
     #[error("the names of a directory are not in order")]

@@ -22,6 +22,10 @@ use toml::de::{DeTable, DeValue, Error};
 /// Where the file lies on a node.
 pub const PATH: &str = "/run/orlop/system.toml";
 
+/// The slot that runs, `a`, `b` or `none`, and a line feed: what was found, whatever the kernel command
+/// line and the loader said. PID 1 writes it in the initrd; it is there in every boot.
+pub const SLOT: &str = "/run/orlop/slot";
+
 /// Where units of `orlop-node` that end leave what people should know: in a file of the unit's name,
 /// a line each. PID 1 reads it when the unit is done.
 pub const PROBLEMS: &str = "/run/orlop/problems";
@@ -40,6 +44,34 @@ pub const STATE_IS_DAMAGED: &str = "STATE: ";
 
 /// Is there while `orlop.state=reset` stands on the kernel command line and was followed.
 pub const STATE_WAS_RESET: &str = "/var/lib/orlop/state-was-reset";
+
+/// Why the machine is asked to go down, a line: who asks PID 1 by a signal leaves it there before, and
+/// PID 1 shows it.
+pub const SHUTDOWN_REASON: &str = "/run/orlop/shutdown-reason";
+
+/// That a release is staged and waits for a restart, as packages of Debian say it: kured looks for this
+/// file. Its text is for people.
+pub const REBOOT_REQUIRED: &str = "/var/run/reboot-required";
+
+/// Which release is about to be tried ([`crate::trial::Note`]). The updater writes it before it has the
+/// machine start from the other slot, and removes it when the trial is decided.
+pub const TRIAL_NOTE: &str = "/var/lib/orlop/trial";
+
+/// How the trial went ([`crate::trial::Outcome`]). Written in the trial, read by who comes after it.
+pub const TRIAL_OUTCOME: &str = "/var/lib/orlop/trial-outcome";
+
+/// A copy of [`TRIAL_NOTE`], if there is one, that PID 1 makes before any unit runs.
+pub const TRIAL_WAS_NOTED: &str = "/run/orlop/trial-note";
+
+/// The same, if the note is of the root that runs: this boot is the trial.
+pub const THIS_IS_A_TRIAL: &str = "/run/orlop/trial";
+
+/// Bytes of [`TRIAL_NOTE`] that count.
+pub const LONGEST_TRIAL_NOTE: u64 = 16 * 1024;
+
+/// What became of the last trial, for people, a line each: the screen shows it in every boot until
+/// another release is tried.
+pub const LAST_TRIAL: &str = "/run/orlop/last-trial";
 
 /// What the way down may take, from the request to the end of the machine, if every unit of a node
 /// uses up its time and the disk does not answer: who waits for it from outside waits so long.

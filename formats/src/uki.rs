@@ -201,10 +201,17 @@ impl<'a> Uki<'a> {
 
     /// What the section of this name holds, without what pads it in the file.
     pub fn section(&self, name: &str) -> Option<&'a [u8]> {
-        let section = self.sections.iter().find(|section| section.name == name)?;
-        let data = self.bytes.get(section.file.clone())?;
-        let size = usize::try_from(section.virtual_size).ok()?;
-        Some(data.get(..size).unwrap_or(data))
+        self.contents().find(|(known, _)| *known == name).map(|(_, data)| data)
+    }
+
+    /// Each section by name with what it holds, as [`Uki::section`] gives it, in the order of their
+    /// headers: also those whose name another one has.
+    pub fn contents(&self) -> impl Iterator<Item = (&str, &'a [u8])> {
+        self.sections.iter().filter_map(|section| {
+            let data = self.bytes.get(section.file.clone())?;
+            let size = usize::try_from(section.virtual_size).ok()?;
+            Some((section.name.as_str(), data.get(..size).unwrap_or(data)))
+        })
     }
 
     /// A section that holds text, such as `.cmdline`, without the NUL that may end it.

@@ -7,7 +7,11 @@
 //! itself if it is a single block (Linux `drivers/md/dm-verity-target.c`, `verity_ctr`;
 //! <https://gitlab.com/cryptsetup/cryptsetup/-/wikis/DMVerity>).
 
+mod leaves;
+
 use crate::digest::{Hasher, Sha256};
+
+pub use leaves::{LeavesError, block_digest, leaves};
 
 /// Bytes of a data block and of a hash block.
 pub const BLOCK: u64 = 4096;

@@ -1,5 +1,13 @@
 //! What each target does with its input.
 
+mod slots;
+mod trial;
+mod tuf;
+
+pub(crate) use slots::{boot_entries, meta};
+pub(crate) use trial::{node_object, trial, updater};
+pub(crate) use tuf::{tuf, tuf_client};
+
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -16,6 +24,9 @@ use builder::contents::Contents;
 use builder::credentials::Address;
 use builder::go_mod::GoMod;
 use builder::image::inspect;
+use builder::keys::PublicKey;
+use builder::keys::file::KeyFile;
+use builder::keys::roles::Roles;
 use builder::lock::Lock;
 use builder::source::deb::mirror::{Mirrors, Search};
 use builder::source::deb::signature::{self, Keys};
@@ -41,6 +52,12 @@ use node::source;
 use tempfile::TempDir;
 
 use crate::seeds;
+
+mod network;
+mod transport;
+
+pub(crate) use network::{cri, dhcp, dhcp6, dns, message, netlink, sntp};
+pub(crate) use transport::{delta, root_zst};
 
 /// Content of a member that is looked at; what a few bytes may unpack to is none of a target's.
 const ENOUGH: u64 = 1 << 20;
@@ -130,6 +147,13 @@ pub(crate) fn cargo(bytes: &[u8]) {
     }
 }
 
+pub(crate) fn boot_entry(bytes: &[u8]) {
+    let _ = formats::boot_entries::slot_of_variable(bytes);
+    text(bytes, |text| {
+        let _ = formats::boot_entries::slot(text);
+    });
+}
+
 pub(crate) fn command_line(bytes: &[u8]) {
     text(bytes, |text| drop(formats::command_line::CommandLine::parse(text)));
 }
@@ -157,10 +181,6 @@ impl Transport for Answer<'_> {
     fn limit(&mut self, _: Option<Duration>) -> io::Result<()> {
         Ok(())
     }
-}
-
-pub(crate) fn cri(bytes: &[u8]) {
-    let _ = Client::new(Answer(bytes), 4096).version(Duration::from_secs(60));
 }
 
 pub(crate) fn deb(bytes: &[u8]) {
@@ -194,7 +214,10 @@ pub(crate) fn deb_text(bytes: &[u8]) {
         let _ = formats::deb::date::parse(text);
         let _ = parse_dependencies(text);
         if let Some(licence) = formats::deb::copyright::licence(text) {
-            assert!(!licence.is_empty());
+            assert!(!licence.expression.is_empty());
+            for name in licence.texts.keys() {
+                assert!(licence.expression.contains(name.as_str()));
+            }
         }
     });
 }
@@ -206,18 +229,6 @@ pub(crate) fn contents(bytes: &[u8]) {
         let _ = builder::sbom::spdx::document(&contents, &root);
         let _ = builder::sbom::cyclonedx::document(&contents, &root);
     }
-}
-
-pub(crate) fn dhcp(bytes: &[u8]) {
-    init::outside::dhcp(bytes);
-}
-
-pub(crate) fn dhcp6(bytes: &[u8]) {
-    init::outside::dhcp6(bytes, seeds::MAC);
-}
-
-pub(crate) fn dns(bytes: &[u8]) {
-    init::outside::dns(bytes);
 }
 
 pub(crate) fn elf(bytes: &[u8]) {
@@ -289,6 +300,10 @@ fn vouched(bytes: &[u8]) -> Vec<u8> {
     head
 }
 
+pub(crate) fn http(bytes: &[u8]) {
+    builder::outside::request(bytes);
+}
+
 pub(crate) fn image(bytes: &[u8]) {
     node::outside::image(bytes);
 }
@@ -341,7 +356,8 @@ pub(crate) fn repro(bytes: &[u8]) {
             Ok(std::iter::once(0..self.size(name)?).collect())
         }
     }
-    let names = ["root.img", "initrd", "uki.efi", "disk.raw", "cmdline", "build.json"];
+    let names =
+        ["root.img", "initrd", "uki.efi", "disk.raw", "cmdline", "manifest.txt", "build.json"];
     let others = [0, bytes.len() / 3, bytes.len().saturating_sub(1)].map(|at| {
         let mut other = bytes.to_vec();
         other.get_mut(at).into_iter().for_each(|byte| *byte ^= 1);
@@ -356,6 +372,15 @@ pub(crate) fn repro(bytes: &[u8]) {
             assert_eq!(found.differences.is_empty(), bytes == other, "{name}");
         }
     }
+}
+
+pub(crate) fn keys(bytes: &[u8]) {
+    text(bytes, |text| {
+        // No passphrase is tried: that is what takes time.
+        let _ = KeyFile::parse(text);
+        let _ = PublicKey::from_pem(text);
+        let _ = Roles::parse(text);
+    });
 }
 
 pub(crate) fn label(bytes: &[u8]) {
@@ -408,14 +433,6 @@ pub(crate) fn manifest(bytes: &[u8]) {
 
 pub(crate) fn mark(bytes: &[u8]) {
     text(bytes, builder::outside::mark);
-}
-
-pub(crate) fn message(bytes: &[u8]) {
-    init::outside::message(bytes);
-}
-
-pub(crate) fn netlink(bytes: &[u8]) {
-    init::outside::netlink(bytes);
 }
 
 pub(crate) fn node_config(bytes: &[u8]) {
@@ -489,6 +506,30 @@ pub(crate) fn recipe(bytes: &[u8]) {
     });
 }
 
+/// A manifest that is read is written, and read as the same.
+pub(crate) fn registry(bytes: &[u8]) {
+    if let Ok(artifact) = formats::oci::Artifact::parse(bytes) {
+        let stays = |name: &str| !["", ".", ".."].contains(&name);
+        assert!(artifact.files.iter().all(|file| file.path.as_str().split('/').all(stays)));
+        let written = artifact.manifest(&[]);
+        assert_eq!(formats::oci::Artifact::parse(&written.bytes).ok(), Some(artifact));
+    }
+    text(bytes, |text| {
+        if let Ok(location) = formats::oci::Location::new(text) {
+            assert_eq!(formats::oci::Location::new(&location.to_string()).ok(), Some(location));
+        }
+    });
+    builder::outside::registry(bytes);
+}
+
+/// Whatever is read is written and read again.
+pub(crate) fn release(bytes: &[u8]) {
+    if let Ok(release) = formats::release::Release::parse(bytes) {
+        let file = release.to_file().expect("what was read makes sense");
+        assert_eq!(formats::release::Release::parse(&file).ok(), Some(release));
+    }
+}
+
 pub(crate) fn report(bytes: &[u8]) {
     let _ = Report::parse(bytes);
 }
@@ -499,13 +540,6 @@ pub(crate) fn root(bytes: &[u8]) {
 
 pub(crate) fn script(bytes: &[u8]) {
     text(bytes, builder::outside::script);
-}
-
-pub(crate) fn sntp(bytes: &[u8]) {
-    let nonce = bytes.get(24..32).and_then(|nonce| nonce.try_into().ok()).unwrap_or([0; 8]);
-    if let Some(Ok(reply)) = init::network::time::sntp::answer(bytes, nonce) {
-        let _ = reply.sample(0, i128::from(u64::MAX));
-    }
 }
 
 pub(crate) fn state(bytes: &[u8]) {

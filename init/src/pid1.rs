@@ -22,5 +22,6 @@ pub mod shutdown;
 pub mod state;
 pub mod supervisor;
 pub mod sysctl;
+pub mod trial;
 pub mod unit;
 pub mod watchdog;

@@ -58,6 +58,8 @@ fn main() -> ExitCode {
         trial("a_node_boots_answers_and_goes_down", a_node_boots_answers_and_goes_down),
         trial("the_console_shows_the_last_lines_of_a_failure", the_console_shows_the_last_lines),
         trial("a_unit_inherits_nothing_of_pid_1", a_unit_inherits_nothing_of_pid_1),
+        trial("the_signals_of_another_init_are_known", the_signals_of_another_init),
+        trial("a_boot_that_is_given_up_is_restarted", a_boot_that_is_given_up),
         trial("a_program_that_is_missing_stops_nothing", a_program_that_is_missing_stops_nothing),
         trial("who_ignores_sigterm_is_killed", who_ignores_sigterm_is_killed),
         trial("a_config_that_was_fetched_is_taken_in", a_config_that_was_fetched_is_taken_in),
@@ -205,9 +207,13 @@ impl Node {
     }
 
     fn run(&self) -> Finished {
+        self.run_with(Vec::new())
+    }
+
+    fn run_with(&self, mut more: Vec<Unit>) -> Finished {
         ARMED.lock().expect("whole").clear();
-        let built_in = self.built_in();
-        let (units, errors) = Units::load(&self.path("units"), built_in).expect("readable");
+        more.extend(self.built_in());
+        let (units, errors) = Units::load(&self.path("units"), more).expect("readable");
         assert_eq!(errors, []);
         let surroundings = Surroundings {
             signals: signals::block_and_open().expect("signals can be blocked"),
@@ -217,6 +223,7 @@ impl Node {
             kernel_log: self.path("kernel-log"),
             clock: None,
             problems: self.path("problems"),
+            reason: self.path("reason"),
             buttons: Vec::new(),
             watchdog: self.watchdog(),
             arm: |kind| ARMED.lock().expect("whole").push(kind),
@@ -376,6 +383,40 @@ fn what_a_one_shot_leaves(node: &Node) {
     let console = node.read("console");
     assert!(console.contains("] a layer is damaged\n"), "{console}");
     assert!(console.contains("problem   a layer is damaged\n"), "{console}");
+}
+
+/// By the numbers that kured and others send. Who asks for it at once does not wait for units.
+fn the_signals_of_another_init(_: &Node) {
+    use ShutdownKind::{Halt, Kexec, PowerOff, Reboot};
+    for (number, kind) in
+        [(37, Halt), (38, PowerOff), (39, Reboot), (40, Kexec), (47, Halt), (49, Reboot)]
+    {
+        let node = Node::new();
+        fs::write(node.path("reason"), "a new release is tried\nnot this\n").expect("written");
+        node.script("end", &format!("kill -{number} $PPID"), "ready = \"exit\"\n");
+        assert_eq!(node.run().kind, kind, "{number}");
+        let console = node.read("console");
+        assert!(console.contains("] a new release is tried\n"), "{console}");
+        assert!(!console.contains("not this"), "{console}");
+        let orderly = console.contains(&format!("] going down to {kind}\n"));
+        assert_eq!(orderly, number < 44, "{number}: {console}");
+    }
+}
+
+fn a_boot_that_is_given_up(node: &Node) {
+    node.script("trial", "exit 1", "ready = \"exit\"\nrestart-machine-after = \"1m\"\n");
+    let path = node.path("units").join("trial.toml");
+    let mut unit = Unit::parse(&path, &node.read("units/trial.toml")).expect("a good unit");
+    fs::remove_file(path).expect("there");
+    unit.restart_machine_after = Some(Duration::from_millis(50));
+    let finished = node.run_with(vec![unit]);
+    assert_eq!(finished.kind, ShutdownKind::Reboot);
+    let console = node.read("console");
+    assert!(
+        console.contains("] trial was not ready in 0.0 s: the machine is restarted\n"),
+        "{console}"
+    );
+    assert!(console.contains("] going down to restart\n"), "{console}");
 }
 
 fn who_ignores_sigterm_is_killed(node: &Node) {

@@ -4,29 +4,21 @@
 //! Over HTTPS the server must have a certificate which an authority of the image's bundle signed.
 //! Over HTTP anybody on the way can read the config, which has a token in it, and change it.
 
-mod failure;
-
 use std::fmt;
 use std::io::Read as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use formats::node_config::ProxyUrl;
 use ureq::http::header::CONTENT_TYPE;
 use ureq::http::{Response, StatusCode};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
-use ureq::{Agent, Proxy};
+pub use web::Reason;
+use web::{CA_BUNDLE, Certificate, Secrecy};
 
 use crate::assemble::proxy;
 use crate::root::Root;
 use crate::source::{self, Origin};
-pub use failure::Reason;
-
-/// The authorities that the image trusts.
-pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 const MOST_CA_BYTES: u64 = 16 * 1024 * 1024;
-const REDIRECTS: u32 = 5;
 
 /// What an attempt may cost.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +42,13 @@ impl Default for Limits {
             connect: Duration::from_secs(15),
             size: source::LIMIT,
         }
+    }
+}
+
+impl Limits {
+    fn of_exchange(self) -> web::Limits {
+        let Self { total, resolve, connect, .. } = self;
+        web::Limits { total: Some(total), resolve, connect, silence: None }
     }
 }
 
@@ -97,20 +96,20 @@ fn get(
 ) -> Result<String, Reason> {
     let authorities = authorities(root);
     let trusts_none = authorities.is_empty();
-    let transport = |error| Reason::of(error, limits, trusts_none);
-    let secure = address.starts_with("https://");
-    let proxy = proxy.map(|proxy| Proxy::new(&proxy.expose())).transpose().map_err(transport)?;
-    let response =
-        agent(authorities, secure, proxy, limits).get(address).call().map_err(transport)?;
+    let transport = |error| Reason::of(error, limits.of_exchange(), trusts_none);
+    let name = concat!("orlop-node/", env!("CARGO_PKG_VERSION"));
+    let secrecy = Secrecy::of(address);
+    let agent = web::agent(name, authorities, secrecy, proxy, limits.of_exchange());
+    let response = agent.map_err(transport)?.get(address).call().map_err(transport)?;
     if response.status() != StatusCode::OK {
         return Err(Reason::Status(response.status().as_u16(), response.status().to_string()));
     }
-    let html = content_type(&response).starts_with("text/html");
+    let html = web::is_web_page(content_type(&response));
     let mut bytes = Vec::new();
     let body = response.into_body().into_reader();
     let read = body.take(limits.size + 1).read_to_end(&mut bytes);
     read.map_err(|error| transport(error.into()))?;
-    if html || begins_as_web_page(&bytes) {
+    if html || web::begins_as_web_page(&bytes) {
         return Err(Reason::WebPage);
     }
     if bytes.len() as u64 > limits.size {
@@ -123,52 +122,12 @@ fn get(
 /// does; so is a bundle that is missing: then the handshake fails and says so.
 fn authorities(root: &Root) -> Vec<Certificate<'static>> {
     let bundle = root.read(CA_BUNDLE, MOST_CA_BYTES).ok().flatten().unwrap_or_default();
-    parse_pem(&bundle)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect()
+    web::authorities(&bundle)
 }
 
-fn agent(
-    authorities: Vec<Certificate<'static>>,
-    secure: bool,
-    proxy: Option<Proxy>,
-    limits: Limits,
-) -> Agent {
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::from(authorities))
-        .build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .proxy(proxy)
-        .http_status_as_error(false)
-        .max_redirects(REDIRECTS)
-        // What began in secret does not go on in the open.
-        .https_only(secure)
-        .timeout_global(Some(limits.total))
-        .timeout_resolve(Some(limits.resolve))
-        .timeout_connect(Some(limits.connect))
-        .user_agent(concat!("orlop-node/", env!("CARGO_PKG_VERSION")))
-        .accept_encoding("identity")
-        .build()
-        .new_agent()
-}
-
-fn content_type(response: &Response<ureq::Body>) -> String {
+fn content_type(response: &Response<ureq::Body>) -> &str {
     let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.unwrap_or_default().to_ascii_lowercase()
-}
-
-/// Login pages and error pages come with a cheerful status too.
-fn begins_as_web_page(bytes: &[u8]) -> bool {
-    let start = bytes.trim_ascii_start();
-    [&b"<!doctype html"[..], b"<html"]
-        .iter()
-        .any(|tag| start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag)))
+    value.unwrap_or_default()
 }
 
 #[cfg(test)]

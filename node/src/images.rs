@@ -8,6 +8,7 @@
 //! container needs it.
 
 pub(crate) mod archive;
+mod shipped;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -93,6 +94,10 @@ trait Store {
     fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), Trouble>;
     /// The id of what a pod would get by this name.
     fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, Trouble>;
+    /// All names, and what they point to.
+    fn names(&mut self) -> Result<Vec<(String, Descriptor)>, Trouble>;
+    /// Removes a name, if it is there, and what only it points to.
+    fn remove(&mut self, name: &str) -> Result<(), Trouble>;
 }
 
 impl<T: Transport> Store for Client<T> {
@@ -140,6 +145,15 @@ impl<T: Transport> Store for Client<T> {
     fn id_for_pods(&mut self, name: &str) -> Result<Option<String>, Trouble> {
         self.image(name, QUESTION)
             .map_err(|error| Trouble::of(&format!("cannot ask the CRI for {name}"), &error))
+    }
+
+    fn names(&mut self) -> Result<Vec<(String, Descriptor)>, Trouble> {
+        self.images(QUESTION).map_err(|error| Trouble::of("cannot ask for all images", &error))
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), Trouble> {
+        self.delete_image(name, QUESTION)
+            .map_err(|error| Trouble::of(&format!("cannot remove {name}"), &error))
     }
 }
 
@@ -214,8 +228,20 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
         eprintln!("orlop-node: {line}");
         left.push(line);
     }
-    let lacking = import_all(&mut client, Path::new(&directory), &mut io::stderr());
-    left.extend(lacking.map_err(Failure::Failed)?);
+    let imported = import_all(&mut client, Path::new(&directory), &mut io::stderr());
+    let Imported { brought, lacking } = imported.map_err(Failure::Failed)?;
+    // What could not be read may name what it brings another time.
+    if lacking.is_empty() {
+        match shipped::keep_only(&mut client, &root, &brought) {
+            Ok(lines) => lines.iter().for_each(|line| eprintln!("orlop-node: {line}")),
+            Err(Trouble::Store(why)) => return Err(Failure::Failed(why)),
+            Err(Trouble::Archive(why)) => {
+                eprintln!("orlop-node: {why}");
+                left.push(why);
+            }
+        }
+    }
+    left.extend(lacking);
     leave(&root, &[], &left);
     Ok(())
 }
@@ -236,8 +262,16 @@ pub fn connect(socket: &Path) -> Result<Client<std::os::unix::net::UnixStream>, 
         .map_err(|error| format!("cannot connect to {}: {error}", socket.display()))
 }
 
-/// Imports every archive of a directory, in the order of their names, and says so in a line each;
-/// gives those about archives that cannot be imported.
+/// What came of an import.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Imported {
+    /// What the archives name.
+    brought: shipped::Brought,
+    /// About archives that cannot be imported, a line each.
+    lacking: Vec<String>,
+}
+
+/// Imports every archive of a directory, in the order of their names, and says so in a line each.
 ///
 /// # Errors
 /// If the directory cannot be read or the store does not answer.
@@ -245,16 +279,16 @@ fn import_all(
     store: &mut impl Store,
     directory: &Path,
     out: &mut impl Write,
-) -> Result<Vec<String>, String> {
+) -> Result<Imported, String> {
     let archives = archives(directory)
         .map_err(|error| format!("cannot read {}: {error}", directory.display()))?;
-    let (mut held, mut lacking) = (false, Vec::new());
+    let (mut held, mut imported) = (false, Imported::default());
     for path in &archives {
-        let lines = match import_archive(store, path, &mut held) {
+        let lines = match import_archive(store, path, &mut held, &mut imported.brought) {
             Ok(lines) => lines,
             Err(Trouble::Archive(reason)) => {
                 let line = format!("cannot import {}: {reason}", path.display());
-                lacking.push(line.clone());
+                imported.lacking.push(line.clone());
                 vec![line]
             }
             Err(Trouble::Store(reason)) => {
@@ -269,7 +303,7 @@ fn import_all(
     if held {
         store.release();
     }
-    Ok(lacking)
+    Ok(imported)
 }
 
 /// Imports what an archive has and the store has not; what was done, a line each. What is written
@@ -278,12 +312,18 @@ fn import_archive(
     store: &mut impl Store,
     path: &Path,
     held: &mut bool,
+    brought: &mut shipped::Brought,
 ) -> Result<Vec<String>, Trouble> {
     let mut lines = Vec::new();
     for image in plan(store, path)? {
         lines.push(match image {
-            Planned::Present(name) => format!("{name} is there"),
+            Planned::Present(name, digest) => {
+                let line = format!("{name} is there");
+                brought.insert(name, digest);
+                line
+            }
             Planned::Missing(name, entry) => {
+                brought.insert(name.clone(), entry.digest.clone());
                 if !*held {
                     store.hold()?;
                     *held = true;
@@ -310,7 +350,7 @@ fn archives(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// An image of an archive.
 enum Planned {
     /// Its name points to it already.
-    Present(String),
+    Present(String, String),
     Missing(String, Entry),
 }
 
@@ -325,7 +365,7 @@ fn plan(store: &mut impl Store, path: &Path) -> Result<Vec<Planned>, Trouble> {
         let name = entry.annotations.get(NAME).cloned();
         let name = name.ok_or_else(|| format!("{} has no annotation `{NAME}`", entry.digest))?;
         Ok(match store.target(&name)? == Some(entry.descriptor()) {
-            true => Planned::Present(name),
+            true => Planned::Present(name, entry.digest),
             false => Planned::Missing(name, entry),
         })
     };

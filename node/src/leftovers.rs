@@ -9,10 +9,10 @@ use std::fs;
 use std::path::Path;
 
 use formats::crc32::crc32;
+use formats::kubelet::Credential;
 use formats::node_config::NodeConfig;
 use serde_json::Value;
 
-use crate::credential::Credential;
 use crate::root::Root;
 
 /// Larger ones are of nobody.
@@ -173,9 +173,9 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use formats::node_config::parse;
+    use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
     use super::*;
-    use crate::credential::tests::credential_of;
     use crate::root::{Keep, PUBLIC};
 
     /// kubelet's own, of its tests.
@@ -191,6 +191,14 @@ mod tests {
             root.write(format!("/var/lib/{path}"), bytes, PUBLIC, Keep::ThisBoot).unwrap();
         }
         (directory, root)
+    }
+
+    fn credential_of(node: &str) -> String {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        certificate.pem() + &key.serialize_pem().replace(" PRIVATE KEY", " EC PRIVATE KEY")
     }
 
     fn config(kubelet: &str) -> NodeConfig {

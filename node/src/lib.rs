@@ -10,7 +10,6 @@ pub mod command;
 pub mod configure;
 mod console;
 pub mod crash;
-pub mod credential;
 mod daemons;
 pub mod devices;
 pub mod fetch;

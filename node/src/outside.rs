@@ -22,7 +22,7 @@ pub fn image(bytes: &[u8]) {
 /// database of containerd.
 pub fn leftovers(bytes: &[u8]) {
     if let Ok(text) = str::from_utf8(bytes) {
-        let _ = crate::credential::Credential::parse(text);
+        let _ = formats::kubelet::Credential::parse(text);
         let _ = crate::source::pin::Device::parse(text);
     }
     crate::crash::database::outside(bytes);

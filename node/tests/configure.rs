@@ -225,7 +225,7 @@ fn a_fetch_that_fails_or_brings_a_bad_config_changes_nothing_and_ends_with_statu
         format!("orlop-node: {shown}:2:1: "),
         format!(
             "orlop-node: cannot fetch the node config from `{shown}`: the server answers with a \
-             web page instead of TOML\n"
+             web page instead of the file\n"
         ),
         format!("orlop-node: cannot fetch the node config from `{shown}`: the host refuses"),
     ] {

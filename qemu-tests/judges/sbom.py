@@ -14,12 +14,14 @@ import sys
 
 import jsonschema
 from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import ComponentType
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from google.protobuf import json_format
 from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1 import resource_descriptor, statement, statement_pb2
 from packageurl import PackageURL
+from spdx_tools.spdx.model import RelationshipType
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
@@ -40,9 +42,16 @@ def spdx(path):
     parsed = parse_file(str(path))
     messages = validate_full_spdx_document(parsed)
     fail("spdx-tools", [message.validation_message for message in messages])
+    # As scanners that know binary packages do: the source packages would be told a second time.
+    sources = {
+        relation.related_spdx_element_id
+        for relation in parsed.relationships
+        if relation.relationship_type == RelationshipType.GENERATED_FROM
+    }
     return [
         reference.locator
         for package in parsed.packages
+        if package.spdx_id not in sources
         for reference in package.external_references
         if reference.reference_type == "purl"
     ]
@@ -54,7 +63,31 @@ def cyclonedx(path):
     fail("schema of CycloneDX 1.6", [] if error is None else [error])
     bom = Bom.from_json(json.loads(text))
     bom.validate()
+    reached(bom)
     return [component.purl.to_string() for component in bom.components if component.purl]
+
+
+def reached(bom):
+    """Every component is reached from the image, and one of them is the distribution."""
+    edges = {
+        dependency.ref.value: {on.ref.value for on in dependency.dependencies}
+        for dependency in bom.dependencies
+    }
+    found, waiting = set(), [bom.metadata.component.bom_ref.value]
+    while waiting:
+        reference = waiting.pop()
+        if reference not in found:
+            found.add(reference)
+            waiting.extend(edges.get(reference, ()))
+    components = {component.bom_ref.value for component in bom.components}
+    fail("components that nothing leads to", sorted(components - found))
+    systems = [
+        component.name
+        for component in bom.components
+        if component.type == ComponentType.OPERATING_SYSTEM
+    ]
+    if systems != ["debian"]:
+        sys.exit(f"cyclonedx: the operating systems are {systems}")
 
 
 def provenance(path):

@@ -1,7 +1,7 @@
 //! A real control plane, started by `orlop cluster`, and `kubectl` to speak with it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -248,7 +248,16 @@ impl Cluster {
         loop {
             match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => so_far.push(line),
-                Err(_) => bail!("no `{text}` in the log of {pod}: {so_far:?}"),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("no `{text}` in the log of {pod} in time: {so_far:?}")
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let mut said = String::new();
+                    if let Some(mut stderr) = child.0.stderr.take() {
+                        stderr.read_to_string(&mut said)?;
+                    }
+                    bail!("the log of {pod} ended without `{text}`: {said}{so_far:?}")
+                }
             }
             if so_far.last().is_some_and(|line| line.contains(text)) {
                 return Ok(so_far);

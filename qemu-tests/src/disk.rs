@@ -35,6 +35,25 @@ impl Disk {
         Ok(Self { path: to.to_owned(), file })
     }
 
+    /// The one that is there, to look at.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// The one that is there, to be changed.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn to_change(path: &Path) -> Result<Self> {
+        let file = File::options().read(true).write(true).open(path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -66,6 +85,14 @@ impl Disk {
     /// It cannot be written.
     pub fn zero(&self, offset: u64, length: u64) -> Result<()> {
         Ok(self.file.write_all_at(&vec![0; usize::try_from(length)?], offset)?)
+    }
+
+    /// Writes these bytes.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        Ok(self.file.write_all_at(bytes, offset)?)
     }
 
     /// Some of its bytes.
@@ -108,6 +135,18 @@ impl Disk {
         partition.with_context(|| format!("`{}` has no partition `{name}`", self.path.display()))
     }
 
+    /// The number of the partition with this label, counted from 1.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn number(&self, name: &str) -> Result<usize> {
+        let head = self.bytes(0, HEAD_SECTORS * SECTOR)?;
+        let table = Table::parse(&head, self.sectors()?)?;
+        let index = table.partitions().iter().position(|partition| partition.name == name);
+        let index = index.with_context(|| format!("there is no partition `{name}`"))?;
+        Ok(index + 1)
+    }
+
     /// The head of the ext4 file system in a partition.
     ///
     /// # Errors
@@ -128,6 +167,26 @@ impl Disk {
         // It ends with success whether the file is there or not.
         ensure!(!text.contains("File not found"), "{text}");
         Ok(text)
+    }
+
+    /// Puts a file into the ext4 file system in a partition, with the directories above it, as `debugfs`
+    /// does. What was there goes.
+    ///
+    /// # Errors
+    /// `debugfs` cannot, or does not show it afterwards.
+    pub fn write_file(&self, partition: &Partition, path: &str, text: &str) -> Result<()> {
+        let device = format!("{}?offset={}", self.path.display(), partition.offset());
+        let source = tempfile::NamedTempFile::new()?;
+        std::fs::write(source.path(), text)?;
+        let above = path.match_indices('/').skip(1).map(|(at, _)| format!("mkdir {}", &path[..at]));
+        let write = format!("write {} {path}", source.path().display());
+        // It complains of what is there already, and goes on.
+        for request in above.chain([format!("rm {path}"), write]) {
+            judge("debugfs", "e2fsprogs", ["-w", "-R", &request, &device])?;
+        }
+        let written = self.read(partition, path)?;
+        ensure!(written.contains(text), "{path} has {written:?}");
+        Ok(())
     }
 
     /// Lets `sgdisk` judge the partition tables and `e2fsck` the file system in STATE, and returns

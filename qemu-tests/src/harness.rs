@@ -25,6 +25,16 @@ pub enum Threads {
     Guests,
 }
 
+/// All of `tests`, and of `long` as well where `ORLOP_TEST_FULL` is set: `cargo xtask test --full`.
+pub fn with_long(
+    tests: &[(&'static str, Test)],
+    long: &[(&'static str, Test)],
+) -> Vec<(&'static str, Test)> {
+    let full = std::env::var_os("ORLOP_TEST_FULL").is_some();
+    let long = if full { long } else { &[] };
+    tests.iter().chain(long).copied().collect()
+}
+
 /// The `main` of a test program without the standard harness: reads the command line, runs the
 /// tests it asks for, prints what they cost.
 pub fn main(tests: &[(&'static str, Test)], threads: Threads) -> ExitCode {

@@ -5,9 +5,11 @@
 //! every program, and [`harness`] runs tests that are sentences. Everything is waited for with a
 //! deadline, on pipes: nothing sleeps and nothing polls.
 
+pub mod agent;
 pub mod cluster;
 pub mod disk;
 pub mod dns;
+pub mod fleets;
 pub mod harness;
 mod listener;
 pub mod machine;
@@ -18,7 +20,9 @@ mod orlop;
 pub mod process;
 pub mod registry;
 pub mod relay;
+pub mod releases;
 pub mod store;
+pub mod variables;
 pub mod web;
 
 pub use cluster::Cluster;

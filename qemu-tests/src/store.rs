@@ -22,7 +22,7 @@ pub enum Seed {
 pub fn seed(from: &Path, to: &Path, seed: Seed) -> Result<()> {
     copy_tree(&from.join("blobs"), &to.join("blobs"), &[])?;
     // As `cargo xtask bench` lends them.
-    let mut kinds = vec!["fetched", "go-toolchain", "go-modules", "crates"];
+    let mut kinds = vec!["go-toolchain", "go-modules", "crates"];
     if seed == Seed::Compiled {
         kinds.extend(["go", "cargo"]);
     }

@@ -1,6 +1,9 @@
 //! The Kubernetes control plane that `orlop cluster` runs, without a node: does it work, and is
 //! nothing left of it? `cargo xtask test` sets `ORLOP` and `ORLOP_IMAGE`.
 
+#[path = "cluster/node_object.rs"]
+mod node_object;
+
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -15,8 +18,12 @@ const TESTS: &[(&str, Test)] = &[
     ("a_deployment_gets_its_pods_from_the_controllers", deployment),
     ("a_bootstrap_token_may_ask_for_a_nodes_certificate_and_gets_it", bootstrap),
     ("what_a_kubelet_says_is_asked_for_through_the_proxy_alone", proxy),
+    ("the_manifests_of_fleets_are_taken_by_the_api_server", fleets),
     ("a_process_that_dies_ends_the_cluster_and_is_named", death),
     ("two_clusters_run_side_by_side", two),
+    ("a_node_answers_at_its_node_object_and_tells_by_events", node_object::life),
+    ("a_node_may_change_its_own_node_object_and_no_other", node_object::rights),
+    ("the_role_for_upgrades_is_taken_and_grants_what_it_says", node_object::manifests),
 ];
 
 fn main() -> ExitCode {
@@ -160,6 +167,43 @@ fn proxy(orlop: &Orlop) -> Result<()> {
     cluster.stop()?;
     ensure!(directory.join("logs/kube-apiserver.log").is_file(), "the logs are gone");
     Ok(())
+}
+
+/// The plan of the page becomes the controller's Job, and kured's DaemonSet is one: each word of them is
+/// known to the API server.
+fn fleets(orlop: &Orlop) -> Result<()> {
+    let cluster = Cluster::start(orlop, &[])?;
+    let plan = qemu_tests::fleets::plan(&cluster)?;
+    let job = qemu_tests::fleets::job(&plan, "worker-1", "none.example/kubectl")?;
+    let place = tempfile::tempdir()?;
+    let taken = |manifest: &str| {
+        let file = place.path().join("manifest");
+        std::fs::write(&file, manifest)?;
+        let words = ["create", "--dry-run=server", "--validate=strict", "-o", "json", "-f"];
+        let text = cluster.kubectl(words.iter().map(AsRef::as_ref).chain([file.as_os_str()]))?;
+        Ok::<serde_json::Value, anyhow::Error>(serde_json::from_str(&text)?)
+    };
+    let job = taken(&job.to_string())?;
+    let pod = &job["spec"]["template"]["spec"];
+    let upgrade = &pod["containers"][0];
+    // The client, the socket, and the version that kubelet puts in are those of the node.
+    let command = upgrade["command"][0].as_str().unwrap_or_default();
+    ensure!(command.strip_prefix("/host") == Some("/usr/lib/orlop/orlop-updater"), "{upgrade}");
+    let args = ["--socket", "/host/run/orlop/updater.sock", "upgrade", "--wait"];
+    let version = "$(SYSTEM_UPGRADE_PLAN_LATEST_VERSION)";
+    let args: Vec<_> = args.into_iter().chain([version]).collect();
+    ensure!(upgrade["args"] == serde_json::json!(args), "{upgrade}");
+    let env = upgrade["env"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let named = |it: &&serde_json::Value| it["name"] == "SYSTEM_UPGRADE_PLAN_LATEST_VERSION";
+    let latest = env.iter().find(named).map(|it| &it["value"]);
+    ensure!(latest == Some(&plan["spec"]["version"]), "{env:?}");
+    ensure!(upgrade["securityContext"]["runAsUser"] == 0, "the socket is for root: {upgrade}");
+    ensure!(pod["hostPID"] == true && pod["initContainers"][0]["name"] == "drain", "{pod}");
+    taken(&qemu_tests::fleets::manifest("DaemonSet")?)?;
+    // That it would be noticed.
+    let wrong = qemu_tests::fleets::manifest("DaemonSet")?.replace("hostPID", "hostPid");
+    ensure!(taken(&wrong).is_err(), "a word that nobody knows is taken");
+    cluster.stop()
 }
 
 fn death(orlop: &Orlop) -> Result<()> {

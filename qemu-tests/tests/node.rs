@@ -1,6 +1,6 @@
 //! Whole nodes in QEMU. Each test is a sentence; what it measures is printed, never asserted.
 //!
-//! Needs `ORLOP` and `ORLOP_IMAGE`; `cargo xtask test` builds an image and sets both.
+//! Needs `ORLOP`, `ORLOP_IMAGE` and `ORLOP_NODE_IMAGE`; `cargo xtask test` builds images and sets them.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use qemu_tests::disk::{Disk, RootMap, digest};
 use qemu_tests::harness::{self, Test, Threads};
 use qemu_tests::monitor::Monitor;
+use qemu_tests::process::judge;
 use qemu_tests::{Ended, Orlop};
 use serde_json::json;
 
@@ -17,6 +18,8 @@ use serde_json::json;
 const BOOT: Duration = Duration::from_secs(15 * 60);
 /// Where PID 1 lies in the root.
 const INIT: &str = "/usr/lib/orlop/init";
+/// The partitions of root images.
+const SLOTS: [&str; 2] = ["ROOT-A", "ROOT-B"];
 /// Where PID 1 keeps its log on STATE, which is mounted at `/var`.
 const LOG: &str = "/log/orlop/init.log";
 
@@ -43,9 +46,12 @@ const TESTS: &[(&str, Test)] = &[
         the_kernel_is_locked_down_unless_the_config_leaves_it_open,
     ),
     ("the_console_is_readable", the_console_is_readable),
-    ("a_flipped_bit_in_the_superblock_stops_the_boot", a_flipped_superblock),
+    ("a_flipped_bit_in_both_superblocks_stops_the_boot", a_flipped_superblock),
     ("a_flipped_bit_in_pid_1_stops_the_boot", a_flipped_pid_1),
-    ("a_flipped_bit_at_the_top_of_the_verity_tree_stops_the_boot", a_flipped_tree),
+    ("a_flipped_bit_at_the_top_of_both_verity_trees_stops_the_boot", a_flipped_tree),
+    ("the_slot_that_holds_the_root_of_the_uki_is_started", the_slot_that_holds_the_root),
+    ("of_two_slots_with_the_root_that_of_the_loader_s_entry_is_started", the_loader_s_slot),
+    ("of_two_slots_with_the_root_a_named_one_is_started", a_named_slot),
     ("the_first_boot_grows_state_and_the_second_changes_nothing", state_grows_once),
     ("the_power_button_shuts_a_node_down_in_order", the_power_button_shuts_a_node_down_in_order),
     ("a_node_whose_disk_hangs_powers_off_in_time", a_node_whose_disk_hangs_powers_off_in_time),
@@ -241,23 +247,25 @@ enum Until {
 }
 
 fn a_flipped_superblock(orlop: &Orlop) -> Result<()> {
-    let why = ["cannot start from slot a", "it holds no root image"];
-    a_flipped_bit(orlop, |map| map.superblock, Until::Verity, "E0122", why)
+    let why = ["slot b, /dev/vda4: ", "it holds no root image"];
+    a_flipped_bit(orlop, &SLOTS, |map| map.superblock, Until::Verity, "E0122", why)
 }
 
 fn a_flipped_pid_1(orlop: &Orlop) -> Result<()> {
     let why = ["device-mapper: verity: ", " is corrupted"];
-    a_flipped_bit(orlop, |map| map.file, Until::Mount, "E0121", why)
+    // Nobody can see it before the root is mounted, so the other slot is no way out.
+    a_flipped_bit(orlop, &SLOTS[..1], |map| map.file, Until::Mount, "E0121", why)
 }
 
 fn a_flipped_tree(orlop: &Orlop) -> Result<()> {
-    let why = ["cannot start from slot a", "the root hash does not match"];
-    a_flipped_bit(orlop, |map| map.tree_top, Until::Verity, "E0122", why)
+    let why = ["slot a, /dev/vda3: ", "the root hash does not match"];
+    a_flipped_bit(orlop, &SLOTS, |map| map.tree_top, Until::Verity, "E0122", why)
 }
 
 /// The node says why on one line of the console and resets itself.
 fn a_flipped_bit(
     orlop: &Orlop,
+    slots: &[&str],
     place: fn(&RootMap) -> u64,
     until: Until,
     error: &str,
@@ -266,7 +274,9 @@ fn a_flipped_bit(
     let offset = place(&RootMap::of(&orlop.image("root.img"), &[INIT])?);
     let directory = temporary()?;
     let disk = Disk::copy(&orlop.image("disk.raw"), &directory.path().join("disk.raw"))?;
-    disk.flip(disk.partition("ROOT-A")?.offset() + offset)?;
+    for slot in slots {
+        disk.flip(disk.partition(slot)?.offset() + offset)?;
+    }
     let ended = orlop.boot().disk(disk.path()).until("init").run(BOOT)?;
     ensure!(ended.code == 1, "`orlop run` ended with {}{}", ended.code, ended.tail());
     let reported = ended.reported(&format!("error[{error}]"));
@@ -283,6 +293,71 @@ fn a_flipped_bit(
     // A quiet kernel does not say when it is.
     let told = ended.console_says(&["erofs", "mounted with root inode"]);
     ensure!(mounted || !told, "the kernel has mounted it{}", ended.tail());
+    Ok(())
+}
+
+/// Started by the firmware it is this slot that runs.
+fn starts_slot(orlop: &Orlop, disk: &Disk, slot: &str) -> Result<Ended> {
+    let ended = orlop.boot().disk(disk.path()).until("init").run(BOOT)?;
+    reached(&ended, "root-init-start")?;
+    ran_slot(&ended, slot)?;
+    Ok(ended)
+}
+
+fn ran_slot(ended: &Ended, slot: &str) -> Result<()> {
+    let marks: Vec<_> =
+        ended.marks.iter().filter_map(|(name, _)| name.strip_prefix("slot:")).collect();
+    ensure!(marks == [slot], "slot {slot} should run, not {marks:?}{}", ended.tail());
+    Ok(())
+}
+
+/// The loader starts `2a.efi` each time.
+fn the_slot_that_holds_the_root(orlop: &Orlop) -> Result<()> {
+    let directory = temporary()?;
+    let fresh = |name: &str| Disk::copy(&orlop.image("disk.raw"), &directory.path().join(name));
+    let other = std::fs::read(orlop.node_image()?.join("root.img"))?;
+    // As an update leaves a disk: another image in one of the slots.
+    for (slot, left) in [("ROOT-A", "b"), ("ROOT-B", "a")] {
+        let disk = fresh(slot)?;
+        let partition = disk.partition(slot)?;
+        ensure!(other.len() as u64 <= partition.size(), "the node's root is too large");
+        disk.write(partition.offset(), &other)?;
+        measure(orlop, &format!("another image in {slot}"), &starts_slot(orlop, &disk, left)?);
+    }
+    // And as it may be damaged: what the first look finds, and a slot that is no more.
+    let disk = fresh("damaged")?;
+    let map = RootMap::of(&orlop.image("root.img"), &[INIT])?;
+    disk.flip(disk.partition("ROOT-A")?.offset() + map.superblock)?;
+    starts_slot(orlop, &disk, "b")?;
+    let disk = fresh("missing")?;
+    let number = disk.number("ROOT-A")?;
+    judge("sgdisk", "gdisk", [format!("--partition-guid={number}:R").as_ref(), disk.path()])?;
+    starts_slot(orlop, &disk, "b")?;
+    Ok(())
+}
+
+/// The damage is where only the running root finds it, so nothing but the entry tells the slots apart.
+fn the_loader_s_slot(orlop: &Orlop) -> Result<()> {
+    let directory = temporary()?;
+    let disk = Disk::copy(&orlop.image("disk.raw"), &directory.path().join("disk.raw"))?;
+    let map = RootMap::of(&orlop.image("root.img"), &[INIT])?;
+    disk.flip(disk.partition("ROOT-A")?.offset() + map.file)?;
+    let esp = format!("{}@@{}", disk.path().display(), disk.partition("ESP")?.offset());
+    judge("mren", "mtools", ["-i", &esp, "::EFI/Linux/1b.efi", "3b+3.efi"])?;
+    let ended = starts_slot(orlop, &disk, "b")?;
+    measure(orlop, "slot b by its entry", &ended);
+    Ok(())
+}
+
+/// As a kernel is started by another one, which the firmware knows nothing of.
+fn a_named_slot(orlop: &Orlop) -> Result<()> {
+    for slot in ["a", "b"] {
+        let image = with_command_line(orlop, " gpt ", &format!(" gpt orlop.slot={slot} "))?;
+        let boot = orlop.boot_other(image.path()).args(&["--direct"]);
+        let ended = boot.until("init").run(BOOT)?;
+        reached(&ended, "root-init-start")?;
+        ran_slot(&ended, slot)?;
+    }
     Ok(())
 }
 

@@ -4,15 +4,17 @@
 //! sets them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use formats::digest::Sha256;
 use formats::node_config::{EXAMPLE, FIRMWARE_NAME};
 use qemu_tests::disk::Disk;
 use qemu_tests::harness::{self, Test, Threads};
-use qemu_tests::{Boot, Ended, Orlop};
+use qemu_tests::process::run;
+use qemu_tests::{Boot, Ended, Orlop, workspace};
 
 /// What a boot may take without KVM on a busy machine.
 const BOOT: Duration = Duration::from_secs(15 * 60);
@@ -28,6 +30,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_state_of_zeros_is_made_anew_if_the_config_says_so", made_anew_by_config),
     ("a_copy_of_the_disk_does_not_become_the_node_s", copied),
     ("without_state_the_network_is_there_and_kubelet_is_not", without_state),
+    ("a_trial_that_nobody_judges_is_given_up_and_no_other_boot_is", nobody_judges),
 ];
 
 fn main() -> ExitCode {
@@ -191,4 +194,60 @@ fn without_state(orlop: &Orlop) -> Result<()> {
     let ended = machine.finish(BOOT)?;
     ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
     Ok(())
+}
+
+/// An image whose judge of a trial always fails, and is waited for a minute.
+fn with_a_bad_judge(orlop: &Orlop, directory: &Path) -> Result<PathBuf> {
+    let at = |name: &str| directory.join(name);
+    let recipes = workspace().join("recipes");
+    let units = at("overlay/usr/lib/orlop/units");
+    fs::create_dir_all(&units)?;
+    fs::write(
+        units.join("judge.toml"),
+        "exec = [\"/usr/lib/orlop/orlop-node\", \"nonsense\"]\n\
+         only-if-exists = \"/run/orlop/trial\"\nready = \"exit\"\n\
+         restart = { policy = \"on-failure\", backoff-min = \"1s\", backoff-max = \"5s\" }\n\
+         cgroup = \"/judge\"\ndeadline = \"30s\"\nrestart-machine-after = \"1m\"\n",
+    )?;
+    let recipe = format!(
+        "schema = 1\nname = \"judge\"\nextends = \"{}\"\n[local.judge]\npath = \"overlay\"\nat = \"/\"\n",
+        recipes.join("base.toml").display()
+    );
+    fs::write(at("judge.toml"), recipe)?;
+    // The same packages: the base image's lock is this recipe's.
+    fs::copy(recipes.join("base.lock"), at("judge.lock"))?;
+    let image = at("image");
+    run(orlop
+        .command()
+        .args(["build", "--no-commit"])
+        .arg(at("judge.toml"))
+        .arg("-o")
+        .arg(&image))?;
+    Ok(image)
+}
+
+/// PID 1 sees by the note on STATE whether its root is on trial; nothing else has to work.
+fn nobody_judges(orlop: &Orlop) -> Result<()> {
+    const NOTE: &str = "/lib/orlop/trial";
+    let directory = tempfile::tempdir()?;
+    let image = with_a_bad_judge(orlop, directory.path())?;
+    let line = fs::read_to_string(image.join("cmdline"))?;
+    let hash = line.split_whitespace().find_map(|word| word.strip_prefix("orlop.roothash="));
+    let hash = hash.context("a root hash")?;
+    let place = Place::new(&image)?;
+    let state = place.disk.partition("STATE")?;
+
+    place.disk.write_file(&state, NOTE, &format!("{hash}\nfrom = \"nothing\"\n"))?;
+    let ended = place.boot(orlop, &image, "", "")?.run(BOOT)?;
+    says(&ended, &["judge FAILED"])?;
+    says(&ended, &["judge was not ready in 60.0 s: the machine is restarted"])?;
+    says(&ended, &["all stopped, restart now"])?;
+
+    let state = place.disk.partition("STATE")?;
+    place.disk.write_file(&state, NOTE, &format!("{}\n", Sha256::of("another")))?;
+    let mut machine = place.boot(orlop, &image, "", "")?.start()?;
+    machine.wait_for_line(0, &["judge not wanted: there is no /run/orlop/trial"], BOOT)?;
+    machine.press_power_button()?;
+    let ended = machine.finish(BOOT)?;
+    says(&ended, &["all stopped, power off now"])
 }

@@ -3,6 +3,7 @@
 
 mod boot;
 mod qemu;
+mod update;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,6 +28,10 @@ pub(crate) enum Command {
     /// What a boot takes until PID 1, the CRI, kubelet and the first pod, in guest time that is the
     /// same on any host, beside the floor; and the memory of a node with two pods
     Boot(boot::Args),
+    /// What an update of a node costs, from one with an older kernel, containerd or kubelet: bytes by
+    /// delta, by blocks and whole, beside stock `ostree` and `zstd`; and what publishing, verifying and
+    /// applying take
+    Update(update::Args),
 }
 
 #[derive(Debug, Serialize)]
@@ -43,6 +48,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let json = match command {
         Command::Build { json } => json,
         Command::Boot(args) => return boot::run(args),
+        Command::Update(args) => return update::run(args),
     };
     let figures = build_figures(true)?;
     if *json {
@@ -163,7 +169,7 @@ fn commit_figures(
 }
 
 /// What `fetch` brings, by the kinds of its steps; `qemu_tests::store::seed` has them too.
-const FETCHED: [&str; 4] = ["fetched", "go-toolchain", "go-modules", "crates"];
+const FETCHED: [&str; 3] = ["go-toolchain", "go-modules", "crates"];
 
 /// A store that holds the packages of the lock and the results of these kinds of steps only.
 fn seed_store(from: &Path, to: &Path, kinds: &[&str]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Judges that no package of the host brings: the official schemas of SBOMs and what others read them
-//! with, which are libraries of Python, and a reader of versions by libostree's Rust library. They go
+//! with, and the reference implementation of TUF, which are libraries of Python, a reader of versions by
+//! libostree's Rust library, and a registry with a client of its own, which are programs of Go. They go
 //! into a directory of their own below `target`; nothing of the host is changed.
 
 use std::fs;
@@ -15,9 +16,18 @@ const REQUIREMENTS: &str = "qemu-tests/judges/requirements.txt";
 /// The reader of versions, a workspace of its own.
 const READER: &str = "qemu-tests/judges/ostree";
 
+/// A registry and its client, a module of Go.
+const REGISTRY: &str = "qemu-tests/judges/oci";
+
 /// What the judges are made of.
-const SOURCES: [&str; 3] =
-    [REQUIREMENTS, "qemu-tests/judges/ostree/Cargo.lock", "qemu-tests/judges/ostree/src/main.rs"];
+const SOURCES: [&str; 6] = [
+    REQUIREMENTS,
+    "qemu-tests/judges/ostree/Cargo.lock",
+    "qemu-tests/judges/ostree/src/main.rs",
+    "qemu-tests/judges/oci/go.mod",
+    "qemu-tests/judges/oci/go.sum",
+    "qemu-tests/judges/oci/registry/main.go",
+];
 
 /// Where they are; the tests look there.
 fn directory() -> PathBuf {
@@ -45,7 +55,10 @@ pub(crate) fn install(dry_run: bool) -> Result<()> {
         return Ok(());
     }
     let place = directory();
-    eprintln!("missing: what {REQUIREMENTS} and {READER} name, for `{}`", place.display());
+    eprintln!(
+        "missing: what {REQUIREMENTS}, {READER} and {REGISTRY} name, for `{}`",
+        place.display()
+    );
     if dry_run {
         return Ok(());
     }
@@ -56,6 +69,14 @@ pub(crate) fn install(dry_run: bool) -> Result<()> {
     let mut reader = cargo();
     reader.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
     run(reader.arg("--target-dir").arg(place.join("ostree")))?;
+    let registry = place.join("oci");
+    fs::create_dir_all(&registry).context("the place of the registry")?;
+    let mut go = program("go");
+    go.current_dir(workspace().join(REGISTRY)).args(["build", "-mod=readonly", "-trimpath"]);
+    go.args(["-buildvcs=false", "-ldflags=-s", "-o"]).arg(&registry);
+    // A host whose Go is older fetches the one that the module names.
+    go.args(["./registry", "oras.land/oras/cmd/oras"]).env("GOTOOLCHAIN", "auto");
+    run(go.env("GOWORK", "off").env("CGO_ENABLED", "0"))?;
     fs::write(place.join("installed.txt"), wanted()?).context("the judges' list")?;
     Ok(())
 }

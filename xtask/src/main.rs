@@ -11,6 +11,7 @@ mod judges;
 mod picture;
 mod quickstart;
 mod setup;
+mod simulate;
 mod test;
 mod tidy;
 
@@ -38,6 +39,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Make the picture of `docs/diff.md` of two builds
     Picture(picture::Args),
+    /// A fleet that takes a release by policy: what it costs the server, and whom a bad one reaches
+    SimulateFleet(simulate::Args),
     /// Measure; prints figures and never judges
     #[command(subcommand)]
     Bench(bench::Command),
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(&args),
         Command::Fuzz(args) => fuzz::run_targets(&args),
         Command::Picture(args) => picture::run(&args),
+        Command::SimulateFleet(args) => simulate::run_fleet(&args),
         Command::Bench(command) => bench::run(&command),
     };
     match outcome {

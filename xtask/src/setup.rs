@@ -50,8 +50,10 @@ struct Row {
 const ALL: &[Purpose] = &[Purpose::Build, Purpose::Run, Purpose::Test];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    install(&image::orlop()?, ALL, args.dry_run)?;
-    judges::install(args.dry_run)
+    // What one archive lacks should not keep the judges, which come from elsewhere, from coming.
+    let packages = install(&image::orlop()?, ALL, args.dry_run);
+    judges::install(args.dry_run)?;
+    packages
 }
 
 /// For `test`: where packages may not be installed unasked, what is missing is an error.
@@ -127,22 +129,61 @@ pub(crate) fn install(orlop: &Path, purposes: &[Purpose], dry_run: bool) -> Resu
         false => Who::Nobody,
     };
     let apt = if has("apt-get")? { Apt::There } else { Apt::NotThere };
-    let commands = plan(who, apt, &packages)?;
+    let plan = plan(who, apt, &packages)?;
     eprintln!("the packages come with:");
-    for words in &commands {
+    for words in [&plan.update, &plan.install(&packages)] {
         eprintln!("  {}", words.join(" "));
     }
     if dry_run {
         println!("{}", packages.into_iter().collect::<Vec<_>>().join(" "));
         return Ok(());
     }
-    for words in &commands {
-        let mut command = program(&words[0]);
-        command.args(&words[1..]);
-        crate::command::run(&mut command)
-            .with_context(|| format!("cannot install the packages with `{}`", line(&command)))?;
+    carry_out(&plan.update)?;
+    let mut policy = program("apt-cache");
+    policy.env("LC_ALL", "C").arg("policy").args(&packages);
+    let (there, absent) = by_candidate(&packages, &output(&mut policy)?);
+    if !there.is_empty() {
+        carry_out(&plan.install(&there))?;
     }
-    Ok(())
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let lacks = |row: &&Row| row.package.as_deref().is_some_and(|name| absent.contains(name));
+    let rows: Vec<_> =
+        missing.iter().filter(lacks).map(|row| format!("\n  {}", row.told())).collect();
+    bail!(
+        "all else is installed, but the archives of this host have no such package; install the \
+         program by hand, in whatever form there is one:{}",
+        rows.concat()
+    );
+}
+
+fn carry_out(words: &[String]) -> Result<()> {
+    let mut command = program(&words[0]);
+    command.args(&words[1..]);
+    crate::command::run(&mut command)
+        .with_context(|| format!("cannot install the packages with `{}`", line(&command)))
+}
+
+/// Which of these packages apt can install, and which it cannot, by what `apt-cache policy` says of
+/// them: of one it has never heard of, nothing, and of one that is only a name, no candidate.
+/// (Debian's `chromium` is not in Ubuntu.)
+fn by_candidate<'a>(
+    packages: &BTreeSet<&'a str>,
+    policy: &str,
+) -> (BTreeSet<&'a str>, BTreeSet<&'a str>) {
+    let mut candidates = BTreeSet::new();
+    let mut name = None;
+    for line in policy.lines() {
+        match line.strip_suffix(':') {
+            Some(heading) if !line.starts_with(' ') => name = Some(heading),
+            _ => {
+                let candidate = line.trim().strip_prefix("Candidate: ");
+                candidates.extend(name.filter(|_| candidate.is_some_and(|it| it != "(none)")));
+            }
+        }
+    }
+    packages.iter().copied().partition(|package| candidates.contains(package))
 }
 
 /// As whom we can install packages.
@@ -159,14 +200,35 @@ enum Apt {
     NotThere,
 }
 
-/// The commands that install these packages, word by word. The variable that keeps packages from
-/// asking questions is set by `env` behind `sudo`, which lets none of ours through.
-fn plan(who: Who, apt: Apt, packages: &BTreeSet<&str>) -> Result<Vec<Vec<String>>> {
+/// How packages come to this host. The commands stand word by word; the variable that keeps packages
+/// from asking questions is set by `env` behind `sudo`, which lets none of ours through.
+struct Plan {
+    /// What goes before each command.
+    before: &'static [&'static str],
+    /// Brings apt's lists up to date.
+    update: Vec<String>,
+}
+
+impl Plan {
+    fn command(before: &[&str], arguments: &[&str]) -> Vec<String> {
+        let words = [before, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments];
+        words.concat().iter().map(|&word| word.to_owned()).collect()
+    }
+
+    /// Installs these packages.
+    fn install(&self, packages: &BTreeSet<&str>) -> Vec<String> {
+        let names = packages.iter().copied().collect::<Vec<_>>();
+        let install = ["install", "-y", "-qq", "--no-install-recommends"];
+        Self::command(self.before, &[&install[..], &names].concat())
+    }
+}
+
+fn plan(who: Who, apt: Apt, packages: &BTreeSet<&str>) -> Result<Plan> {
     let names = packages.iter().copied().collect::<Vec<_>>();
     if apt == Apt::NotThere {
         bail!("this host has no `apt-get`: install by hand what provides {}", names.join(", "));
     }
-    let before: &[&str] = match who {
+    let before: &'static [&'static str] = match who {
         Who::Root => &[],
         Who::Sudo => &["sudo"],
         Who::Nobody => bail!(
@@ -175,12 +237,7 @@ fn plan(who: Who, apt: Apt, packages: &BTreeSet<&str>) -> Result<Vec<Vec<String>
             names.join(" ")
         ),
     };
-    let command = |arguments: &[&str]| {
-        let words = [before, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments];
-        words.concat().iter().map(|&word| word.to_owned()).collect::<Vec<_>>()
-    };
-    let install = ["install", "-y", "-qq", "--no-install-recommends"];
-    Ok(vec![command(&["update", "-qq"]), command(&[&install[..], &names].concat())])
+    Ok(Plan { before, update: Plan::command(before, &["update", "-qq"]) })
 }
 
 #[cfg(test)]
@@ -188,8 +245,9 @@ mod tests {
     use super::*;
 
     fn lines(who: Who, apt: Apt) -> Result<Vec<String>> {
-        let planned = plan(who, apt, &["gdisk", "mtools"].into())?;
-        Ok(planned.iter().map(|words| words.join(" ")).collect())
+        let packages = ["gdisk", "mtools"].into();
+        let plan = plan(who, apt, &packages)?;
+        Ok(vec![plan.update.join(" "), plan.install(&packages).join(" ")])
     }
 
     #[test]
@@ -204,6 +262,16 @@ mod tests {
                 ]
             );
         }
+    }
+
+    #[test]
+    fn packages_that_an_archive_lacks_are_told_from_those_that_it_has() {
+        let policy = "gdisk:\n  Installed: (none)\n  Candidate: 1.0.9-2.1\n  Version table:\n     \
+                      1.0.9-2.1 500\nchromium:\n  Installed: (none)\n  Candidate: (none)\n  \
+                      Version table:\n";
+        let (there, absent) = by_candidate(&["chromium", "gdisk", "unheard-of"].into(), policy);
+        assert_eq!(there, ["gdisk"].into());
+        assert_eq!(absent, ["chromium", "unheard-of"].into());
     }
 
     #[test]

@@ -11,9 +11,11 @@ use crate::{bench, image, setup, tidy};
 
 /// The manifest of the workspace beside ours, which is built without the standard library.
 const PAUSE: &str = "pause/Cargo.toml";
+/// That of the program which images of tests have beside those of the image under test.
+const AGENT: &str = "qemu-tests/agent/Cargo.toml";
 
 /// The tests that need images.
-const NODES: [&str; 19] = [
+const NODES: [&str; 25] = [
     "--package",
     "qemu-tests",
     "--lib",
@@ -24,6 +26,10 @@ const NODES: [&str; 19] = [
     "--test",
     "robust",
     "--test",
+    "loader",
+    "--test",
+    "updates",
+    "--test",
     "node",
     "--test",
     "config",
@@ -31,6 +37,8 @@ const NODES: [&str; 19] = [
     "state",
     "--test",
     "cluster",
+    "--test",
+    "upgrade",
     "--test",
     "kubernetes",
 ];
@@ -53,6 +61,7 @@ struct Tally {
     passed: u64,
     failed: u64,
     broken: Vec<String>,
+    said: Said,
 }
 
 pub(crate) fn run_tests(args: &Args) -> Result<bool> {
@@ -77,9 +86,13 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
         unit.env("ORLOP_TEST_FULL", "1");
     }
     tally.count("tests beside the code and of the command line", with_pattern(unit))?;
-    let mut pause = cargo_test();
-    pause.args(["--manifest-path", PAUSE]);
-    tally.count("the program of a pod's sandbox", with_pattern(pause))?;
+    for (name, manifest) in
+        [("the program of a pod's sandbox", PAUSE), ("the agent of images of tests", AGENT)]
+    {
+        let mut beside = cargo_test();
+        beside.args(["--manifest-path", manifest]);
+        tally.count(name, with_pattern(beside))?;
+    }
     if nodes {
         let orlop = image::orlop()?;
         match image::build(&orlop, "base")
@@ -107,6 +120,10 @@ pub(crate) fn run_tests(args: &Args) -> Result<bool> {
     }
     if let Some(complaint) = tally.nothing_ran(args.pattern.as_deref()) {
         bail!(complaint);
+    }
+    // Hours may lie between a failure and the end.
+    for text in &tally.said.lines {
+        eprintln!("{text}");
     }
     for broken in &tally.broken {
         eprintln!("failed: {broken}");
@@ -144,7 +161,7 @@ pub(crate) fn run_command(args: &Args) -> ExitCode {
 
 /// Formatting, lints and house rules.
 pub(crate) fn check() -> Result<()> {
-    for workspace in ["Cargo.toml", PAUSE] {
+    for workspace in ["Cargo.toml", PAUSE, AGENT] {
         run(cargo().args(["fmt", "--manifest-path", workspace, "--all", "--check"]))?;
         run(cargo().args(["clippy", "--quiet", "--manifest-path", workspace]).args([
             "--workspace",
@@ -197,6 +214,7 @@ impl Tally {
             for text in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
                 let text = text?;
                 println!("{text}");
+                self.said.take(&text);
                 if let Some((good, bad)) = closing_line(&text) {
                     passed += good;
                     failed += bad;
@@ -217,6 +235,32 @@ impl Tally {
             begin.elapsed().as_secs_f64()
         );
         Ok(())
+    }
+}
+
+/// What failed tests have said, to be told again at the end.
+#[derive(Debug, Default)]
+struct Said {
+    lines: Vec<String>,
+    /// How many more lines of this failure are kept; nothing outside of one.
+    left: Option<usize>,
+}
+
+impl Said {
+    /// Of one failure: a cause stands at its beginning, what a machine printed after it.
+    const LINES: usize = 40;
+
+    /// The next line of a run: a failure begins with `---- NAME`, and all end with the list of names.
+    fn take(&mut self, text: &str) {
+        if text.starts_with("---- ") {
+            self.left = Some(Self::LINES);
+        } else if text == "failures:" || closing_line(text).is_some() {
+            self.left = None;
+        }
+        if let Some(left) = self.left.filter(|left| *left > 0) {
+            self.lines.push(text.to_owned());
+            self.left = Some(left - 1);
+        }
     }
 }
 
@@ -245,6 +289,20 @@ mod tests {
         assert!(
             is_a_listed_test("state_grows: test") && !is_a_listed_test("0 tests, 0 benchmarks")
         );
+    }
+
+    #[test]
+    fn what_failed_tests_have_said_is_told_again() {
+        let mut said = Said::default();
+        let run = "test b ... FAILED\n\nfailures:\n\n---- b stdout ----\nwhy\n\n---- c ----\nbecause\n\n\n\
+                   failures:\n    b\n    c\n\ntest result: FAILED. 1 passed; 2 failed";
+        run.lines().for_each(|text| said.take(text));
+        let kept: Vec<_> = said.lines.iter().filter(|line| !line.is_empty()).collect();
+        assert_eq!(kept, ["---- b stdout ----", "why", "---- c ----", "because"]);
+        said = Said::default();
+        said.take("---- long ----");
+        (0..1000).for_each(|_| said.take("line"));
+        assert_eq!(said.lines.len(), Said::LINES);
     }
 
     #[test]

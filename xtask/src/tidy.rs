@@ -137,6 +137,7 @@ fn check_architecture(file: &str, text: &str, wrong: &mut Vec<String>) {
         "init/src/",
         "node/src/",
         "updater/src/",
+        "web/src/",
         "xtask/src/",
     ];
     // The last is where these names are looked for.

@@ -24,14 +24,10 @@ pub enum Kind {
     Initrd,
     /// The kernel.
     Kernel,
-    /// The kernel's command line for slot A.
+    /// The kernel's command line.
     CommandLine,
-    /// The UKI of slot A as it is made: neither padded nor sealed.
+    /// The UKI of both slots, byte for byte as it is on the disk: padded and sealed.
     Uki,
-    /// The UKI of slot A, byte for byte as it is on the disk.
-    UkiA,
-    /// The UKI of slot B, byte for byte as it is on the disk.
-    UkiB,
     /// The whole disk.
     Disk,
     /// Every path of the root.
@@ -49,14 +45,12 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are made.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 11] = [
         Self::Root,
         Self::Initrd,
         Self::Kernel,
         Self::CommandLine,
         Self::Uki,
-        Self::UkiA,
-        Self::UkiB,
         Self::Disk,
         Self::Manifest,
         Self::Contents,
@@ -73,8 +67,6 @@ impl Kind {
             Self::Kernel => "vmlinuz",
             Self::CommandLine => "cmdline",
             Self::Uki => "uki.efi",
-            Self::UkiA => "uki-a.efi",
-            Self::UkiB => "uki-b.efi",
             Self::Disk => "disk.raw",
             Self::Manifest => "manifest.txt",
             Self::Contents => "contents.json",
@@ -235,7 +227,7 @@ mod tests {
     use super::*;
 
     const PLAN: [Planned; 2] = [
-        Planned { kind: Kind::UkiA, size: Some(1 << 20) },
+        Planned { kind: Kind::Uki, size: Some(1 << 20) },
         Planned { kind: Kind::Initrd, size: None },
     ];
 
@@ -257,19 +249,19 @@ mod tests {
         let mut writer = Writer::new(directory.path(), &PLAN);
         let mut uki = vec![7; 1 << 20];
         uki[100_000..].fill(0);
-        writer.save(Kind::UkiA, &uki).unwrap();
+        writer.save(Kind::Uki, &uki).unwrap();
         writer.save(Kind::Initrd, b"x").unwrap();
         let made = writer.finish().unwrap();
         let text = serde_json::to_string(&made).unwrap();
         assert_eq!(
             text,
             format!(
-                r#"[{{"kind":"initrd","name":"initrd","size":1,"sha256":"{}"}},{{"kind":"uki-a","name":"uki-a.efi","size":1048576,"sha256":"{}"}}]"#,
+                r#"[{{"kind":"initrd","name":"initrd","size":1,"sha256":"{}"}},{{"kind":"uki","name":"uki.efi","size":1048576,"sha256":"{}"}}]"#,
                 Sha256::of("x"),
                 Sha256::of(&uki)
             )
         );
-        let path = directory.path().join("uki-a.efi");
+        let path = directory.path().join("uki.efi");
         assert!(std::fs::metadata(&path).unwrap().blocks() * 512 < 200_000, "it has no hole");
         assert!(std::fs::read(path).unwrap() == uki);
     }
@@ -281,14 +273,14 @@ mod tests {
         writer.save(Kind::Initrd, b"x").unwrap();
         for (kind, size, want) in [
             (Kind::Disk, 1, "`disk.raw` was not planned"),
-            (Kind::UkiA, 1, "`uki-a.efi` has 1 bytes, and 1048576 were planned"),
+            (Kind::Uki, 1, "`uki.efi` has 1 bytes, and 1048576 were planned"),
             (Kind::Initrd, 1, "`initrd` was written twice"),
         ] {
             let error = writer.record(kind, size, None).unwrap_err();
             assert_eq!((error.id(), error.to_string().as_str()), (Id::Bug, want));
         }
         let error = writer.finish().unwrap_err();
-        assert_eq!(error.to_string(), "`uki-a.efi` was not written");
+        assert_eq!(error.to_string(), "`uki.efi` was not written");
     }
 
     #[test]

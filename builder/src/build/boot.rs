@@ -1,4 +1,4 @@
-//! From tree to images: root image, initrd, one UKI per slot, disk. [`Plan::new`] decides
+//! From tree to images: root image, initrd, the UKI of both slots, disk. [`Plan::new`] decides
 //! everything that does not depend on the root hash; [`Plan::write`] streams.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::build::contents::{self, Beside, Sources};
 use crate::build::kernel::KernelPart;
 use crate::build::output::{self, Directory};
 use crate::build::parts::Parts;
-use crate::build::report::{self, CommandLines, Dropped, Report};
+use crate::build::report::{self, Dropped, Report};
 use crate::build::root::{self, EPOCH, RootImage, SinkError};
 use crate::build::tree::Composed;
 use crate::contents::Contents;
@@ -155,10 +155,10 @@ impl<'a> Plan<'a> {
         let uki = layout.uki().bytes();
         let size = |kind| match kind {
             Kind::Kernel => Some(self.kernel.vmlinuz.0.size),
-            Kind::UkiA | Kind::UkiB => Some(uki),
+            Kind::Uki => Some(uki),
             Kind::Disk => Some(layout.disk_size()),
             Kind::Manifest => Some(self.tree.manifest.len() as u64),
-            Kind::Root | Kind::Initrd | Kind::CommandLine | Kind::Uki => None,
+            Kind::Root | Kind::Initrd | Kind::CommandLine => None,
             Kind::Contents | Kind::Spdx | Kind::CycloneDx | Kind::Provenance => None,
         };
         Kind::ALL.map(|kind| Planned { kind, size: size(kind) }).to_vec()
@@ -214,31 +214,18 @@ impl<'a> Plan<'a> {
 
         let signer = Unsigned;
         let stub = store.read_blob(&self.stub)?;
-        let line = |slot: Slot| self.command_line(&layout, slot, &root);
-        let make = |slot| {
-            let bytes = self.uki(&stub, &vmlinuz, &initrd, &line(slot))?;
-            Ok::<_, Error>(Made::new(slot, bytes))
-        };
-        let seal = |made: Made| made.pad(layout.uki(), &signer)?.sign(&signer);
-        files.save(Kind::CommandLine, line(Slot::A).as_bytes())?;
-        let made = make(Slot::A)?;
-        files.save(Kind::Uki, made.bytes())?;
+        let command_line = self.command_line(&layout, &root);
+        files.save(Kind::CommandLine, command_line.as_bytes())?;
+        let made = Made::new(self.uki(&stub, &vmlinuz, &initrd, &command_line)?);
         let uki_size = made.bytes().len() as u64;
-        let (uki_a, uki_b) = (seal(made)?, seal(make(Slot::B)?)?);
-        files.save_content(Kind::UkiA, uki_a.content())?;
-        files.save_content(Kind::UkiB, uki_b.content())?;
+        let uki = made.pad(layout.uki(), &signer)?.sign(&signer)?;
+        files.save_content(Kind::Uki, uki.content())?;
 
         let loader = Padded::loader(store.read_blob(&self.loader)?).sign(&signer)?;
         let disk_path = files.path(Kind::Disk);
         let cannot = || format!("cannot write `{}`", disk_path.display());
         let disk_file = File::create_new(&disk_path).or_fail(Id::Write, cannot)?;
-        let inputs = disk::Inputs {
-            loader: &loader,
-            uki_a: &uki_a,
-            uki_b: &uki_b,
-            root: &root_path,
-            epoch: EPOCH,
-        };
+        let inputs = disk::Inputs { loader: &loader, uki: &uki, root: &root_path, epoch: EPOCH };
         disk::write(&layout, &inputs, &disk_file)?;
         files.record(Kind::Disk, layout.disk_size(), None)?;
         files.save(Kind::Manifest, self.tree.manifest.as_bytes())?;
@@ -265,7 +252,7 @@ impl<'a> Plan<'a> {
                 size: root.size,
                 paths: self.tree.tree.len() as u64,
             },
-            command_lines: CommandLines { a: line(Slot::A), b: line(Slot::B) },
+            command_line,
             components: self.tree.weights.clone(),
             dropped: self.dropped.clone(),
             packages: self.packages.iter().cloned().collect(),
@@ -278,11 +265,12 @@ impl<'a> Plan<'a> {
     }
 
     /// The keys of `docs/boot.md`, then what is always given, then the recipe's own.
-    fn command_line(&self, layout: &Layout, slot: Slot, root: &RootImage) -> String {
+    fn command_line(&self, layout: &Layout, root: &RootImage) -> String {
+        // Both slots: an update puts the UKI into the place of either.
+        let [a, b] = [Slot::A, Slot::B].map(|slot| layout.root_partition(slot));
         let mut words = vec![
-            format!("orlop.root=partuuid:{}", layout.root_partition(slot)),
+            format!("orlop.root=partuuid:{a},{b}"),
             format!("orlop.roothash={}", root.hash),
-            format!("orlop.slot={}", if slot == Slot::A { "a" } else { "b" }),
             // Lets the kernel go by the backup partition table if the primary one is damaged.
             "gpt".to_owned(),
             "ro".to_owned(),

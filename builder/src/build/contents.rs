@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use formats::deb::copyright;
+use formats::deb::copyright::{self, Licence};
 use formats::digest::Sha256;
 use formats::manifest;
 use formats::tree::{self, Blob, Node, TreePath};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha1::Digest as _;
 
 use crate::build::Request;
-use crate::build::parts::{Layer, Origin, Parts};
+use crate::build::parts::{Compiler, Layer, Origin, Parts};
 use crate::build::tree::Composed;
 use crate::contents::{Component, Contents, Deb, File, Kind, Library, SCHEMA, elf, purl};
 use crate::error::{Context as _, Error, Id, Result};
@@ -91,9 +91,12 @@ impl<'a> Sources<'a> {
             .with_all("image", images.map(Sha256::of))
             .with_all("suite", lock.suites.iter().map(|suite| format!("{suite:?}")))
             .with_all("package", lock.packages.iter().map(|package| format!("{package:?}")))
-            .with_all("compiler", lock.compilers.iter().map(|package| package.blob.sha256))
-            .with_all("rustc", lock.rustc.iter().map(|rustc| &rustc.version))
-            .with("recipe", parameters(request.recipe)?)
+            .with_all("compiler", lock.compilers.iter().map(|package| format!("{package:?}")))
+            .with_all(
+                "toolchain",
+                parts.compilers.iter().map(|(name, compiler)| format!("{name} {compiler:?}")),
+            )
+            .with("parameters", self.parameters()?)
             .digest())
     }
 
@@ -104,6 +107,7 @@ impl<'a> Sources<'a> {
     pub fn gather(&self, beside: &[Beside]) -> Result<Contents> {
         let recipe = self.request.recipe;
         let mut libraries = Libraries { sources: *self, known: BTreeMap::new() };
+        let mut licences = BTreeMap::new();
         let mut files = Vec::new();
         let layers = self.parts.packages.iter().chain(&self.parts.components);
         let owners = components(layers, &self.tree.from);
@@ -149,6 +153,7 @@ impl<'a> Sources<'a> {
             }
         }
         let libraries = libraries.known;
+        let components = self.components(&files, &mut licences)?;
         let mut digests = sha1s(self.request.store, &blobs, self.request.jobs)?.into_iter();
         for file in &mut files {
             if let Kind::File { sha1, .. } = &mut file.kind {
@@ -162,24 +167,27 @@ impl<'a> Sources<'a> {
             version: recipe.os.version.clone(),
             system: recipe.os.name.clone(),
             architecture: recipe.arch,
-            components: self.components(&files)?,
+            components,
             libraries,
+            licences,
             files,
         };
         contents.check()?;
         Ok(contents)
     }
 
-    /// What the recipe says, without the paths of this host.
+    /// What somebody asked for: the profile, and the recipe as it is with that, without the paths of
+    /// this host.
     ///
     /// # Errors
     /// [`Id::Bug`].
     pub fn parameters(&self) -> Result<Value> {
-        parameters(self.request.recipe)
+        let recipe = parameters(self.request.recipe)?;
+        Ok(serde_json::json!({ "profile": self.request.profile, "recipe": recipe }))
     }
 
-    /// All that went into the build, by digest: packages and compilers, files, modules, crates, and
-    /// of each component of the recipe all that shaped what it brings.
+    /// All that went into the build, by digest: the lock, packages and compilers, files, modules,
+    /// crates, and of each component of the recipe all that shaped what it brings.
     ///
     /// # Errors
     /// [`Id::Bug`].
@@ -188,16 +196,19 @@ impl<'a> Sources<'a> {
         let plain = |name: String, uri: Option<String>, sha256: Sha256| Material {
             name,
             uri,
-            algorithm: "sha256",
-            digest: sha256.to_string(),
+            digest: Some(("sha256", sha256.to_string())),
         };
-        let mut materials = Vec::new();
+        let mut materials = vec![plain("lock".to_owned(), None, Sha256::of(lock.to_toml()))];
+        materials.extend(self.parts.compilers.values().flat_map(toolchain));
         for suite in &lock.suites {
             materials.push(plain(format!("suite/{}", suite.name), None, suite.release.0));
         }
         for package in lock.all_packages() {
-            let deb = self.deb(package, self.parts.origins.get(&package.name))?;
-            let kind = if package.role == Role::Compiler { "compiler" } else { "deb" };
+            let compiles = package.role == Role::Compiler;
+            // One of the name may be in the root, in another version.
+            let origin = self.parts.origins.get(&package.name).filter(|_| !compiles);
+            let deb = self.deb(package, origin);
+            let kind = if compiles { "compiler" } else { "deb" };
             let name = format!("{kind}/{}", package.name);
             materials.push(plain(name, Some(purl::deb(&deb)), package.blob.sha256));
         }
@@ -217,21 +228,23 @@ impl<'a> Sources<'a> {
         let sources = self.parts.sources.iter();
         materials.extend(sources.map(|(id, digest)| plain(id.clone(), None, *digest)));
         for (id, library) in &contents.libraries {
-            let uri = Some(purl::library(library));
             if let Library::GoModule { sum, .. } = library {
-                materials.extend(sbom::module_digest(sum).map(|digest| Material {
-                    name: id.clone(),
-                    uri,
-                    algorithm: "dirHash",
-                    digest,
-                }));
+                let digest = sbom::module_digest(sum).map(|digest| ("dirHash", digest));
+                let (name, uri) = (id.clone(), purl::library(library));
+                materials.extend(digest.map(|digest| Material { name, uri, digest: Some(digest) }));
             }
         }
         let crates = self.parts.crates.values().flat_map(|built| &built.crates);
         for one in crates {
             let library = of_crate(one);
-            let uri = Some(purl::library(&library));
-            materials.extend(one.sha256.map(|sha256| plain(library.id(), uri, sha256.0)));
+            let (name, uri) = (library.id(), purl::library(&library));
+            let commit = || one.git.as_deref().and_then(|git| git.rsplit_once('#'));
+            let digest = match one.sha256 {
+                _ if !one.state.is_whole() => None,
+                Some(sha256) => Some(("sha256", sha256.0.to_string())),
+                None => commit().map(|(_, commit)| ("gitCommit", commit.to_owned())),
+            };
+            materials.extend(digest.map(|digest| Material { name, uri, digest: Some(digest) }));
         }
         materials.sort_by(|one, other| one.name.cmp(&other.name));
         materials.dedup();
@@ -239,11 +252,21 @@ impl<'a> Sources<'a> {
     }
 
     /// All components that answer for a file.
-    fn components(&self, files: &[File]) -> Result<BTreeMap<String, Component>> {
+    fn components(
+        &self,
+        files: &[File],
+        licences: &mut BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, Component>> {
         let named: BTreeSet<_> = files.iter().filter_map(|file| file.component.clone()).collect();
         let mut components = BTreeMap::new();
         for id in named {
-            if let Some(component) = self.component(&id)? {
+            if let Some(mut component) = self.component(&id)? {
+                if let Component::Deb(deb) = &mut component
+                    && let Some(licence) = self.licence(&deb.name)?
+                {
+                    deb.licence = Some(licence.expression);
+                    licences.extend(licence.texts);
+                }
                 components.insert(id, component);
             }
         }
@@ -262,7 +285,7 @@ impl<'a> Sources<'a> {
             "deb" => {
                 let package = lock.packages.iter().find(|package| package.name == name);
                 let Some(package) = package else { return Ok(None) };
-                Component::Deb(self.deb(package, self.parts.origins.get(name))?)
+                Component::Deb(self.deb(package, self.parts.origins.get(name)))
             }
             "go" => Component::Go,
             "cargo" => Component::Cargo,
@@ -287,20 +310,54 @@ impl<'a> Sources<'a> {
         }))
     }
 
-    fn deb(&self, package: &Package, origin: Option<&Origin>) -> Result<Deb> {
-        let copyright = origin.and_then(|origin| origin.copyright);
-        let text = copyright.map(|blob| self.request.store.read_blob(&blob.0)).transpose()?;
-        let licence = text.and_then(|text| copyright::licence(&String::from_utf8_lossy(&text)));
-        Ok(Deb {
+    /// A package, but for its licence.
+    fn deb(&self, package: &Package, origin: Option<&Origin>) -> Deb {
+        Deb {
             name: package.name.clone(),
             version: package.version.clone(),
             architecture: package.architecture.clone(),
             source: package.source.clone(),
             source_version: origin.map(|origin| origin.source_version.clone()),
+            built_using: origin.map(|origin| origin.built_using.clone()).unwrap_or_default(),
             suite: package.suite.clone(),
             sha256: Hex(package.blob.sha256),
-            licence,
-        })
+            licence: None,
+        }
+    }
+
+    /// What the package `name` says of its licences.
+    fn licence(&self, name: &str) -> Result<Option<Licence>> {
+        let copyright = self.parts.origins.get(name).and_then(|origin| origin.copyright);
+        let text = copyright.map(|blob| self.request.store.read_blob(&blob.0)).transpose()?;
+        Ok(text.and_then(|text| copyright::licence(&String::from_utf8_lossy(&text))))
+    }
+}
+
+/// What compiled a component, as materials.
+fn toolchain(compiler: &Compiler) -> Vec<Material> {
+    let of = |name: &str, uri: String, digest: Option<(&'static str, String)>| Material {
+        name: format!("compiler/{name}"),
+        uri: Some(uri),
+        digest,
+    };
+    match compiler {
+        Compiler::Go { name, module: (module, version), sum } => {
+            let digest = sbom::module_digest(sum).map(|digest| ("dirHash", digest));
+            vec![of(name, format!("pkg:golang/{module}@{version}"), digest)]
+        }
+        Compiler::Rust(rustc, cargo) => {
+            let of = |repository: &str, version: &str, commit: &str| {
+                // A distribution may not know it.
+                let known = commit.len() == 40 && commit.bytes().all(|c| c.is_ascii_hexdigit());
+                let uri = format!("git+https://github.com/rust-lang/{repository}");
+                let uri = if known { format!("{uri}@{commit}") } else { uri };
+                of(version, uri, known.then(|| ("gitCommit", commit.to_owned())))
+            };
+            vec![
+                of("rust", &rustc.version, &rustc.commit),
+                of("cargo", &cargo.version, &cargo.commit),
+            ]
+        }
     }
 }
 
@@ -321,8 +378,8 @@ impl Libraries<'_> {
     /// What the program `blob` of a component is made of.
     fn of(&mut self, component: Option<&String>, blob: &Blob) -> Result<Vec<String>> {
         let built = component.and_then(|id| self.sources.parts.crates.get(id));
-        let mut found = match built {
-            Some(built) => self.of_rust(built)?,
+        let mut found = match component.zip(built) {
+            Some((component, built)) => self.of_rust(component, built),
             None => self.of_go(blob)?,
         };
         let mut ids: Vec<_> = found.iter().map(Library::id).collect();
@@ -341,28 +398,30 @@ impl Libraries<'_> {
         Ok(Library::of_go(&info))
     }
 
-    fn of_rust(&self, built: &cargo::Built) -> Result<Vec<Library>> {
-        let lock = self.sources.request.lock;
+    fn of_rust(&self, component: &str, built: &cargo::Built) -> Vec<Library> {
+        let Sources { request, parts, .. } = self.sources;
         let linked = built.crates.iter().filter(|one| one.part == cargo::Part::Linked);
         let mut found: Vec<_> = linked.map(of_crate).collect();
         for library in &built.libraries {
             match library {
-                cargo::Library::Rust => found.extend(lock.rustc.first().map(|rustc| {
-                    let version = rustc.version.split(' ').nth(1).unwrap_or(&rustc.version);
-                    Library::RustStandard { version: version.to_owned() }
-                })),
+                cargo::Library::Rust => {
+                    if let Some(Compiler::Rust(rustc, _)) = parts.compilers.get(component) {
+                        let version = rustc.version.split(' ').nth(1).unwrap_or(&rustc.version);
+                        found.push(Library::RustStandard { version: version.to_owned() });
+                    }
+                }
                 cargo::Library::C => {
                     let linked = |package: &&Package| {
                         LINKED.iter().any(|name| package.name.starts_with(name))
                             && package.name.ends_with("-dev")
                     };
-                    for package in lock.compilers.iter().filter(linked) {
-                        found.push(Library::Deb(self.sources.deb(package, None)?));
-                    }
+                    let packages = request.lock.compilers.iter().filter(linked);
+                    let deb = |package| Library::Deb(self.sources.deb(package, None));
+                    found.extend(packages.map(deb));
                 }
             }
         }
-        Ok(found)
+        found
     }
 }
 
@@ -370,8 +429,10 @@ fn of_crate(one: &cargo::Used) -> Library {
     Library::Crate {
         name: one.name.clone(),
         version: one.version.clone(),
-        registry: one.registry.clone(),
+        registry: one.registry.as_deref().map(purl::public),
+        git: one.git.as_deref().map(purl::public),
         sha256: one.sha256,
+        state: one.state,
     }
 }
 

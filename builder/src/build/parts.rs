@@ -14,13 +14,13 @@ use crate::build::oci;
 use crate::build::packages::Unpacker;
 use crate::build::report::Dropped;
 use crate::error::{Error, Id, Result};
-use crate::lock::model::Role;
+use crate::lock::model::{Role, Rustc};
 use crate::progress::Progress;
 use crate::recipe::model::{Apparmor, Cargo, Go, ImagePath, Name, Url};
 use crate::source::apparmor::{Parser, Profile};
 use crate::source::cargo::{self, Seen, Toolchain};
 use crate::source::deb::alternatives::Alternative;
-use crate::source::deb::contents::{Contents, Entry};
+use crate::source::deb::contents::{Contents, Control, Entry, Source};
 use crate::source::{go, local, url};
 use crate::step::{self, Inputs, Outcome, Step, Steps};
 use crate::store::Store;
@@ -69,6 +69,8 @@ pub struct Parts {
     pub images: Vec<oci::Inside>,
     /// By component, the digest of all that shaped what it brings.
     pub sources: BTreeMap<String, Sha256>,
+    /// By component, what compiled it.
+    pub compilers: BTreeMap<String, Compiler>,
     /// By package the links that its script would make.
     pub alternatives: Vec<(String, Vec<Alternative>)>,
     /// What each glob of `[debian] drop` left out.
@@ -77,20 +79,47 @@ pub struct Parts {
     pub warnings: Vec<String>,
 }
 
+/// What compiled a component.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Compiler {
+    /// A toolchain of Go.
+    Go {
+        /// Such as `go1.26.11`.
+        name: String,
+        /// The module that it is, and its version.
+        module: (&'static str, String),
+        /// `h1:` and the digest of its files.
+        sum: String,
+    },
+    /// Rust's compiler, and what started it.
+    Rust(Rustc, cargo::CargoVersion),
+}
+
+impl Compiler {
+    fn of_go(toolchain: &go::Toolchain) -> Self {
+        let (name, sum) = (toolchain.name().to_owned(), toolchain.sum().to_owned());
+        Self::Go { name, module: toolchain.module(), sum }
+    }
+}
+
 /// Where a package comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Origin {
     /// The version of its source package.
     pub source_version: String,
+    /// Source packages of which parts are in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub built_using: Vec<Source>,
     /// Its file `copyright`, if it has one.
     pub copyright: Option<StoredBlob>,
 }
 
 impl Origin {
     fn of(contents: &Contents) -> Self {
-        let source_version = contents.control.source_version.clone();
-        Self { source_version, copyright: contents.copyright }
+        let Control { source_version, built_using, .. } = &contents.control;
+        let (source_version, built_using) = (source_version.clone(), built_using.clone());
+        Self { source_version, built_using, copyright: contents.copyright }
     }
 }
 
@@ -178,6 +207,7 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
         crates: built.crates,
         images,
         sources: built.sources,
+        compilers: built.compilers,
         dropped,
         alternatives,
         warnings,
@@ -292,6 +322,7 @@ impl Scope<'_> {
 pub struct Compiled {
     crates: BTreeMap<String, cargo::Built>,
     sources: BTreeMap<String, Sha256>,
+    compilers: BTreeMap<String, Compiler>,
 }
 
 impl Compiled {
@@ -330,7 +361,7 @@ impl Compiled {
                     let component = go::Component::load(go, request.recipe.arch)?;
                     let toolchain = component.toolchain(store)?;
                     let inputs = component.inputs(&toolchain)?;
-                    made_of.replace(Some(inputs.digest()));
+                    made_of.replace(Some((inputs.digest(), Compiler::of_go(&toolchain))));
                     Ok((inputs, (component, toolchain)))
                 },
                 |(component, toolchain)| {
@@ -338,8 +369,7 @@ impl Compiled {
                     component.build(toolchain, environment, caches, store, request.jobs)
                 },
             )?;
-            let component = scope.name('/', "go", name);
-            self.sources.extend(made_of.take().map(|digest| (component, digest)));
+            self.note(scope.name('/', "go", name), made_of.take());
             add("go", name, &built, &go.programs);
         }
         for (name, cargo) in cargo {
@@ -350,7 +380,8 @@ impl Compiled {
                 component.note_crates(store)?;
                 let toolchain = Toolchain::find(environment, &cargo.workspace, compilers, seen)?;
                 let inputs = component.inputs(&toolchain)?;
-                made_of.replace(Some(inputs.digest()));
+                let compiler = Compiler::Rust(toolchain.rustc().clone(), toolchain.cargo().clone());
+                made_of.replace(Some((inputs.digest(), compiler)));
                 Ok((Step::new(step::Kind::Cargo, &step, inputs), (component, toolchain)))
             };
             let complete =
@@ -364,10 +395,17 @@ impl Compiled {
             })?;
             add("cargo", name, &built.programs, &cargo.programs);
             let component = scope.name('/', "cargo", name);
-            self.sources.extend(made_of.take().map(|digest| (component.clone(), digest)));
+            self.note(component.clone(), made_of.take());
             self.crates.insert(component, built);
         }
         Ok(layers)
+    }
+
+    fn note(&mut self, component: String, made_of: Option<(Sha256, Compiler)>) {
+        if let Some((digest, compiler)) = made_of {
+            self.sources.insert(component.clone(), digest);
+            self.compilers.insert(component, compiler);
+        }
     }
 }
 

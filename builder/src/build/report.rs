@@ -7,11 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::build::artifact::Artifact;
+use crate::figures::bytes;
 use crate::stored::Hex;
 
 /// The version of the report's shape. Fields may come without a new one, and readers pass over
 /// what they do not know; a field that goes or changes its meaning makes a new one.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Why what is called a report cannot be read. The text goes on after the file's name.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +48,8 @@ pub struct Report {
     pub lock: Option<Hex>,
     /// The root image.
     pub root: Root,
-    /// Command line of each slot.
-    pub command_lines: CommandLines,
+    /// The kernel's command line.
+    pub command_line: String,
     /// Bytes of file content in the root by component.
     pub components: BTreeMap<String, u64>,
     /// What each glob of `[debian] drop` left out.
@@ -89,16 +90,6 @@ pub struct Root {
     pub size: u64,
     /// Number of paths.
     pub paths: u64,
-}
-
-/// Command line of each slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct CommandLines {
-    /// Slot A, which a new disk boots.
-    pub a: String,
-    /// Slot B.
-    pub b: String,
 }
 
 /// What says in any schema that this is a report, and which files belong to the build.
@@ -165,12 +156,11 @@ impl Report {
 
     /// One line for people.
     pub fn summary(&self) -> String {
-        let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
         format!(
-            "root {:.1} MiB in {} files, UKI {:.1} MiB, kernel {}",
-            mib(self.root.size),
+            "root {} in {} files, UKI {}, kernel {}",
+            bytes(self.root.size),
             self.root.paths,
-            mib(self.uki_size),
+            bytes(self.uki_size),
             self.kernel
         )
     }
@@ -185,7 +175,7 @@ mod tests {
             r#"{{ "schema": {schema}, "image": "tiny", "version": "1", "kernel": "6.0",
                  "root": {{ "hash": "{:064x}", "salt": "", "data-size": 1, "size": 1, "paths": 1,
                             "new": 1 }},
-                 "command-lines": {{ "a": "", "b": "", "c": "" }}, "components": {{}},
+                 "command-line": "", "components": {{}},
                  "dropped": {{ "/a": {{ "paths": 1, "bytes": 2, "links": 3 }} }},
                  "packages": {{}}, "uki-size": 1, "initrd-size": 1, "disk-size": 1,
                  "later": {{}}, {files} }}"#,
@@ -198,23 +188,27 @@ mod tests {
 
     #[test]
     fn what_a_later_program_adds_is_passed_over() {
-        let report = Report::parse(text(2, ARTIFACTS).as_bytes()).unwrap();
+        let report = Report::parse(text(SCHEMA, ARTIFACTS).as_bytes()).unwrap();
         assert_eq!((report.version.as_str(), report.artifacts.len()), ("1", 1));
-        assert_eq!(names(text(2, ARTIFACTS).as_bytes()).unwrap(), ["initrd"]);
+        assert_eq!(names(text(SCHEMA, ARTIFACTS).as_bytes()).unwrap(), ["initrd"]);
     }
 
     #[test]
     fn a_report_of_another_schema_is_refused_in_words() {
-        let error = Report::parse(text(3, ARTIFACTS).as_bytes()).unwrap_err();
+        let error = Report::parse(text(4, ARTIFACTS).as_bytes()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "is of a newer `orlop`: it has schema 3, and this one knows 2"
+            "is of a newer `orlop`: it has schema 4, and this one knows 3"
         );
         let old = text(1, r#""files": ["initrd", "disk.raw"]"#);
         let error = Report::parse(old.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "is of an older `orlop`, with schema 1: build again");
         // But what belongs to an older build is known: the next one replaces it.
         assert_eq!(names(old.as_bytes()).unwrap(), ["initrd", "disk.raw"]);
+        let old = text(2, ARTIFACTS);
+        let error = Report::parse(old.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "is of an older `orlop`, with schema 2: build again");
+        assert_eq!(names(old.as_bytes()).unwrap(), ["initrd"]);
     }
 
     #[test]

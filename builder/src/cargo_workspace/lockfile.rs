@@ -18,8 +18,19 @@ pub const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-ind
 pub struct Lockfile {
     /// Those of registries.
     pub crates: Vec<Crate>,
-    /// Those of git repositories: name and source.
-    pub git: Vec<(String, String)>,
+    /// Those of git repositories.
+    pub git: Vec<GitCrate>,
+}
+
+/// A crate of a git repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitCrate {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The repository with what is wanted of it, and after a `#` the commit.
+    pub source: String,
 }
 
 /// A crate of a registry. Its file is the archive that the registry hands out.
@@ -60,7 +71,8 @@ impl Lockfile {
             };
             let Some(source) = word("source") else { continue };
             if source.starts_with("git+") {
-                lock.git.push((name.to_owned(), source.to_owned()));
+                let (name, version) = (name.to_owned(), version.to_owned());
+                lock.git.push(GitCrate { name, version, source: source.to_owned() });
                 continue;
             }
             let key = format!("checksum {name} {version} ({source})");
@@ -80,6 +92,16 @@ impl Lockfile {
             lock.crates.push(Crate { name, version, source: source.to_owned(), sha256 });
         }
         Ok(lock)
+    }
+
+    /// The commit of a crate of a git repository, which Cargo calls by `source`.
+    pub fn commit(&self, name: &str, version: &str, source: &str) -> Option<&str> {
+        let mut commits = self.git.iter().filter_map(|one| {
+            let (repository, commit) = one.source.rsplit_once('#')?;
+            let same = (one.name.as_str(), one.version.as_str(), repository);
+            (same == (name, version, source)).then_some(commit)
+        });
+        commits.next()
     }
 
     /// The registry of a crate that is not of the one that every Cargo knows.
@@ -123,6 +145,20 @@ mod tests {
         assert_eq!(lock.crates.len(), 1);
         assert_eq!(lock.crates[0].sha256, digest);
         assert_eq!(Lockfile::parse(&old).unwrap(), lock);
+    }
+
+    #[test]
+    fn a_crate_of_a_repository_has_the_commit_that_is_locked() {
+        let source = "git+https://git.example/a?branch=next";
+        let text =
+            format!("[[package]]\nname = 'a'\nversion = '1.0.0'\nsource = '{source}#0123abcd'\n");
+        let lock = Lockfile::parse(&text).unwrap();
+        assert_eq!(lock.commit("a", "1.0.0", source), Some("0123abcd"));
+        for (name, version, source) in
+            [("b", "1.0.0", source), ("a", "1.0.1", source), ("a", "1.0.0", CRATES_IO)]
+        {
+            assert_eq!(lock.commit(name, version, source), None);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{CATEGORIES, Item, Needed, Places, Verdict};
+use crate::figures::bytes;
 
 /// Whether anything was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cell = |sum: &Sum| match sum.items {
             0 => "-".to_owned(),
-            items => format!("{items}, {}", size(sum.bytes)),
+            items => format!("{items}, {}", bytes(sum.bytes)),
         };
         let going = if self.dry_run { "would go" } else { "removed" };
         let mut lines = vec![["", going, "needed by locks", "used lately"].map(str::to_owned)];
@@ -124,22 +125,12 @@ impl fmt::Display for Report {
             let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
             writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
-        let removed = size(self.removed_bytes);
-        let kept = size(self.kept_bytes);
+        let removed = bytes(self.removed_bytes);
+        let kept = bytes(self.kept_bytes);
         match (self.dry_run, self.removed_bytes) {
             (_, 0) => write!(f, "nothing to remove, {kept} stay"),
             (true, _) => write!(f, "{removed} would be freed, {kept} stay; nothing was removed"),
             (false, _) => write!(f, "{removed} freed, {kept} stay"),
         }
     }
-}
-
-/// In the unit that a person would choose.
-fn size(bytes: u64) -> String {
-    let (unit, name) = match bytes {
-        0x4000_0000.. => (1 << 30, "GiB"),
-        0x10_0000.. => (1 << 20, "MiB"),
-        _ => (1 << 10, "KiB"),
-    };
-    format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
 }

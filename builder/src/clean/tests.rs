@@ -108,15 +108,15 @@ fn the_table_is_for_people() {
         Report::new(&items, &verdicts, &needed, places, DAY, outcome).to_string()
     };
     expect_test::expect![[r#"
-               would go    needed by locks  used lately
-        blobs  -           1, 0.0 KiB       -
-        go     1, 0.0 KiB  -                -
-        0.0 KiB would be freed, 0.0 KiB stay; nothing was removed"#]]
+               would go  needed by locks  used lately
+        blobs  -         1, 10 B          -
+        go     1, 10 B   -                -
+        10 B would be freed, 10 B stay; nothing was removed"#]]
     .assert_eq(&text(Outcome::DryRun));
     expect_test::expect![[r#"
-               removed     needed by locks  used lately
-        blobs  -           1, 0.0 KiB       -
-        go     1, 0.0 KiB  -                -
-        0.0 KiB freed, 0.0 KiB stay"#]]
+               removed  needed by locks  used lately
+        blobs  -        1, 10 B          -
+        go     1, 10 B  -                -
+        10 B freed, 10 B stay"#]]
     .assert_eq(&text(Outcome::Removed));
 }

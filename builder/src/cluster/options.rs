@@ -52,6 +52,11 @@ pub struct Life(u64);
 impl Life {
     const LONGEST: u64 = 10 * 365 * 24 * 3600;
 
+    /// As a time.
+    pub fn time(self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.0)
+    }
+
     /// In seconds.
     pub fn seconds(self) -> u64 {
         self.0

@@ -33,14 +33,18 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     for warning in &loaded.warnings {
         progress.warn(warning);
     }
+    loaded.check_budget()?;
     let recipe = &loaded.recipe;
     let default = || PathBuf::from("orlop-out").join(recipe.name.as_str());
     let build = args.build.clone().unwrap_or_else(default);
     let beside = || build.with_file_name(repository::DIRECTORY);
     let limits = Limits {
+        image: recipe.name.as_str(),
         budget: &recipe.budget,
+        origins: &loaded.origins,
         repository: &args.repo.clone().unwrap_or_else(beside),
         environment: &settings.environment,
+        progress,
     };
     let lines = limits.lines(&build)?;
     if global.json {

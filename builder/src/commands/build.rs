@@ -7,12 +7,14 @@ use crate::arguments::{BuildArgs, Global, RecipeArgs, VersionArgs};
 use crate::build::circle;
 use crate::build::output::vacant;
 use crate::build::owner::Owner;
-use crate::build::{self, Built, Request};
-use crate::commands::fetch::{Loaded, Locking, bring, load, require};
+use crate::build::{self, Built, Request, contents};
+use crate::commands::fetch::{Locking, bring, load_whole, require};
 use crate::commands::{print, print_json, shown};
 use crate::error::Result;
+use crate::figures;
 use crate::progress::Progress;
 use crate::recipe::model::Budget;
+use crate::recipe::{self, Recipe};
 use crate::repository::{self, Committed, Repository, Version};
 use crate::settings::{Settings, processors};
 use crate::source::cargo::Seen;
@@ -79,8 +81,10 @@ fn build_and_commit(
 ) -> Result<(Built, Option<Committed>)> {
     let held = (!args.offline).then(|| settings.store()).transpose()?;
     let locking = Locking::of(args.locked, settings);
-    let Loaded { mut recipe, lock, lock_path } =
-        load(named, locking.unless_offline(args.offline), settings, progress)?;
+    let locked = matches!(locking, Locking::Refuse(_));
+    let locking = locking.unless_offline(args.offline);
+    let (loaded, lock, lock_path) = load_whole(named, locking, settings, progress)?;
+    let recipe::Loaded { mut recipe, plain, origins, .. } = loaded;
     if args.no_budget {
         recipe.budget = Budget::default();
     }
@@ -110,11 +114,13 @@ fn build_and_commit(
     }
     let request = Request {
         recipe: &recipe,
+        origins: &origins,
+        profile: profile_that_shapes(named, plain.as_ref(), &recipe)?,
         lock: &lock,
         store: &store,
         caches: &settings.caches,
         environment: &settings.environment,
-        locked: matches!(locking, Locking::Refuse(_)),
+        locked,
         jobs: args.jobs.unwrap_or_else(processors).max(1),
         output: &output,
         repository: place,
@@ -133,6 +139,18 @@ fn build_and_commit(
         error.hint(format!("the images are in `{output}`; `orlop commit {output}` commits them"))
     })?;
     Ok((built, Some(committed)))
+}
+
+/// The name of the profile, unless `plain`, the recipe without it, differs by nothing but its budget:
+/// that shapes no byte.
+fn profile_that_shapes<'a>(
+    named: &'a RecipeArgs,
+    plain: Option<&Recipe>,
+    recipe: &Recipe,
+) -> Result<Option<&'a str>> {
+    let plain = plain.map(contents::parameters).transpose()?;
+    let same = plain == Some(contents::parameters(recipe)?);
+    Ok(named.profile.as_deref().filter(|_| !same))
 }
 
 /// Whether a version goes into the repository that was `named`, or that beside the images, which can
@@ -170,20 +188,21 @@ pub(crate) fn commit(
     jobs: usize,
     progress: &Progress,
 ) -> Result<Committed> {
-    let repository = Repository::open_or_make(place)?;
+    let repository = Repository::open_or_make(place, progress)?;
     let task = OnceLock::new();
     let begin = || progress.task("commit", None);
     let committed = repository.add(version, store, jobs, &|bytes| {
         task.get_or_init(begin).advance(bytes);
     })?;
+    committed.damaged.iter().for_each(|one| progress.warn(one.warning()));
     if committed.new || committed.objects > 0 {
         let Committed { reference, commit, objects, bytes, .. } = &committed;
         let digits = commit.0.to_string();
-        let mib = *bytes as f64 / (1024.0 * 1024.0);
+        let size = figures::bytes(*bytes);
         task.get_or_init(begin);
         if let Some(task) = task.into_inner() {
             let short = &digits[..12];
-            task.done(format!("{reference} is {short}, {objects} new objects, {mib:.1} MiB"));
+            task.done(format!("{reference} is {short}, {objects} new objects, {size}"));
         }
     }
     Ok(committed)

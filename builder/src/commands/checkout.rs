@@ -25,7 +25,7 @@ pub struct Args {
 /// # Errors
 /// Those of [`Repository::resolve`] and [`Repository::checkout`].
 pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
-    let repository = Repository::open(&args.repository.repo)?;
+    let repository = Repository::open(&args.repository.repo, progress)?;
     let commit = repository.resolve(&args.named)?;
     let task = progress.task("checkout", None);
     let paths = repository.checkout(&commit, &args.output)?;

@@ -3,18 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use formats::digest::Sha256;
 use formats::manifest;
 use formats::tree::Tree;
 
 use crate::arguments::{Global, VersionArgs};
-use crate::build::artifact::{Kind, KindName};
-use crate::build::output::REPORT;
-use crate::build::report::Report;
+use crate::build::artifact::Kind;
+use crate::build::written;
 use crate::commands::{build, print, print_json, shown};
 use crate::error::{Context as _, Error, Id, Result};
-use crate::image::inspect::BuildSummary;
-use crate::image::ours::not_ours;
 use crate::progress::Progress;
 use crate::repository::{self, Version};
 use crate::settings::{Settings, processors};
@@ -33,8 +29,8 @@ pub struct Args {
 /// # Errors
 /// [`Id::NotOurImage`], [`Id::DamagedImage`]; those of committing: contents come from the store.
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
-    let report = report(&args.build)?;
-    let tree = tree(&args.build, &report)?;
+    let report = written::report(&args.build)?;
+    let tree = tree(&args.build)?;
     let store = settings.store_to("commit from")?;
     // `.` and the like have no name, and nothing beside it can be named.
     let beside = || {
@@ -57,26 +53,13 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     print(committed.commit.0.to_string())
 }
 
-fn report(directory: &Path) -> Result<Report> {
-    if !directory.join(REPORT).is_file() {
-        return Err(not_ours(directory, "a directory without `build.json`"));
-    }
-    Ok(BuildSummary::read(directory)?.report)
-}
-
 /// The root, by the manifest that the report vouches for.
-fn tree(directory: &Path, report: &Report) -> Result<Tree> {
-    let name = Kind::Manifest.file_name();
-    let path = directory.join(name);
-    let bytes =
-        fs::read(&path).or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?;
-    let damaged = || Error::new(Id::DamagedImage, format!("`{}` is damaged", path.display()));
-    let of_manifest = |kind: &KindName| *kind == KindName::Known(Kind::Manifest);
-    let artifact = report.artifacts.iter().find(|artifact| of_manifest(&artifact.kind));
-    let digest = artifact.and_then(|artifact| artifact.sha256);
-    if digest.is_none_or(|digest| digest.0 != Sha256::of(&bytes)) {
-        return Err(damaged());
-    }
+fn tree(directory: &Path) -> Result<Tree> {
+    let bytes = written::file(directory, Kind::Manifest)?;
+    let damaged = || {
+        let path = directory.join(Kind::Manifest.file_name());
+        Error::new(Id::DamagedImage, format!("`{}` is damaged", path.display()))
+    };
     let text = std::str::from_utf8(&bytes).map_err(|error| damaged().caused_by(error))?;
     manifest::parse(text).map_err(|error| damaged().caused_by(error))
 }

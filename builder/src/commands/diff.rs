@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::arguments::{BuildArgs, Global, RecipeArgs, RepositoryArgs};
+use crate::build::output::REPORT;
 use crate::commands::fetch::Locking;
 use crate::commands::{build, fetch, print, print_json};
 use crate::diff::load::{self, Loaded, Named, Versions};
@@ -69,7 +70,7 @@ pub enum Format {
 /// Compares, and prints what differs.
 ///
 /// # Errors
-/// Those of reading both sides; [`Id::OtherArchitecture`]; [`Id::Differs`] with `--exit-code`;
+/// Those of reading both sides and of [`compare`]; [`Id::Differs`] with `--exit-code`;
 /// [`Id::NoJson`] for `--json` and another format.
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let format = match (global.json, args.format) {
@@ -112,6 +113,18 @@ fn load_both(args: &Args, settings: &Settings, progress: &Progress) -> Result<(L
     Ok((reader.load(&before)?, reader.load(&after)?))
 }
 
+/// What somebody may mean who gives the name of an image: its recipe, or its build.
+fn meant(name: &str) -> Option<String> {
+    let is_name = !name.is_empty() && !name.contains(['/', '.']);
+    let recipes = [format!("{name}.toml"), format!("recipes/{name}.toml")];
+    let recipe = recipes.into_iter().find(|path| Path::new(path).is_file());
+    let recipe = recipe.map(|path| format!("the recipe `{path}`"));
+    let build = Path::new(SCRATCH).join(name);
+    let build = build.join(REPORT).is_file().then(|| format!("the build `{}`", build.display()));
+    let all: Vec<_> = recipe.into_iter().chain(build).collect();
+    (is_name && !all.is_empty()).then(|| format!("there is {}", all.join(", and ")))
+}
+
 struct Reader<'a> {
     args: &'a Args,
     settings: &'a Settings,
@@ -128,14 +141,18 @@ impl Reader<'_> {
             Named::Lock(path) => load::lock(path),
             Named::Recipe(path) if self.resolve => self.resolved(path),
             Named::Recipe(path) => self.built(path),
-            Named::Version(name) => self.version(name).map_err(|e| load::no_path(e, name)),
+            Named::Version(name) => self.version(name).map_err(|error| {
+                let error = load::no_path(error, name);
+                let hint = meant(name).filter(|_| error.id() != Id::DamagedObject);
+                hint.into_iter().fold(error, Error::hint)
+            }),
         }
     }
 
     fn version(&mut self, name: &str) -> Result<Loaded> {
         let versions = match self.versions.take() {
             Some(versions) => versions,
-            None => Versions::open(&self.args.repository.repo)?,
+            None => Versions::open(&self.args.repository.repo, self.progress)?,
         };
         self.versions.insert(versions).load(name)
     }

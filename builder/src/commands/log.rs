@@ -3,7 +3,8 @@
 use crate::arguments::{Global, RepositoryArgs};
 use crate::commands::{print, print_json, shown};
 use crate::error::Result;
-use crate::repository::{History, Repository};
+use crate::progress::Progress;
+use crate::repository::{Damaged, Repository};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -18,32 +19,38 @@ pub struct Args {
     repository: RepositoryArgs,
 }
 
-/// Prints the versions, the newest first.
+/// Prints the versions, the newest first. A ref that cannot be followed is said, and the others are
+/// printed.
 ///
 /// # Errors
 /// Those of [`Repository::resolve`] and [`Repository::history`].
-pub fn run(args: &Args, global: &Global) -> Result<()> {
-    let repository = Repository::open(&args.repository.repo)?;
+pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
+    let repository = Repository::open(&args.repository.repo, progress)?;
     let limit = args.limit.unwrap_or(usize::MAX);
-    let heads = match &args.named {
-        Some(named) => vec![(named.clone(), repository.resolve(named)?)],
-        None => {
-            let refs = repository.refs()?.into_iter();
-            refs.map(|(name, commit)| (name.to_string(), commit)).collect()
+    let (mut histories, mut damaged) = (Vec::new(), Vec::new());
+    if let Some(named) = &args.named {
+        let head = repository.resolve(named)?;
+        histories.push((named.clone(), repository.history(head, limit)?));
+    } else {
+        let refs = repository.refs();
+        damaged = refs.damaged;
+        for (name, head) in refs.named {
+            match repository.history(head, limit) {
+                Ok(versions) => histories.push((name.to_string(), versions)),
+                Err(error) => damaged.push(Damaged::new(name.as_str(), &error)),
+            }
         }
-    };
-    let histories = heads.into_iter().map(|(name, head)| {
-        let versions = repository.history(head, limit)?;
-        Ok((name, versions))
-    });
-    let histories: Vec<(String, Vec<History>)> = histories.collect::<Result<_>>()?;
+    }
+    damaged.iter().for_each(|one| progress.warn(one.warning()));
     if global.json {
         let refs = histories
             .iter()
             .map(|(name, versions)| serde_json::json!({ "name": name, "versions": versions }));
         let refs: Vec<_> = refs.collect();
         let repository = shown(repository.root());
-        return print_json(&serde_json::json!({ "repository": repository, "refs": refs }));
+        return print_json(&serde_json::json!({
+            "repository": repository, "refs": refs, "damaged": damaged,
+        }));
     }
     let mut text = String::new();
     for (name, versions) in &histories {

@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use crate::arguments::{Global, RepositoryArgs};
 use crate::commands::{print, print_json, shown};
 use crate::error::Result;
+use crate::figures;
+use crate::progress::Progress;
 use crate::repository::{Pruned, Repository};
 
 /// Arguments.
@@ -24,10 +26,14 @@ pub struct Args {
 ///
 /// # Errors
 /// Those of [`Repository::prune`].
-pub fn run(args: &Args, global: &Global) -> Result<()> {
-    let repository = Repository::open_to_prune(&args.repository.repo)?;
+pub fn run(args: &Args, global: &Global, progress: &Progress) -> Result<()> {
+    let repository = Repository::open_to_prune(&args.repository.repo, progress)?;
     let pruned = repository.prune(args.keep.get(), args.dry_run)?;
-    let Pruned { kept, commits, objects, bytes } = pruned;
+    let Pruned { kept, commits, objects, bytes, damaged } = pruned;
+    damaged.iter().for_each(|one| progress.warn(one.warning()));
+    if !damaged.is_empty() {
+        progress.warn("versions that such a ref may have named stay, however old they are");
+    }
     if global.json {
         return print_json(&serde_json::json!({
             "repository": shown(repository.root()),
@@ -36,11 +42,10 @@ pub fn run(args: &Args, global: &Global) -> Result<()> {
             "commits": commits,
             "objects": objects,
             "bytes": bytes,
+            "damaged": damaged,
         }));
     }
-    let mib = bytes as f64 / (1024.0 * 1024.0);
+    let size = figures::bytes(bytes);
     let word = if args.dry_run { "would go" } else { "went" };
-    print(format!(
-        "{commits} versions {word}, {kept} stay: {objects} objects of {mib:.1} MiB {word}"
-    ))
+    print(format!("{commits} versions {word}, {kept} stay: {objects} objects of {size} {word}"))
 }

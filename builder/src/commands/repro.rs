@@ -50,7 +50,13 @@ pub struct Args {
 /// build.
 pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progress) -> Result<()> {
     let store = settings.store()?;
-    let locking = Locking::of(args.locked, settings);
+    let locking = if args.against.is_some() {
+        Locking::Refuse("the published build was made by the lock that is wanted")
+    } else if args.dry_run {
+        Locking::Refuse("`--dry-run` makes none")
+    } else {
+        Locking::of(args.locked, settings)
+    };
     let (loaded, lock, lock_path) = load_whole(&args.recipe, locking, settings, progress)?;
     let variable = std::env::var_os("TMPDIR").filter(|value| !value.is_empty());
     let usual = || variable.map_or_else(|| PathBuf::from(WORK), PathBuf::from);
@@ -72,13 +78,16 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
         let plan = repro::plan_twice(&request)?;
         return if global.json { print_json(&plan) } else { print(repro::plan(&plan)) };
     }
-    bring(&loaded.recipe, &lock, &store, settings, progress, &Seen::new())?;
+    let fetch = || bring(&loaded.recipe, &lock, &store, settings, progress, &Seen::new());
     let verdict = match &args.against {
         Some(against) => {
             let disk = if args.disk { Disk::Download } else { Disk::LeaveOut };
-            repro::against(&request, &Published::at(against), disk)?
+            repro::against(&request, &Published::at(against), disk, fetch)?
         }
-        None => repro::twice(&request)?,
+        None => {
+            fetch()?;
+            repro::twice(&request)?
+        }
     };
     if global.json {
         print_json(&verdict)?;

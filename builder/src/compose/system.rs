@@ -7,16 +7,16 @@ use std::fmt::Write as _;
 use formats::deb::date;
 
 use crate::lock::model::Suite;
+use crate::os_release::{IMAGE, VERSION};
 use crate::recipe::model::{Name, Os, User};
 
-/// `os-release(5)`. The version stands under a key of our own: `VERSION*`, `IMAGE_VERSION` and
-/// `BUILD_ID` in a UKI's `.osrel` overrule the file names by which the boot loader orders slots.
+/// `os-release(5)`, by the keys of [`crate::os_release`].
 pub fn os_release(os: &Os, image: &Name) -> String {
     let name = shell_quoted(&os.name);
     let pretty = shell_quoted(&format!("{} {} ({image})", os.name, os.version));
     let version = shell_quoted(&os.version);
     format!(
-        "ID={}\nNAME={name}\nPRETTY_NAME={pretty}\nORLOP_IMAGE={image}\nORLOP_VERSION={version}\n",
+        "ID={}\nNAME={name}\nPRETTY_NAME={pretty}\n{IMAGE}={image}\n{VERSION}={version}\n",
         os.id
     )
 }

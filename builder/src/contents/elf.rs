@@ -11,6 +11,9 @@ use object::{Endianness, FileKind, ReadCache, ReadRef};
 /// written.
 const SECTION: &[u8] = b".go.buildinfo";
 
+/// So many sections are looked at: a linked program has some forty, and the name of each is kept.
+const MOST_SECTIONS: usize = 10_000;
+
 /// What a file says of its making: `None` if it is no program of Go's. What begins as ELF and goes
 /// on as something else is none.
 ///
@@ -59,7 +62,7 @@ impl<'c, C: Read + Seek> Image<'c, C> {
             }
         }
         let sections = header.sections(endian, content).ok()?;
-        let named = sections.iter().find(|section| {
+        let named = sections.iter().take(MOST_SECTIONS).find(|section| {
             sections.section_name(endian, *section).is_ok_and(|name| name == SECTION)
         });
         let place = |section: &H::SectionHeader| {

@@ -53,6 +53,17 @@ pub struct FileState {
     pub component: Option<String>,
 }
 
+/// The file of the root that says which version it is of, and its copy in the initrd.
+const OS_RELEASE: [(&str, &str); 2] =
+    [(ROOT, crate::os_release::PATH), ("initrd", "/etc/initrd-release")];
+
+impl FileChange {
+    /// Whether it is the content of what says the version that changed, and nothing else.
+    pub(super) fn says_version(&self) -> bool {
+        OS_RELEASE.contains(&(self.place.as_str(), self.path.as_str())) && self.what == ["content"]
+    }
+}
+
 impl FileState {
     fn of(file: &File) -> Self {
         let (kind, sha256, target) = match &file.node {

@@ -22,6 +22,7 @@ use crate::contents::{Library, elf};
 use crate::error::{Context as _, Error, Id, Result};
 use crate::image::ours::not_ours;
 use crate::lock::Lock;
+use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::repository::Repository;
 
@@ -70,11 +71,17 @@ impl Named {
             // A name that no ref can have is looked for, and not found, under what can be shown.
             return Ok(Self::Version(argument.to_string_lossy().into_owned()));
         }
-        Ok(match path.extension().and_then(OsStr::to_str) {
-            Some("lock") => Self::Lock(path.to_owned()),
-            Some("toml") => Self::Recipe(path.to_owned()),
-            _ => Self::Image(path.to_owned()),
-        })
+        let named: fn(PathBuf) -> Self = match path.extension().and_then(OsStr::to_str) {
+            Some("lock") => Self::Lock,
+            Some("toml") => Self::Recipe,
+            _ => return Ok(Self::Image(path.to_owned())),
+        };
+        if path.is_file() {
+            return Ok(named(path.to_owned()));
+        }
+        // A pipe would be waited for.
+        let message = format!("cannot read `{}`: it is not a regular file", path.display());
+        Err(Error::new(Id::Read, message))
     }
 }
 
@@ -163,8 +170,9 @@ impl Versions {
     ///
     /// # Errors
     /// Those of [`Repository::open`].
-    pub fn open(repository: &Path) -> Result<Self> {
-        Ok(Self { repository: Repository::open(repository)?, known: Known::default() })
+    pub fn open(repository: &Path, progress: &Progress) -> Result<Self> {
+        let repository = Repository::open(repository, progress)?;
+        Ok(Self { repository, known: Known::default() })
     }
 
     /// The version of this name.

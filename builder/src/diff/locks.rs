@@ -7,12 +7,15 @@ use serde::Serialize;
 use super::packages::{self, VersionChange};
 use super::side::Side;
 use crate::lock::Lock;
+use crate::lock::model::Role;
 
 /// What a side has that is a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locked {
     /// What was asked, one fact a line.
     pub inputs: BTreeSet<String>,
+    /// Packages that are used to build, and of which an image need not have anything.
+    pub tools: BTreeSet<String>,
     /// Versions of the packages that compile.
     pub compilers: BTreeMap<String, String>,
     /// Rust's compilers.
@@ -44,11 +47,13 @@ pub struct LockChange {
 impl Locked {
     /// Of a lock.
     pub fn of(lock: &Lock) -> Self {
+        let tools = lock.packages.iter().filter(|package| package.role == Role::Tool);
         let compilers = lock.compilers.iter();
         let suites = lock.suites.iter();
         let urls = lock.urls.iter();
         Self {
             inputs: lock.inputs.iter().cloned().collect(),
+            tools: tools.map(|package| package.name.clone()).collect(),
             compilers: compilers.map(|p| (p.name.clone(), p.version.clone())).collect(),
             rustc: lock.rustc.iter().map(|rustc| rustc.version.clone()).collect(),
             suites: suites.map(|suite| (suite.name.clone(), suite.date.clone())).collect(),

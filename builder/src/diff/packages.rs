@@ -37,7 +37,22 @@ pub struct LibraryChange {
     pub programs: Vec<String>,
 }
 
-/// Debian packages that differ, by name.
+/// Debian packages that differ, by name. A tool that leaves nothing of itself in an image only locks
+/// tell: where the other side is none, it is no difference.
+pub fn between(before: &Side, after: &Side) -> Option<Vec<VersionChange>> {
+    let changes = changes(before.packages.as_ref(), after.packages.as_ref())?;
+    let only_told = |name: &str, by: &Side, other: &Side| {
+        other.lock.is_none() && by.lock.as_ref().is_some_and(|lock| lock.tools.contains(name))
+    };
+    let told = changes.into_iter().filter(|change| match (&change.before, &change.after) {
+        (Some(_), None) => !only_told(&change.name, before, after),
+        (None, Some(_)) => !only_told(&change.name, after, before),
+        _ => true,
+    });
+    Some(told.collect())
+}
+
+/// Versions that differ, by name.
 pub fn changes(
     before: Option<&BTreeMap<String, String>>,
     after: Option<&BTreeMap<String, String>>,

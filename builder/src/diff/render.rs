@@ -4,12 +4,10 @@
 //! is made harmless there, and each form escapes in addition what has a meaning in it.
 
 pub mod document;
-mod figures;
 mod html;
 mod markdown;
 mod text;
 mod treemap;
-mod visible;
 
 pub use html::html;
 pub use markdown::{LIMIT, markdown};

@@ -6,16 +6,16 @@ use formats::architecture::Architecture;
 use formats::digest::Sha256;
 use serde::Serialize;
 
+use super::boot::Part;
 use super::{Head, locks::Locked};
 use crate::contents::Library;
+use crate::os_release;
 use crate::stored::Hex;
 
 /// Where units are.
 const UNITS: &str = "/usr/lib/orlop/units/";
 /// Where what belongs to a kernel is, below its release.
 pub(super) const MODULES: &str = "/usr/lib/modules/";
-/// What says what an image is called.
-const OS_RELEASE: &str = "/usr/lib/os-release";
 
 /// What a side is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -76,6 +76,8 @@ pub struct Side {
     pub release: Option<String>,
     /// The kernel's command line.
     pub command_line: Option<String>,
+    /// Parts of the UKI that boots, by the name of their section.
+    pub boot: Option<BTreeMap<String, Part>>,
     /// What the kernel was built with.
     pub config: Option<BTreeMap<String, String>>,
     /// Units by name, each as keys with values.
@@ -173,6 +175,7 @@ impl Side {
             files: None,
             release: None,
             command_line: None,
+            boot: None,
             config: None,
             units: None,
             on_demand: None,
@@ -198,7 +201,9 @@ impl Side {
         let of_kernel = path.strip_prefix(MODULES).and_then(|rest| rest.split_once('/'));
         let of_kernel =
             of_kernel.is_some_and(|(_, name)| ["config", "modules.alias"].contains(&name));
-        of_kernel || path == OS_RELEASE || (path.starts_with(UNITS) && path.ends_with(".toml"))
+        of_kernel
+            || path == os_release::PATH
+            || (path.starts_with(UNITS) && path.ends_with(".toml"))
     }
 
     /// Takes the content of what [`Side::wants`], by path: units, the kernel's configuration, what
@@ -224,18 +229,28 @@ impl Side {
             let release = kernels.find_map(|rest| rest.split_once('/'));
             self.release = release.map(|(release, _)| release.to_owned());
         }
-        let os_release = texts.get(OS_RELEASE).map(|bytes| text(bytes)).unwrap_or_default();
-        let field = |name: &str| {
-            let mut lines = os_release.lines().filter_map(|line| line.split_once('='));
-            let value = lines.find_map(|(key, value)| (key == name).then_some(value))?;
-            Some(value.trim_matches(['"', '\'']).to_owned())
-        };
-        self.image = self.image.take().or_else(|| field("IMAGE_ID"));
-        self.version = self.version.take().or_else(|| field("VERSION_ID"));
+        let said = texts.get(os_release::PATH).map(|bytes| os_release::fields(&text(bytes)));
+        let mut said = said.unwrap_or_default();
+        self.image = self.image.take().or_else(|| said.remove(os_release::IMAGE));
+        self.version = self.version.take().or_else(|| said.remove(os_release::VERSION));
     }
 
-    /// What it does not tell, in the words of the page.
-    pub fn untold(&self) -> Vec<&'static str> {
+    /// Whether it has container images; nothing if it does not tell.
+    pub fn has_container_images(&self) -> Option<bool> {
+        self.components()?;
+        Some(self.files.iter().flatten().any(|file| file.place.contains('/')))
+    }
+
+    /// What it does not tell, in the words of the page. If the other side is known to have no
+    /// container images, what is in such is nothing that it could tell.
+    pub fn untold(&self, others: Option<bool>) -> Vec<&'static str> {
+        // Whoever tells no files says so, and need not say of which.
+        let tells = |place: &str| {
+            let mut files = self.files.iter().flatten();
+            self.files.is_none() || files.any(|file| file.place == place)
+        };
+        let images =
+            self.files.is_none() || self.has_container_images().is_some() || others == Some(false);
         let parts = [
             ("packages", self.packages.is_some()),
             ("modules in programs", self.programs.is_some()),
@@ -247,6 +262,9 @@ impl Side {
             ("attack surface", self.files.is_some()),
             ("components", self.components().is_some()),
             ("files", self.files.is_some()),
+            ("initrd", tells("initrd")),
+            ("boot files", tells("boot")),
+            ("what is in container images", images),
         ];
         parts.into_iter().filter(|(_, told)| !told).map(|(name, _)| name).collect()
     }

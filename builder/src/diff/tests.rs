@@ -33,12 +33,17 @@ fn linked(libraries: &[(LibraryKind, &str, &str)]) -> Linked {
     libraries.iter().map(one).collect()
 }
 
+fn boot(initrd: &str, root: &str) -> BTreeMap<String, boot::Part> {
+    let sections = [(".linux", "kernel"), (".initrd", initrd), (".cmdline", root), (".pad", root)];
+    boot::parts(sections.map(|(name, text)| (name, text.as_bytes())))
+}
+
 fn texts(kernel: &str, config: &str, aliases: &str, unit: &str) -> BTreeMap<String, Vec<u8>> {
     let texts = [
         (format!("/usr/lib/modules/{kernel}/config"), config),
         (format!("/usr/lib/modules/{kernel}/modules.alias"), aliases),
         ("/usr/lib/orlop/units/web.toml".to_owned(), unit),
-        ("/usr/lib/os-release".to_owned(), "IMAGE_ID=\"other\"\nVERSION_ID=9\n"),
+        ("/usr/lib/os-release".to_owned(), "ORLOP_IMAGE=other\nORLOP_VERSION=\"9\"\n"),
     ];
     texts.into_iter().map(|(path, text)| (path, text.as_bytes().to_vec())).collect()
 }
@@ -62,6 +67,7 @@ pub(super) fn before() -> Side {
     side.tells_crates = true;
     side.release = Some("6.1".to_owned());
     side.command_line = Some("ro orlop.roothash=aa quiet".to_owned());
+    side.boot = Some(boot("initrd", "aa"));
     side.sizes = [("root", 1000), ("uki", 10)].into();
     side.files = Some(vec![
         file("root", "/etc/motd", 0o644, "hello"),
@@ -71,12 +77,14 @@ pub(super) fn before() -> Side {
         file("root", "/usr/lib/modules/6.1/kernel/fs/old-fs.ko.xz", 0o644, "old"),
         link("/bin", "usr/bin"),
         file("initrd", "/lib/modules/erofs.ko", 0o644, "erofs"),
+        file("boot", "/vmlinuz", 0o644, "kernel"),
     ]);
     let unit = "exec = [\"/usr/bin/web\", \"--listen=0.0.0.0:80\"]\nready = \"exit\"\n";
     let aliases = "alias fs-ext4 ext4\nalias fs-old old-fs\n";
     side.read(&texts("6.1", "CONFIG_A=y\nCONFIG_B=m\nCONFIG_OLD=y\n", aliases, unit));
     side.lock = Some(Locked {
         inputs: ["package a", "package b"].map(str::to_owned).into(),
+        tools: BTreeSet::new(),
         compilers: map(&[("gcc", "12")]),
         rustc: ["rustc 1.90".to_owned()].into(),
         suites: map(&[("trixie", "Mon")]),
@@ -102,6 +110,7 @@ pub(super) fn after() -> Side {
     );
     side.release = Some("6.2".to_owned());
     side.command_line = Some("ro orlop.roothash=bb loud".to_owned());
+    side.boot = Some(boot("another initrd", "bb"));
     side.sizes = [("root", 1100), ("uki", 10)].into();
     let capability = ("security.capability".to_owned(), vec![1, 2]);
     side.files = Some(vec![
@@ -116,6 +125,7 @@ pub(super) fn after() -> Side {
         file("root", "/usr/lib/modules/6.2/kernel/fs/new-fs.ko.xz", 0o644, "newfs"),
         link("/bin", "usr/sbin"),
         file("initrd", "/lib/modules/erofs.ko", 0o644, "erofs 2"),
+        file("boot", "/vmlinuz", 0o644, "kernel"),
     ]);
     let unit = "# Another port.\nexec = [\"/usr/bin/web\", \"--listen\", \":81\"]\nready = { http-200 = \
                 \"http://127.0.0.1:82/healthz\" }\n";
@@ -123,6 +133,7 @@ pub(super) fn after() -> Side {
     side.read(&texts("6.2", "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_NEW=7\n", aliases, unit));
     side.lock = Some(Locked {
         inputs: ["package a", "package c"].map(str::to_owned).into(),
+        tools: BTreeSet::new(),
         compilers: map(&[("gcc", "13")]),
         rustc: ["rustc 1.91".to_owned()].into(),
         suites: map(&[("trixie", "Tue")]),
@@ -151,10 +162,77 @@ fn pairs<'a>(changes: impl IntoIterator<Item = &'a VersionChange>) -> Vec<String
 
 #[test]
 fn a_side_with_itself_has_no_difference_whatever_it_tells() {
-    for side in [before(), after(), Side::new("x", Kind::Root), Side::new("y", Kind::Lock)] {
+    let mut lock = Side::new("y", Kind::Lock);
+    (lock.packages, lock.lock) = (before().packages, before().lock);
+    for side in [before(), after(), lock] {
         let difference = compare(&side, &side, None).unwrap();
         assert!(!difference.different, "{difference:?}");
     }
+}
+
+#[test]
+fn sides_that_tell_nothing_in_common_are_refused() {
+    let mut lock = Side::new("a.lock", Kind::Lock);
+    (lock.packages, lock.lock) = (before().packages, before().lock);
+    let mut disk = Side::new("b.raw", Kind::Disk);
+    (disk.files, disk.units, disk.release) = (before().files, before().units, before().release);
+    // What both are for and are called is not what is compared.
+    (lock.architecture, disk.architecture) = (before().architecture, before().architecture);
+    (lock.image, disk.image) = (before().image, before().image);
+    for (one, other, want) in [
+        (&lock, &disk, "`a.lock`, a lock, and `b.raw`, a disk image,"),
+        (&disk, &lock, "`b.raw`, a disk image, and `a.lock`, a lock,"),
+    ] {
+        let error = compare(one, other, None).unwrap_err();
+        assert_eq!(error.id(), Id::NothingCompared);
+        let want = format!("{want} tell nothing in common that could be compared");
+        assert_eq!(error.to_string(), want);
+    }
+    assert!(compare(&lock, &before(), None).is_ok() && compare(&before(), &disk, None).is_ok());
+    let mut sizes = Side::new("c", Kind::Commit);
+    sizes.sizes = before().sizes;
+    assert!(compare(&sizes, &before(), None).is_ok());
+}
+
+#[test]
+fn a_tool_that_leaves_nothing_in_a_build_is_no_difference_from_its_lock() {
+    let mut build = before();
+    build.lock = None;
+    build.packages = Some(map(&[("libc6", "1"), ("stub", "1")]));
+    let mut lock = Side::new("y", Kind::Lock);
+    lock.packages = Some(map(&[("libc6", "1"), ("parser", "1"), ("stub", "2")]));
+    lock.lock = before()
+        .lock
+        .map(|lock| Locked { tools: ["parser", "stub"].map(str::to_owned).into(), ..lock });
+    let changes = |one: &Side, other: &Side| pairs(&packages::between(one, other).unwrap());
+    assert_eq!(changes(&build, &lock), ["stub 1 2"]);
+    assert_eq!(changes(&lock, &build), ["stub 2 1 (older)"]);
+    let mut other = lock.clone();
+    other.packages = build.packages.clone();
+    assert_eq!(changes(&other, &lock), ["parser - 1", "stub 1 2"], "two locks tell all tools");
+}
+
+#[test]
+fn an_image_says_itself_what_it_is() {
+    let mut side = Side::new("disk.raw", Kind::Disk);
+    side.read(&texts("6.1", "", "", ""));
+    assert_eq!((side.image.as_deref(), side.version.as_deref()), (Some("other"), Some("9")));
+}
+
+#[test]
+fn versions_that_differ_are_told_and_whether_anything_else_does() {
+    let said = |after: &Side| {
+        let difference = compare(&before(), after, None).unwrap();
+        let document = render::document::Document::new(&difference);
+        assert!(difference.different);
+        document.summary.into_iter().find(|(what, _)| *what == "version").unwrap().1
+    };
+    let mut other = before();
+    (other.version, other.root_hash) = (Some("2".to_owned()), Some(Sha256::of("b")));
+    assert_eq!(said(&other), "1 -> 2, and nothing else");
+    other.files.as_mut().unwrap().push(file("root", "/usr/lib/os-release", 0o644, "2"));
+    assert_eq!(said(&other), "1 -> 2", "it was not there before");
+    assert_eq!(said(&after()), "1 -> 2");
 }
 
 #[test]
@@ -248,6 +326,17 @@ fn of_the_kernel_release_options_modules_and_command_line_are_told() {
     assert_eq!(modules, ["initrd erofs changed", "root new_fs added", "root old_fs removed"]);
 }
 
+#[test]
+fn of_the_uki_the_parts_are_told_that_are_not_told_word_by_word() {
+    let boot = difference().boot.unwrap();
+    let [initrd] = boot.as_slice() else { panic!("{boot:?}") };
+    assert_eq!((initrd.name.as_str(), initrd.change), (".initrd", Change::Changed));
+    assert_eq!((initrd.before, initrd.after), (Some(6), Some(14)));
+    let mut disk = before();
+    disk.boot = after().boot;
+    assert!(compare(&before(), &disk, None).unwrap().different, "it is all that differs");
+}
+
 type OptionOf<'a> = &'a kernel::OptionChange;
 
 #[test]
@@ -324,7 +413,9 @@ fn what_a_side_does_not_tell_is_said_and_not_made_up() {
     });
     image.programs = Some(BTreeMap::new());
     image.units = before().units;
-    let difference = compare(&before(), &image, None).unwrap();
+    let mut build = before();
+    build.files.as_mut().unwrap().push(file("oci/pause", "/pause", 0o755, "pause"));
+    let difference = compare(&build, &image, None).unwrap();
     assert_eq!(difference.packages, None);
     assert_eq!(difference.components, None);
     assert_eq!((difference.kernel.release, difference.kernel.config), (None, None));
@@ -339,9 +430,32 @@ fn what_a_side_does_not_tell_is_said_and_not_made_up() {
             "command line",
             "kernel options",
             "components",
+            "initrd",
+            "boot files",
+            "what is in container images",
             "bytes to fetch"
         ]
     );
+}
+
+#[test]
+fn what_is_in_container_images_is_not_told_unless_there_are_none() {
+    let untold = |before: &Side, after: &Side| {
+        let difference = compare(before, after, None).unwrap();
+        let what = difference.untold.iter().map(|one| (one.side, one.what.contains(&IMAGES)));
+        what.collect::<Vec<_>>()
+    };
+    const IMAGES: &str = "what is in container images";
+    let mut build = before();
+    let mut commit = build.clone();
+    for file in commit.files.iter_mut().flatten() {
+        file.component = None;
+    }
+    assert_eq!(untold(&build, &build), []);
+    assert_eq!(untold(&build, &commit), [("after", false)]);
+    assert_eq!(untold(&commit, &commit), [("before", true), ("after", true)]);
+    build.files.as_mut().unwrap().push(file("oci/pause", "/pause", 0o755, "pause"));
+    assert_eq!(untold(&commit, &build), [("before", true)]);
 }
 
 #[test]
@@ -367,7 +481,9 @@ fn the_object_has_the_fields_that_are_documented() {
     let mut table = Table::of("`orlop diff`");
     // What came has no state before it, what went has none after, and attributes may go as well.
     let back = compare(&after(), &before(), None).unwrap();
-    let half = compare(&before(), &Side::new("x", Kind::Root), None).unwrap();
+    let mut half = Side::new("x", Kind::Root);
+    half.sizes = before().sizes;
+    let half = compare(&before(), &half, None).unwrap();
     for difference in [difference(), back, half] {
         let value = serde_json::to_value(Versioned { schema: 1, difference }).unwrap();
         table.check(&value);

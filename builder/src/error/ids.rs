@@ -112,6 +112,20 @@ ids! {
     UnknownVersion = "E0220", Usage;
     /// Images of different architectures were to be compared.
     OtherArchitecture = "E0222", Usage;
+    /// Two sides tell nothing in common that could be compared.
+    NothingCompared = "E0223", Usage;
+    /// A build of one image was to be held against the recipe of another.
+    OtherImage = "E0224", Usage;
+    /// A new key or root would be written over a file.
+    KeyInTheWay = "E0225", Usage;
+    /// There is no passphrase for a key.
+    NoPassphrase = "E0226", Usage;
+    /// There is a release of this version already.
+    Published = "E0227", Usage;
+    /// There is no such release.
+    UnknownRelease = "E0228", Usage;
+    /// A release cannot be as it was asked for.
+    ReleaseTerms = "E0229", Usage;
     // E03: recipe.
     /// A recipe file is not TOML.
     RecipeSyntax = "E0301", Recipe;
@@ -135,6 +149,8 @@ ids! {
     NodeConfig = "E0310", Recipe;
     /// A node configuration cannot be read.
     NodeConfigNotFound = "E0311", Recipe;
+    /// The file that says which keys sign a release is wrong.
+    KeyRoles = "E0312", Recipe;
     /// A glob cannot be understood.
     BadGlob = "E0320", Recipe;
     /// The kernel has no such module.
@@ -240,12 +256,16 @@ ids! {
     HostIncomplete = "E0624", Environment;
     /// A port of the host that shall lead to the guest cannot be had.
     PortTaken = "E0625", Environment;
+    /// An address of the host to listen at cannot be had.
+    CannotListen = "E0626", Environment;
     /// The components that a cluster is built of are not found.
     NoComponents = "E0630", Environment;
     /// A cluster does not start.
     ClusterStart = "E0631", Environment;
     /// A new cluster's API server refuses an object.
     ClusterApi = "E0632", Environment;
+    /// A program that signs fails, or gives something else than a signature.
+    SignerFailed = "E0640", Environment;
     // E07: input and output.
     /// A file or directory cannot be read.
     Read = "E0701", Io;
@@ -263,6 +283,8 @@ ids! {
     StoreBusy = "E0707", Io;
     /// A repository cannot be written.
     RepositoryWrite = "E0708", Io;
+    /// Somebody else publishes to the same place.
+    Publishing = "E0709", Io;
     // E08: verification.
     /// A blob does not have the digest or size it must have.
     WrongDigest = "E0801", Verification;
@@ -278,6 +300,8 @@ ids! {
     NotARepository = "E0812", Verification;
     /// An object of a repository is damaged or missing.
     DamagedObject = "E0813", Verification;
+    /// A version of a repository has more paths than anybody looks at.
+    VersionTooLarge = "E0814", Verification;
     /// A release file carries no signature.
     ReleaseUnsigned = "E0820", Verification;
     /// A release file is signed, but not by a key that the recipe pins.
@@ -300,6 +324,50 @@ ids! {
     BadPackage = "E0829", Verification;
     /// A release file is older than the one that the lock was made of.
     ReleaseOlder = "E0830", Verification;
+    /// A file is not a private key that can be used.
+    KeyFile = "E0840", Verification;
+    /// A passphrase does not open a key.
+    WrongPassphrase = "E0841", Verification;
+    /// A key or a signature is not that of the public key that was named.
+    OtherKey = "E0842", Verification;
+    /// Metadata of a release is damaged, or not to be believed.
+    Metadata = "E0850", Verification;
+    /// Metadata of a release is not signed by as many as must.
+    Signatures = "E0851", Verification;
+    /// A release or its root image is not what its owner described.
+    Release = "E0852", Verification;
+    /// What a registry has under a name is no directory of releases.
+    Artifact = "E0860", Verification;
+    /// A registry breaks the protocol that it should speak.
+    Registry = "E0861", Verification;
+    /// A directory is none of releases.
+    NotReleases = "E0862", Verification;
+    /// A kubeconfig cannot be used.
+    Kubeconfig = "E0870", Verification;
+    /// An API server does not answer, or refuses what an upgrade cannot do without.
+    ApiServer = "E0871", Verification;
+    /// A node that was to be upgraded is not there, or in no state to be.
+    UnfitNode = "E0872", Verification;
+    /// A release does not fit a node or the cluster.
+    UnfitRelease = "E0873", Verification;
+    /// Pods would be lost by an upgrade, or would never leave.
+    PodsInTheWay = "E0874", Verification;
+    /// An upgrade is at other nodes already.
+    UpgradeElsewhere = "E0875", Verification;
+    /// The pods of a node did not leave it in time.
+    PodsRemain = "E0880", Verification;
+    /// A node tried the release and went back.
+    FellBack = "E0881", Verification;
+    /// A node did not take the release, or could not stage it.
+    NotTaken = "E0882", Verification;
+    /// A node does not come back, or is gone.
+    NodeLost = "E0883", Verification;
+    /// The API server does not let us change a node.
+    NodeForbidden = "E0884", Verification;
+    /// A node runs the release, and could not be uncordoned.
+    LeftCordoned = "E0885", Verification;
+    /// An upgrade was stopped before its end.
+    UpgradeStopped = "E0889", Verification;
     // E70: our own mistake.
     /// An invariant of the builder does not hold.
     Bug = "E7001", Bug;

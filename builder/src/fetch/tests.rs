@@ -184,10 +184,3 @@ fn one_that_fails_does_not_keep_the_others_from_coming() {
     assert_eq!(error.hints().len(), 1, "one cure for both");
     assert!(fixture.store.has(&wanted()));
 }
-
-#[test]
-fn sizes_are_rounded_up_to_what_can_be_seen() {
-    for (bytes, text) in [(0, "0.0 MiB"), (1, "0.1 MiB"), (1_572_864, "1.5 MiB")] {
-        assert_eq!(mebibytes(bytes), text);
-    }
-}

@@ -176,7 +176,8 @@ fn by_go(text: &str) -> Option<Facts> {
         ("GOTOOLCHAIN", "local".into()),
         ("GOENV", "off".into()),
         ("GOWORK", "off".into()),
-        ("HOME", directory.path().into()),
+        // Without a home Go has no place for its telemetry, which it writes after its end.
+        ("GOPATH", directory.path().into()),
     ];
     let go = Command::new("go").directory(directory.path()).env_clear();
     let go = environment.iter().fold(go, |go, (name, value)| go.env(name, value));

@@ -12,45 +12,45 @@ use super::pace::TooSlow;
 use crate::error::{Error, Id};
 
 /// The result of one attempt of several.
-pub(super) type Attempt<T> = Result<T, Failure>;
+pub(crate) type Attempt<T> = Result<T, Failure>;
 
 /// Why an attempt failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// What the user is told if it was the last attempt.
-    pub(super) error: Error,
+    pub(crate) error: Error,
     /// Whether it is worth another attempt.
-    pub(super) passing: bool,
+    pub(crate) passing: bool,
     /// Bytes that the attempt brought nevertheless.
-    pub(super) progress: u64,
+    pub(crate) progress: u64,
     /// How long the server wants to be left alone.
-    pub(super) wait: Option<Duration>,
+    pub(crate) wait: Option<Duration>,
 }
 
 impl Failure {
     /// Another attempt may do better.
-    pub(super) fn passing(error: Error) -> Self {
+    pub(crate) fn passing(error: Error) -> Self {
         Self { error, passing: true, progress: 0, wait: None }
     }
 
     /// Another attempt would end in the same way.
-    pub(super) fn lasting(error: Error) -> Self {
+    pub(crate) fn lasting(error: Error) -> Self {
         Self { error, passing: false, progress: 0, wait: None }
     }
 
     /// The attempt brought so many bytes before it failed.
-    pub(super) fn after(self, progress: u64) -> Self {
+    pub(crate) fn after(self, progress: u64) -> Self {
         Self { progress, ..self }
     }
 
     /// The request went through this proxy: it may be the one that is not there.
-    pub(super) fn by_way_of(self, proxy: &str) -> Self {
+    pub(crate) fn by_way_of(self, proxy: &str) -> Self {
         let error = self.error.hint(format!("the way leads through the proxy `{proxy}`"));
         Self { error, ..self }
     }
 
     /// The server answered with something that is not the file.
-    pub(super) fn answer(url: &str, response: &Response<Body>) -> Self {
+    pub(crate) fn answer(url: &str, response: &Response<Body>) -> Self {
         let status = response.status();
         let wait = retry_after(response.headers());
         match status {
@@ -75,13 +75,13 @@ impl Failure {
     }
 
     /// The proxy wants to know who asks.
-    pub(super) fn proxy_login(url: &str) -> Self {
+    pub(crate) fn proxy_login(url: &str) -> Self {
         let message = format!("the proxy wants a name and a password on the way to `{url}`");
         Self::lasting(Error::new(Id::ProxyFailed, message).hint(PROXY_LOGIN))
     }
 
     /// There is no whole answer.
-    pub(super) fn transport(url: &str, error: ureq::Error) -> Self {
+    pub(crate) fn transport(url: &str, error: ureq::Error) -> Self {
         use ureq::Error as E;
         fn failure<C: StdError + Send + Sync + 'static>(
             id: Id,
@@ -115,13 +115,13 @@ impl Failure {
                 | ErrorKind::HostUnreachable => Self::lasting(no_connection(url).caused_by(io)),
                 _ => Self::passing(no_connection(url).caused_by(io)),
             },
-            E::Timeout(Timeout::PerRead | Timeout::RecvResponse | Timeout::RecvBody) => {
-                Self::passing(failure(
-                    Id::CutShort,
-                    format!("the server of `{url}` fell silent"),
-                    error,
-                ))
-            }
+            E::Timeout(
+                Timeout::PerRead | Timeout::PerWrite | Timeout::RecvResponse | Timeout::RecvBody,
+            ) => Self::passing(failure(
+                Id::CutShort,
+                format!("the server of `{url}` fell silent"),
+                error,
+            )),
             E::Timeout(_) => Self::passing(no_connection(url).caused_by(error)),
             E::ConnectionFailed => Self::lasting(no_connection(url)),
             E::HostNotFound => Self::lasting(unknown_host(url)),

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::path::Path;
 
 use formats::fat::{Alias, Content, Piece, Plan};
-use formats::uki::Uki;
 
 pub(crate) use layout::ESP_MOST;
 pub use layout::{Layout, Partition, Role, Slot};
@@ -31,6 +30,15 @@ pub mod esp {
     pub const LOADER_CONF: &str = "loader/loader.conf";
     /// The directory of both UKIs: one sector.
     pub const ENTRIES: &str = "EFI/Linux";
+
+    /// The slot whose UKI lies at this path.
+    pub fn slot(path: &str) -> Option<Slot> {
+        let name = path.strip_prefix(ENTRIES)?.strip_prefix('/')?;
+        formats::boot_entries::slot(name).map(|slot| match slot {
+            formats::boot_entries::Slot::A => Slot::A,
+            formats::boot_entries::Slot::B => Slot::B,
+        })
+    }
 
     /// The name of a slot's UKI on a new disk.
     pub const fn entry(slot: Slot) -> &'static str {
@@ -58,11 +66,9 @@ const LOADER_CONF: &str = "timeout 0\neditor no\n";
 pub struct Inputs<'a> {
     /// systemd-boot.
     pub loader: &'a Ready,
-    /// The UKI of slot A: its command line names [`Layout::root_partition`] of A. As large as
+    /// The UKI of both slots: its command line names [`Layout::root_partition`] of each. As large as
     /// `[disk] uki` says.
-    pub uki_a: &'a Ready,
-    /// The UKI of slot B.
-    pub uki_b: &'a Ready,
+    pub uki: &'a Ready,
     /// The root image with its dm-verity tree: the same for both slots.
     pub root: &'a Path,
     /// The time of all files, in seconds since 1970.
@@ -75,11 +81,10 @@ pub struct Inputs<'a> {
 /// [`Id::RootTooLarge`], [`Id::EspTooSmall`]: checked before the first byte. [`Id::Read`] and
 /// [`Id::Write`].
 pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
-    let ukis = [inputs.uki_a, inputs.uki_b];
-    if ukis.iter().any(|uki| uki.size() != layout.uki().bytes()) {
-        return Err(Error::new(Id::Bug, format!("a UKI was not padded to {}", layout.uki())));
+    if inputs.uki.size() != layout.uki().bytes() {
+        return Err(Error::new(Id::Bug, format!("the UKI was not padded to {}", layout.uki())));
     }
-    let esp = esp_plan(layout, inputs, ukis.map(Ready::size))?;
+    let esp = esp_plan(layout, inputs)?;
     let cannot_read = || format!("cannot read `{}`", inputs.root.display());
     let root = File::open(inputs.root).or_fail(Id::Read, cannot_read)?;
     let root_size = root.metadata().or_fail(Id::Read, cannot_read)?.len();
@@ -99,7 +104,7 @@ pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
     for segment in esp.segments() {
         match segment.piece {
             Piece::Bytes(bytes) => put(&bytes, start + segment.offset)?,
-            Piece::External(id) => put(ukis[id].content().bytes(), start + segment.offset)?,
+            Piece::External(_) => put(inputs.uki.content().bytes(), start + segment.offset)?,
             Piece::Zeros => {}
         }
     }
@@ -120,8 +125,8 @@ pub fn write(layout: &Layout, inputs: &Inputs<'_>, file: &File) -> Result<()> {
     .write(file, partition.start())
 }
 
-/// Where everything goes on the EFI system partition; the UKIs are external 0 and 1.
-fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result<Plan> {
+/// Where everything goes on the EFI system partition; the UKI of each slot is external.
+fn esp_plan(layout: &Layout, inputs: &Inputs<'_>) -> Result<Plan> {
     let file = |path: &str, content: &[u8]| formats::fat::File {
         path: path.to_owned(),
         alias: None,
@@ -131,11 +136,11 @@ fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result
         file(layout.architecture().boot_file(), inputs.loader.content().bytes()),
         file(esp::LOADER_CONF, LOADER_CONF.as_bytes()),
     ];
-    for (id, (slot, size)) in [Slot::A, Slot::B].into_iter().zip(uki_sizes).enumerate() {
+    for (id, slot) in [Slot::A, Slot::B].into_iter().enumerate() {
         files.push(formats::fat::File {
             path: format!("{}/{}", esp::ENTRIES, esp::entry(slot)),
             alias: Some(Alias::new(esp::alias(slot)).or_fail(Id::Bug, || "the slots' aliases")?),
-            content: Content::External { id, size },
+            content: Content::External { id, size: inputs.uki.size() },
         });
     }
     let plan = layout.esp_plan(files, inputs.epoch)?;
@@ -143,16 +148,6 @@ fn esp_plan(layout: &Layout, inputs: &Inputs<'_>, uki_sizes: [u64; 2]) -> Result
         return Err(Error::new(Id::Bug, format!("`{}` is not one sector", esp::ENTRIES)));
     }
     Ok(plan)
-}
-
-/// The slot that a UKI's command line names.
-pub(crate) fn slot_of(uki: &Uki<'_>) -> Option<Slot> {
-    let words = uki.text(".cmdline")?.split_ascii_whitespace();
-    words.filter_map(|word| word.strip_prefix("orlop.slot=")).find_map(|slot| match slot {
-        "a" => Some(Slot::A),
-        "b" => Some(Slot::B),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
@@ -201,14 +196,14 @@ mod tests {
         );
         let settings = judge("mtype", "mtools", &["::/loader/loader.conf", "-i"], &esp);
         assert_eq!(settings, "timeout 0\neditor no\n");
-        for (alias, line) in [("SLOTA", "orlop.slot=a"), ("SLOTB", "orlop.slot=b")] {
+        for alias in ["SLOTA", "SLOTB"] {
             let copy = sample.directory.path().join(alias);
             let source = format!("::/EFI/Linux/{alias}");
             let arguments = ["-i", esp.to_str().unwrap(), &source];
             judge("mcopy", "mtools", &arguments, &copy);
             let bytes = std::fs::read(copy).unwrap();
             assert_eq!(bytes.len() as u64, sample.layout.uki().bytes());
-            assert!(Uki::parse(&bytes).unwrap().text(".cmdline").unwrap().contains(line));
+            assert!(bytes == sample.inputs().uki.content().clone().into_bytes(), "{alias}");
         }
     }
 
@@ -235,7 +230,7 @@ mod tests {
     fn what_is_padded_to_another_size_is_our_own_mistake() {
         let sample = Sample::new();
         let loader = tests::loader(4096);
-        let inputs = Inputs { uki_b: &loader, ..sample.inputs() };
+        let inputs = Inputs { uki: &loader, ..sample.inputs() };
         let file = tempfile::tempfile().unwrap();
         assert_eq!(write(&sample.layout, &inputs, &file).unwrap_err().id(), Id::Bug);
         assert_eq!(file.metadata().unwrap().len(), 0, "nothing was written");

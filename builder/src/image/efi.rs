@@ -13,7 +13,7 @@ use std::fmt;
 use formats::digest::{Hasher, Sha256};
 use formats::uki::{self, UkiError};
 
-use super::disk::{Slot, mib, roomy};
+use super::disk::{mib, roomy};
 use crate::error::{Error, Id, Result};
 use crate::recipe::model::Mib;
 
@@ -22,15 +22,15 @@ use crate::recipe::model::Mib;
 pub enum Program {
     /// The boot loader.
     Loader,
-    /// The UKI of a slot.
-    Uki(Slot),
+    /// The UKI.
+    Uki,
 }
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loader => f.write_str("the boot loader"),
-            Self::Uki(slot) => write!(f, "the UKI of slot {slot}"),
+            Self::Uki => f.write_str("the UKI"),
         }
     }
 }
@@ -110,7 +110,6 @@ impl Signer for Unsigned {
 /// A UKI as it was made of its parts.
 #[derive(Debug, Clone)]
 pub struct Made {
-    slot: Slot,
     bytes: Vec<u8>,
 }
 
@@ -126,9 +125,9 @@ pub struct Padded {
 pub struct Ready(Content);
 
 impl Made {
-    /// The UKI of `slot`.
-    pub fn new(slot: Slot, bytes: Vec<u8>) -> Self {
-        Self { slot, bytes }
+    /// The UKI in `bytes`.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes }
     }
 
     /// The file.
@@ -141,8 +140,8 @@ impl Made {
     /// # Errors
     /// [`Id::UkiTooLarge`].
     pub fn pad(self, size: Mib, signer: &dyn Signer) -> Result<Padded> {
-        let Self { slot, mut bytes } = self;
-        let program = Program::Uki(slot);
+        let Self { mut bytes } = self;
+        let program = Program::Uki;
         let has = bytes.len() as u64;
         let room = size.bytes().saturating_sub(signer.room());
         let zeros = uki::announce_padding(&mut bytes, room).map_err(|error| match error {
@@ -230,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_signature_comes_after_the_padding_and_the_whole_has_the_one_size() {
-        let made = || Made::new(Slot::A, uki(Slot::A, 70_000));
+        let made = || Made::new(uki(70_000));
         let size = Mib(2);
         let signer = Appends { says: 1536, adds: 1536 };
         let ready = made().pad(size, &signer).unwrap().sign(&signer).unwrap();
@@ -251,18 +250,18 @@ mod tests {
     #[test]
     fn a_signature_of_another_size_than_was_planned_does_not_get_onto_a_disk() {
         let signer = Appends { says: 1024, adds: 1536 };
-        let padded = Made::new(Slot::B, uki(Slot::B, 4096)).pad(Mib(2), &signer).unwrap();
+        let padded = Made::new(uki(4096)).pad(Mib(2), &signer).unwrap();
         let error = padded.sign(&signer).unwrap_err();
         assert_eq!(error.id(), Id::Bug);
-        assert!(error.to_string().starts_with("the UKI of slot B has 2097664 bytes"), "{error}");
+        assert!(error.to_string().starts_with("the UKI has 2097664 bytes"), "{error}");
     }
 
     #[test]
     fn a_uki_beyond_its_size_names_the_key_to_raise() {
-        let made = Made::new(Slot::B, uki(Slot::B, 3 << 20));
+        let made = Made::new(uki(3 << 20));
         let error = made.pad(Mib(2), &Unsigned).unwrap_err();
         assert_eq!(error.id(), Id::UkiTooLarge);
-        assert_eq!(error.to_string(), "the UKI of slot B has 3.1 MiB and may have 2 MiB");
+        assert_eq!(error.to_string(), "the UKI has 3.1 MiB and may have 2 MiB");
         assert_eq!(
             error.hints(),
             ["raise `uki` in `[disk]`, for example to \"8 MiB\", and `esp` to hold two of them"]
@@ -271,9 +270,9 @@ mod tests {
 
     #[test]
     fn a_signed_uki_is_not_padded_behind_its_signature() {
-        let mut bytes = uki(Slot::A, 4096);
+        let mut bytes = uki(4096);
         bytes[0xE8..0xF0].copy_from_slice(&[1; 8]);
-        let error = Made::new(Slot::A, bytes).pad(Mib(2), &Unsigned).unwrap_err();
+        let error = Made::new(bytes).pad(Mib(2), &Unsigned).unwrap_err();
         assert_eq!(error.id(), Id::UkiTooLarge);
         assert!(error.to_string().contains("signed"), "{error}");
     }

@@ -55,7 +55,7 @@ pub fn inspect(path: &Path) -> Result<Summary> {
         let bytes = image.read(0, image.size).or_fail(Id::Read, cannot_read)?;
         return match Uki::parse(&bytes) {
             Ok(uki) if uki.section(".linux").is_some() => {
-                Ok(Summary::Uki(UkiSummary::new(&uki, image.size)))
+                Ok(Summary::Uki(UkiSummary::new(&uki, image.size, None)))
             }
             Ok(_) => Err(not_ours("an EFI program without a `.linux` section")),
             Err(error) => Err(not_ours("an unusable EFI program").caused_by(error)),
@@ -117,7 +117,8 @@ fn disk_summary(image: &Image, table: &Table, path: &Path) -> Result<DiskSummary
             bytes.extend(part.or_fail(Id::Read, cannot_read)?);
         }
         // One that an update has not finished has no header: it is told, and no error.
-        let uki = Uki::parse(&bytes).ok().map(|uki| UkiSummary::new(&uki, size));
+        let uki =
+            Uki::parse(&bytes).ok().map(|uki| UkiSummary::new(&uki, size, esp::slot(&entry.path)));
         entries.push((entry.path.clone(), uki));
     }
     Ok(DiskSummary {

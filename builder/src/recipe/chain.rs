@@ -6,9 +6,11 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use formats::near::near;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::merge::Merge;
-use super::model::{Name, Recipe};
+use super::model::{Budget, Name, Recipe};
 use super::path::normal;
 use super::problem::{File, Place, Problem, Sources, report};
 use super::typed;
@@ -37,10 +39,17 @@ pub(super) struct Chain {
 
 /// A chain put together.
 #[derive(Debug)]
-pub(super) struct Assembled {
-    pub(super) recipe: Recipe,
+pub(super) struct Assembled<T = Recipe> {
+    pub(super) recipe: T,
     pub(super) tree: Value,
     pub(super) warnings: Vec<Problem>,
+}
+
+/// A recipe of which nothing but the budget is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct OnlyBudget {
+    #[serde(default)]
+    pub(super) budget: Budget,
 }
 
 impl Chain {
@@ -94,6 +103,19 @@ impl Chain {
 
     /// Merges the files, then the profile's overlays, and reads the result.
     pub(super) fn assemble(&self, profile: Option<&str>) -> Result<Assembled> {
+        self.merged(profile, |_| true)
+    }
+
+    /// The same of the budget alone, whatever else is wrong.
+    pub(super) fn budget(&self, profile: Option<&str>) -> Result<Assembled<OnlyBudget>> {
+        self.merged(profile, |key| key == "budget")
+    }
+
+    fn merged<T: DeserializeOwned>(
+        &self,
+        profile: Option<&str>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Assembled<T>> {
         let overlays = match profile {
             None => &[][..],
             Some(name) => self.profiles.get(name).ok_or_else(|| self.unknown_profile(name))?,
@@ -101,7 +123,9 @@ impl Chain {
         let mut merge = Merge::new(&self.sources);
         let mut table = Table::new();
         for layer in self.layers.iter().rev().chain(overlays.iter().rev()) {
-            merge.tables(&mut table, layer.clone(), "");
+            let mut layer = layer.clone();
+            layer.retain(|key, _| wanted(key));
+            merge.tables(&mut table, layer, "");
         }
         let Merge { problems, warnings, .. } = merge;
         if !problems.is_empty() {

@@ -13,9 +13,9 @@ use formats::deb::{Pin, Wish, WishError};
 use formats::near::near;
 use globset::Glob;
 
-use super::Loaded;
-use super::model::{Cargo, Go, Local, Name, Recipe};
+use super::model::{Budget, Cargo, Go, Local, Name, Recipe};
 use super::problem::{Problem, report};
+use super::{Loaded, Origins};
 use crate::cargo_workspace::Workspace;
 use crate::error::{Error, Id, Result};
 use crate::go_mod::GoMod;
@@ -53,7 +53,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     check.apparmor(recipe);
     check.users(recipe);
     check.tree(recipe);
-    check.budget(recipe);
+    check.problems.extend(budget(&recipe.budget, &loaded.origins));
     sizes::check(&mut check, recipe);
     places::check(&mut check, recipe);
     if check.problems.is_empty() {
@@ -76,6 +76,33 @@ pub(super) fn check_architecture(loaded: &Loaded) -> Result<()> {
     match unsupported(loaded) {
         Some(problem) => Err(report(&[problem], &loaded.origins.sources)),
         None => Ok(()),
+    }
+}
+
+/// What is wrong with a budget: a limit that nothing is held against would never be reached.
+pub(super) fn budget(budget: &Budget, origins: &Origins) -> Option<Problem> {
+    let wrong = |key: &str, message: &str, hint: &str| {
+        let keys = ["budget", key];
+        let place = origins.key(&keys).unwrap_or_else(|| origins.nearest(&keys));
+        Some(Problem::new(Id::RecipeCheck, message).at(place).hint(hint))
+    };
+    match (&budget.base, budget.base_version.as_deref()) {
+        (None, None) if budget.max_growth.is_some() => wrong(
+            "max-growth",
+            "`budget.max-growth` says how much, and nothing says from where",
+            "`base` names the directory of a build, `base-version` a version",
+        ),
+        (Some(_), Some(_)) => wrong(
+            "base-version",
+            "`budget.base` and `budget.base-version` are two bases, and one is wanted",
+            "take out one of them",
+        ),
+        (None, Some("")) => wrong(
+            "base-version",
+            "`budget.base-version` names no version",
+            "write a ref, or the first digits of a commit",
+        ),
+        _ => None,
     }
 }
 
@@ -113,25 +140,6 @@ impl Check<'_> {
     fn note(&mut self, problem: Problem) -> &mut Problem {
         self.problems.push(problem);
         self.problems.last_mut().expect("one was just pushed")
-    }
-
-    /// A limit that nothing is held against would never be reached.
-    fn budget(&mut self, recipe: &Recipe) {
-        let budget = &recipe.budget;
-        let (message, hint, key) = match (&budget.base, &budget.base_version) {
-            (None, None) if budget.max_growth.is_some() => (
-                "`budget.max-growth` says how much, and nothing says from where",
-                "`base` names the directory of a build, `base-version` a version",
-                "max-growth",
-            ),
-            (Some(_), Some(_)) => (
-                "`budget.base` and `budget.base-version` are two bases, and one is wanted",
-                "take out one of them",
-                "base-version",
-            ),
-            _ => return,
-        };
-        self.wrong_key(&["budget", key], message).hint = Some(hint.to_owned());
     }
 
     fn os(&mut self, recipe: &Recipe) {

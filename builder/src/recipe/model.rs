@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credentials::Written;
 
-pub use self::budget::{Budget, Bytes, Percent};
+pub use self::budget::{Budget, Bytes, Count, Percent};
 pub use self::values::{
     Digest, FileMode, ImagePath, ImageReference, Mib, Name, Owner, Pattern, Schema, Snapshot,
 };

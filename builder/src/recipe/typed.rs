@@ -8,19 +8,24 @@ use std::fmt;
 
 use formats::near::near;
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer as _, Visitor};
-use serde::{Deserialize as _, de, forward_to_deserialize_any};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer as _, Visitor,
+};
+use serde::{de, forward_to_deserialize_any};
 
-use super::model::{HOST_PATH, Recipe};
+use super::model::HOST_PATH;
 use super::problem::{Place, Problem, Sources};
 use super::value::{Entry, Kind, Table, Value};
 use crate::error::Id;
 
 /// Reads a recipe out of a merged tree without changes.
-pub(super) fn read(tree: &Value, sources: &Sources) -> Result<Recipe, Vec<Problem>> {
+pub(super) fn read<T: DeserializeOwned>(
+    tree: &Value,
+    sources: &Sources,
+) -> Result<T, Vec<Problem>> {
     let unknown = RefCell::new(Vec::new());
     let cursor = Cursor { value: tree, path: String::new(), sources, unknown: &unknown };
-    let result = Recipe::deserialize(cursor);
+    let result = T::deserialize(cursor);
     let mut problems = unknown.into_inner();
     match result {
         Ok(recipe) if problems.is_empty() => Ok(recipe),

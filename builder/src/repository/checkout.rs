@@ -4,14 +4,15 @@
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use formats::digest::Sha256;
 
-use super::Repository;
+use super::{Bounds, Repository};
 use crate::durable;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::unfinished;
+use crate::visible::visible;
 
 /// Set-id bits would give files of whoever checks out the rights that root's were to have.
 const KEPT_BITS: u32 = 0o777;
@@ -21,7 +22,8 @@ impl Repository {
     /// number of paths.
     ///
     /// # Errors
-    /// [`Id::OutputInTheWay`], [`Id::Write`], [`Id::DamagedObject`], [`Id::Read`].
+    /// [`Id::OutputInTheWay`], [`Id::Write`], [`Id::DamagedObject`], [`Id::Read`],
+    /// [`Id::VersionTooLarge`].
     pub fn checkout(&self, commit: &Sha256, output: &Path) -> Result<u64> {
         let cannot = || format!("cannot make `{}`", output.display());
         let output = std::path::absolute(output).or_fail(Id::Write, cannot)?;
@@ -32,9 +34,11 @@ impl Repository {
         let scratch = unfinished::directory(parent, unfinished::Kind::Unpacked, 0o755)
             .or_fail(Id::Write, cannot)?;
         let opened = File::open(scratch.path()).or_fail(Id::Write, cannot)?;
-        let mut modes = Vec::new();
         let root = scratch.path().join("root");
-        let paths = self.check_out(&commit.tree, &commit.meta, &root, &mut modes)?;
+        let mut checkout =
+            Checkout { repository: self, modes: Vec::new(), paths: 0, bounds: Bounds::new() };
+        checkout.directory(&commit.tree, &commit.meta, &root, 0)?;
+        let Checkout { modes, paths, .. } = checkout;
         durable::many_contents(&opened, scratch.path()).or_fail(Id::Write, cannot)?;
         // Last, and the deepest first: a directory may be one that its owner cannot write.
         let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
@@ -48,34 +52,45 @@ impl Repository {
         }
         Ok(paths)
     }
+}
 
-    fn check_out(
-        &self,
-        tree: &Sha256,
-        meta: &Sha256,
-        to: &Path,
-        modes: &mut Vec<(std::path::PathBuf, u32)>,
-    ) -> Result<u64> {
-        let cannot = || format!("cannot write `{}`", to.display());
-        let attributes = self.directory_meta(meta)?;
+/// A version that becomes files.
+struct Checkout<'a> {
+    repository: &'a Repository,
+    /// What directories will have, a directory before what is in it.
+    modes: Vec<(PathBuf, u32)>,
+    paths: u64,
+    bounds: Bounds,
+}
+
+impl Checkout<'_> {
+    fn directory(&mut self, tree: &Sha256, meta: &Sha256, to: &Path, depth: usize) -> Result<()> {
+        let cannot = || format!("cannot write `{}`", visible(&to.to_string_lossy()));
+        self.take(to, depth)?;
+        let attributes = self.repository.directory_meta(meta)?;
         fs::create_dir(to).or_fail(Id::Write, cannot)?;
-        modes.push((to.to_owned(), attributes.mode & KEPT_BITS));
-        let mut paths = 1;
-        let directory = self.directory(tree)?;
+        self.modes.push((to.to_owned(), attributes.mode & KEPT_BITS));
+        let directory = self.repository.directory(tree)?;
         // Names of objects that were read are single parts of a path.
         for (name, digest) in &directory.files {
-            self.check_out_file(digest, &to.join(name))?;
-            paths += 1;
+            let to = to.join(name);
+            self.take(&to, depth)?;
+            self.file(digest, &to)?;
         }
         for (name, (tree, meta)) in &directory.directories {
-            paths += self.check_out(tree, meta, &to.join(name), modes)?;
+            self.directory(tree, meta, &to.join(name), depth + 1)?;
         }
-        Ok(paths)
+        Ok(())
     }
 
-    fn check_out_file(&self, digest: &Sha256, to: &Path) -> Result<()> {
-        let cannot = || format!("cannot write `{}`", to.display());
-        let header = self.file(digest, |header| {
+    fn take(&mut self, to: &Path, depth: usize) -> Result<()> {
+        self.paths += 1;
+        self.bounds.take(self.repository, depth, to.as_os_str().len())
+    }
+
+    fn file(&self, digest: &Sha256, to: &Path) -> Result<()> {
+        let cannot = || format!("cannot write `{}`", visible(&to.to_string_lossy()));
+        let header = self.repository.file(digest, |header| {
             let mut file = if header.is_link() {
                 None
             } else {

@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::Repository;
 use super::version::{DISK_SIZE, KERNEL, LOCK, ROOT_HASH, ROOT_SIZE, UKI_SIZE, VERSION};
 use crate::error::Result;
+use crate::figures::bytes;
 use crate::stored::Hex;
+use crate::visible::visible;
 
 /// A version as it is told. What a commit of somebody else does not say is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -92,14 +94,15 @@ impl History {
         let mut say = |name: &str, value: Option<String>| {
             lines.extend(value.map(|value| format!("    {name:<9} {value}")));
         };
-        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0));
-        say("subject", Some(self.subject.clone()));
-        say("version", self.version.clone());
-        say("kernel", self.kernel.clone());
-        say("root hash", self.root_hash.clone());
-        say("lock", self.lock.clone());
-        say("root", self.root_size.map(mib));
-        say("UKI", self.uki_size.map(mib));
+        // What another program has committed may say anything.
+        let shown = |text: &Option<String>| text.as_deref().map(visible);
+        say("subject", Some(visible(&self.subject)));
+        say("version", shown(&self.version));
+        say("kernel", shown(&self.kernel));
+        say("root hash", shown(&self.root_hash));
+        say("lock", shown(&self.lock));
+        say("root", self.root_size.map(bytes));
+        say("UKI", self.uki_size.map(bytes));
         lines.join("\n") + "\n"
     }
 }

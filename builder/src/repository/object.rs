@@ -17,9 +17,13 @@ use rustix::io::Errno;
 
 use super::Repository;
 use crate::error::{Error, Id, Result};
+use crate::regular;
 
-/// A commit, a directory or attributes are not larger: libostree's own limit.
-const LARGEST: u64 = 128 << 20;
+/// A commit, a directory or attributes are not larger: so much is a directory of 400,000 names.
+const LARGEST: u64 = 16 << 20;
+
+/// A link's target is not longer: `PATH_MAX` of `linux/limits.h`.
+const LONGEST_TARGET: u64 = 4096;
 
 /// Where a `bare-user` repository has owner and mode.
 const USER_META: &str = "user.ostreemeta";
@@ -64,9 +68,14 @@ impl Repository {
         found.map(|found| found.len()).map_err(|error| self.cannot(name, error))
     }
 
-    /// Whether there is such an object.
+    /// Whether there is such an object. In an archive none is empty: a file that is has lost its
+    /// content in a power cut.
     pub(super) fn has(&self, name: &Name) -> bool {
-        self.object_path(name).symlink_metadata().is_ok()
+        let found = self.object_path(name).symlink_metadata();
+        found.is_ok_and(|found| match self.mode {
+            Mode::Archive => found.is_file() && found.len() > 0,
+            _ => found.is_file() || found.is_symlink(),
+        })
     }
 
     pub(super) fn object_path(&self, name: &Name) -> PathBuf {
@@ -78,9 +87,8 @@ impl Repository {
         name: &Name,
         parse: impl FnOnce(&[u8]) -> Result<T, OstreeError>,
     ) -> Result<T> {
-        let mut bytes = Vec::new();
-        let file = File::open(self.object_path(name)).map_err(|error| self.cannot(name, error))?;
-        file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| self.cannot(name, error))?;
+        let bytes = regular::read(&self.object_path(name), LARGEST);
+        let bytes = bytes.map_err(|error| self.cannot(name, error))?;
         if Sha256::of(&bytes) != name.digest {
             return Err(self.damaged(name));
         }
@@ -138,7 +146,7 @@ impl Repository {
     /// What stands before the deflated content, and the file at that.
     fn archive_header(&self, name: &Name, path: &Path) -> Result<(ArchiveHeader, BufReader<File>)> {
         let cannot = |error| self.cannot(name, error);
-        let mut file = BufReader::with_capacity(CHUNK, File::open(path).map_err(cannot)?);
+        let mut file = BufReader::with_capacity(CHUNK, regular::open(path).map_err(cannot)?);
         let mut head = [0; 8];
         file.read_exact(&mut head).map_err(cannot)?;
         let damaged = |error| self.damaged(name).caused_by(error);
@@ -180,11 +188,11 @@ impl Repository {
         }
         if header.is_link() {
             // The stock program writes the target with the NUL behind it.
-            let target = fs::read(path).map_err(cannot)?;
+            let target = regular::read(path, LONGEST_TARGET).map_err(cannot)?;
             header.target = text(target.strip_suffix(&[0]).unwrap_or(&target))?;
             return self.judged(name, header, Box::new(io::empty()), begin);
         }
-        let content = File::open(path).map_err(cannot)?;
+        let content = regular::open(path).map_err(cannot)?;
         self.judged(name, header, Box::new(content), begin)
     }
 
@@ -215,19 +223,22 @@ impl Repository {
     /// What a failure to read an object means: one that is not there, or is cut off, is damage.
     fn cannot(&self, name: &Name, error: io::Error) -> Error {
         match error.kind() {
-            ErrorKind::NotFound => Error::new(
-                Id::DamagedObject,
-                format!("the repository `{}` lacks the object {name}", self.root.display()),
-            )
-            .hint(CURE),
-            ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData => {
-                self.damaged(name).caused_by(error)
-            }
+            ErrorKind::NotFound => self.lacks(name),
+            ErrorKind::UnexpectedEof
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidData
+            | ErrorKind::FileTooLarge => self.damaged(name).caused_by(error),
             _ => {
                 let path = self.object_path(name);
                 Error::new(Id::Read, format!("cannot read `{}`", path.display())).caused_by(error)
             }
         }
+    }
+
+    /// An object that is wanted is not there.
+    pub(super) fn lacks(&self, name: &Name) -> Error {
+        let message = format!("the repository `{}` lacks the object {name}", self.root.display());
+        Error::new(Id::DamagedObject, message).hint(CURE)
     }
 
     fn damaged(&self, name: &Name) -> Error {

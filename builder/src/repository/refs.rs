@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use formats::digest::Sha256;
 use formats::near::near;
 use formats::ostree::{Kind, Name as ObjectName, Reference, parse_target, target};
 
+use rustix::io::Errno;
+use serde::Serialize;
+
 use super::Repository;
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Error, Id, Result};
-use crate::unfinished;
+use crate::visible::visible;
+use crate::{regular, unfinished};
 
-/// Where our refs are.
-pub(super) const HEADS: &str = "refs/heads";
-/// Where those of other repositories are, which were pulled.
-pub(super) const OTHERS: [&str; 2] = ["refs/mirrors", "refs/remotes"];
+/// Where all refs are.
+const REFS: &str = "refs";
+/// Where our refs are in there. What is beside was pulled from other repositories.
+pub(super) const HEADS: &str = "heads";
 
 /// So many digits of a commit must be given to name it.
 const FEWEST_DIGITS: usize = 4;
@@ -25,54 +29,165 @@ const FEWEST_DIGITS: usize = 4;
 /// How many refs an error names.
 const NAMED: usize = 10;
 
-impl Repository {
-    /// All refs of ours, with their commits.
-    ///
-    /// # Errors
-    /// [`Id::Read`], [`Id::DamagedObject`].
-    pub fn refs(&self) -> Result<BTreeMap<Reference, Sha256>> {
-        self.refs_below(HEADS)
+/// What the file of a ref has is a digest and a line break.
+const LONGEST_TARGET: u64 = 4096;
+
+/// The refs of a repository.
+#[derive(Debug, Default)]
+pub struct Refs {
+    /// Those of ours, with their commits.
+    pub named: BTreeMap<Reference, Sha256>,
+    /// Those of ours that cannot be read.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A ref that cannot be followed. It is in nobody's way but its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damaged {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Damaged {
+    /// A ref for which there was this error.
+    pub fn new(name: impl Into<String>, error: &Error) -> Self {
+        Self { name: name.into(), why: error.chain() }
     }
 
-    pub(super) fn refs_below(&self, place: &str) -> Result<BTreeMap<Reference, Sha256>> {
-        let mut names = Vec::new();
-        let cannot = || format!("cannot read the refs of `{}`", self.root.display());
-        list(&self.root.join(place), "", &mut names).or_fail(Id::Read, cannot)?;
-        let refs = names.into_iter().map(|name| {
-            let commit = self.target(place, &name)?;
-            let missing = || Error::new(Id::Read, cannot());
-            Ok((name, commit.ok_or_else(missing)?))
-        });
-        refs.collect()
+    /// One line for people.
+    pub fn warning(&self) -> String {
+        format!("`{}` is left out: {}", visible(&self.name), visible(&self.why))
+    }
+}
+
+/// A file below `refs` that is a ref, or may have been one.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where it is below `refs`.
+    pub(super) path: PathBuf,
+    /// Its commit.
+    pub(super) target: Result<Sha256>,
+}
+
+impl Found {
+    /// Its name, if it is one of ours.
+    pub(super) fn ours(&self) -> Option<Reference> {
+        self.path.strip_prefix(HEADS).ok()?.to_str()?.parse().ok()
+    }
+
+    /// What it is called where it may be anybody's.
+    pub(super) fn named(&self) -> String {
+        match self.path.strip_prefix(HEADS) {
+            Ok(name) if !name.as_os_str().is_empty() => name.to_string_lossy().into_owned(),
+            _ => Path::new(REFS).join(&self.path).to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Whether refs of ours are there, or should be.
+    fn is_ours(&self) -> bool {
+        self.path.starts_with(HEADS) || Path::new(HEADS).starts_with(&self.path)
+    }
+}
+
+impl Repository {
+    /// All refs of ours.
+    pub fn refs(&self) -> Refs {
+        let mut refs = Refs::default();
+        for found in self.every_ref() {
+            match (found.ours(), &found.target) {
+                (Some(name), Ok(commit)) => drop(refs.named.insert(name, *commit)),
+                (_, Err(error)) if found.is_ours() => {
+                    refs.damaged.push(Damaged::new(found.named(), error));
+                }
+                _ => {}
+            }
+        }
+        refs
+    }
+
+    /// All that names a commit, and all that should: refs of ours, those that were pulled from
+    /// elsewhere, and files whose name no ref has but which hold a digest all the same. Of these
+    /// alone, what is no digest is nothing of ours.
+    pub(super) fn every_ref(&self) -> Vec<Found> {
+        let mut found = Vec::new();
+        let mut directories = vec![PathBuf::new()];
+        while let Some(directory) = directories.pop() {
+            let path = self.root.join(REFS).join(&directory);
+            let entries = match fs::read_dir(&path)
+                .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+            {
+                // One that went meanwhile. Where all are every repository has: it was lost.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && !directory.as_os_str().is_empty() =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    let message = format!("cannot read the refs in `{}`", path.display());
+                    let target = Err(Error::new(Id::Read, message).caused_by(error));
+                    found.push(Found { path: directory, target });
+                    continue;
+                }
+                Ok(entries) => entries,
+            };
+            for entry in entries {
+                let below = directory.join(entry.file_name());
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    directories.push(below);
+                    continue;
+                }
+                let one = Found { target: read_target(&entry.path()), path: below };
+                let is_no_digest = |error: &Error| error.id() == Id::DamagedObject;
+                let is_ref = one.path.to_str().is_some_and(|p| p.parse::<Reference>().is_ok());
+                if is_ref || !one.target.as_ref().is_err_and(is_no_digest) {
+                    found.push(one);
+                }
+            }
+        }
+        let heads = self.root.join(REFS).join(HEADS);
+        if found.iter().all(|found| !found.path.as_os_str().is_empty())
+            && let Err(error) = fs::symlink_metadata(&heads)
+        {
+            let message = format!("cannot read the refs in `{}`", heads.display());
+            let target = Err(Error::new(Id::Read, message).caused_by(error));
+            found.push(Found { path: HEADS.into(), target });
+        }
+        found.sort_by(|one, other| one.path.cmp(&other.path));
+        found
     }
 
     /// The commit of a ref, if there is such a ref.
     pub(super) fn head(&self, name: &Reference) -> Result<Option<Sha256>> {
-        self.target(HEADS, name)
+        let path = self.root.join(REFS).join(HEADS).join(name.as_str());
+        match fs::symlink_metadata(&path) {
+            Err(error) if is_missing(&error) => Ok(None),
+            Ok(meta) if meta.is_dir() => Ok(None),
+            _ => read_target(&path).map(Some),
+        }
     }
 
-    fn target(&self, place: &str, name: &Reference) -> Result<Option<Sha256>> {
-        let path = self.root.join(place).join(name.as_str());
-        let text = match fs::read(&path) {
-            Err(error)
-                if [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::IsADirectory]
-                    .contains(&error.kind()) =>
-            {
-                return Ok(None);
-            }
-            text => text.or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?,
+    /// Checks that there can be a ref of this name: no directory may be in its place, and no other
+    /// ref in that of a directory of its.
+    pub(super) fn check_name(&self, name: &Reference) -> Result<()> {
+        let heads = self.root.join(REFS).join(HEADS);
+        let path = heads.join(name.as_str());
+        let above = path.ancestors().skip(1).take_while(|above| **above != heads);
+        let file = above.into_iter().find(|above| above.exists() && !above.is_dir());
+        let what = match file {
+            Some(file) => format!("`{}` is a file", file.display()),
+            None if path.is_dir() => format!("`{}` is a directory", path.display()),
+            None => return Ok(()),
         };
-        let commit = std::str::from_utf8(&text).ok().and_then(parse_target);
-        let damaged = || {
-            let message = format!("the ref `{name}` names no commit, in `{}`", path.display());
-            Error::new(Id::DamagedObject, message).hint("remove the file, and commit again")
-        };
-        commit.map(Some).ok_or_else(damaged)
+        let message = format!("there can be no ref `{name}`: {what}");
+        Err(Error::new(Id::RepositoryWrite, message)
+            .hint("name another channel, or remove what is there"))
     }
 
     /// Brings a ref to its commit, which is on the disk.
     pub(super) fn set_head(&self, name: &Reference, commit: &Sha256) -> io::Result<()> {
-        let path = self.root.join(HEADS).join(name.as_str());
+        let path = self.root.join(REFS).join(HEADS).join(name.as_str());
         let directory = durable::parent(&path);
         let new: Vec<_> = directory.ancestors().take_while(|path| !path.exists()).collect();
         fs::create_dir_all(directory)?;
@@ -89,11 +204,10 @@ impl Repository {
     /// # Errors
     /// [`Id::UnknownVersion`] with what was probably meant, [`Id::Read`], [`Id::DamagedObject`].
     pub fn resolve(&self, text: &str) -> Result<Sha256> {
-        let refs = self.refs()?;
         if let Ok(name) = text.parse::<Reference>()
-            && let Some(commit) = refs.get(&name)
+            && let Some(commit) = self.head(&name)?
         {
-            return Ok(*commit);
+            return Ok(commit);
         }
         let is_digest = text.len() >= FEWEST_DIGITS
             && text.len() <= 64
@@ -110,7 +224,7 @@ impl Repository {
                 }
             }
         }
-        Err(self.unknown(text, &refs))
+        Err(self.unknown(text, &self.refs().named))
     }
 
     fn unknown(&self, text: &str, refs: &BTreeMap<Reference, Sha256>) -> Error {
@@ -149,21 +263,31 @@ impl Repository {
     }
 }
 
-/// Names of all files below a directory that can be refs.
-fn list(directory: &Path, before: &str, names: &mut Vec<Reference>) -> io::Result<()> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
+/// The commit that a file of a ref names.
+fn read_target(path: &Path) -> Result<Sha256> {
+    let damaged = || {
+        let message = format!("the ref `{}` names no commit", path.display());
+        Error::new(Id::DamagedObject, message).hint("remove the file, and commit again")
     };
-    for entry in entries {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let name = format!("{before}{name}");
-        if entry.file_type()?.is_dir() {
-            list(&entry.path(), &format!("{name}/"), names)?;
-        } else if let Ok(name) = name.parse() {
-            names.push(name);
+    match regular::read(path, LONGEST_TARGET) {
+        Ok(text) => std::str::from_utf8(&text).ok().and_then(parse_target).ok_or_else(damaged),
+        Err(error)
+            if is_missing(&error)
+                || [ErrorKind::InvalidInput, ErrorKind::FileTooLarge].contains(&error.kind())
+                // A link that leads to itself, and a socket.
+                || [Errno::LOOP, Errno::NXIO].map(|no| Some(no.raw_os_error()))
+                    .contains(&error.raw_os_error()) =>
+        {
+            Err(damaged().caused_by(error))
+        }
+        Err(error) => {
+            let message = format!("cannot read `{}`", path.display());
+            Err(Error::new(Id::Read, message).caused_by(error))
         }
     }
-    Ok(())
+}
+
+/// Nothing is there, or a ref is in the place of a directory.
+fn is_missing(error: &io::Error) -> bool {
+    [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
 }

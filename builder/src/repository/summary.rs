@@ -1,40 +1,69 @@
 //! The summary: what clients read first. It follows from refs and commits, so one that is missing
 //! or older, as after a kill, is made anew by whoever commits next.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 
-use formats::ostree::{Entry, Summary, Value};
+use formats::digest::Sha256;
+use formats::ostree::{Entry, Reference, Summary, Value};
 
-use super::Repository;
 use super::version::VERSION;
+use super::{Damaged, Refs, Repository};
 use crate::durable::{self, Name};
 use crate::error::{Context as _, Id, Result};
-use crate::unfinished;
+use crate::{regular, unfinished};
+
+/// A summary is not larger: so much are 100,000 refs.
+const LARGEST: u64 = 16 << 20;
 
 impl Repository {
-    /// Brings the summary to what refs say. One that is right is left as it is.
-    pub(super) fn update_summary(&self) -> Result<()> {
-        let mut refs = std::collections::BTreeMap::new();
-        for (name, digest) in self.refs()? {
-            let commit = self.commit(&digest)?;
-            let version = match commit.metadata.get(VERSION) {
-                Some(Value::Text(version)) => Some(version.as_str()),
-                _ => None,
-            };
-            let size = commit.encode().len() as u64;
-            refs.insert(name, Entry::new(digest, size, commit.timestamp, version));
+    /// Brings the summary to what refs say. One that is right is left as it is. A ref that cannot be
+    /// followed is offered as it was before, if that version is there, and is among what is given
+    /// back.
+    pub(super) fn update_summary(&self) -> Result<Vec<Damaged>> {
+        let Refs { named, mut damaged } = self.refs();
+        let bytes = self.summary_bytes();
+        let before = Summary::parse(&bytes).ok();
+        let mut refs = BTreeMap::new();
+        for (name, digest) in named {
+            match self.entry(digest) {
+                Ok(entry) => drop(refs.insert(name, entry)),
+                Err(error) => damaged.push(Damaged::new(name.as_str(), &error)),
+            }
         }
-        let path = self.root.join("summary");
-        let before = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            bytes => bytes.or_fail(Id::Read, || format!("cannot read `{}`", path.display()))?,
+        for Damaged { name, .. } in &damaged {
+            let Ok(name) = name.parse::<Reference>() else { continue };
+            let told = before.as_ref().and_then(|before| before.refs.get(&name));
+            if let Some(Ok(entry)) = told.map(|told| self.entry(told.commit)) {
+                refs.insert(name, entry);
+            }
+        }
+        let summary = Summary::of_archive(refs, before).encode();
+        if summary != bytes {
+            self.put_summary(&summary).or_fail(Id::RepositoryWrite, || self.cannot_write())?;
+        }
+        Ok(damaged)
+    }
+
+    /// What the summary says, if there is one and it can be read.
+    pub(super) fn summary(&self) -> Option<Summary> {
+        Summary::parse(&self.summary_bytes()).ok()
+    }
+
+    /// Whatever is wrong with a summary, another one takes its place.
+    fn summary_bytes(&self) -> Vec<u8> {
+        regular::read(&self.root.join("summary"), LARGEST).unwrap_or_default()
+    }
+
+    fn entry(&self, digest: Sha256) -> Result<Entry> {
+        let commit = self.commit(&digest)?;
+        let version = match commit.metadata.get(VERSION) {
+            Some(Value::Text(version)) => Some(version.as_str()),
+            _ => None,
         };
-        let summary = Summary::of_archive(refs, Summary::parse(&before).ok()).encode();
-        if summary == before {
-            return Ok(());
-        }
-        self.put_summary(&summary).or_fail(Id::RepositoryWrite, || self.cannot_write())
+        let size = commit.encode().len() as u64;
+        Ok(Entry::new(digest, size, commit.timestamp, version))
     }
 
     fn put_summary(&self, summary: &[u8]) -> io::Result<()> {

@@ -1,19 +1,21 @@
 //! A repository in a directory, trees over a store, and what must hold whatever happens.
 
+mod damage;
 mod faults;
 mod judged;
+mod large;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 
 use formats::architecture::Architecture;
 use formats::digest::Sha256;
-use formats::ostree::{Kind, Name as ObjectName};
+use formats::ostree::{Kind, Name as ObjectName, Reference};
 use formats::tree::{Node, Tree, TreePath};
 use tempfile::TempDir;
 
 use super::*;
-use crate::build::report::{CommandLines, Report, Root};
+use crate::build::report::{Report, Root};
 use crate::recipe::model::Name;
 use crate::store::Store;
 use crate::stored::Hex;
@@ -27,6 +29,10 @@ struct Bench {
     tree: Tree,
 }
 
+fn quiet() -> Progress {
+    Progress::new(crate::progress::Mode::None)
+}
+
 fn path(text: &str) -> TreePath {
     TreePath::new(text).unwrap()
 }
@@ -37,7 +43,6 @@ impl Bench {
         let store = Store::open(directory.path().join("store")).unwrap();
         let hash = Hex(Sha256::of("root"));
         let root = Root { hash, salt: String::new(), data_size: 1, size: 2, paths: 3 };
-        let lines = CommandLines { a: String::new(), b: String::new() };
         let report = Report {
             schema: 2,
             image: "tiny".to_owned(),
@@ -46,7 +51,7 @@ impl Bench {
             kernel: "6.0".to_owned(),
             lock: Some(Hex(Sha256::of("lock"))),
             root,
-            command_lines: lines,
+            command_line: String::new(),
             components: BTreeMap::new(),
             dropped: BTreeMap::new(),
             packages: BTreeMap::new(),
@@ -98,11 +103,11 @@ impl Bench {
 
     fn try_commit(&self) -> Result<Committed> {
         let version = Version { tree: &self.tree, report: &self.report, channel: &self.channel };
-        Repository::open_or_make(&self.place())?.add(&version, &self.store, 2, &|_| ())
+        Repository::open_or_make(&self.place(), &quiet())?.add(&version, &self.store, 2, &|_| ())
     }
 
     fn open(&self) -> Repository {
-        Repository::open(&self.place()).unwrap()
+        Repository::open(&self.place(), &quiet()).unwrap()
     }
 
     /// Every file of the repository, and what tells that it was not written again.
@@ -253,14 +258,14 @@ fn what_is_not_a_repository_is_left_alone() {
     fs::write(path("newer/config"), "[core]\nrepo_version=2\nmode=bare\n").unwrap();
     for name in ["theirs", "file", "no-objects", "newer"] {
         for error in [
-            Repository::open(&path(name)).unwrap_err(),
-            Repository::open_or_make(&path(name)).unwrap_err(),
+            Repository::open(&path(name), &quiet()).unwrap_err(),
+            Repository::open_or_make(&path(name), &quiet()).unwrap_err(),
             check_place(&path(name)).unwrap_err(),
         ] {
             assert_eq!(error.id(), Id::NotARepository, "{name}: {}", error.chain());
         }
     }
-    assert_eq!(Repository::open(&path("none")).unwrap_err().id(), Id::NotARepository);
+    assert_eq!(Repository::open(&path("none"), &quiet()).unwrap_err().id(), Id::NotARepository);
     assert!(!path("none").exists());
     check_place(&path("none")).unwrap();
     fs::create_dir(path("empty")).unwrap();
@@ -268,7 +273,7 @@ fn what_is_not_a_repository_is_left_alone() {
     // What a repository that was never finished has.
     fs::create_dir_all(path("half/refs/heads")).unwrap();
     fs::write(path("half/.orlop-objects-Dead00"), "[co").unwrap();
-    Repository::open_or_make(&path("half")).unwrap();
+    Repository::open_or_make(&path("half"), &quiet()).unwrap();
     assert!(!path("half/.orlop-objects-Dead00").exists());
 }
 
@@ -354,7 +359,8 @@ fn old_versions_go_with_what_only_they_had() {
     bench.channel = Name::try_from("stable".to_owned()).unwrap();
     bench.commit();
     let before = bench.files();
-    let prune = |keep, dry| Repository::open_to_prune(&bench.place()).unwrap().prune(keep, dry);
+    let prune =
+        |keep, dry| Repository::open_to_prune(&bench.place(), &quiet()).unwrap().prune(keep, dry);
     let dry = prune(2, true).unwrap();
     assert!(bench.files() == before, "a dry run removes nothing");
     let pruned = prune(2, false).unwrap();
@@ -392,7 +398,7 @@ fn nothing_is_pruned_where_it_cannot_be_known_what_is_needed() {
         let whole = fs::read(&path).unwrap();
         fs::write(&path, "x").unwrap();
         let before = bench.files().into_keys().collect::<Vec<_>>();
-        let pruned = Repository::open_to_prune(&bench.place()).unwrap().prune(2, false);
+        let pruned = Repository::open_to_prune(&bench.place(), &quiet()).unwrap().prune(2, false);
         assert_eq!(pruned.unwrap_err().id(), Id::DamagedObject);
         assert_eq!(bench.files().into_keys().collect::<Vec<_>>(), before);
         fs::write(&path, whole).unwrap();

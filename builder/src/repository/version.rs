@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use formats::digest::Sha256;
-use formats::ostree::{Commit, FileHeader, Plan, Reference, Value};
+use formats::ostree::{Commit, FileHeader, Kind, Name, Plan, Reference, Value};
 use formats::tree::{self, Tree};
 use serde::Serialize;
 
-use super::Repository;
+use super::{Damaged, Repository};
 use crate::build::report::Report;
 use crate::build::root::EPOCH;
 use crate::error::{Context as _, Error, Id, Result};
-use crate::recipe::model::Name;
+use crate::recipe::model;
 use crate::store::{Purpose, Question, Store, StreamError};
 use crate::stored::Hex;
 
@@ -35,7 +35,7 @@ pub struct Version<'a> {
     /// What was made of it.
     pub report: &'a Report,
     /// Which of the image's channels it is for.
-    pub channel: &'a Name,
+    pub channel: &'a model::Name,
 }
 
 /// What came of a commit.
@@ -55,6 +55,9 @@ pub struct Committed {
     pub objects: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// Other refs, which cannot be followed.
+    #[serde(skip)]
+    pub damaged: Vec<Damaged>,
 }
 
 impl Version<'_> {
@@ -127,37 +130,61 @@ impl Repository {
             new: false,
             objects: 0,
             bytes: 0,
+            damaged: Vec::new(),
         };
         if let Some(head) = head {
-            commit.parent = self.commit(&head)?.parent;
-            if commit.name().digest == head {
+            let lost = !self.has(&Name { digest: head, kind: Kind::Commit });
+            let parents = if lost { self.parents()? } else { vec![self.commit(&head)?.parent] };
+            let is_head = |parent: &Option<Sha256>| {
+                commit.parent = *parent;
+                commit.name().digest == head
+            };
+            if let Some(parent) = parents.into_iter().find(is_head) {
                 // Whatever somebody has removed because it was damaged comes back.
-                let written = self.put_all(plan.objects(), store, jobs, advance)?;
-                self.update_summary()?;
+                let mut written = self.put_all(plan.objects(), store, jobs, advance)?;
+                commit.parent = parent;
+                if lost {
+                    let bytes = commit.encode();
+                    self.put_last(&commit.name(), &bytes)?;
+                    written.objects += 1;
+                    written.bytes += bytes.len() as u64;
+                }
                 return Ok(Committed {
                     commit: Hex(head),
-                    parent: commit.parent.map(Hex),
+                    parent: parent.map(Hex),
                     objects: written.objects,
                     bytes: written.bytes,
+                    damaged: self.update_summary()?,
                     ..committed
                 });
             }
+            // A version that is not there any more comes before the new one all the same.
             commit.parent = Some(head);
         }
+        self.check_name(&reference)?;
         let written = self.put_all(plan.objects(), store, jobs, advance)?;
         let (name, bytes) = (commit.name(), commit.encode());
         self.put_last(&name, &bytes)?;
         self.set_head(&reference, &name.digest)
             .or_fail(Id::RepositoryWrite, || self.cannot_write())?;
-        self.update_summary()?;
+        let damaged = self.update_summary()?;
         Ok(Committed {
             commit: Hex(name.digest),
             parent: commit.parent.map(Hex),
             new: true,
             objects: written.objects + 1,
             bytes: written.bytes + bytes.len() as u64,
+            damaged,
             ..committed
         })
+    }
+}
+
+impl Repository {
+    /// What a version may come after that is not there to say it.
+    fn parents(&self) -> Result<Vec<Option<Sha256>>> {
+        let commits = self.objects()?.into_iter().filter(|(name, ..)| name.kind == Kind::Commit);
+        Ok([None].into_iter().chain(commits.map(|(name, ..)| Some(name.digest))).collect())
     }
 }
 

@@ -12,6 +12,8 @@ use formats::digest::Sha256;
 use serde::Deserialize;
 
 use super::conditions::Conditions;
+use super::interrupt::Interrupts;
+use super::show::seen;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::process::Command;
 use crate::progress::{Progress, Task};
@@ -35,6 +37,8 @@ pub(super) struct Child<'a> {
     pub output: &'a Path,
     /// Other conditions than ours, and what to make them with.
     pub conditions: Option<(&'a Conditions, &'a Tools)>,
+    /// Who ends it if this process is ended.
+    pub interrupts: &'a Interrupts,
 }
 
 /// Where the programs are that make conditions, and what a build must find in any case.
@@ -89,8 +93,11 @@ struct Event {
     hints: Vec<String>,
 }
 
+/// What helps where a build cannot write to the place that it was given.
+const ROOM: &str = "make room there, or name another place to build in with `--work DIR`";
+
 /// How `faketime` is asked: timers run as they do.
-const FAKETIME: [&str; 3] = ["-m", "--exclude-monotonic", "-f"];
+pub(super) const FAKETIME: [&str; 3] = ["-m", "--exclude-monotonic", "-f"];
 
 impl Child<'_> {
     /// The program that is started, its arguments, and its variables: those of this process and
@@ -205,11 +212,14 @@ impl Child<'_> {
             Some(_) => command.directory(self.directory),
         };
         let user = self.conditions.and_then(|(conditions, _)| conditions.user);
-        let mut child = command.spawn(|command| {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-            if let Some(user) = user {
-                command.uid(user).gid(user);
-            }
+        let mut child = self.interrupts.start(|| {
+            command.spawn(|command| {
+                // A group of its own, so that what it has started ends with it.
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+                if let Some(user) = user {
+                    command.uid(user).gid(user);
+                }
+            })
         })?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (result, failure) = std::thread::scope(|scope| {
@@ -220,7 +230,8 @@ impl Child<'_> {
             (read.map(|_| result), told)
         });
         let name = self.name;
-        let status = child.wait().or_fail(Id::ToolFailed, || format!("{name} was lost"))?;
+        let status = self.interrupts.wait(&mut child);
+        let status = status.or_fail(Id::ToolFailed, || format!("{name} was lost"))?;
         let result = result.or_fail(Id::ToolFailed, || format!("cannot read what {name} says"))?;
         if !status.success() {
             return Err(self.failed(status, failure));
@@ -245,7 +256,7 @@ impl Child<'_> {
         for line in BufReader::new(stderr).split(b'\n').map_while(std::io::Result::ok) {
             let Ok(event) = serde_json::from_slice::<Event>(&line) else {
                 // Of the shell, or of what was started in its place.
-                let message = String::from_utf8_lossy(&line).into_owned();
+                let message = seen(&String::from_utf8_lossy(&line));
                 let (event, id) = ("error".to_owned(), String::new());
                 let (name, result, hints) = Default::default();
                 failures.push(Event { event, name, result, id, message, hints });
@@ -273,11 +284,19 @@ impl Child<'_> {
         let known = said.and_then(|event| {
             let id = Id::ALL.iter().find(|id| id.code() == event.id)?;
             let error = Error::new(*id, event.message.clone());
+            let here = self.directory.to_string_lossy();
+            if event.message.contains(&*here) && [Id::Write, Id::StoreWrite].contains(id) {
+                // The build knows no better than to name its own options.
+                return Some(error.hint(ROOM));
+            }
             Some(event.hints.iter().fold(error, |error, hint| error.hint(hint)))
         });
         let error = known.unwrap_or_else(|| {
-            let lines: Vec<_> = failures.into_iter().map(|event| event.message).collect();
-            Error::new(Id::ToolFailed, format!("it ended with {status}\n  {}", lines.join("\n  ")))
+            let lines = failures.iter().map(|event| format!("\n  {}", event.message));
+            Error::new(
+                Id::ToolFailed,
+                format!("it ended with {status}{}", lines.collect::<String>()),
+            )
         });
         error.within(format!("{} failed", self.name))
     }
@@ -311,7 +330,9 @@ mod tests {
         directory: &'a Path,
         conditions: Option<(&'a Conditions, &'a Tools)>,
     ) -> Child<'a> {
+        static NONE: std::sync::LazyLock<Interrupts> = std::sync::LazyLock::new(Interrupts::none);
         Child {
+            interrupts: &NONE,
             name: "the second build",
             program: Path::new("/o/orlop"),
             recipe: Path::new("r.toml"),
@@ -383,5 +404,14 @@ mod tests {
         let error = child.failed(status, failures);
         assert_eq!(error.id(), Id::ToolFailed);
         assert!(error.chain().ends_with("exit status: 3\n  sh: no"), "{}", error.chain());
+        let full = format!(
+            r#"{{"event":"error","id":"E0703","message":"`{}/store`: full","hints":["--store"]}}"#,
+            directory.path().display()
+        );
+        let failures = child.tell(full.as_bytes(), &progress);
+        assert_eq!(child.failed(status, failures).hints(), [ROOM]);
+        let killed = <ExitStatus as std::os::unix::process::ExitStatusExt>::from_raw(9);
+        let error = child.failed(killed, Vec::new());
+        assert_eq!(error.chain(), "the second build failed: it ended with signal: 9 (SIGKILL)");
     }
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use formats::manifest;
-use formats::tree::Tree;
+use formats::tree::{Tree, TreePath};
 use serde::Serialize;
 
 use super::files::{Files, View, first};
 use super::origin::{self, Found, Origins};
 use super::place::{Finding, Looks, Part, Place};
+use super::proof::Proofs;
 use super::{content, disk, document, initrd, program, root};
 use crate::build::artifact::Kind;
 use crate::build::output::REPORT;
@@ -22,15 +23,16 @@ const MOST: usize = 20;
 /// A manifest and what is made of it are held in memory.
 const MOST_TEXT: u64 = 256 << 20;
 
+/// So are files that are looked into. Of what is larger, no build of ours has it.
+const MOST_WHOLE: u64 = 1 << 30;
+
 /// The order in which a build makes files.
-const ORDER: [Kind; 13] = [
+const ORDER: [Kind; 11] = [
     Kind::Root,
     Kind::Initrd,
     Kind::Kernel,
     Kind::CommandLine,
     Kind::Uki,
-    Kind::UkiA,
-    Kind::UkiB,
     Kind::Disk,
     Kind::Manifest,
     Kind::Contents,
@@ -49,7 +51,7 @@ pub struct Comparison {
     pub differing: Vec<String>,
     /// Where they differ: first what a build makes first. Up to 20 of one file.
     pub differences: Vec<Difference>,
-    /// How many more there are.
+    /// How many more there are, at least: of bytes of the same root, not all are counted.
     pub more: usize,
 }
 
@@ -103,11 +105,14 @@ pub fn compare(
         _ => None,
     };
     let known = [contents(one)?, contents(two)?];
-    let origins = Origins::new(known.iter().flatten());
+    // A build that was made here is the second, and what it says of itself goes before.
+    let origins = Origins::new(known.iter().rev().flatten());
+    let mut proofs = Proofs::new([one, two], [known[0].as_ref(), known[1].as_ref()]);
     let mut result = Comparison { compared: compared.clone(), ..Comparison::default() };
     let (mut found, mut blamed) = (Found::new(), BTreeMap::new());
     for name in compared {
-        let mut findings = findings((one, two), &name, trees)?;
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("`{name}`: {error}"));
+        let mut findings = findings((one, two), &name, trees).map_err(named)?;
         if findings.is_empty() {
             continue;
         }
@@ -117,9 +122,17 @@ pub fn compare(
         result.differing.push(name.clone());
         result.more += findings.len().saturating_sub(MOST);
         found.insert(name.clone(), findings.clone());
-        let findings = findings.into_iter();
-        let mut told: Vec<_> =
-            findings.map(|finding| difference(&name, finding, &origins, &found, &blamed)).collect();
+        let mut told = Vec::with_capacity(findings.len());
+        for finding in findings {
+            let mut difference = difference(&name, finding.clone(), &origins, &found, &blamed);
+            let cause = difference.follows.as_deref().and_then(origin::kind);
+            if let Some(cause) = cause
+                && !proofs.hold(&name, &finding, cause).map_err(named)?
+            {
+                difference.follows = None;
+            }
+            told.push(difference);
+        }
         // What is cut off is what nobody need know.
         told.sort_by_key(|difference| difference.follows.is_some());
         told.truncate(MOST);
@@ -179,13 +192,16 @@ fn findings(
     let found = match kind {
         Some(Kind::Root) => root::compare(one, two, trees, MOST)?,
         Some(Kind::Disk) => disk::compare(one, two, trees, MOST)?,
+        _ if one.size().max(two.size()) > MOST_WHOLE => {
+            let at = first(one, two, 0)?.unwrap_or_default();
+            vec![Finding::byte_or_size(at, [one.size(), two.size()])]
+        }
         _ => {
             let (one, two) = (one.bytes()?, two.bytes()?);
             let inner = match kind {
+                Some(Kind::Manifest) => manifests(trees),
                 Some(Kind::Initrd) => initrd::compare(&one, &two),
-                Some(Kind::Kernel | Kind::Uki | Kind::UkiA | Kind::UkiB) => {
-                    program::compare(&one, &two)
-                }
+                Some(Kind::Kernel | Kind::Uki) => program::compare(&one, &two),
                 _ if origin::is_report(name) || name.ends_with(".json") => {
                     document::compare(&one, &two)
                 }
@@ -195,6 +211,25 @@ fn findings(
         }
     };
     Ok(found)
+}
+
+/// The paths of which two manifests say something else; none if one cannot be read.
+fn manifests(trees: Option<[&Tree; 2]>) -> Vec<Finding> {
+    let Some([one, two]) = trees else { return Vec::new() };
+    let all: BTreeSet<_> = one.iter().chain(two.iter()).map(|(path, _)| path).collect();
+    let differ = all.into_iter().filter(|path| one.get(path) != two.get(path));
+    let lines = |tree: &Tree| -> BTreeMap<_, String> {
+        let text = manifest::text(tree);
+        tree.iter().map(|(path, _)| path.clone()).zip(text.lines().map(str::to_owned)).collect()
+    };
+    let (ones, twos) = (lines(one), lines(two));
+    let line = |lines: &BTreeMap<_, String>, path: &TreePath| {
+        lines.get(path).cloned().unwrap_or_else(|| "not there".to_owned())
+    };
+    let finding = |path: &TreePath| {
+        Finding::at([Part::path(path)]).values(line(&ones, path), line(&twos, path))
+    };
+    differ.map(finding).collect()
 }
 
 /// Where a container image differs, the paths in it that do.
@@ -217,7 +252,9 @@ fn inside_images(
     let mut with_paths = Vec::new();
     for finding in findings.drain(..) {
         let (component, _) = origins.of(Kind::Root.file_name(), &finding.place);
-        let image = component.filter(|component| component.starts_with("oci/"));
+        // Not its mode or its owner.
+        let content = finding.place.0.contains(&Part::Content);
+        let image = component.filter(|component| content && component.starts_with("oci/"));
         let paths = image.map(|image| inner(&image)).unwrap_or_default();
         match finding.place.0.first() {
             Some(outer) if !paths.is_empty() => {
@@ -239,7 +276,10 @@ fn difference(
     blamed: &BTreeMap<String, String>,
 ) -> Difference {
     let (component, step) = origins.of(name, &finding.place);
-    let follows = if origin::is_report(name) {
+    let follows = if finding.place.0 == [Part::Presence] {
+        // That a file is missing follows from no content.
+        None
+    } else if origin::is_report(name) {
         origin::report_follows(&finding, found)
     } else {
         let kind = origin::follows(name, &finding, found);

@@ -28,9 +28,11 @@ pub(super) struct Host {
     pub locales: Vec<String>,
     /// The processors that this process may use.
     pub processors: Vec<usize>,
-    /// Whether these programs are there.
-    pub faketime: bool,
-    /// As above.
+    /// Whether `faketime` shifts the clock of what it starts, or why not.
+    pub faketime: Result<(), String>,
+    /// Whether it shifts that of this program: not if no library can be put before it.
+    pub own_clock: bool,
+    /// Whether `taskset` is there.
     pub taskset: bool,
     /// Whether another user can be had who can use what a build needs, or why not.
     pub other_user: Result<(), String>,
@@ -101,16 +103,21 @@ pub(super) fn choose(host: &Host) -> Choice {
     let mut keep = |condition: &str, because: &str| {
         kept.push(Kept { condition: condition.into(), because: because.into() });
     };
-    let clock = host.faketime.then_some(CLOCK);
-    match clock {
-        Some(clock) => {
-            vary("clock of orlop, cargo and what that starts", "this host's".into(), clock.into());
+    let clock = host.faketime.is_ok().then_some(CLOCK);
+    match (&host.faketime, host.own_clock) {
+        (Ok(()), true) => {
+            vary("clock of orlop, cargo and what that starts", "this host's".into(), CLOCK.into());
         }
-        None => keep("clock", "`faketime` is not on this host"),
+        (Ok(()), false) => {
+            vary("clock of cargo and what that starts", "this host's".into(), CLOCK.into());
+            keep("clock of orlop", "it is linked statically, where `faketime` is not heard");
+        }
+        (Err(why), _) => keep("clock", why),
     }
     if clock.is_some() {
         keep("clock of Go's compiler", "it asks the kernel itself, where `faketime` is not heard");
     }
+    keep("host name, kernel, file system", "both builds are made on this host");
     let umask = if host.umask == 0o077 { 0o022 } else { 0o077 };
     vary("umask", format!("{:04o}", host.umask), format!("{umask:04o}"));
     let locale = other_locale(host);
@@ -196,14 +203,15 @@ mod tests {
             locale: Some("en_GB.UTF-8".into()),
             locales: ["C", "C.utf8", "POSIX", "de_DE.utf8", "tr_TR.utf8"].map(str::to_owned).into(),
             processors: vec![0, 2, 4],
-            faketime: true,
+            faketime: Ok(()),
+            own_clock: true,
             taskset: true,
             other_user: Ok(()),
             copied: Ok(()),
         };
         let choice = choose(&host);
         let (varied, kept) = names(&choice);
-        assert_eq!(kept, ["clock of Go's compiler"]);
+        assert_eq!(kept, ["clock of Go's compiler", "host name, kernel, file system"]);
         assert_eq!(varied.len(), 10, "{varied:?}");
         for Varied { condition, one, two } in &choice.varied {
             assert_ne!(one, two, "{condition}");
@@ -219,6 +227,9 @@ mod tests {
             copy: true,
         };
         assert_eq!(choice.second, want);
+        let choice = choose(&Host { own_clock: false, ..host });
+        let (varied, kept) = names(&choice);
+        assert_eq!((varied[0], kept[0]), ("clock of cargo and what that starts", "clock of orlop"));
     }
 
     #[test]
@@ -232,11 +243,14 @@ mod tests {
             zone: None,
             locale: None,
             locales: Vec::new(),
-            faketime: false,
+            faketime: Err("`faketime` is not on this host".into()),
+            own_clock: true,
         };
         let choice = choose(&host);
         let (_, kept) = names(&choice);
-        assert_eq!(kept, ["clock", "directory of the sources", "user", "processors"]);
+        let host_itself = "host name, kernel, file system";
+        let want = ["clock", host_itself, "directory of the sources", "user", "processors"];
+        assert_eq!(kept, want);
         assert_eq!((choice.second.umask, choice.second.jobs), (0o022, 2));
         assert_eq!((choice.second.locale.as_str(), choice.second.processors), ("C.UTF-8", None));
         let host = Host { locale: Some("C.UTF-8".into()), ..host };

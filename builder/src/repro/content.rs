@@ -1,6 +1,8 @@
 //! Where inside of a file two contents differ: the line of a text, the section of a program, and
 //! what it is that differs there.
 
+use std::collections::BTreeMap;
+
 use object::Endianness;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader as _, SectionHeader as _};
@@ -18,6 +20,12 @@ pub(super) const GZIP: [Field; 4] = [
 /// Bytes of that header.
 pub(super) const GZIP_HEADER: usize = 10;
 
+/// A text that is larger is not taken apart into lines.
+const MOST_TEXT: usize = 64 << 20;
+
+/// As many bytes are compared at once.
+const PIECE: usize = 4096;
+
 /// As much of a line is shown.
 const SHOWN: usize = 80;
 
@@ -31,20 +39,34 @@ pub(super) fn compare(one: &[u8], two: &[u8]) -> Finding {
     {
         return found;
     }
-    let at = one.iter().zip(two).take_while(|(one, two)| one == two).count();
-    let mut parts = Vec::new();
-    if let (Some((name, start)), Some(_)) = (elf_section(one, at), elf_section(two, at)) {
-        parts.extend([Part::section(name), Part::Byte { number: at as u64 - start }]);
-    } else {
-        parts.push(Part::Byte { number: at as u64 });
+    if let (Some(ones), Some(twos)) = (elf_sections(one), elf_sections(two))
+        && let Some(found) = sections(&ones, &twos)
+    {
+        return found;
     }
-    let found = Finding::at(parts).values(hex(one, at), hex(two, at));
+    byte(one, two)
+}
+
+/// How many bytes two contents begin alike.
+pub(super) fn same_bytes(one: &[u8], two: &[u8]) -> usize {
+    // Piece by piece first, for that is much faster.
+    let pieces = one.chunks_exact(PIECE).zip(two.chunks_exact(PIECE));
+    let whole = PIECE * pieces.take_while(|(one, two)| one == two).count();
+    let rest = one[whole..].iter().zip(&two[whole..]);
+    whole + rest.take_while(|(one, two)| one == two).count()
+}
+
+/// The first byte that differs.
+fn byte(one: &[u8], two: &[u8]) -> Finding {
+    let at = one.iter().zip(two).take_while(|(one, two)| one == two).count();
+    let found = Finding::at([Part::Byte { number: at as u64 }]).values(hex(one, at), hex(two, at));
     Finding { looks: binary(one, two, at), ..found }
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {
     let odd = |c: char| c.is_control() && !"\n\r\t".contains(c);
-    std::str::from_utf8(bytes).ok().filter(|text| !text.contains(odd))
+    let text = (bytes.len() <= MOST_TEXT).then(|| std::str::from_utf8(bytes).ok())?;
+    text.filter(|text| !text.contains(odd))
 }
 
 fn gzip(bytes: &[u8]) -> Option<&[u8]> {
@@ -59,24 +81,32 @@ fn hex(bytes: &[u8], at: usize) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The first line that differs.
+/// The first line that differs. What ends a line belongs to it.
 fn lines(one: &str, two: &str) -> Finding {
-    let (ones, twos): (Vec<_>, Vec<_>) = (one.lines().collect(), two.lines().collect());
+    let split = |text| str::split_inclusive(text, '\n').collect::<Vec<_>>();
+    let (ones, twos) = (split(one), split(two));
     let at = ones.iter().zip(&twos).take_while(|(one, two)| one == two).count();
     let line = Part::Line { number: at as u64 + 1 };
     let (first, second) = (ones.get(at).copied(), twos.get(at).copied());
-    let mut sorted = [ones.clone(), twos.clone()];
-    sorted.iter_mut().for_each(|lines| lines.sort_unstable());
-    let reordered = sorted[0] == sorted[1] && ones != twos;
+    let words = |line: &str| line.trim_end_matches(['\n', '\r']).to_owned();
+    let sorted = |text| {
+        let mut lines: Vec<_> = str::lines(text).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let reordered = !one.lines().eq(two.lines()) && sorted(one) == sorted(two);
     let parts = if reordered { vec![Part::Order, line] } else { vec![line] };
-    let show = |line: Option<&str>, other: Option<&str>| match line {
-        Some(line) => around(line, other.unwrap_or_default()),
+    let (own, other) =
+        (first.map(words).unwrap_or_default(), second.map(words).unwrap_or_default());
+    // Where the words are the same, the ends of the lines are shown, too.
+    let show = |line: Option<&str>, words: &str, others: &str| match line {
+        Some(line) if words == others => around(line, others),
+        Some(_) => around(words, others),
         None => "the end".to_owned(),
     };
-    let found = Finding::at(parts).values(show(first, second), show(second, first));
-    let looks = (!reordered).then(|| looks(first.unwrap_or_default(), second.unwrap_or_default()));
-    let root_hash = only_root_hash(first.unwrap_or_default(), second.unwrap_or_default());
-    Finding { looks: looks.flatten(), root_hash, ..found }
+    let found = Finding::at(parts).values(show(first, &own, &other), show(second, &other, &own));
+    let looks = (!reordered).then(|| looks(&own, &other));
+    Finding { looks: looks.flatten(), root_hash: only_root_hash(&own, &other), ..found }
 }
 
 /// Whether two command lines differ in nothing but the hash of the root.
@@ -159,24 +189,42 @@ fn binary(one: &[u8], two: &[u8], at: usize) -> Option<Looks> {
         let bytes = bytes.get(start..start + 4)?.try_into().ok()?;
         is_seconds(u64::from(u32::from_le_bytes(bytes))).then_some(())
     };
-    let rest = |bytes: &[u8]| bytes.get(start + 4..).map(<[u8]>::to_vec);
+    let same_rest = one.get(start + 4..) == two.get(start + 4..);
     // Nothing else differs: what looks like a time is one.
-    (time(one).is_some() && time(two).is_some() && rest(one) == rest(two)).then_some(Looks::Time)
+    (time(one).is_some() && time(two).is_some() && same_rest).then_some(Looks::Time)
 }
 
-/// Name and start of the section of an ELF file that holds this byte.
-fn elf_section(bytes: &[u8], at: usize) -> Option<(String, u64)> {
+/// The sections of an ELF file, in its order, each name once.
+fn elf_sections(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
     let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
     let endian = header.endian().ok()?;
     let sections = header.sections(endian, bytes).ok()?;
-    let at = at as u64;
-    let found = sections.iter().find(|section| {
-        let range = section.file_range(endian);
-        range.is_some_and(|(start, size)| (start..start.saturating_add(size)).contains(&at))
-    })?;
-    let name = sections.section_name(endian, found).ok()?;
-    let (start, _) = found.file_range(endian)?;
-    Some((String::from_utf8_lossy(name).into_owned(), start))
+    let mut found = BTreeMap::new();
+    for section in sections.iter() {
+        let Some((start, size)) = section.file_range(endian) else { continue };
+        let name = sections.section_name(endian, section).ok()?;
+        let range = usize::try_from(start).ok()?..usize::try_from(start.checked_add(size)?).ok()?;
+        let name = String::from_utf8_lossy(name).into_owned();
+        found.entry(name).or_insert((start, bytes.get(range)?));
+    }
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_by_key(|(_, (start, _))| *start);
+    Some(found.into_iter().map(|(name, (_, data))| (name, data)).collect())
+}
+
+/// The first section that differs: two programs of other lengths differ in their headers, which
+/// says nothing.
+fn sections(ones: &[(String, &[u8])], twos: &[(String, &[u8])]) -> Option<Finding> {
+    let other: BTreeMap<_, _> = twos.iter().map(|(name, data)| (name, *data)).collect();
+    for (name, one) in ones {
+        match other.get(name) {
+            Some(two) if one == two => {}
+            Some(two) => return Some(byte(one, two).within([Part::section(name)])),
+            None => return Some(Finding::presence(Part::section(name), true)),
+        }
+    }
+    let new = twos.iter().find(|(name, _)| ones.iter().all(|(known, _)| known != name))?;
+    Some(Finding::presence(Part::section(&new.0), false))
 }
 
 #[cfg(test)]
@@ -205,9 +253,22 @@ mod tests {
             ("dir=/var/tmp/a", "dir=/home/b", "line 1", Some(Looks::Path)),
             ("a\nb\nc\n", "a\nc\nb\n", "order, line 2", None),
             ("a\n", "a\nb\n", "line 2", None),
+            ("a\n", "a", "line 1", None),
+            ("x\na\r\n", "x\na\n", "line 2", None),
+            ("", "\n", "line 1", None),
+            ("a\nb\nc", "a\nc\nb", "order, line 2", None),
             ("é 1795000000", "é 1829000000", "line 1", time),
         ] {
             assert_eq!(found(one, two), (place.to_owned(), looks), "{one:?} {two:?}");
+        }
+        for (one, two, first, second) in [
+            ("a\n", "a", "a\n", "a"),
+            ("a\r\nb", "a\nb", "a\r\n", "a\n"),
+            ("", "\n", "the end", "\n"),
+            ("a\n", "b", "a", "b"),
+        ] {
+            let found = compare(one.as_bytes(), two.as_bytes());
+            assert_eq!((found.one.as_deref(), found.two.as_deref()), (Some(first), Some(second)));
         }
         let long = format!("{}2026-11-29{}", "x ".repeat(200), " y".repeat(200));
         let shown = compare(long.as_bytes(), long.replace("2026", "2027").as_bytes()).one.unwrap();
@@ -235,6 +296,17 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_that_are_alike_are_counted_across_pieces() {
+        let one = vec![7; 3 * PIECE + 5];
+        for at in [0, PIECE - 1, PIECE, 2 * PIECE + 1, 3 * PIECE, 3 * PIECE + 4] {
+            let mut two = one.clone();
+            two[at] = 8;
+            assert_eq!((same_bytes(&one, &two), same_bytes(&one, &one[..at])), (at, at));
+        }
+        assert_eq!((same_bytes(&one, &one), same_bytes(&[], &one)), (one.len(), 0));
+    }
+
+    #[test]
     fn a_program_names_its_section() {
         let path = std::env::current_exe().unwrap();
         let one = std::fs::read(path).unwrap();
@@ -245,5 +317,14 @@ mod tests {
         let mut two = one.clone();
         two[usize::try_from(start).unwrap() + 100] ^= 1;
         assert_eq!(compare(&one, &two).place.to_string(), "section .rodata, byte 100");
+        // A program of another length has another header, which is not what is told.
+        two[0x28] ^= 1;
+        two.extend([0; 8]);
+        two[0x28] ^= 1;
+        two[usize::try_from(start).unwrap() + 100] ^= 1;
+        assert_eq!(compare(&one, &two).place.to_string(), format!("byte {}", one.len()));
+        two[0x30] ^= 1;
+        two[usize::try_from(start).unwrap() + 7] ^= 1;
+        assert_eq!(compare(&one, &two).place.to_string(), "section .rodata, byte 7");
     }
 }

@@ -150,7 +150,7 @@ pub(super) fn first(one: View<'_>, two: View<'_>, from: u64) -> io::Result<Optio
         let length = piece.end - piece.start;
         let (one, two) = (one.read(piece.start, length)?, two.read(piece.start, length)?);
         if one != two {
-            let same = one.iter().zip(&two).take_while(|(one, two)| one == two).count();
+            let same = super::content::same_bytes(&one, &two);
             return Ok(Some(piece.start + same as u64));
         }
     }

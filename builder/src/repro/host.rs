@@ -7,23 +7,34 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::child::Tools;
-use super::conditions::{Host, NOBODY};
+use super::child::{FAKETIME, Tools};
+use super::conditions::{CLOCK, Host, NOBODY};
 use crate::environment::Environment;
 use crate::process::Command;
 use crate::recipe::Recipe;
 
 /// Where programs are that no user's `PATH` need have.
 const SYSTEM: &str = "/usr/local/bin:/usr/bin:/bin";
+/// In seconds.
+const DAY: u64 = 86_400;
 
-/// Looks at the host. `variables` are those of this process; `copied` says whether the sources can
-/// be copied, and `work` is the directory that other users must be able to enter.
+/// Whose the builds will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Nobody looks at them: they may be another user's.
+    Anybody,
+    /// They are kept for whoever starts them.
+    Starter,
+}
+
+/// Looks at the host. `copied` says whether the sources can be copied, and `work` is the directory
+/// that other users must be able to enter.
 pub(super) fn look(
     environment: &Environment,
     recipe: &Recipe,
-    program: &Path,
-    work: &Path,
+    (program, work): (&Path, &Path),
     copied: Result<(), String>,
+    owner: Owner,
 ) -> (Host, Tools) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -43,20 +54,44 @@ pub(super) fn look(
         cargo: find("cargo").filter(|_| recipe.all_cargo().next().is_some()),
         rustup,
     };
-    let other_user = other_user(recipe, program, work, &tools);
+    let other_user = match owner {
+        Owner::Anybody => other_user(recipe, program, work, &tools),
+        Owner::Starter => Err("builds that are kept are those of who builds".to_owned()),
+    };
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let host = Host {
         umask: umask.unwrap_or(0o022),
         zone: variable("TZ").map(str::to_owned),
         locale: ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(variable).map(str::to_owned),
         locales: locales.lines().map(str::to_owned).collect(),
         processors: field("Cpus_allowed_list:").map(numbers).unwrap_or_default(),
-        faketime: tools.faketime.is_some(),
+        faketime: match (&tools.faketime, find("date")) {
+            (Some(faketime), Some(date)) => shifts(faketime, &date),
+            _ => Err("`faketime` is not on this host".to_owned()),
+        },
+        own_clock: ["/libc.so", "/ld-"].iter().any(|library| maps.contains(library)),
         taskset: tools.taskset.is_some(),
         // A copy is what another user can read.
         other_user: copied.clone().and(other_user),
         copied,
     };
     (host, tools)
+}
+
+/// Whether `faketime` does what it is for. It is there on some hosts without the library that does
+/// it, or with one for other programs.
+fn shifts(faketime: &Path, date: &Path) -> Result<(), String> {
+    let asked = |command: Command| {
+        let said = command.arg("+%s").run().ok()?;
+        String::from_utf8(said).ok()?.trim().parse::<u64>().ok()
+    };
+    let plain = asked(Command::new(date));
+    let shifted = Command::new(faketime).args(FAKETIME).arg(CLOCK).arg(date);
+    let ahead = plain.zip(asked(shifted)).and_then(|(plain, shifted)| shifted.checked_sub(plain));
+    if ahead.is_some_and(|seconds| seconds > DAY) {
+        return Ok(());
+    }
+    Err(format!("`{}` does not shift the clock", faketime.display()))
 }
 
 /// A program in a list of directories, or where the system has it.
@@ -132,6 +167,26 @@ fn other_user(recipe: &Recipe, program: &Path, work: &Path, tools: &Tools) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_faketime_that_shifts_nothing_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let date = find("", "date").unwrap();
+        let write = |name: &str, script: &str| {
+            let path = directory.path().join(name);
+            crate::process::write_program(&path, script.as_bytes());
+            path
+        };
+        // As it is called: three options, the time, a program and its arguments.
+        let idle = write("idle", "#!/bin/sh\nshift 4\nexec \"$@\"\n");
+        let broken = write("broken", "#!/bin/sh\nexit 1\n");
+        let works = write("works", "#!/bin/sh\nshift 4\necho $(($(\"$@\") + 400 * 86400))\n");
+        assert_eq!(shifts(&works, &date), Ok(()));
+        for faketime in [idle, broken] {
+            let why = shifts(&faketime, &date).unwrap_err();
+            assert!(why.ends_with("` does not shift the clock"), "{why}");
+        }
+    }
 
     #[test]
     fn processors_and_programs_are_found() {

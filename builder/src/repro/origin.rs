@@ -42,7 +42,7 @@ impl<'a> Origins<'a> {
                 let component = self.known("boot", &format!("/{}", Kind::Kernel.file_name()));
                 (component, Some("kernel".into()))
             }
-            Some(Kind::Uki | Kind::UkiA | Kind::UkiB) => self.uki(&place.0),
+            Some(Kind::Uki) => self.uki(&place.0),
             Some(Kind::Disk) => self.disk(&place.0),
             Some(Kind::Manifest) => (None, Some(TREE.into())),
             _ => (None, Some("image".into())),
@@ -138,9 +138,7 @@ pub(super) fn kind(file: &str) -> Option<Kind> {
 
 /// The UKI that an entry of the EFI system partition is.
 fn entry(path: &str) -> Option<Kind> {
-    let is =
-        |slot| path.strip_prefix('/') == Some(&format!("{}/{}", esp::ENTRIES, esp::entry(slot)));
-    if is(Slot::A) { Some(Kind::UkiA) } else { is(Slot::B).then_some(Kind::UkiB) }
+    esp::slot(path.strip_prefix('/')?).map(|_| Kind::Uki)
 }
 
 /// The step that made a component's files.
@@ -175,19 +173,13 @@ pub(super) fn follows(file: &str, finding: &Finding, found: &Found) -> Option<Ki
             Part::Section { name } if name == ".cmdline" => {
                 differs(Kind::CommandLine).or_else(|| root_hash(finding, found))
             }
+            // It is what the parts leave of the one size.
+            Part::Section { name } if name == ".pad" => {
+                let parts = [Kind::Kernel, Kind::Initrd, Kind::CommandLine, Kind::Root];
+                parts.into_iter().find_map(differs)
+            }
             _ => None,
         },
-        Kind::UkiA | Kind::UkiB => {
-            let section = |finding: &Finding| finding.place.0.first().cloned();
-            let uki = found.get(Kind::Uki.file_name())?;
-            let same = uki.iter().any(|other| section(other) == section(finding));
-            let command_line = parts.first() == Some(&Part::section(".cmdline"));
-            if command_line && !same {
-                root_hash(finding, found)
-            } else {
-                same.then_some(Kind::Uki)
-            }
-        }
         Kind::Disk => {
             let Part::Partition { name } = parts.first()? else { return None };
             match parts.get(1) {
@@ -198,7 +190,12 @@ pub(super) fn follows(file: &str, finding: &Finding, found: &Found) -> Option<Ki
                 _ => None,
             }
         }
-        Kind::Manifest => differs(Kind::Root),
+        Kind::Manifest => {
+            let path = parts.first().filter(|part| matches!(part, Part::Path { .. }))?;
+            let root = found.get(Kind::Root.file_name())?;
+            let same = root.iter().any(|finding| finding.place.0.contains(path));
+            same.then_some(Kind::Root)
+        }
         Kind::Contents => contents(parts, found),
         Kind::Spdx | Kind::CycloneDx => differs(Kind::Contents).or_else(|| differs(Kind::Root)),
         Kind::Provenance => key(parts)
@@ -228,8 +225,8 @@ pub(super) fn report_follows(finding: &Finding, found: &Found) -> Option<String>
     }
     match key.split('.').next()? {
         "root" | "components" | "dropped" => differs(Kind::Root),
-        "command-lines" if finding.root_hash => differs(Kind::Root),
-        "command-lines" => differs(Kind::CommandLine),
+        "command-line" if finding.root_hash => differs(Kind::Root),
+        "command-line" => differs(Kind::CommandLine),
         "uki-size" => differs(Kind::Uki),
         "initrd-size" => differs(Kind::Initrd),
         "disk-size" => differs(Kind::Disk),

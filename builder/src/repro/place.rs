@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+/// Of what a published build has in its own report, `build.json`.
+const REPORTED: &str = " in its own build.json";
+
 /// A way into a file: each part is in the one before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -75,6 +78,16 @@ impl Part {
     /// A field of this name.
     pub(super) fn field(name: impl Into<String>) -> Self {
         Self::Field { name: name.into() }
+    }
+
+    /// What a published report says of one of its files.
+    pub(super) fn reported(what: &str) -> Self {
+        Self::field(format!("{what}{REPORTED}"))
+    }
+
+    /// Whether it is one of these.
+    pub(super) fn is_reported(&self) -> bool {
+        matches!(self, Self::Field { name } if name.ends_with(REPORTED))
     }
 
     /// A path of this name.
@@ -171,6 +184,15 @@ impl Finding {
     /// With what stands there.
     pub(super) fn values(self, one: impl fmt::Display, two: impl fmt::Display) -> Self {
         Self { one: Some(one.to_string()), two: Some(two.to_string()), ..self }
+    }
+
+    /// The first byte that differs, or the sizes if it is behind the end of one of them.
+    pub(super) fn byte_or_size(at: u64, sizes: [u64; 2]) -> Self {
+        if at < sizes[0].min(sizes[1]) {
+            return Self::at([Part::Byte { number: at }]);
+        }
+        let [one, two] = sizes.map(|size| format!("{size} bytes"));
+        Self::at([Part::field("size")]).values(one, two)
     }
 
     /// Something that one has and the other has not.

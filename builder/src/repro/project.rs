@@ -19,8 +19,12 @@ const CACHE: &str = "CACHEDIR.TAG";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Project {
     recipe: PathBuf,
-    // Invariant: none is inside of another.
+    // All that is referred to.
+    all: BTreeSet<PathBuf>,
+    // Of these the ones that all others are inside of.
     sources: BTreeSet<PathBuf>,
+    // Of these the ones that go into the image as they are.
+    whole: BTreeSet<PathBuf>,
     above: PathBuf,
 }
 
@@ -50,17 +54,19 @@ impl Project {
             .chain(recipe.apparmor.values().map(|profile| &profile.profile))
             .chain(recipe.debian.keyring.iter().filter(|keyring| keyring.exists()));
         let all = files.chain(components.map(|path| named(path)));
-        Ok(Self::new(named(&loaded.path)?, all.collect::<Result<_>>()?))
+        let whole = recipe.all_local().map(|(_, local)| named(&local.path));
+        let whole = whole.collect::<Result<_>>()?;
+        Ok(Self::new(named(&loaded.path)?, all.collect::<Result<_>>()?, whole))
     }
 
-    fn new(recipe: PathBuf, all: BTreeSet<PathBuf>) -> Self {
+    fn new(recipe: PathBuf, all: BTreeSet<PathBuf>, whole: BTreeSet<PathBuf>) -> Self {
         let inside = |path: &PathBuf| {
             all.iter().any(|other| path != other && path.starts_with(other) && other.is_dir())
         };
         let sources: BTreeSet<_> = all.iter().filter(|path| !inside(path)).cloned().collect();
         let mut above = recipe.parent().map(Path::to_owned).unwrap_or_default();
         while sources.iter().any(|source| !source.starts_with(&above)) && above.pop() {}
-        Self { recipe, sources, above }
+        Self { recipe, all, sources, whole, above }
     }
 
     /// Whether it can be copied to below `to`.
@@ -76,51 +82,89 @@ impl Project {
     }
 
     /// Copies all of it below `to`, and says where the recipe is then. What git and Cargo keep there
-    /// is left out; all files were changed at `changed`, in seconds since 1970.
+    /// is left out, but where it goes into the image; all files were changed at `changed`, in seconds
+    /// since 1970.
     ///
     /// # Errors
     /// [`Id::Write`].
     pub(super) fn copy(&self, to: &Path, changed: u64) -> Result<PathBuf> {
         let place = |path: &Path| to.join(path.strip_prefix(&self.above).unwrap_or(path));
         let changed = UNIX_EPOCH + Duration::from_secs(changed);
-        for source in &self.sources {
+        let times = FileTimes::new().set_modified(changed);
+        // What was left out with a directory, and is referred to all the same, comes after all
+        // others.
+        for source in self.sources.iter().chain(&self.all) {
             let target = place(source);
+            if target.symlink_metadata().is_ok() {
+                continue;
+            }
             let copy = || {
                 target.parent().map_or(Ok(()), fs::create_dir_all)?;
-                copy(source, &target, FileTimes::new().set_modified(changed))
+                // A link that is referred to stands for what it leads to, which need not be copied.
+                let real = source.canonicalize()?;
+                let whole = self.whole.iter().any(|whole| source.starts_with(whole));
+                self.copy_into(&real, source, &target, (whole, times))
             };
             let cannot = || format!("cannot copy `{}` to `{}`", source.display(), target.display());
             copy().or_fail(Id::Write, cannot)?;
         }
         Ok(place(&self.recipe))
     }
-}
 
-fn copy(from: &Path, to: &Path, times: FileTimes) -> io::Result<()> {
-    let kind = from.symlink_metadata()?.file_type();
-    if kind.is_symlink() {
-        return symlink(fs::read_link(from)?, to);
+    /// Whether a path is copied with something that the recipe refers to.
+    fn has(&self, real: &Path) -> bool {
+        let inside =
+            |source: &PathBuf| source.canonicalize().is_ok_and(|source| real.starts_with(source));
+        self.sources.iter().any(inside)
     }
-    if !kind.is_dir() {
-        // Sockets and the like are no sources.
-        return if kind.is_file() {
-            fs::copy(from, to)?;
-            File::open(to)?.set_times(times)
-        } else {
-            Ok(())
-        };
-    }
-    if from.join(CACHE).is_file() {
-        return Ok(());
-    }
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_name() != ".git" {
-            copy(&entry.path(), &to.join(entry.file_name()), times)?;
+
+    /// Copies `from`, which the recipe knows as `called`.
+    fn copy_into(
+        &self,
+        from: &Path,
+        called: &Path,
+        to: &Path,
+        (whole, times): (bool, FileTimes),
+    ) -> io::Result<()> {
+        let whole = whole || self.whole.contains(called);
+        let kind = from.symlink_metadata()?.file_type();
+        if kind.is_symlink() {
+            return match from.canonicalize() {
+                // What it leads to is not copied with it.
+                Ok(real) if !whole && !self.has(&real) => match real.is_file() {
+                    true => fs::copy(&real, to).map(drop),
+                    false => symlink(real, to),
+                },
+                _ => symlink(fs::read_link(from)?, to),
+            };
         }
+        if !kind.is_dir() {
+            // Sockets and the like are no sources.
+            return if kind.is_file() {
+                fs::copy(from, to)?;
+                File::open(to)?.set_times(times)
+            } else {
+                Ok(())
+            };
+        }
+        if !whole && from.join(CACHE).is_file() {
+            return Ok(());
+        }
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name != ".git" {
+                self.copy_into(
+                    &entry.path(),
+                    &called.join(&name),
+                    &to.join(&name),
+                    (whole, times),
+                )?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -153,7 +197,8 @@ mod tests {
         symlink("main.rs", from.join("crate/src/link.rs")).unwrap();
         let recipe = from.join("recipes/node.toml");
         let sources = ["recipes/node.toml", "recipes/node.lock", "crate", "crate/src"];
-        let project = Project::new(recipe, sources.iter().map(|name| from.join(name)).collect());
+        let all = sources.iter().map(|name| from.join(name)).collect();
+        let project = Project::new(recipe, all, BTreeSet::new());
         assert_eq!(project.sources.len(), 3, "what is in another is copied with that");
         assert_eq!(project.copy(&to, CHANGED).unwrap(), to.join("recipes/node.toml"));
         let mut found = Vec::new();
@@ -183,4 +228,48 @@ mod tests {
     }
 
     const CHANGED: u64 = super::super::conditions::CHANGED;
+
+    #[test]
+    fn what_goes_into_an_image_is_copied_whole_and_a_link_as_what_it_leads_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().canonicalize().unwrap();
+        let (from, to) = (top.join("p"), top.join("to"));
+        for name in [
+            "real/r.toml",
+            "w/target/CACHEDIR.TAG",
+            "w/target/out/x",
+            "w/o/c/CACHEDIR.TAG",
+            "readme",
+            "shared/x",
+        ] {
+            let path = from.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        symlink("real/r.toml", from.join("r.toml")).unwrap();
+        symlink("w/o", from.join("overlay")).unwrap();
+        for (target, link) in
+            [("../readme", "w/readme"), ("../shared", "w/shared"), ("../readme", "w/o/readme")]
+        {
+            symlink(target, from.join(link)).unwrap();
+        }
+        let paths = |names: &[&str]| names.iter().map(|name| from.join(name)).collect();
+        let all = paths(&["r.toml", "w", "w/target/out", "overlay"]);
+        let whole = paths(&["w/target/out", "overlay"]);
+        let recipe = Project::new(from.join("r.toml"), all, whole).copy(&to, CHANGED).unwrap();
+        assert_eq!(fs::read_to_string(recipe).unwrap(), "real/r.toml");
+        for (name, want) in [
+            ("overlay/c/CACHEDIR.TAG", true),
+            ("w/target/out/x", true),
+            ("w/target/CACHEDIR.TAG", false),
+            ("w/o/c", false),
+        ] {
+            assert_eq!(to.join(name).exists(), want, "{name}");
+        }
+        // What leads out of all sources leads there all the same, but for a link that is in the
+        // image.
+        assert_eq!(fs::read_to_string(to.join("w/readme")).unwrap(), "readme");
+        assert_eq!(fs::read_link(to.join("w/shared")).unwrap(), from.join("shared"));
+        assert_eq!(fs::read_link(to.join("overlay/readme")).unwrap(), Path::new("../readme"));
+    }
 }

@@ -78,7 +78,7 @@ impl Image {
         text.lines().any(|line| line.starts_with("f ") && line.split(' ').nth(4) == Some(KUBELET))
     }
 
-    /// Kernel, initrd and command line of slot A, which lie beside the disk.
+    /// Kernel, initrd and command line, which lie beside the disk.
     ///
     /// # Errors
     /// [`Id::NotOurImage`] for a disk alone, or if one of them is missing.

@@ -229,7 +229,7 @@ mod tests {
                 }
             }
             let report = format!(
-                r#"{{ "schema": 2, "image": "a", "root": {{ "hash": "{:064x}", "salt": "",
+                r#"{{ "schema": 3, "image": "a", "root": {{ "hash": "{:064x}", "salt": "",
                      "data-size": 1, "size": 1, "paths": 1 }},
                      "artifacts": [{{ "name": "disk.raw" }}] }}"#,
                 0

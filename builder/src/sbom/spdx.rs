@@ -1,6 +1,10 @@
 //! An SBOM in SPDX 2.3. The image contains its components, those contain their files, and a program
-//! is linked (`STATIC_LINK`) with each module and crate in it.
+//! is linked (`STATIC_LINK`) with each module and crate in it, on which its component depends.
 //! <https://spdx.github.io/spdx-spec/v2.3/>
+//!
+//! A Debian package is generated from its source package, by which advisories go: a reader that takes
+//! the release of the distribution from a package's purl passes over sources in that relation, and one
+//! that does not finds them by their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +13,9 @@ use formats::digest::Sha256;
 use serde_json::{Value, json};
 use sha1::Digest as _;
 
-use super::{TIME, module_digest};
+use super::{TIME, debs, linked, module_digest, name_of, release, remark, source_id};
 use crate::contents::{Component, Contents, Deb, File, Kind, Library, purl};
+use crate::source::deb::contents::Source;
 
 const NONE: &str = "NOASSERTION";
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
@@ -25,9 +30,32 @@ pub fn document(contents: &Contents, root: &Sha256) -> Value {
         let reference = reference("Component", id);
         packages.push(component_package(contents, id, component, &reference));
         relations.push(relation(IMAGE, "CONTAINS", &reference));
+        let libraries = linked(contents, id).into_iter();
+        relations.extend(libraries.map(|library| {
+            relation(&reference, "DEPENDS_ON", &self::reference("Library", library))
+        }));
+        if let Component::Deb(deb) = component {
+            relations.extend(relations_to_sources(&reference, deb));
+        }
     }
     for (id, library) in &contents.libraries {
-        packages.push(library_package(library, &reference("Library", id)));
+        let reference = reference("Library", id);
+        packages.push(library_package(library, &reference));
+        if let Library::Deb(deb) = library {
+            relations.extend(relations_to_sources(&reference, deb));
+        }
+    }
+    packages.extend(sources(contents).into_iter().map(|(id, (source, deb))| {
+        let purl = purl::source(&source, deb);
+        package(&reference("Source", &id), &source.name, Some(&source.version), Some(purl))
+    }));
+    if let Some(release) = release(contents) {
+        // By what its name begins with, one scanner knows that it is the distribution.
+        let distribution = reference("OperatingSystem", purl::DEBIAN);
+        let mut value = package(&distribution, purl::DEBIAN, Some(release), None);
+        value["primaryPackagePurpose"] = "OPERATING_SYSTEM".into();
+        packages.push(value);
+        relations.push(relation(IMAGE, "CONTAINS", &distribution));
     }
     let mut files = Vec::new();
     for file in &contents.files {
@@ -66,6 +94,25 @@ pub fn document(contents: &Contents, root: &Sha256) -> Value {
 
 fn relation(from: &str, kind: &str, to: &str) -> Value {
     json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to })
+}
+
+/// The source package that advisories name, if its version is known.
+fn advised(deb: &Deb) -> Option<Source> {
+    let (name, version) = deb.advised();
+    Some(Source { name: name.to_owned(), version: version?.to_owned() })
+}
+
+fn relations_to_sources(from: &str, deb: &Deb) -> Vec<Value> {
+    let to = |source: &Source| reference("Source", &source_id(source));
+    let advised = advised(deb);
+    let generated = advised.iter().map(|source| relation(from, "GENERATED_FROM", &to(source)));
+    generated.chain(deb.parts().map(|source| relation(from, "DEPENDS_ON", &to(source)))).collect()
+}
+
+/// All source packages, each with a package that has parts of it.
+fn sources(contents: &Contents) -> BTreeMap<String, (Source, &Deb)> {
+    let of = |deb| advised(deb).into_iter().chain(deb.parts().cloned()).map(move |one| (one, deb));
+    debs(contents).flat_map(of).map(|(source, deb)| (source_id(&source), (source, deb))).collect()
 }
 
 fn checksum(algorithm: &str, value: impl std::fmt::Display) -> Value {
@@ -186,8 +233,19 @@ fn deb_package(deb: &Deb, reference: &str) -> Value {
     let mut value = package(reference, &deb.name, Some(&deb.version), Some(purl::deb(deb)));
     value["supplier"] = "Organization: Debian".into();
     value["checksums"] = json!([checksum("SHA256", deb.sha256.0)]);
-    let of = deb.source_version.as_ref().map_or(String::new(), |version| format!(" {version}"));
-    value["sourceInfo"] = format!("built from the source package {}{of}", deb.source).into();
+    if let Some(cpe) = purl::kernel_cpe(deb)
+        && let Some(references) = value["externalRefs"].as_array_mut()
+    {
+        references.push(json!({
+            "referenceCategory": "SECURITY",
+            "referenceType": "cpe23Type",
+            "referenceLocator": cpe,
+        }));
+    }
+    // One scanner reads these very words.
+    let (source, version) = deb.advised();
+    let version = version.unwrap_or(&deb.version);
+    value["sourceInfo"] = format!("built package from: {source} {version}").into();
     if let Some(licence) = &deb.licence {
         value["licenseDeclared"] = licence.as_str().into();
     }
@@ -198,9 +256,13 @@ fn library_package(library: &Library, reference: &str) -> Value {
     if let Library::Deb(deb) = library {
         return deb_package(deb, reference);
     }
-    let (name, version) = library.named();
-    let mut value = package(reference, name, Some(version), Some(purl::library(library)));
+    let (_, version) = library.named();
+    let purl = purl::library(library);
+    let mut value = package(reference, name_of(library), Some(version), purl);
     value["primaryPackagePurpose"] = "LIBRARY".into();
+    if let Some(remark) = remark(library) {
+        value["comment"] = remark.into();
+    }
     let sum = match library {
         Library::GoModule { sum, .. } => module_digest(sum),
         Library::Crate { sha256, .. } => sha256.map(|sha256| sha256.0.to_string()),
@@ -214,29 +276,24 @@ fn library_package(library: &Library, reference: &str) -> Value {
 
 /// The names that SPDX has no licence for, with the packages that use them.
 fn licences(contents: &Contents) -> Vec<Value> {
-    let components = contents.components.values().filter_map(|component| match component {
-        Component::Deb(deb) => Some(deb),
-        _ => None,
-    });
-    let libraries = contents.libraries.values().filter_map(|library| match library {
-        Library::Deb(deb) => Some(deb),
-        _ => None,
-    });
     let mut used: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for deb in components.chain(libraries) {
+    for deb in debs(contents) {
         for name in copyright::references(deb.licence.as_deref().unwrap_or_default()) {
             used.entry(name).or_default().insert(&deb.name);
         }
     }
     let info = |(name, packages): (&str, BTreeSet<&str>)| {
         let packages: Vec<_> = packages.into_iter().collect();
+        let elsewhere = || {
+            let packages = packages.join(", ");
+            format!(
+                "The file `copyright` of the Debian packages {packages} has no text of this name."
+            )
+        };
         json!({
             "licenseId": name,
             "name": name.strip_prefix(copyright::REFERENCE),
-            "extractedText": format!(
-                "The text stands in the file `copyright` of the Debian packages {}.",
-                packages.join(", ")
-            ),
+            "extractedText": contents.licences.get(name).cloned().unwrap_or_else(elsewhere),
         })
     };
     used.into_iter().map(info).collect()
@@ -264,6 +321,41 @@ mod tests {
         }
         let licences = document["hasExtractedLicensingInfos"].as_array().unwrap();
         assert_eq!(licences[0]["licenseId"], "LicenseRef-Debian-odd");
+        assert_eq!(licences[0]["extractedText"], "Do as you like.");
+    }
+
+    #[test]
+    fn scanners_find_the_release_and_the_sources_of_packages() {
+        let document = document(&sample(), &Sha256::of("root"));
+        let packages = document["packages"].as_array().unwrap();
+        let named = |name: &str| {
+            let mut found = packages.iter().filter(|one| one["name"] == name);
+            let one = found.next().unwrap_or_else(|| panic!("{name} is not there"));
+            assert!(found.next().is_none(), "{name}");
+            one
+        };
+        let id = |one: &Value| one["SPDXID"].as_str().unwrap().to_owned();
+        let system = named("debian");
+        assert_eq!(system["versionInfo"], "13");
+        assert!(id(system).starts_with("SPDXRef-OperatingSystem-"), "{system}");
+        let (kernel, linux) = (named("linux-image-6.12"), named("linux"));
+        assert_eq!(kernel["sourceInfo"], "built package from: linux 6.12.100-1");
+        let cpe = &kernel["externalRefs"][1]["referenceLocator"];
+        assert_eq!(*cpe, "cpe:2.3:o:linux:linux_kernel:6.12.100:*:*:*:*:*:*:*");
+        let purl = &linux["externalRefs"][0]["referenceLocator"];
+        assert_eq!(*purl, "pkg:deb/debian/linux@6.12.100-1?arch=source&distro=debian-13");
+        let relations = document["relationships"].as_array().unwrap();
+        let related = |from: &Value, kind: &str, to: &Value| {
+            relations.contains(&relation(&id(from), kind, &id(to)))
+        };
+        assert!(related(kernel, "GENERATED_FROM", linux));
+        let crun = packages.iter().find(|one| one["versionInfo"] == "1.21-1+b1").unwrap();
+        assert!(related(crun, "DEPENDS_ON", named("golang-1.24")));
+        assert!(related(named("go/tool"), "DEPENDS_ON", named("stdlib")));
+        for name in ["own", "patched", "a.example/here"] {
+            let one = named(name);
+            assert!(one["externalRefs"].is_null() && one["checksums"].is_null(), "{one}");
+        }
     }
 
     #[test]

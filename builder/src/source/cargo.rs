@@ -38,7 +38,7 @@ use place::Place;
 use seen::{Digests, Files, View};
 
 pub use seen::Seen;
-pub use toolchain::{Toolchain, ask};
+pub use toolchain::{CargoVersion, Toolchain, ask};
 pub use used::{Part, Used};
 
 /// The profile of `Cargo.toml` for programs that go into an image.
@@ -261,7 +261,14 @@ impl Component {
         let messages = command.run().map_err(|error| explained(error, self.architecture))?;
         place.note(&digests)?;
         let outputs = target.join(self.architecture.rust());
-        let crates = used::crates(&messages, &outputs, &Lockfile::read(self.workspace().root())?);
+        let root = self.workspace().root();
+        let known = used::Sources {
+            root,
+            lock: &Lockfile::read(root)?,
+            vendored: &self.workspace().vendored()?,
+            files: &sources,
+        };
+        let crates = used::crates(&messages, &outputs, &known)?;
         let outputs = outputs.join(PROFILE);
         let (mut programs, mut libraries) = (BTreeMap::new(), BTreeSet::new());
         for program in &self.programs {

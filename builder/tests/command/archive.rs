@@ -190,6 +190,8 @@ impl Archive {
             Package::new("linux-image-cloud-amd64", "6.0-1")
                 .depends("linux-image-6.0-cloud-amd64 (= 6.0-1)"),
             Package::new("linux-image-6.0-cloud-amd64", "6.0-1")
+                .field("Source", "linux-signed-amd64 (6.0+1)")
+                .field("Built-Using", "linux (= 6.0-1)")
                 .depends("kmod, linux-base")
                 .file("boot/vmlinuz-6.0", [0x4b; 5000])
                 .file("usr/lib/modules/6.0/modules.builtin", "kernel/fs/ext4/ext4.ko\n")

@@ -18,22 +18,22 @@ fn a_build_that_is_over_its_budget_is_not_published_and_says_what_is_heaviest() 
     project.refused(
         &["build"],
         expect![[r#"
-        exit 1
-        error[E0105]: `tiny` is over its budget:
-          uki: 8,704 bytes, and 1 may be: 8,703 too many
-                    5,000  /vmlinuz of boot
-                    3,000  /systemd-bootx64.efi of boot
-                    1,536  /linuxx64.efi.stub of boot
-                      304  /lib/modules/dm-mod.ko of initrd
-                      304  /lib/modules/dm-verity.ko of initrd
-          files: 19, and 4 may be: 15 too many
-                       10  deb/linux-image-6.0-cloud-amd64
-                        4  made/system
-                        1  deb/libtiny
-                        1  deb/runc
-                        1  local/init
-          hint: make it smaller, or raise the limit in `[budget]`, where the change will be seen
-    "#]],
+            exit 1
+            error[E0105]: `tiny` is over its budget:
+              uki: 8,704 bytes, and 1 may be: 8,703 too many
+                        5,000  /vmlinuz of boot
+                        1,536  /linuxx64.efi.stub of boot
+                          304  /lib/modules/dm-mod.ko of initrd
+                          304  /lib/modules/dm-verity.ko of initrd
+                           96  /etc/initrd-release of initrd
+              files: 19, and 4 may be: 15 too many
+                           10  deb/linux-image-6.0-cloud-amd64
+                            4  made/system
+                            1  deb/libtiny
+                            1  deb/runc
+                            1  local/init
+              hint: make it smaller, or raise the limit in `[budget]`, where the change will be seen
+        "#]],
     );
     assert!(!project.path("orlop-out/tiny").exists());
 
@@ -82,15 +82,15 @@ fn the_figures_of_a_build_are_held_against_a_recipe_that_has_changed_since() {
     project.refused(
         &["check"],
         expect![[r#"
-        exit 1
-        error[E0105]: `tiny` is over its budget:
-          packages: 4, and 1 may be: 3 too many
-                    1,230  deb/linux-image-6.0-cloud-amd64
-                      648  deb/runc
-                      562  deb/ca-certificates
-                      560  deb/libtiny
-          hint: make it smaller, or raise the limit in `[budget]`, where the change will be seen
-    "#]],
+            exit 1
+            error[E0105]: `tiny` is over its budget:
+              packages: 4, and 1 may be: 3 too many
+                        1,274  deb/linux-image-6.0-cloud-amd64
+                          648  deb/runc
+                          562  deb/ca-certificates
+                          560  deb/libtiny
+              hint: make it smaller, or raise the limit in `[budget]`, where the change will be seen
+        "#]],
     );
 }
 
@@ -100,6 +100,9 @@ fn an_image_may_grow_from_its_base_by_so_much_and_no_more() {
     project.refused(&["build"], expect![[r#"
         exit 7
         error[E0701]: cannot read the base of `[budget]`: cannot read `DIR/project/base`: No such file or directory (os error 2)
+          recipe.toml:48:8
+           48 | base = "base"
+              |        ^^^^^^
           hint: `orlop explain E0701` says more
     "#]]);
     project.refused(
@@ -119,6 +122,25 @@ fn an_image_may_grow_from_its_base_by_so_much_and_no_more() {
     assert_eq!(ended.status, Some(1), "{}", ended.stderr);
     let culprit = ended.stderr.lines().nth(2).unwrap_or_default();
     assert_eq!(culprit.trim(), "200,000  local/overlay", "{}", ended.stderr);
+
+    // Of another image neither is a build of this one nor anything to grow from.
+    project.change("name = \"tiny\"", "name = \"other\"");
+    project.refused(
+        &["budget", "--build", "base"],
+        expect![[r#"
+        exit 2
+        error[E0224]: `base` is a build of `tiny`, and the recipe is that of `other`
+          hint: name the recipe of that image, or by `--build` a build of this one
+    "#]],
+    );
+    project.refused(&["build"], expect![[r#"
+        exit 3
+        error[E0308]: cannot read the base of `[budget]`: `DIR/project/base` is a build of `tiny`, and this recipe is that of `other`
+          recipe.toml:48:8
+           48 | base = "base"
+              |        ^^^^^^
+          hint: name an earlier build of this image
+    "#]]);
 }
 
 #[test]
@@ -127,6 +149,9 @@ fn an_image_may_grow_from_a_version_by_so_much_and_no_more() {
     project.refused(&["build"], expect![[r#"
         exit 8
         error[E0812]: cannot read the base of `[budget]`: `orlop-out/repo` is not a repository of ostree: No such file or directory (os error 2)
+          recipe.toml:48:16
+           48 | base-version = "orlop/x86_64/tiny/dev"
+              |                ^^^^^^^^^^^^^^^^^^^^^^^
           hint: `orlop build` and `orlop commit` make one; `--repo DIR` names it
     "#]]);
     project.change("max-growth = \"1%\"\n", "");
@@ -141,6 +166,21 @@ fn an_image_may_grow_from_a_version_by_so_much_and_no_more() {
     // What was not published is no version either.
     let log = project.good(&["log"]).stdout;
     assert_eq!(log.matches("\ncommit ").count(), 1, "{log}");
+    // Another image is nothing to grow from, and the digits of a commit hide none.
+    project.change("name = \"tiny\"", "name = \"other\"");
+    let commit = project.read("orlop-out/repo/refs/heads/orlop/x86_64/tiny/dev");
+    let commit = std::str::from_utf8(&commit).unwrap();
+    let mut named = "orlop/x86_64/tiny/dev";
+    for name in [named, &commit[..12]] {
+        project.change(&format!("\"{named}\""), &format!("\"{name}\""));
+        named = name;
+        let ended = project.run(&["build", "--progress", "none"]);
+        assert_eq!(ended.status, Some(3), "{}", ended.stderr);
+        let said = format!("`{name}` is a version of `tiny`, and this recipe is that of `other`");
+        assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+    }
+    project.change(&format!("\"{named}\""), "\"orlop/x86_64/tiny/dev\"");
+    project.change("name = \"other\"", "name = \"tiny\"");
     // Somewhere else there are other versions.
     let ended = project.run(&["build", "--repo", "elsewhere", "--progress", "none"]);
     assert_eq!(ended.status, Some(8), "{}", ended.stderr);
@@ -148,6 +188,9 @@ fn an_image_may_grow_from_a_version_by_so_much_and_no_more() {
     project.refused(&["budget"], expect![[r#"
         exit 2
         error[E0220]: cannot read the base of `[budget]`: the repository `orlop-out/repo` has no ref or commit `orlop/x86_64/tiny/stable`
+          recipe.toml:48:16
+           48 | base-version = "orlop/x86_64/tiny/stable"
+              |                ^^^^^^^^^^^^^^^^^^^^^^^^^^
           hint: there are `orlop/x86_64/tiny/dev`
     "#]]);
 }
@@ -182,6 +225,53 @@ fn growth_is_from_one_base_or_the_recipe_is_wrong() {
 }
 
 #[test]
+fn the_budgets_of_all_profiles_are_checked() {
+    let project = project("files = 99");
+    let profiles = "\n[profile.one.budget]\npackages = 9\n[profile.two.budget]\nuki = \"1 MB\"\n";
+    let recipe = String::from_utf8(project.read("recipe.toml")).unwrap() + profiles;
+    project.write("recipe.toml", &recipe);
+    project.good(&["check"]);
+    project.change("packages = 9", "packages = 1");
+    project.refused(
+        &["check", "-p", "two"],
+        expect![[r#"
+        exit 1
+        error[E0105]: profile `one`: `tiny` is over its budget:
+          packages: 4, and 1 may be: 3 too many
+                    1,274  deb/linux-image-6.0-cloud-amd64
+                      648  deb/runc
+                      562  deb/ca-certificates
+                      560  deb/libtiny
+          hint: make it smaller, or raise the limit in `[budget]`, where the change will be seen
+    "#]],
+    );
+    project.change("packages = 1", "max-growth = \"1%\"");
+    project.refused(
+        &["check"],
+        expect![[r#"
+        exit 3
+        error[E0308]: `budget.max-growth` says how much, and nothing says from where
+          recipe.toml:59:1
+           59 | max-growth = "1%"
+              | ^^^^^^^^^^
+          hint: `base` names the directory of a build, `base-version` a version
+    "#]],
+    );
+    project.change("max-growth = \"1%\"", "packages = -1");
+    project.refused(
+        &["check"],
+        expect![[r#"
+        exit 3
+        error[E0303]: `-1` is no limit: no image could keep to it
+          recipe.toml:59:12
+           59 | packages = -1
+              |            ^^
+          hint: `orlop explain E0303` says more
+    "#]],
+    );
+}
+
+#[test]
 fn a_budget_shapes_no_byte_of_a_build() {
     let project = project("root = \"700 MB\"");
     project.good(&["build", "-o", "one"]);
@@ -193,6 +283,21 @@ fn a_budget_shapes_no_byte_of_a_build() {
 #[test]
 fn what_is_no_limit_is_refused_where_it_stands() {
     let project = project("files = 9");
+    for (wrong, said) in [
+        ("files = 0", "`0` is no limit: no image could keep to it\n  recipe.toml:48:9"),
+        ("files = -3", "`-3` is no limit: no image could keep to it\n  recipe.toml:48:9"),
+        ("uki = \"0 MB\"", "`0 MB` is no limit: no image could keep to it\n  recipe.toml:48:7"),
+        ("uki = \"+1 MB\"", "`+1 MB` is not a size"),
+        ("max-growth = \"1000.5%\"", "`1000.5%` is no limit: at most 1000% are one"),
+        ("max-growth = 2", "recipe.toml:48:14"),
+        ("base-version = \"\"", "`budget.base-version` names no version\n  recipe.toml:48:1"),
+    ] {
+        project.change("files = 9", wrong);
+        let ended = project.run(&["check"]);
+        assert_eq!(ended.status, Some(3), "{wrong}: {}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{wrong}: {}", ended.stderr);
+        project.change(wrong, "files = 9");
+    }
     project.change("files = 9", "root = \"62MB\"\nmax-growth = \"2\"\nfile = 3");
     project.refused(
         &["check"],

@@ -6,11 +6,12 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use expect_test::expect;
+use formats::gpt;
 
 use crate::project::{Project, start};
 
 /// What a build leaves in its directory.
-const FILES: [&str; 14] = [
+const FILES: [&str; 12] = [
     "build.json",
     "cmdline",
     "contents.json",
@@ -21,8 +22,6 @@ const FILES: [&str; 14] = [
     "root.img",
     "sbom.cdx.json",
     "sbom.spdx.json",
-    "uki-a.efi",
-    "uki-b.efi",
     "uki.efi",
     "vmlinuz",
 ];
@@ -114,7 +113,7 @@ fn results_are_json_on_request() {
 }
 
 #[test]
-fn the_report_has_every_file_with_its_size_and_digest_and_both_ukis_are_those_of_the_disk() {
+fn the_report_has_every_file_with_its_size_and_digest_and_the_uki_is_that_of_both_slots() {
     let project = Project::locked();
     project.good(&["build"]);
     let report = project.read("orlop-out/tiny/build.json");
@@ -131,15 +130,18 @@ fn the_report_has_every_file_with_its_size_and_digest_and_both_ukis_are_those_of
         assert_eq!(file["sha256"].as_str(), want, "{name}");
     }
     let disk = project.read("orlop-out/tiny/disk.raw");
-    let [one, two] = ["uki-a.efi", "uki-b.efi"].map(|name| {
-        let uki = project.read(&format!("orlop-out/tiny/{name}"));
-        assert_eq!(uki.len(), 2 << 20);
-        let starts = (0..disk.len()).step_by(512).filter(|at| disk[*at..].starts_with(&uki));
-        starts.collect::<Vec<_>>()
-    });
-    assert_eq!((one.len(), two.len()), (1, 1), "each is on the disk once, byte for byte");
-    let made = project.read("orlop-out/tiny/uki.efi");
-    assert!(made.len() < 2 << 20);
+    let uki = project.read("orlop-out/tiny/uki.efi");
+    assert_eq!(uki.len(), 2 << 20);
+    let starts = (0..disk.len()).step_by(512).filter(|at| disk[*at..].starts_with(&uki));
+    assert_eq!(starts.count(), 2, "it is on the disk once for each slot, byte for byte");
+    assert!(report["uki-size"].as_u64().unwrap() < 2 << 20, "that is without the padding");
+    let line = project.read("orlop-out/tiny/cmdline");
+    assert_eq!(report["command-line"].as_str().unwrap().as_bytes(), line);
+    let line = formats::command_line::CommandLine::parse(std::str::from_utf8(&line).unwrap());
+    let table = &disk[..usize::try_from(gpt::HEAD_SECTORS * gpt::SECTOR).unwrap()];
+    let table = gpt::Table::parse(table, disk.len() as u64 / gpt::SECTOR).unwrap();
+    let slots = ["ROOT-A", "ROOT-B"].map(|name| table.partition(name).unwrap().guid);
+    assert_eq!(line.unwrap().root, formats::command_line::RootSource::Slots(slots));
 }
 
 #[test]
@@ -147,7 +149,7 @@ fn an_image_and_its_kernel_are_told_by_inspect() {
     let project = Project::locked();
     project.good(&["build"]);
     let disk = project.good(&["inspect", "orlop-out/tiny/disk.raw"]).stdout;
-    for word in ["ROOT-A and ROOT-B", "STATE", "EFI/Linux/2a.efi", "orlop.slot=a", "root hash"] {
+    for word in ["ROOT-A and ROOT-B", "STATE", "EFI/Linux/2a.efi", "slot          A", "root hash"] {
         assert!(disk.contains(word), "{word} is not in\n{disk}");
     }
     let root = project.good(&["inspect", "orlop-out/tiny/root.img"]).stdout;

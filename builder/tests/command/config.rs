@@ -250,6 +250,13 @@ fn show_prints_every_default_and_no_secret() {
         [update]
         # channel: none
         policy = "manual"
+        # window: at any time
+        # check-interval: the node does not look by itself
+        # rate-limit: none
+        # root: the image's
+        # deadline: 300
+        node-ready = false
+        kexec = false
 
         [config]
         volumes = "pinned"

@@ -112,7 +112,7 @@ fn versions_images_locks_and_recipes_tell_what_they_can() {
     let by_version = json(&project, &["one", REF, "--repo", "repo"]);
     assert_eq!(by_version["packages"], Value::Null);
     let untold = by_version["untold"][1]["what"].as_array().unwrap();
-    for what in ["packages", "bytes to fetch"] {
+    for what in ["packages", "initrd", "boot files", "bytes to fetch"] {
         assert!(untold.contains(&what.into()), "{untold:?}");
     }
     let of_builds = json(&project, &["one", "two"]);
@@ -153,6 +153,33 @@ fn a_wrong_side_is_named_with_what_is_wrong() {
         error[E0220]: the repository `orlop-out/repo` has no ref or commit `tiny`
           hint: did you mean `orlop/x86_64/tiny/dev`?
           hint: there is no file or directory `tiny` either
+          hint: there is the build `orlop-out/tiny`
+    "#]],
+    );
+    project.write("wrong.toml", "schema = 1\n");
+    project.refused(
+        &["diff", "wrong", "orlop-out/tiny"],
+        expect![[r#"
+        exit 2
+        error[E0220]: the repository `orlop-out/repo` has no ref or commit `wrong`
+          hint: there are `orlop/x86_64/tiny/dev`
+          hint: there is no file or directory `wrong` either
+          hint: there is the recipe `wrong.toml`
+    "#]],
+    );
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    for name in ["pipe", "pipe.lock", "pipe.toml"] {
+        rustix::fs::mkfifoat(rustix::fs::CWD, project.path(name), mode).unwrap();
+        let ended = project.run(&["diff", name, "orlop-out/tiny"]);
+        assert_eq!(ended.status, Some(7), "nobody waits for it: {}", ended.stderr);
+        assert!(ended.stderr.contains("it is not a regular file"), "{}", ended.stderr);
+    }
+    project.refused(
+        &["diff", "orlop.lock", "orlop-out/tiny/disk.raw"],
+        expect![[r#"
+        exit 2
+        error[E0223]: `orlop.lock`, a lock, and `orlop-out/tiny/disk.raw`, a disk image, tell nothing in common that could be compared
+          hint: a build tells all that there is to compare, of an image or of a lock
     "#]],
     );
     project.refused(&["diff", "none", "none", "--repo", "overlay"], expect![[r#"
@@ -183,7 +210,6 @@ fn a_wrong_side_is_named_with_what_is_wrong() {
           hint: `orlop build` prints the directory of the image as the last line of its output
     "#]],
     );
-    project.write("wrong.toml", "schema = 1\n");
     project.refused(
         &["diff", "wrong.toml", "orlop-out/tiny"],
         expect![[r#"

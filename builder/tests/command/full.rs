@@ -101,3 +101,29 @@ fn a_commit_for_which_there_is_no_room_leaves_the_versions_that_were_there() {
     assert_ne!(project.good(&["log"]).stdout, log);
     assert_eq!(project.good(&["prune", "--keep", "9"]).status, Some(0));
 }
+
+#[test]
+fn a_release_for_which_there_is_no_room_leaves_what_was_published() {
+    let project = crate::releases::project();
+    crate::releases::publish(&project, "1.0", "site");
+    let words = ["publish", "orlop-out/tiny", "--version", "2.0", "--to", "site", "--keys", "keys"];
+    let root = ["verify", "site", "--root", "keys/1.root.json", "--version"];
+    let mut refused = 0;
+    for blocks in [0, 1, 2, 4, 8, 16, 64, 256, 1000] {
+        let ended = with_limit(&project, &words, blocks);
+        if ended.status != Some(0) {
+            refused += 1;
+            assert_eq!(ended.status, Some(7), "{blocks} {}", ended.stderr);
+            assert!(ended.stderr.starts_with("error[E0702]"), "{blocks} {}", ended.stderr);
+            project.good(&[&root[..], &["1.0"]].concat());
+            assert_eq!(project.run(&[&root[..], &["2.0"]].concat()).status, Some(2));
+        } else {
+            break;
+        }
+    }
+    assert!(refused > 2, "{refused}");
+    if refused == 9 {
+        project.good(&words);
+    }
+    project.good(&[&root[..], &["2.0"]].concat());
+}

@@ -8,6 +8,7 @@ use builder::cli::Cli;
 use serde_json::Value;
 
 use crate::documented::{Table, sections};
+use crate::mock_registry::{MockRegistry, Reply};
 use crate::project::{Ended, Project, repository};
 
 /// What `--json` must make of a command line.
@@ -22,8 +23,23 @@ enum Want {
 
 use Want::{Failure, Object, Verdict};
 
-/// Sections whose objects are checked elsewhere: they need QEMU, a control plane, or programs of Go.
-const ELSEWHERE: [&str; 3] = ["`orlop run`", "`orlop cluster`", "`orlop diff`"];
+/// Sections whose objects are checked elsewhere: they need QEMU, a control plane, programs of Go, or
+/// somebody who ends them.
+const ELSEWHERE: [&str; 7] = [
+    "`orlop run`",
+    "`orlop cluster`",
+    "`orlop diff`",
+    "`orlop serve`",
+    "`orlop upgrade`",
+    "`orlop upgrade --dry-run`",
+    "`orlop upgrade --status`",
+];
+
+/// The section of those that make metadata and sign it.
+const SIGNED: &str = "`orlop keys init`, `orlop keys sign` and `orlop keys rotate`";
+
+/// The section of those that change what is published.
+const PUBLISHED: &str = "`orlop publish`, `orlop promote` and `orlop withdraw`";
 
 /// Command lines in an order in which they make sense.
 const LINES: &[(&str, Want)] = &[
@@ -51,6 +67,7 @@ const LINES: &[(&str, Want)] = &[
     ("checkout orlop/x86_64/tiny/dev files", Failure("E0212")),
     ("prune --keep 1 --dry-run", Object("`orlop prune`")),
     ("prune --keep 1", Object("`orlop prune`")),
+    ("diff orlop.lock orlop-out/tiny/disk.raw", Failure("E0223")),
     ("diff orlop-out/tiny none", Failure("E0220")),
     ("diff orlop-out/tiny overlay", Failure("E0810")),
     ("diff orlop-out/tiny orlop-out/tiny --format html", Failure("E0216")),
@@ -68,6 +85,52 @@ const LINES: &[(&str, Want)] = &[
     ("repro --against overlay", Failure("E0810")),
     ("run orlop-out/tiny", Failure("E0601")),
     ("cluster --components overlay", Failure("E0630")),
+    ("upgrade worker-1 --to 1.2 --kubeconfig none", Failure("E0870")),
+    ("upgrade worker-1 --to .. --kubeconfig none", Failure("E0200")),
+    ("upgrade --status --to 1.2", Failure("E0200")),
+    ("keys new plain --no-passphrase", Object("`orlop keys new` and `orlop keys public`")),
+    (
+        "keys new locked --passphrase-file secret",
+        Object("`orlop keys new` and `orlop keys public`"),
+    ),
+    ("keys new plain --no-passphrase", Failure("E0225")),
+    ("keys new other", Failure("E0226")),
+    ("keys public locked.pem", Failure("E0226")),
+    (
+        "keys public locked.pem --passphrase-file secret",
+        Object("`orlop keys new` and `orlop keys public`"),
+    ),
+    ("keys public locked.pem --passphrase-file recipe.toml", Failure("E0841")),
+    ("keys public recipe.toml", Failure("E0840")),
+    ("keys show", Object("`orlop keys show`")),
+    ("keys show good.toml", Failure("E0312")),
+    ("keys show none.toml", Failure("E0701")),
+    ("keys init release --no-passphrase", Object(SIGNED)),
+    ("keys init release", Failure("E0225")),
+    ("keys init . --passphrase-file secret", Failure("E0842")),
+    ("keys init . --roots many", Failure("E0200")),
+    ("keys rotate snapshot --keys release", Object(SIGNED)),
+    ("keys rotate none --keys release", Failure("E0200")),
+    ("keys sign release/2.root.json --keys release", Object(SIGNED)),
+    ("keys sign recipe.toml --keys release", Failure("E0850")),
+    ("keys sign none --keys release", Failure("E0701")),
+    ("publish orlop-out/tiny --to releases --keys release --wave 10:24", Object(PUBLISHED)),
+    ("publish orlop-out/tiny --to releases --keys release", Failure("E0227")),
+    ("publish orlop-out/tiny --version / --to releases --keys release", Failure("E0229")),
+    ("publish overlay --to releases --keys release", Failure("E0810")),
+    ("publish --refresh --to releases --keys release", Object(PUBLISHED)),
+    ("publish --to releases --keys release", Failure("E0200")),
+    ("promote 1.0 --from releases --to stable --keys release", Object(PUBLISHED)),
+    ("promote 9 --from releases --to stable --keys release", Failure("E0228")),
+    ("verify stable", Object("`orlop verify`")),
+    ("verify stable --root release/2.root.json --version 1.0", Object("`orlop verify`")),
+    ("verify stable --at 2100-01-01T00:00:00Z", Failure("E0850")),
+    ("verify stable --version 9", Failure("E0228")),
+    ("verify none", Failure("E0701")),
+    ("withdraw 1.0 --to releases --keys release", Object(PUBLISHED)),
+    ("withdraw 1.0 --to releases --keys release", Failure("E0228")),
+    ("serve none", Failure("E0701")),
+    ("serve . --listen 192.0.2.1:80", Failure("E0626")),
     ("recipe show -p debug", Object("`orlop recipe show`")),
     ("recipe show -p none", Failure("E0307")),
     ("config check good.toml", Object("`orlop config check`")),
@@ -75,10 +138,21 @@ const LINES: &[(&str, Want)] = &[
     ("config show good.toml", Object("`orlop config show` and `orlop config example`")),
     ("config show none.toml", Failure("E0311")),
     ("config example", Object("`orlop config show` and `orlop config example`")),
+    ("manifests updater --for user:me --for serviceaccount:a/b", Object("`orlop manifests`")),
+    ("manifests updater --for me", Failure("E0200")),
     ("store path", Object("`orlop store path`")),
     ("store add good.toml wrong.toml", Object("`orlop store add`")),
     ("store add overlay", Failure("E0701")),
     ("store verify", Object("`orlop store verify`")),
+    ("publish --to releases --oci REGISTRY/releases:1", Object(PUBLISHED)),
+    ("publish --to overlay --oci REGISTRY/releases:1", Failure("E0862")),
+    ("publish --to releases --oci releases", Failure("E0200")),
+    ("publish --to releases --oci REGISTRY/releases:1 --epoch 2", Failure("E0200")),
+    ("pull REGISTRY/releases:1 --to mirror --root release/1.root.json", Object("`orlop pull`")),
+    ("pull REGISTRY/releases:1 --to overlay", Failure("E0862")),
+    ("pull REGISTRY/releases:2 --to mirror", Failure("E0502")),
+    ("pull REGISTRY/image:latest --to mirror", Failure("E0860")),
+    ("pull REGISTRY/odd:1 --to mirror", Failure("E0861")),
     ("store unpack -o tree", Object("`orlop store unpack`")),
     ("store unpack -o tree", Failure("E0212")),
     ("clean --dry-run", Object("`orlop clean`")),
@@ -113,6 +187,19 @@ fn project() -> Project {
              architecture = \"all\"\nsource = \"gone\"\nsuite = \"trixie\"\npath = \"p\"\n\
              sha256 = \"{}\"\nsize = 1\nrole = \"root\"\nrequired-by = []\n",
             formats::digest::Sha256::of("gone")
+        ),
+    );
+    project.write("secret", "correct horse\n");
+    let digits = |digit: &str| digit.repeat(64);
+    project.write(
+        "keys.toml",
+        format!(
+            "schema = 1\n[root]\nkeys = ['a', 'b']\n[targets]\nkeys = ['a']\n[snapshot]\n\
+             keys = ['a']\n[timestamp]\nkeys = ['a']\n[key.a]\npublic = '{}'\nfile = 'locked.pem'\n\
+             [key.b]\npublic = '{}'\nsign-with = ['sign']\n[key.c]\npublic = '{}'\n",
+            digits("a"),
+            digits("b"),
+            digits("c"),
         ),
     );
     project.write("good.toml", "schema = 1\nhostname = \"a\"\n");
@@ -151,7 +238,15 @@ fn commands(command: &clap::Command, before: &str, found: &mut BTreeSet<String>)
 fn every_command_has_json_as_documented_or_refuses_to() {
     let project = project();
     let mut tables: BTreeMap<&str, Table> = BTreeMap::new();
+    let registry = MockRegistry::start();
+    registry.put_manifest("latest", b"{}");
+    registry.odd(|asked| asked.target.contains("/odd/").then(|| Reply::new(401, "")));
     for (line, want) in LINES {
+        let line = &line.replace("REGISTRY", &registry.host());
+        if line == "log" {
+            // One that cannot be followed.
+            project.write("orlop-out/repo/refs/heads/damaged", "");
+        }
         // Before and after the command, as it may stand.
         let ended = project.run(&[&["--json"], &words(line)[..]].concat());
         let shown = format!("{line}\n{}{}", ended.stdout, ended.stderr);

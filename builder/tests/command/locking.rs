@@ -185,7 +185,7 @@ fn an_index_with_another_digest_is_not_believed() {
         alter,
         expect![[r#"
             exit 8
-            error[E0826]: `MIRROR/debian/dists/trixie/main/binary-amd64/Packages.gz` has 1442 bytes and sha256 `SHA256`, the release file says 1442 and `SHA256`
+            error[E0826]: `MIRROR/debian/dists/trixie/main/binary-amd64/Packages.gz` has 1483 bytes and sha256 `SHA256`, the release file says 1483 and `SHA256`
               hint: the mirror may be in the middle of an update: try again, or another one
         "#]],
     );

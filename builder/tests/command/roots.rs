@@ -147,7 +147,7 @@ fn a_uki_that_is_too_large_says_by_how_much() {
         },
         expect![[r#"
             exit 1
-            error[E0111]: the UKI of slot A has 3.1 MiB and may have 2 MiB
+            error[E0111]: the UKI has 3.1 MiB and may have 2 MiB
               hint: raise `uki` in `[disk]`, for example to "8 MiB", and `esp` to hold two of them
         "#]],
     );

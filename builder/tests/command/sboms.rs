@@ -4,6 +4,7 @@
 use std::fs;
 
 use expect_test::expect;
+use formats::digest::Sha256;
 use serde_json::Value;
 
 use crate::archive::Package;
@@ -17,6 +18,7 @@ fn project() -> Project {
     let mut project = Project::new();
     let package = Package::new("tiny-licence", "1:1.0+b1")
         .field("Source", "licences (1:1.0)")
+        .field("Built-Using", "golang-1.24 (= 1.24.4-1)")
         .file("usr/share/doc/tiny-licence/copyright", COPYRIGHT)
         .file("usr/share/licence/data", "data");
     project.archive.packages.push(package);
@@ -46,7 +48,11 @@ fn a_package_is_told_with_its_source_its_licence_and_its_files() {
     let package = &contents["components"]["deb/tiny-licence"];
     assert_eq!(package["source"], "licences");
     assert_eq!(package["source-version"], "1:1.0");
-    assert_eq!(package["licence"], "GPL-2.0-or-later OR LicenseRef-Debian-odd");
+    assert_eq!(package["built-using"][0]["name"], "golang-1.24");
+    let licence = package["licence"].as_str().unwrap();
+    let odd = licence.strip_prefix("GPL-2.0-or-later OR ").unwrap();
+    assert!(odd.starts_with("LicenseRef-Debian-odd-"), "{licence}");
+    assert_eq!(contents["licences"][odd], "Do as you like.");
     let file = named(&contents["files"], "path", "/usr/share/licence/data");
     assert_eq!((&file["component"], &file["mode"]), (&"deb/tiny-licence".into(), &"0644".into()));
     assert_eq!(file["sha1"], "a17c9aaa61e80a1bf71d0d850af4e5baa9800bbd");
@@ -61,12 +67,28 @@ fn a_package_is_told_with_its_source_its_licence_and_its_files() {
     let spdx = json(&project, &["sbom", "orlop-out/tiny"]);
     let package = named(&spdx["packages"], "name", "tiny-licence");
     assert_eq!(package["externalRefs"][0]["referenceLocator"], purl);
-    assert_eq!(package["licenseDeclared"], "GPL-2.0-or-later OR LicenseRef-Debian-odd");
-    assert_eq!(spdx["hasExtractedLicensingInfos"][0]["licenseId"], "LicenseRef-Debian-odd");
+    assert_eq!(package["licenseDeclared"], licence);
+    let extracted = &spdx["hasExtractedLicensingInfos"][0];
+    assert_eq!(
+        (&extracted["licenseId"], &extracted["extractedText"]),
+        (&odd.into(), &"Do as you like.".into())
+    );
+    let source = named(&spdx["packages"], "name", "licences");
+    let reference = &source["externalRefs"][0]["referenceLocator"];
+    assert_eq!(*reference, "pkg:deb/debian/licences@1:1.0?arch=source&distro=debian-13");
+    assert_eq!(named(&spdx["packages"], "name", "debian")["versionInfo"], "13");
     let cyclonedx = json(&project, &["sbom", "orlop-out/tiny", "--format", "cyclonedx"]);
     let package = named(&cyclonedx["components"], "name", "tiny-licence");
     assert_eq!(package["purl"], purl);
     assert_eq!(package["components"][0]["name"], "/usr/share/licence/data");
+    let distribution = named(&cyclonedx["components"], "type", "operating-system");
+    assert_eq!((&distribution["name"], &distribution["version"]), (&"debian".into(), &"13".into()));
+    // The kernel's package is a list of signatures, as in Debian, and advisories are of what they are
+    // of.
+    let kernel = named(&cyclonedx["components"], "name", "linux-image-6.0-cloud-amd64");
+    let purl = kernel["purl"].as_str().unwrap();
+    assert!(purl.ends_with("&upstream=linux"), "{purl}");
+    assert_eq!(kernel["cpe"], "cpe:2.3:o:linux:linux_kernel:6.0:*:*:*:*:*:*:*");
 }
 
 #[test]
@@ -117,6 +139,9 @@ fn the_provenance_names_what_was_made_and_all_that_it_was_made_of() {
         assert!(lock.contains(digest), "{name}");
     }
     named(materials, "name", "local/overlay");
+    let digest = &named(materials, "name", "lock")["digest"]["sha256"];
+    assert_eq!((digest, digest), (&report["lock"], &Sha256::of(&lock).to_string().into()));
+    assert!(definition["externalParameters"]["profile"].is_null());
     let recipe = &definition["externalParameters"]["recipe"];
     assert_eq!((&recipe["name"], &recipe["os"]["version"]), (&"tiny".into(), &"1.0".into()));
     // Nothing of this host.

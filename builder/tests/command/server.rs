@@ -17,6 +17,8 @@ pub(crate) enum Answer {
     Private(&'static str, Vec<u8>),
     /// A page for people, with status 200.
     Page,
+    /// Bytes without a word on their length, until the client has enough.
+    Endless,
     /// So many bytes of the file, and then the connection ends. The next request gets all.
     CutOnce(Vec<u8>, usize),
     /// So many bytes of the file; then nothing until the channel closes, and the connection ends.
@@ -122,7 +124,7 @@ fn give(shared: &Mutex<Shared>, head: &str, stream: &mut TcpStream) -> std::io::
         let from = value.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()?;
         name.eq_ignore_ascii_case("range").then_some(from)
     });
-    let mut stall = None;
+    let (mut stall, mut endless) = (None, false);
     let reply = {
         let mut shared = lock(shared);
         shared.requests.push(match from {
@@ -134,6 +136,11 @@ fn give(shared: &Mutex<Shared>, head: &str, stream: &mut TcpStream) -> std::io::
             Some(Answer::Page) => {
                 shared.answers.insert(path, Answer::Page);
                 page("200 OK")
+            }
+            Some(Answer::Endless) => {
+                shared.answers.insert(path, Answer::Endless);
+                endless = true;
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec()
             }
             Some(Answer::Chunked(file)) => {
                 let reply = chunked(&file);
@@ -170,6 +177,11 @@ fn give(shared: &Mutex<Shared>, head: &str, stream: &mut TcpStream) -> std::io::
         }
     };
     stream.write_all(&reply)?;
+    if endless {
+        loop {
+            stream.write_all(&[b'['; 64 << 10])?;
+        }
+    }
     if let Some(end) = stall {
         // An error says that the test is over, which is what we wait for.
         let _ = end.recv();

@@ -80,8 +80,8 @@ fn every_build_that_changes_something_is_a_version_beside_the_images() {
             kernel    6.0
             root hash SHA256
             lock      SHA256
-            root      0.0 MiB
-            UKI       0.0 MiB
+            root      12.0 KiB
+            UKI       8.5 KiB
     "#]]
     .assert_eq(&project.good(&["log", "-n", "1"]).stdout);
 }
@@ -109,12 +109,20 @@ fn a_build_can_be_committed_later_and_is_the_same_version() {
           hint: `orlop build` prints the directory of the image as the last line of its output
     "#]],
     );
+    project.refused(
+        &["commit", "orlop-out/tiny/disk.raw"],
+        expect![[r#"
+        exit 8
+        error[E0810]: `orlop-out/tiny/disk.raw` is not an image that orlop made: it is a file, and the directory of a build is wanted
+          hint: `orlop build` prints the directory of the image as the last line of its output
+    "#]],
+    );
     project.write("orlop-out/tiny/manifest.txt", "d 0755 0 0 /\n");
     project.refused(
         &["commit", "orlop-out/tiny"],
         expect![[r#"
         exit 8
-        error[E0811]: `orlop-out/tiny/manifest.txt` is damaged
+        error[E0811]: `orlop-out/tiny/manifest.txt` is not what `build.json` says of it
           hint: `orlop explain E0811` says more
     "#]],
     );

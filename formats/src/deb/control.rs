@@ -76,7 +76,13 @@ pub enum ControlProblem {
     /// The paragraph has had a field of this name.
     #[error("field `{0}` stands twice in one paragraph")]
     Twice(String),
+    /// The paragraph has more fields than any has that somebody wrote.
+    #[error("the paragraph has more than {MOST} fields")]
+    TooMany,
 }
+
+/// Each field is compared with all before it; those of Debian have some thirty.
+const MOST: usize = 1000;
 
 /// The paragraphs of `text`, which are parted by empty lines. After an error there is no more.
 pub const fn paragraphs(text: &str) -> Paragraphs<'_> {
@@ -130,6 +136,9 @@ impl<'a> Paragraphs<'a> {
             }
             if fields.iter().any(|field| field.name.eq_ignore_ascii_case(name)) {
                 return Err(error(ControlProblem::Twice(name.to_owned())));
+            }
+            if fields.len() == MOST {
+                return Err(error(ControlProblem::TooMany));
             }
             start = at - value.len();
             fields.push(Field { name, value: trim(value), line: number });
@@ -193,6 +202,14 @@ mod tests {
         assert_eq!(paragraph.get("Empty"), Some(""));
         assert_eq!(paragraph.get("Url"), Some("http://mirror.example/"));
         assert_eq!(paragraph.get("Other"), None);
+    }
+
+    #[test]
+    fn a_paragraph_has_no_more_fields_than_can_be_compared() {
+        let text = |number: usize| (0..number).map(|n| format!("F{n}: x\n")).collect::<String>();
+        assert_eq!(one(&text(MOST)).fields().len(), MOST);
+        let error = paragraphs(&text(MOST + 1)).next().unwrap().unwrap_err();
+        assert_eq!((error.line, error.problem), (MOST + 1, ControlProblem::TooMany));
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Alias {
         Ok(Self(bytes))
     }
 
+    /// From its bytes in a record, for who writes them down.
+    pub(crate) const fn of_bytes(bytes: [u8; 11]) -> Self {
+        Self(bytes)
+    }
+
     /// The checksum that ties long-name records to their short one.
     fn checksum(self) -> u8 {
         self.0.iter().fold(0, |sum: u8, byte| sum.rotate_right(1).wrapping_add(*byte))

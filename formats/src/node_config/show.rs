@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::{
     Api, BootstrapToken, Kubernetes, Link, Lockdown, NodeConfig, Policy, Proxy, Registry, SCHEMA,
-    ServingCertificate, Volumes, WhenDamaged,
+    ServingCertificate, Update, Volumes, WhenDamaged,
 };
 use crate::quote;
 
@@ -90,16 +90,50 @@ impl NodeConfig {
         page.text("lockdown", word(&Lockdown::NAMES, self.security.lockdown));
         page.pair("kexec", self.security.kexec);
         page.table("update");
-        match &self.update.channel {
-            Some(channel) => page.text("channel", &channel.to_string()),
-            None => page.comment("channel: none"),
-        }
-        page.text("policy", word(&Policy::NAMES, self.update.policy));
+        self.update.show(&mut page);
         page.table("config");
         page.text("volumes", word(&Volumes::NAMES, self.volumes));
         page.table("state");
         page.text("when-damaged", word(&WhenDamaged::NAMES, self.when_damaged));
         page.0
+    }
+}
+
+impl Update {
+    fn show(&self, page: &mut Page) {
+        match self.channel.as_slice() {
+            [] => page.comment("channel: none"),
+            [channel] => page.text("channel", &channel.to_string()),
+            channels => page.list("channel", channels),
+        }
+        page.text("policy", word(&Policy::NAMES, self.policy));
+        if self.window.is_empty() {
+            page.comment("window: at any time");
+        } else {
+            page.list("window", &self.window);
+        }
+        if self.policy == Policy::Manual {
+            page.comment("check-interval: the node does not look by itself");
+        } else {
+            page.text("check-interval", &self.check_interval.to_string());
+        }
+        match self.rate_limit {
+            Some(limit) => page.pair("rate-limit", limit),
+            None => page.comment("rate-limit: none"),
+        }
+        if let Some(ca) = &self.ca {
+            page.text("ca", ca.pem());
+        }
+        match &self.root {
+            Some(root) => page.text("root", root),
+            None => page.comment("root: the image's"),
+        }
+        match self.deadline {
+            Some(seconds) => page.pair("deadline", seconds),
+            None => page.comment("deadline: 300"),
+        }
+        page.pair("node-ready", self.node_ready);
+        page.pair("kexec", self.kexec);
     }
 }
 

@@ -80,8 +80,15 @@ skip-verify = true
 lockdown = "none"
 kexec = true
 [update]
-channel = "https://updates.example/stable"
+channel = "https://updates.example/stable, http://192.0.2.5/stable"
 policy = "stage"
+window = ["Sat 02:00-06:00", "22:00-04:00"]
+check-interval = "120m"
+rate-limit = 4096
+root = '{"signed": {}}'
+deadline = 120
+node-ready = true
+kexec = true
 [config]
 volumes = "any"
 [state]
@@ -186,6 +193,13 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             [update]
             # channel: none
             policy = "manual"
+            # window: at any time
+            # check-interval: the node does not look by itself
+            # rate-limit: none
+            # root: the image's
+            # deadline: 300
+            node-ready = false
+            kexec = false
 
             [config]
             volumes = "pinned"
@@ -298,8 +312,15 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             kexec = true
 
             [update]
-            channel = "https://updates.example/stable"
+            channel = ["https://updates.example/stable", "http://192.0.2.5/stable"]
             policy = "stage"
+            window = ["Sat 02:00-06:00", "22:00-04:00"]
+            check-interval = "2h"
+            rate-limit = 4096
+            root = "{\"signed\": {}}"
+            deadline = 120
+            node-ready = true
+            kexec = true
 
             [config]
             volumes = "any"
@@ -307,6 +328,25 @@ fn what_is_shown_has_the_defaults_and_no_secret() {
             [state]
             when-damaged = "reset"
         "#]],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_update_is_told_at_its_place() {
+    let text = "schema = 1\n[update]\nchannel = ['https://a', 'https://a/']\nwindow = 'Sat'\n\
+                check-interval = '1s'\nrate-limit = 0";
+    let problems: Vec<_> = parse(text).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "3:25: `update.channel` has `https://a/` twice",
+            "4:10: `Sat` is no time of the week: it is written as `Sat 02:00-06:00`, \
+             `Mon-Fri 22:00-04:00` or `22:00-04:00`, in UTC",
+            "4:10: `update.window` has no effect while `policy` is `manual`",
+            "5:18: `1s` is no interval: it is written as `30m`, `6h` or `1d`, from a minute to seven days",
+            "5:18: `update.check-interval` has no effect while `policy` is `manual`",
+            "6:14: `update.rate-limit` must be a whole number from 1 to 1048576, not 0",
+        ]
     );
 }
 

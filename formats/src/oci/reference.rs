@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::digest::Sha256;
+
 /// A whole name with a tag.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
@@ -49,6 +51,78 @@ impl Reference {
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// Where something is in a registry: `HOST[:PORT]/PATH:TAG`, or `HOST[:PORT]/PATH@sha256:DIGEST`. Where
+/// both stand, the digest counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    // Invariant: `HOST[:PORT]/PATH` as `parse` accepts it.
+    repository: String,
+    /// What it is called there.
+    pub called: Called,
+}
+
+/// What something is called in a repository of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Called {
+    /// By a name that may stand for something else tomorrow.
+    Tag(String),
+    /// By the digest of its manifest.
+    Digest(Sha256),
+}
+
+impl Location {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// As [`Reference::new`], but for a digest, which may be there.
+    pub fn new(text: &str) -> Result<Self, ReferenceError> {
+        let error = || ReferenceError(text.to_owned());
+        let Some((name, digest)) = text.split_once('@') else {
+            let reference = Reference::new(text)?;
+            let called = Called::Tag(reference.tag().to_owned());
+            return Ok(Self { repository: reference.repository().to_owned(), called });
+        };
+        let digits = digest.strip_prefix("sha256:").ok_or_else(error)?;
+        let digest = digits.parse().map_err(|_| error())?;
+        let tagged = Reference::new(name).or_else(|_| Reference::new(&format!("{name}:x")));
+        let repository = tagged.map_err(|_| error())?.repository().to_owned();
+        Ok(Self { repository, called: Called::Digest(digest) })
+    }
+
+    /// The host, with its port if one stands there.
+    pub fn host(&self) -> &str {
+        self.repository.split_once('/').map_or("", |(host, _)| host)
+    }
+
+    /// What follows the host.
+    pub fn path(&self) -> &str {
+        self.repository.split_once('/').map_or("", |(_, path)| path)
+    }
+
+    /// The host and the path.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.called {
+            Called::Tag(tag) => write!(f, "{}:{tag}", self.repository),
+            Called::Digest(digest) => write!(f, "{}@sha256:{digest}", self.repository),
+        }
+    }
+}
+
+impl fmt::Display for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => f.write_str(tag),
+            Self::Digest(digest) => write!(f, "sha256:{digest}"),
+        }
     }
 }
 
@@ -114,6 +188,31 @@ mod tests {
             let reference = Reference::new(text).unwrap();
             assert_eq!((reference.repository(), reference.tag()), (repository, tag));
             assert_eq!(reference.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_location_has_a_tag_or_a_digest() {
+        let digits = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let digest = Called::Digest(Sha256::of("abc"));
+        let by_digest = format!("a.b:5000/c/d@sha256:{digits}");
+        for (text, called, shown) in [
+            ("a.b:5000/c/d:1".to_owned(), Called::Tag("1".to_owned()), "a.b:5000/c/d:1"),
+            (by_digest.clone(), digest.clone(), &by_digest),
+            (format!("a.b:5000/c/d:1@sha256:{digits}"), digest, &by_digest),
+        ] {
+            let location = Location::new(&text).unwrap();
+            assert_eq!((location.host(), location.path()), ("a.b:5000", "c/d"));
+            assert_eq!((&location.called, location.to_string().as_str()), (&called, shown));
+        }
+        for text in [
+            "a.b/c",
+            "a.b/c@1",
+            "a.b/c@sha256:00",
+            "c@sha256:ba7816bf",
+            &format!("c@sha256:{digits}"),
+        ] {
+            assert_eq!(Location::new(text), Err(ReferenceError(text.to_owned())));
         }
     }
 

@@ -27,10 +27,10 @@ pub enum ConfigError {
     #[error("its `config` has no `{0}` in `[core]`")]
     Missing(&'static str),
     /// There has only ever been version 1.
-    #[error("its `config` has `repo_version={0}`, and only 1 is known")]
+    #[error("its `config` has `repo_version={}`, and only 1 is known", .0.escape_debug())]
     Version(String),
     /// Another way to keep files.
-    #[error("its `config` has `mode={0}`, which is not known")]
+    #[error("its `config` has `mode={}`, which is not known", .0.escape_debug())]
     Mode(String),
 }
 

@@ -8,6 +8,14 @@
 /// So deep may types, and values within values, be.
 const DEEPEST: usize = 16;
 
+/// So long may the type be that a value brings: GLib's own limit is that of D-Bus. Whatever is looked
+/// up in a type is looked up for each value of it.
+const LONGEST_TYPE: usize = 255;
+
+/// So many values may be in one: a few bytes can say many, and each takes some tens of bytes here. The
+/// largest directory that is read has three for each name and is far below.
+const MOST_VALUES: usize = 2 << 20;
+
 /// Numbers of one size each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
@@ -168,6 +176,16 @@ impl Type {
         }
     }
 
+    /// How many types it is made of, itself included.
+    fn parts(&self) -> usize {
+        match self {
+            Self::Number(_) | Self::Text | Self::Variant => 1,
+            Self::Array(item) => 1 + item.parts(),
+            Self::Tuple(members) => 1 + members.iter().map(Self::parts).sum::<usize>(),
+            Self::Entry(pair) => 1 + pair[0].parts() + pair[1].parts(),
+        }
+    }
+
     fn alignment(&self) -> usize {
         match self {
             Self::Number(number) => number.size(),
@@ -265,7 +283,8 @@ impl Value {
     /// # Errors
     /// [`NotNormal`].
     pub fn decode(of: &Type, bytes: &[u8]) -> Result<Self, NotNormal> {
-        let value = decode(of, bytes, 0).ok_or(NotNormal)?;
+        let mut left = MOST_VALUES;
+        let value = decode(of, bytes, 0, &mut left).ok_or(NotNormal)?;
         // There is one way to write it: padding, offsets and their size are as they must be.
         if value.encode() == bytes { Ok(value) } else { Err(NotNormal) }
     }
@@ -326,10 +345,11 @@ fn offset_size(size: usize) -> usize {
 }
 
 /// A value, whether or not it is written as it should be.
-fn decode(of: &Type, bytes: &[u8], depth: usize) -> Option<Value> {
+fn decode(of: &Type, bytes: &[u8], depth: usize, left: &mut usize) -> Option<Value> {
     if depth > DEEPEST {
         return None;
     }
+    *left = left.checked_sub(1)?;
     let depth = depth + 1;
     Some(match of {
         Type::Number(number) => {
@@ -345,25 +365,28 @@ fn decode(of: &Type, bytes: &[u8], depth: usize) -> Option<Value> {
         }
         Type::Variant => {
             let at = bytes.iter().rposition(|byte| *byte == 0)?;
-            let of = Type::parse(std::str::from_utf8(&bytes[at + 1..]).ok()?)?;
-            Value::Variant(Box::new(decode(&of, &bytes[..at], depth)?))
+            let code = bytes.get(at + 1..).filter(|code| code.len() <= LONGEST_TYPE)?;
+            let of = Type::parse(std::str::from_utf8(code).ok()?)?;
+            Value::Variant(Box::new(decode(&of, &bytes[..at], depth, left)?))
         }
-        Type::Array(item) => decode_array(item, bytes, depth)?,
-        Type::Tuple(members) => Value::Tuple(decode_tuple(of, members, bytes, depth)?),
+        Type::Array(item) => decode_array(item, bytes, depth, left)?,
+        Type::Tuple(members) => Value::Tuple(decode_tuple(of, members, bytes, depth, left)?),
         Type::Entry(pair) => {
-            let pair = decode_tuple(of, &pair[..], bytes, depth)?;
+            let pair = decode_tuple(of, &pair[..], bytes, depth, left)?;
             Value::Entry(Box::new(pair.try_into().ok()?))
         }
     })
 }
 
-fn decode_array(item: &Type, bytes: &[u8], depth: usize) -> Option<Value> {
+fn decode_array(item: &Type, bytes: &[u8], depth: usize, left: &mut usize) -> Option<Value> {
     if *item == Type::Number(Number::Byte) {
         return Some(Value::Bytes(bytes.to_vec()));
     }
+    // The value has the type with it.
+    *left = left.checked_sub(item.parts())?;
     let items = if let Some(size) = item.fixed_size() {
         bytes.len().is_multiple_of(size).then_some(())?;
-        bytes.chunks(size).map(|bytes| decode(item, bytes, depth)).collect::<Option<_>>()?
+        bytes.chunks(size).map(|bytes| decode(item, bytes, depth, left)).collect::<Option<_>>()?
     } else if bytes.is_empty() {
         Vec::new()
     } else {
@@ -372,12 +395,12 @@ fn decode_array(item: &Type, bytes: &[u8], depth: usize) -> Option<Value> {
         let start = offset(bytes, bytes.len().checked_sub(size)?, size)?;
         let offsets = bytes.len().checked_sub(start)?;
         offsets.is_multiple_of(size).then_some(())?;
-        let mut items = Vec::with_capacity(offsets / size);
+        let mut items = Vec::new();
         let mut at = 0_usize;
         for number in 0..offsets / size {
             let end = offset(bytes, start + number * size, size)?;
             let begin = at.next_multiple_of(item.alignment());
-            items.push(decode(item, bytes[..start].get(begin..end)?, depth)?);
+            items.push(decode(item, bytes[..start].get(begin..end)?, depth, left)?);
             at = end;
         }
         items
@@ -385,7 +408,13 @@ fn decode_array(item: &Type, bytes: &[u8], depth: usize) -> Option<Value> {
     Some(Value::Array(item.clone(), items))
 }
 
-fn decode_tuple(of: &Type, members: &[Type], bytes: &[u8], depth: usize) -> Option<Vec<Value>> {
+fn decode_tuple(
+    of: &Type,
+    members: &[Type],
+    bytes: &[u8],
+    depth: usize,
+    left: &mut usize,
+) -> Option<Vec<Value>> {
     let fixed = of.fixed_size();
     if fixed.is_some_and(|size| size != bytes.len()) {
         return None;
@@ -406,7 +435,7 @@ fn decode_tuple(of: &Type, members: &[Type], bytes: &[u8], depth: usize) -> Opti
                 offset(bytes, table, size)?
             }
         };
-        values.push(decode(member, bytes[..body].get(begin..at)?, depth)?);
+        values.push(decode(member, bytes[..body].get(begin..at)?, depth, left)?);
     }
     Some(values)
 }
@@ -534,6 +563,21 @@ mod tests {
                 }),
             ]
         })
+    }
+
+    #[test]
+    fn what_would_take_more_memory_or_time_than_its_bytes_is_refused() {
+        // Each byte is a value.
+        let many = |count| Value::decode(&of("ab"), &vec![1; count]).is_ok();
+        assert!(many(1_000_000) && !many(MOST_VALUES));
+        // Each value has a long type with it.
+        let long = format!("aa({})", "y".repeat(200));
+        let arrays = |count: usize| Value::decode(&of(&long), &vec![0; count * 2]).is_ok();
+        assert!(arrays(9000) && !arrays(12_000));
+        let variant = |code: &str| Value::decode(&of("v"), format!("\0{code}").as_bytes());
+        let array = |length: usize| format!("a({})", "y".repeat(length - 3));
+        assert!(variant(&array(LONGEST_TYPE)).is_ok());
+        assert_eq!(variant(&array(LONGEST_TYPE + 1)), Err(NotNormal));
     }
 
     proptest! {

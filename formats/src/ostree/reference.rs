@@ -5,15 +5,20 @@ use std::str::FromStr;
 
 use crate::digest::Sha256;
 
-/// The name of a ref: parts of letters, digits, `-`, `.` and `_`, joined by `/`. No part is `.` or
-/// `..`, for it becomes a path.
+/// The name of a ref: parts of letters and digits of any script, `-`, `.` and `_`, joined by `/`. No
+/// part begins with `-` or `.`. This is the rule of `ostree_validate_rev` in `ostree-core.c`, whose
+/// `\w` is a letter or a number of Unicode and, since PCRE 10.43, a mark that combines with it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference(String);
+
+/// Bytes of a name in a directory: `NAME_MAX` of `linux/limits.h`.
+const LONGEST_PART: usize = 255;
 
 /// A text is not the name of a ref.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` cannot be the name of a ref: use letters, digits, `-`, `.`, `_`, and `/` between parts"
+    "`{0}` cannot be the name of a ref: use letters, digits, `_`, then also `-` and `.`, and `/` \
+     between parts"
 )]
 pub struct ReferenceError(String);
 
@@ -28,9 +33,10 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let good = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         let part = |part: &str| {
-            !["", ".", ".."].contains(&part) && part.len() <= 255 && part.chars().all(good)
+            part.len() <= LONGEST_PART
+                && part.starts_with(is_of_a_word)
+                && part.chars().all(|c| is_of_a_word(c) || "-.".contains(c))
         };
         if text.split('/').all(part) {
             Ok(Self(text.to_owned()))
@@ -44,6 +50,11 @@ impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What `\w` stands for. The marks are those which letters are decomposed into.
+fn is_of_a_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || matches!(c, '\u{300}'..='\u{36f}')
 }
 
 /// The commit that the file of a ref names.
@@ -78,10 +89,30 @@ mod tests {
 
     #[test]
     fn a_ref_is_a_path_that_stays_where_it_is() {
-        for good in ["main", "orlop/x86_64/node/dev", "a.b/-c", "a/.b"] {
+        for good in ["main", "orlop/x86_64/node/dev", "a.b/c-", "_a", "é", "e\u{301}", "节点/²½Ⅷ"]
+        {
             assert_eq!(good.parse::<Reference>().unwrap().as_str(), good);
         }
-        for bad in ["", "/", "a/", "/a", "a//b", "a/../b", ".", "a b", "a:b", "é", "a\n"] {
+        let long = "a".repeat(256);
+        for bad in [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "a/../b",
+            ".",
+            ".a",
+            "a/-b",
+            "a b",
+            "a:b",
+            "a+b",
+            "→",
+            "a\n",
+            "a\u{200d}b",
+            "\u{202e}a",
+            &long,
+        ] {
             assert_eq!(bad.parse::<Reference>(), Err(ReferenceError(bad.to_owned())), "{bad:?}");
         }
     }

@@ -148,3 +148,12 @@ pub(crate) fn volumes() -> Vec<Vec<u8>> {
     };
     marks.into_iter().map(disk).chain([fat().concat()]).collect()
 }
+
+pub(crate) fn boot_entry() -> Vec<Vec<u8>> {
+    let variable = |text: &str| {
+        let text = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
+        [6, 0, 0, 0].into_iter().chain(text).collect()
+    };
+    let names = ["2a.efi", "\\EFI\\Linux\\1b+2-1.efi"];
+    names.into_iter().map(variable).chain(texts(&names)).collect()
+}

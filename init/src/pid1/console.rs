@@ -117,6 +117,9 @@ pub fn line(change: &Change, now: Duration) -> String {
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             format!("{unit} LATE: not ready after {}{reason}", seconds(*deadline))
         }
+        Change::GivenUp { unit, after } => {
+            format!("{unit} was not ready in {}: the machine is restarted", seconds(*after))
+        }
         Change::Hangs { unit, failures, reason } => {
             format!("{unit} HANGS: no good answer {failures} times in a row: {reason}; killed")
         }

@@ -63,12 +63,36 @@ pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The partitions with this identity: one, unless a disk is a copy of another. The kernel has
+/// What a disk has of a partition that is looked for by its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Its table does not list it.
+    Unlisted,
+    /// Its table lists it, and the kernel has not got it: not yet, or never, as beyond the disk's end.
+    Awaited,
+    /// Here it is.
+    There(Partition),
+}
+
+/// The partitions with one of these identities: one each, unless a disk is a copy of another.
+///
+/// # Errors
+/// Those of [`places`].
+pub fn by_guids(guids: &[Guid]) -> io::Result<Vec<Partition>> {
+    let places = places(guids)?.into_iter().flatten();
+    let there = places.filter_map(|place| match place {
+        Place::There(partition) => Some(partition),
+        Place::Awaited | Place::Unlisted => None,
+    });
+    Ok(there.collect())
+}
+
+/// What each disk has of the partitions with these identities, in their order. The kernel has
 /// `PARTUUID` in its uevents only since 6.13, so the tables are read.
 ///
 /// # Errors
 /// When the list of devices cannot be read. A disk without a table of ours is passed over.
-pub fn by_guid(guid: Guid) -> io::Result<Vec<Partition>> {
+pub fn places(guids: &[Guid]) -> io::Result<Vec<Vec<Place>>> {
     let partitions = partitions(Path::new(CLASS_BLOCK))?;
     let mut found = Vec::new();
     let mut disks: Vec<_> = partitions.iter().map(|partition| &partition.disk).collect();
@@ -78,13 +102,20 @@ pub fn by_guid(guid: Guid) -> io::Result<Vec<Partition>> {
         else {
             continue;
         };
-        let Some(index) = table.partitions().iter().position(|part| part.guid == guid) else {
-            continue;
-        };
-        let is_it = |part: &&Partition| part.disk == *disk && part.number as usize == index + 1;
-        found.extend(partitions.iter().find(is_it).cloned());
+        found.push(guids.iter().map(|guid| place(&table, guid, disk, &partitions)).collect());
     }
     Ok(found)
+}
+
+fn place(table: &Table, guid: &Guid, disk: &str, partitions: &[Partition]) -> Place {
+    let Some(index) = table.partitions().iter().position(|part| part.guid == *guid) else {
+        return Place::Unlisted;
+    };
+    let is_it = |part: &&Partition| part.disk == disk && part.number as usize == index + 1;
+    match partitions.iter().find(is_it) {
+        Some(partition) if partition.node().exists() => Place::There(partition.clone()),
+        _ => Place::Awaited,
+    }
 }
 
 /// The partition table of an open disk, from its start or, if that is damaged, from its end.

@@ -51,6 +51,8 @@ pub struct Surroundings {
     pub clock: Option<String>,
     /// What units that end have to tell people: a file of the unit's name, read when it is done.
     pub problems: PathBuf,
+    /// Why the machine is asked to go down, if who asks has left word: a file, read when that happens.
+    pub reason: PathBuf,
     /// The power buttons: none, or one for each device with a power key.
     pub buttons: Vec<Button>,
     /// The machine's watchdog, which is fed from this loop only.
@@ -250,6 +252,10 @@ impl EventLoop {
                 self.announce(&change);
                 None
             }
+            Action::RestartMachine => {
+                (self.around.arm)(ShutdownKind::Reboot);
+                Some(Event::Shutdown(ShutdownKind::Reboot))
+            }
             Action::Finish(kind) => {
                 self.finished = Some(kind);
                 None
@@ -275,19 +281,45 @@ impl EventLoop {
                     self.go_down(ShutdownKind::Reboot, "SIGINT or Ctrl-Alt-Del: restart");
                 }
                 Signal::User1 => self.show(),
+                Signal::RealTime(number) => self.asked_as_systemd(number),
             }
         }
     }
 
-    /// The first request counts. Its time is set before anything else that could take long.
-    fn go_down(&mut self, kind: ShutdownKind, why: &str) {
-        if !self.supervisor.going_down() {
-            (self.around.arm)(kind);
+    /// `SIGRTMIN` and a number, as systemd(1) has them: 3 to 6, and 10 more for who does not wait for
+    /// units.
+    fn asked_as_systemd(&mut self, number: u8) {
+        let kind = match number % 10 {
+            3 => ShutdownKind::Halt,
+            4 => ShutdownKind::PowerOff,
+            6 => ShutdownKind::Kexec,
+            _ => ShutdownKind::Reboot,
+        };
+        let why = format!("SIGRTMIN+{number}: {kind}");
+        if number < 10 {
+            return self.go_down(kind, &why);
         }
+        if self.finished.is_none() {
+            self.prepare_to_go_down(kind, &format!("{why}, at once"));
+            self.finished = Some(kind);
+        }
+    }
+
+    /// The first request counts.
+    fn go_down(&mut self, kind: ShutdownKind, why: &str) {
+        self.prepare_to_go_down(kind, why);
         // Who asks may be a program whose start was not told yet.
         self.look_at_what_loads();
-        log::info(why);
         self.feed(Event::Shutdown(kind));
+    }
+
+    /// The time of the way down is set before anything else that could take long.
+    fn prepare_to_go_down(&mut self, kind: ShutdownKind, why: &str) {
+        log::info(why);
+        if !self.supervisor.going_down() {
+            (self.around.arm)(kind);
+            self.tell_why();
+        }
     }
 
     fn button(&mut self, which: u32) {

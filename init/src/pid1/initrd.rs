@@ -4,29 +4,36 @@
 //! What each step needs from the image is in `docs/boot.md`. A step that fails ends in one plain
 //! line on the console and a reset: the boot counter decides what starts next.
 
+mod loader;
 mod root_device;
 mod switch_root;
 pub(crate) mod verity;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use formats::digest::Sha256;
+use formats::system;
 use rustix::mount::{MountFlags, mount};
 
-use crate::command_line::{self, CommandLine, CommandLineError, Slot};
+use crate::command_line::{self, CommandLine, CommandLineError, RootSource, Slot};
 use crate::marks::mark;
 use crate::modules;
 use crate::mounts::{self, EARLY};
 use crate::sys::{Doing as _, Failure, dm};
 use crate::watchdog::{self, Watchdog};
+use root_device::Found;
 use verity::{Image, VerityError};
 
 /// The modules of the initrd in the order in which they are loaded: one path on each line.
 pub const MODULE_LIST: &str = "/lib/modules/load-order";
+
+/// Those of them that most boots do not need, and that [`loader`] loads.
+const LATER: [&str; 1] = ["efivarfs"];
 
 /// Where the same binary lies in the root; the second stage starts there.
 pub const INIT_IN_ROOT: &str = "/usr/lib/orlop/init";
@@ -47,6 +54,13 @@ pub enum InitrdError {
         wanted: String,
         /// Modules that could not be loaded: the likely reason.
         modules: Vec<String>,
+    },
+    /// Neither slot holds the image that the command line names.
+    NoSlot {
+        /// The image.
+        root_hash: Sha256,
+        /// What each partition of a slot holds instead, a line each.
+        slots: Vec<String>,
     },
     /// The device does not hold the image that the command line names.
     Unverified {
@@ -69,8 +83,8 @@ pub fn run() -> Result<Infallible, InitrdError> {
     let parsed = command_line::read().doing(|| "read /proc/cmdline")?;
     let command_line = parsed.map_err(InitrdError::CommandLine)?;
 
-    let loaded =
-        modules::load_list(Path::new(MODULE_LIST)).doing(|| format!("read {MODULE_LIST}"))?;
+    let loaded = modules::load_list_without(Path::new(MODULE_LIST), &LATER)
+        .doing(|| format!("read {MODULE_LIST}"))?;
     let failed: Vec<String> = loaded.failures.iter().map(ToString::to_string).collect();
     for failure in &failed {
         crate::log::error(failure);
@@ -82,22 +96,13 @@ pub fn run() -> Result<Infallible, InitrdError> {
         None
     });
 
-    let mut refused = Vec::new();
-    let check = |device: &Path| match check(device, &command_line) {
-        Ok(image) => Some(image),
-        Err(error) => {
-            crate::log::error(&format!("the root is not on {}: {error}", device.display()));
-            refused.push(format!("{}: {error}", device.display()));
-            None
-        }
-    };
-    let found = root_device::find(&command_line.root, check)
-        .doing(|| format!("look for the root {}", command_line.root))?;
-    let (device, image) = found.ok_or_else(|| match refused.is_empty() {
-        true => InitrdError::NoRoot { wanted: command_line.root.to_string(), modules: failed },
-        false => InitrdError::Unverified { slot: command_line.slot, reason: refused.join("; ") },
-    })?;
+    let (device, image, slot) = root(&command_line, failed)?;
     mark("root-found");
+    mark(format!("slot:{slot}"));
+    // STATE, the screen and the updater go by it.
+    fs::create_dir_all("/run/orlop")
+        .and_then(|()| fs::write(system::SLOT, format!("{slot}\n")))
+        .doing(|| format!("write {}", system::SLOT))?;
 
     let mapped = activate(&device, &image, &command_line)?;
     mark("verity-active");
@@ -109,6 +114,79 @@ pub fn run() -> Result<Infallible, InitrdError> {
     mark("root-mounted");
 
     Ok(switch_root::switch_root(Path::new(NEW_ROOT), Path::new(INIT_IN_ROOT), watchdog)?)
+}
+
+/// The device with the root, and which slot that is. `modules` are those that could not be loaded.
+fn root(
+    command_line: &CommandLine,
+    modules: Vec<String>,
+) -> Result<(PathBuf, Image, Slot), InitrdError> {
+    let mut refused: Vec<(Slot, String)> = Vec::new();
+    let check = |device: &Path, slot: Slot| match check(device, command_line) {
+        Ok(image) => Some(image),
+        Err(error) => {
+            let place = place(slot, device);
+            let text = format!("the root is not on {place}: {error}");
+            // An update leaves the other image in the other slot.
+            if slot != Slot::None && error.is_another_image() {
+                crate::log::info(&text);
+            } else {
+                crate::log::error(&text);
+            }
+            refused.push((slot, format!("{place}: {error}")));
+            None
+        }
+    };
+    let found = root_device::find(&command_line.root, check)
+        .doing(|| format!("look for the root {}", command_line.root))?;
+    match found {
+        Some(Found::One(device, image, Slot::None)) => Ok((device, image, command_line.slot)),
+        Some(Found::One(device, image, slot)) => Ok((device, image, slot)),
+        Some(Found::Both([a, b])) => {
+            let slot = one_of_both(command_line.slot, loader::booted_slot);
+            let (device, image) = if slot == Slot::B { b } else { a };
+            Ok((device, image, slot))
+        }
+        None if refused.is_empty() => {
+            Err(InitrdError::NoRoot { wanted: command_line.root.to_string(), modules })
+        }
+        None if matches!(command_line.root, RootSource::Slots(_)) => {
+            let root_hash = command_line.root_hash;
+            Err(InitrdError::NoSlot { root_hash, slots: slots(&refused) })
+        }
+        None => {
+            let reasons: Vec<String> = refused.into_iter().map(|(_, reason)| reason).collect();
+            Err(InitrdError::Unverified { slot: command_line.slot, reason: reasons.join("; ") })
+        }
+    }
+}
+
+/// Which slot is started if both hold the root: that which the command line names, as that of a kernel
+/// which was started by another one does; else that whose entry was started, for whoever chose it may
+/// know that the other one is damaged where nobody has looked yet.
+fn one_of_both(named: Slot, booted: impl FnOnce() -> Option<Slot>) -> Slot {
+    match named {
+        Slot::None => booted().unwrap_or(Slot::A),
+        named => named,
+    }
+}
+
+fn place(slot: Slot, device: &Path) -> String {
+    match slot {
+        Slot::None => device.display().to_string(),
+        slot => format!("slot {slot}, {}", device.display()),
+    }
+}
+
+/// What each slot holds, also one that no disk has.
+fn slots(refused: &[(Slot, String)]) -> Vec<String> {
+    let mut lines: Vec<String> = refused.iter().map(|(_, reason)| reason.clone()).collect();
+    for slot in [Slot::A, Slot::B] {
+        if !refused.iter().any(|(seen, _)| *seen == slot) {
+            lines.push(format!("slot {slot}: there is no such partition"));
+        }
+    }
+    lines
 }
 
 /// Checks that the image is the one whose root hash is on the command line.
@@ -178,6 +256,10 @@ impl fmt::Display for InitrdError {
                 write!(f, "no device with the root `{wanted}` appeared in 10 s")?;
                 modules.iter().try_for_each(|module| write!(f, "\norlop: {module}"))
             }
+            Self::NoSlot { root_hash, slots } => {
+                write!(f, "neither slot holds the root {}", verity::short(*root_hash))?;
+                slots.iter().try_for_each(|slot| write!(f, "\norlop: {slot}"))
+            }
             Self::Unverified { slot: Slot::None, reason } => {
                 write!(f, "cannot start the root on {reason}")
             }
@@ -214,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn of_two_slots_with_the_root_the_named_one_starts_else_the_loader_s_else_a() {
+        let asked = || -> Option<Slot> { panic!("nobody needs to be asked") };
+        assert_eq!(one_of_both(Slot::A, asked), Slot::A);
+        assert_eq!(one_of_both(Slot::B, asked), Slot::B);
+        assert_eq!(one_of_both(Slot::None, || Some(Slot::A)), Slot::A);
+        assert_eq!(one_of_both(Slot::None, || Some(Slot::B)), Slot::B);
+        assert_eq!(one_of_both(Slot::None, || None), Slot::A);
+    }
+
+    #[test]
     fn each_failure_is_a_line_that_an_operator_understands() {
         let unverified = |slot| InitrdError::Unverified {
             slot,
@@ -227,6 +319,15 @@ mod tests {
             (
                 unverified(Slot::None),
                 "cannot start the root on /dev/vda3: the root hash does not match",
+            ),
+            (
+                InitrdError::NoSlot {
+                    root_hash: Sha256::from_bytes([0xab; 32]),
+                    slots: slots(&[(Slot::B, "slot b, /dev/vda4: it is empty".to_owned())]),
+                },
+                "neither slot holds the root abababababababab...\n\
+                 orlop: slot b, /dev/vda4: it is empty\n\
+                 orlop: slot a: there is no such partition",
             ),
             (
                 InitrdError::NoRoot {

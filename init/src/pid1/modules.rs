@@ -48,6 +48,15 @@ pub fn load_list(list: &Path) -> io::Result<Loaded> {
     Ok(load_each(paths(&std::fs::read_to_string(list)?)))
 }
 
+/// Loads all modules of the list but those whose names are given: they may be loaded later.
+///
+/// # Errors
+/// When the list cannot be read.
+pub fn load_list_without(list: &Path, names: &[&str]) -> io::Result<Loaded> {
+    let text = std::fs::read_to_string(list)?;
+    Ok(load_each(paths(&text).filter(|path| !names.contains(&name(path).as_str()))))
+}
+
 /// Loads only those modules of the list whose names are given: what one step needs before its
 /// turn. Their dependencies must be named too.
 ///
@@ -266,6 +275,9 @@ mod tests {
         let loaded = load(&list, &["overlay"]).unwrap();
         let names: Vec<_> = loaded.failures.iter().map(|failure| failure.module.as_str()).collect();
         assert_eq!(names, ["overlay"]);
+        let loaded = load_list_without(&list, &["overlay"]).unwrap();
+        let names: Vec<_> = loaded.failures.iter().map(|failure| failure.module.as_str()).collect();
+        assert_eq!(names, ["llc"]);
     }
 
     fn signed(module: &[u8], parts: [u8; 2], length: u32) -> Vec<u8> {

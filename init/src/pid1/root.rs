@@ -7,13 +7,14 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use formats::system::{PATH, PROBLEMS, System};
+use formats::digest::Sha256;
+use formats::system::{PATH, PROBLEMS, SHUTDOWN_REASON, SLOT, System};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::command_line::{self, Slot};
 use crate::console::{Console, Screen};
 use crate::event_loop::{self, Surroundings};
-use crate::pid1::{built_in, floor, identity};
+use crate::pid1::{built_in, floor, identity, trial};
 use crate::power::Button;
 use crate::supervisor::Supervisor;
 use crate::sys::{Failure, signals};
@@ -40,7 +41,7 @@ pub fn run() -> Result<Infallible, String> {
 
     let mut problems = Problems::default();
     problems.note("have modules loaded on demand", on_demand);
-    let (slot, reset_state) = command_line(&mut problems);
+    let (slot, root_hash, reset_state) = command_line(&mut problems);
     let release = identity::system(Path::new("/"));
     // Also what separates two boots in the log on STATE.
     log::info(&format!("{release} starts, slot {slot}"));
@@ -56,6 +57,16 @@ pub fn run() -> Result<Infallible, String> {
         Path::new("/proc/sys/kernel/random/uuid"),
     );
     problems.note("give the machine its id", id);
+    if let Some(root_hash) = root_hash {
+        problems.note("see whether this is a trial", trial::note(Path::new("/"), root_hash));
+    }
+    // Where many look for `/run`; what pods have put there before stays.
+    match std::os::unix::fs::symlink("/run", "/var/run") {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            problems.add(format!("cannot make /var/run: {error}"));
+        }
+        _ => {}
+    }
     problems.note("make a place for logs", std::fs::create_dir_all(built_in::LOGS));
     if !system.source.is_empty() {
         log::info(&format!("the node config is from {}", system.source));
@@ -84,6 +95,7 @@ pub fn run() -> Result<Infallible, String> {
         kernel_log: "/dev/kmsg".into(),
         clock,
         problems: PROBLEMS.into(),
+        reason: SHUTDOWN_REASON.into(),
         buttons,
         watchdog,
         arm: shutdown::arm,
@@ -112,30 +124,30 @@ impl Problems {
     }
 }
 
-/// The slot for the screen, and whether STATE is to be made anew. Mistakes were fatal in the initrd
-/// if they mattered there.
-fn command_line(problems: &mut Problems) -> (String, bool) {
-    let mut reset_state = false;
-    let slot = match command_line::read() {
+/// The slot for the screen, the root hash, and whether STATE is to be made anew. Mistakes were fatal
+/// in the initrd if they mattered there.
+fn command_line(problems: &mut Problems) -> (String, Option<Sha256>, bool) {
+    let (mut root_hash, mut reset_state) = (None, false);
+    match command_line::read() {
         Ok(Ok(line)) => {
             if !line.debug {
                 sysctl::quiet_console(Path::new("/proc/sys"));
             }
             reset_state = line.resets.state;
-            line.slot
+            root_hash = Some(line.root_hash);
         }
         Ok(Err(mistakes)) => {
             for mistake in mistakes {
                 problems.add(mistake.to_string());
             }
-            Slot::None
         }
-        Err(error) => {
-            problems.add(format!("cannot read the kernel command line: {error}"));
-            Slot::None
-        }
-    };
-    (slot.to_string(), reset_state)
+        Err(error) => problems.add(format!("cannot read the kernel command line: {error}")),
+    }
+    let slot = command_line::running_slot().unwrap_or_else(|error| {
+        problems.add(format!("cannot read the slot from {SLOT}: {error}"));
+        Slot::None
+    });
+    (slot.to_string(), root_hash, reset_state)
 }
 
 /// STATE, modules, kernel settings and the node config. The disk is slow and modules take time, so

@@ -22,7 +22,7 @@ use rustix::system::{RebootCommand, reboot};
 use crate::event_loop::Finished;
 use crate::supervisor::{SHUTDOWN_LIMIT, ShutdownKind};
 use crate::sys::signals;
-use crate::watchdog::{self, Watchdog};
+use crate::watchdog;
 use crate::{clock, log, marks, process};
 
 /// From `SIGTERM` to `SIGKILL` for what no unit stopped: containers first of all.
@@ -77,11 +77,16 @@ pub fn finish(mut finished: Finished) -> ! {
         None => shout("the disk does not finish: going down without it"),
     }
     // A restart that hangs ends in a reset, and so does all that hung before this; a machine that is
-    // to be without power must not start again.
-    if finished.kind == ShutdownKind::PowerOff
-        && let Some(Err(error)) = finished.watchdog.take().map(Watchdog::stop)
-    {
-        shout(&format!("cannot stop the watchdog: {error}"));
+    // to be without power, or to stand still, must not start again. Another kernel finds the watchdog
+    // as it is left here.
+    match (finished.kind, finished.watchdog.take()) {
+        (ShutdownKind::PowerOff | ShutdownKind::Halt, Some(watchdog)) => {
+            if let Err(error) = watchdog.stop() {
+                shout(&format!("cannot stop the watchdog: {error}"));
+            }
+        }
+        (ShutdownKind::Kexec, Some(mut watchdog)) => watchdog.set(watchdog::OTHER_KERNEL),
+        _ => {}
     }
     go_down(finished.kind)
 }
@@ -201,6 +206,14 @@ fn go_down(kind: ShutdownKind) -> ! {
     let command = match kind {
         ShutdownKind::PowerOff => RebootCommand::PowerOff,
         ShutdownKind::Reboot => RebootCommand::Restart,
+        ShutdownKind::Halt => RebootCommand::Halt,
+        ShutdownKind::Kexec => {
+            // It only returns if no kernel was loaded; then the firmware starts one.
+            if let Err(error) = reboot(RebootCommand::Kexec) {
+                shout(&format!("cannot {kind}: {error}; restarting"));
+            }
+            RebootCommand::Restart
+        }
     };
     let result: Result<Infallible, Errno> = match reboot(command) {
         Err(error) => Err(error),

@@ -98,10 +98,7 @@ pub enum StateError {
 /// # Errors
 /// If not even that can be mounted.
 pub fn mount(reset: bool) -> Result<Report, Failure> {
-    let without_slots = || {
-        let line = command_line::read();
-        matches!(line, Ok(Ok(CommandLine { slot: Slot::None, .. })))
-    };
+    let without_slots = || matches!(command_line::running_slot(), Ok(Slot::None));
     let found = find();
     let device = found.as_ref().ok().map(Partition::node);
     match found.and_then(|partition| mount_partition(&partition, reset)) {
@@ -160,15 +157,15 @@ fn choose(
     }
 }
 
-/// The disks with a partition of the identity that the command line names.
+/// The disks with a partition of an identity that the command line names.
 fn disks_with_the_root() -> Vec<String> {
-    match command_line::read() {
-        Ok(Ok(CommandLine { root: RootSource::Partition(guid), .. })) => {
-            let found = disks::by_guid(guid).unwrap_or_default();
-            found.into_iter().map(|partition| partition.disk).collect()
-        }
-        _ => Vec::new(),
-    }
+    let Ok(Ok(CommandLine { root, .. })) = command_line::read() else { return Vec::new() };
+    let found = match &root {
+        RootSource::Partition(guid) => disks::by_guids(std::slice::from_ref(guid)),
+        RootSource::Slots(guids) => disks::by_guids(guids),
+        RootSource::Pmem(_) | RootSource::File(_) => return Vec::new(),
+    };
+    found.unwrap_or_default().into_iter().map(|partition| partition.disk).collect()
 }
 
 /// The disk on which the root's image lies, if it lies on a partition.

@@ -59,6 +59,7 @@ impl Supervisor {
         match event {
             Event::Start if self.phase == Phase::Idle => {
                 self.phase = Phase::Running { boot_complete: false };
+                self.services.iter_mut().for_each(|service| service.boot_began(now));
             }
             Event::Start | Event::Tick => {}
             Event::Forked { unit, pid } => match self.service_mut(&unit) {
@@ -118,6 +119,10 @@ impl Supervisor {
                     self.phase = Phase::Running { boot_complete: true };
                     actions.push(Action::Announce(Change::BootComplete));
                 }
+                let mut services = self.services.iter_mut();
+                if services.any(|service| service.is_given_up(now, &mut actions)) {
+                    actions.push(Action::RestartMachine);
+                }
             }
             Phase::Stopping { kind, until } => {
                 if now >= until {
@@ -134,6 +139,7 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Duration> {
         let whole = match self.phase {
             Phase::Stopping { until, .. } => Some(until),
+            Phase::Running { .. } => self.services.iter().filter_map(Service::last_call).min(),
             _ => None,
         };
         self.services.iter().filter_map(Service::deadline).chain(whole).min()

@@ -53,6 +53,9 @@ pub struct Unit {
     pub environment: Vec<(String, String)>,
     /// From start to ready; when it is over, that is reported and nothing else happens.
     pub deadline: Duration,
+    /// From the start of the boot's units on: the machine is restarted unless it was ready by then,
+    /// however often it was started, or is not wanted.
+    pub restart_machine_after: Option<Duration>,
     /// From `SIGTERM` to `SIGKILL`, for its process and for `stop_exec`.
     pub stop_timeout: Duration,
     /// Resource limits.

@@ -30,6 +30,10 @@ pub const RUN: Duration = Duration::from_secs(60);
 /// takes until the watchdog is reset with the machine.
 pub const DOWN: Duration = Duration::from_secs(600);
 
+/// For a kernel that this one starts, until PID 1 of that opens the device: it unpacks itself, looks
+/// for its devices and loads the driver in that time, or hangs.
+pub const OTHER_KERNEL: Duration = Duration::from_secs(120);
+
 /// In seconds, the least that is asked of a device which cannot count to more.
 const SHORTEST: i32 = 30;
 /// Of a device that does not say its time: no watchdog is as short.

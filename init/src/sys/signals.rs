@@ -27,9 +27,23 @@ pub enum Signal {
     Power,
     /// `SIGUSR1`: show the whole state on the console.
     User1,
+    /// `SIGRTMIN+n`, by which the init of others is asked to go down (systemd(1), "Signals").
+    RealTime(u8),
 }
 
-const LISTENED: [(libc::c_int, Signal); 5] = [
+/// `SIGRTMIN` of who asks us: the kernel's first is 32, of which the C library of GNU takes two. A
+/// program with another library sends the same numbers, for it means that init's.
+const FIRST_REAL_TIME: libc::c_int = 34;
+
+const LISTENED: [(libc::c_int, Signal); 13] = [
+    (FIRST_REAL_TIME + 3, Signal::RealTime(3)),
+    (FIRST_REAL_TIME + 4, Signal::RealTime(4)),
+    (FIRST_REAL_TIME + 5, Signal::RealTime(5)),
+    (FIRST_REAL_TIME + 6, Signal::RealTime(6)),
+    (FIRST_REAL_TIME + 13, Signal::RealTime(13)),
+    (FIRST_REAL_TIME + 14, Signal::RealTime(14)),
+    (FIRST_REAL_TIME + 15, Signal::RealTime(15)),
+    (FIRST_REAL_TIME + 16, Signal::RealTime(16)),
     (libc::SIGCHLD, Signal::Child),
     (libc::SIGTERM, Signal::Terminate),
     (libc::SIGINT, Signal::Interrupt),
@@ -148,6 +162,11 @@ mod tests {
     fn the_kernels_numbers_become_our_signals() {
         assert_eq!(known(17), Some(Signal::Child));
         assert_eq!(known(15), Some(Signal::Terminate));
+        // What kured sends, and who asks for it at once.
+        assert_eq!(known(39), Some(Signal::RealTime(5)));
+        assert_eq!(known(49), Some(Signal::RealTime(15)));
+        assert_eq!(known(36), None);
+        assert_eq!(FIRST_REAL_TIME, libc::SIGRTMIN());
         assert_eq!(known(0), None);
         assert_eq!(known(u32::MAX), None);
     }

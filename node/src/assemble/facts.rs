@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
+use formats::kubelet::{CURRENT, Credential};
 use formats::node_config::HostName;
 
 use super::cluster::Cluster;
 use super::serving::Kept;
 use super::{Error, cluster, registries, serving};
-use crate::credential::Credential;
 use crate::root::Root;
 
 /// The directory of static pods; all that is in it is ours.
 pub(super) const MANIFESTS: &str = "/run/orlop/kubelet/manifests";
 /// Where kubelet keeps the certificates it was given, and we the pair that we make.
 pub(super) const CERTIFICATES: &str = "/var/lib/kubelet/pki";
-/// Leads to the one in use.
-const CURRENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 /// Our own small files; more is a damaged one.
 const LIMIT: u64 = 1024 * 1024;
 const MEMORY: &str = "/proc/meminfo";

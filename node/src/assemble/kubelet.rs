@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use formats::kubelet::BOOTSTRAP;
 use formats::node_config::{
     Api, HostName, Kubernetes, NodeConfig, SHUTDOWN_GRACE, ServingCertificate, Taint,
 };
@@ -22,7 +23,6 @@ use crate::pods;
 pub(super) const ARGUMENTS: &str = "/run/orlop/kubelet/arguments";
 
 const CONFIGURATION: &str = "/run/orlop/kubelet/config.json";
-const BOOTSTRAP: &str = "/run/orlop/kubelet/bootstrap-kubeconfig";
 const CA: &str = "/run/orlop/kubelet/ca.crt";
 /// Names the program that kubelet asks for passwords of registries.
 const PROVIDERS: &str = "/run/orlop/kubelet/credential-providers.json";

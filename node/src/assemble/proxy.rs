@@ -6,19 +6,13 @@
 
 use std::net::IpAddr;
 
-use formats::node_config::{Api, Exempt, Host, NodeConfig, ProxyUrl};
-use formats::node_config::{Scheme, Url};
+use formats::node_config::{Api, NodeConfig, ProxyUrl};
+pub(crate) use web::proxy::PATH;
+use web::proxy::{DIRECT, HTTP, HTTPS};
 
 use super::file::File;
 use super::plan::Plan;
 use crate::root::Root;
-
-/// In memory, for root alone: there may be a password in it.
-pub(crate) const PATH: &str = "/run/orlop/proxy.env";
-
-const HTTP: &str = "HTTP_PROXY";
-const HTTPS: &str = "HTTPS_PROXY";
-const DIRECT: &str = "NO_PROXY";
 
 /// More than any config makes of it.
 const LIMIT: u64 = 1024 * 1024;
@@ -88,20 +82,7 @@ pub(crate) fn text(root: &Root) -> Option<String> {
 
 /// The proxy that an address is fetched by at present; `None` if it is asked directly.
 pub(crate) fn proxy_for(root: &Root, address: &str) -> Option<ProxyUrl> {
-    let text = text(root)?;
-    let value =
-        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    let end = address.find(['?', '#']).unwrap_or(address.len());
-    let url: Url = address[..end].parse().ok()?;
-    let name = match url.scheme() {
-        Scheme::Http => HTTP,
-        Scheme::Https => HTTPS,
-    };
-    let proxy = value(name)?.parse().ok()?;
-    let direct = value(DIRECT).unwrap_or_default().split(',');
-    let mut direct = direct.filter_map(|exempt| exempt.parse::<Exempt>().ok());
-    let host: &Host = url.host();
-    (!direct.any(|exempt| exempt.covers(host, url.port()))).then_some(proxy)
+    web::proxy::proxy_for(&text(root)?, address)
 }
 
 #[cfg(test)]

@@ -196,10 +196,10 @@ fn answers_that_are_no_config_are_told_apart() {
             "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_owned(),
             "the server answers `503 Service Unavailable`",
         ),
-        (ok("\n<!DOCTYPE HTML><title>log in</title>"), "a web page instead of TOML"),
+        (ok("\n<!DOCTYPE HTML><title>log in</title>"), "a web page instead of the file"),
         (
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi".to_owned(),
-            "a web page instead of TOML",
+            "a web page instead of the file",
         ),
         (ok(&" ".repeat(65)), "it has more than 64 bytes"),
         (redirect("http://{self}/again"), "the server redirects more than 5 times"),

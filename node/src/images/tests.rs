@@ -10,8 +10,8 @@ type Labels = Vec<(String, String)>;
 
 /// A containerd in memory.
 #[derive(Debug, Default)]
-struct Memory {
-    images: BTreeMap<String, Descriptor>,
+pub(super) struct Memory {
+    pub(super) images: BTreeMap<String, Descriptor>,
     blobs: BTreeMap<String, (Vec<u8>, Labels)>,
     held: bool,
     holds: usize,
@@ -20,7 +20,7 @@ struct Memory {
     /// Refuses the blob whose digest is this.
     refuses: String,
     /// So many calls that hold or write are answered, if any number is.
-    dies_after: Option<usize>,
+    pub(super) dies_after: Option<usize>,
     /// Has no room for another lease.
     full: bool,
 }
@@ -95,6 +95,16 @@ impl Store for Memory {
             serde_json::from_slice(&self.blobs[&target.digest].0).expect("a manifest");
         Ok(manifest.config.map(|config| config.digest))
     }
+
+    fn names(&mut self) -> Result<Vec<(String, Descriptor)>, Trouble> {
+        Ok(self.images.clone().into_iter().collect())
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), Trouble> {
+        self.work()?;
+        self.images.remove(name);
+        Ok(())
+    }
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -138,7 +148,8 @@ fn import_files(store: &mut Memory, files: &[(&str, Vec<u8>)]) -> String {
         fs::write(directory.path().join(name), bytes).expect("written");
     }
     let mut out = Vec::new();
-    let lacking = import_all(store, directory.path(), &mut out).expect("the directory is readable");
+    let imported = import_all(store, directory.path(), &mut out);
+    let lacking = imported.expect("the directory is readable").lacking;
     let text = String::from_utf8(out).expect("text");
     // What the node lacks then is told to people as well.
     let failed = text.lines().filter_map(|line| line.strip_prefix("orlop-node: "));
@@ -237,7 +248,8 @@ fn a_store_that_does_not_answer_is_no_fault_of_the_archive() {
         assert!(error.ends_with(&format!("{file}: no answer")), "{answered}: {error}");
         // Another time all is imported.
         store.dies_after = None;
-        let lacking = import_all(&mut store, directory.path(), &mut Vec::new()).expect("alive");
+        let imported = import_all(&mut store, directory.path(), &mut Vec::new());
+        let lacking = imported.expect("alive").lacking;
         assert_eq!((lacking.len(), store.images.len()), (0, 2), "{answered}");
     }
 }

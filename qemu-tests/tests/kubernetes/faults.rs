@@ -19,13 +19,15 @@ fn survivor(node: &str) -> Value {
 /// Kills by name from a pod that sees the node's processes. The pod's own shim may be among them.
 fn kill(cluster: &Cluster, node: &str, programs: &[&str]) -> Result<()> {
     let names = programs.join(" ");
-    let axe = privileged("axe", node, &format!("kill -9 $(pidof {names})"));
+    // All tests share a namespace, and another one has an axe.
+    let name = format!("axe-{node}");
+    let axe = privileged(&name, node, &format!("kill -9 $(pidof {names})"));
     cluster.apply(&axe.to_string())?;
     // It ends well, or with its shim.
-    cluster.watch(&["pod", "axe"], LIMIT, "axe ends", |pod| {
+    cluster.watch(&["pod", &name], LIMIT, "axe ends", |pod| {
         matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
     })?;
-    removed(cluster, "axe")
+    removed(cluster, &name)
 }
 
 /// How often the container was restarted, and which one it is.
@@ -101,7 +103,7 @@ pub(crate) fn a_fork_bomb_stays_in_its_pod(orlop: &Orlop) -> Result<()> {
         let bomb = runs(cluster, &script("bomb", name, text))?;
         cluster.log_line(&bomb, "can't fork", LIMIT)?;
         // Meanwhile others start and are reached.
-        let other = runs(cluster, &script("beside", name, "tail -f /dev/null"))?;
+        let other = runs(cluster, &script("spared", name, "tail -f /dev/null"))?;
         cluster.exec(&other, &["true"])?;
         ensure_ready(cluster, node)?;
         for pod in [bomb, other] {

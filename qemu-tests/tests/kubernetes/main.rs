@@ -8,6 +8,7 @@ mod certificates;
 mod crash;
 mod faults;
 mod flannel;
+mod fleets;
 mod hangs;
 mod host_ports;
 mod modules;
@@ -26,6 +27,8 @@ use std::process::ExitCode;
 
 use qemu_tests::harness::{self, Test, Threads};
 
+/// In the order in which they begin, two at once: tests of the node that is harmed take turns, so what
+/// stands between them has another node.
 const TESTS: &[(&str, Test)] = &[
     ("a_node_joins_by_bootstrap_token", pods::a_node_joins_by_bootstrap_token),
     ("a_deployment_runs_two_pods_which_kubectl_reaches", pods::a_deployment_runs_two_pods),
@@ -60,29 +63,33 @@ const TESTS: &[(&str, Test)] = &[
         "what_networks_and_volumes_ask_of_the_kernel_is_loaded_when_they_ask",
         modules::what_is_asked_for_is_loaded,
     ),
-    ("a_host_port_leads_to_its_pod_on_the_bridge", host_ports::a_host_port_leads_to_its_pod),
+    ("daemons_and_shims_that_are_killed_come_back", faults::killed_daemons_come_back),
     (
         "flannel_carries_traffic_between_two_nodes_before_and_after_a_reboot",
         flannel::pods_of_two_nodes_reach_each_other,
-    ),
-    ("daemons_and_shims_that_are_killed_come_back", faults::killed_daemons_come_back),
-    (
-        "pid_1_has_no_socket_of_the_network_and_no_file_of_state",
-        rooms::pid_1_has_no_socket_and_no_file_of_state,
     ),
     (
         "network_and_log_are_killed_twenty_times_each_and_no_pod_notices",
         rooms::network_and_log_are_killed_and_nobody_notices,
     ),
+    (
+        "pid_1_has_no_socket_of_the_network_and_no_file_of_state",
+        rooms::pid_1_has_no_socket_and_no_file_of_state,
+    ),
     ("daemons_that_hang_are_killed_and_no_pod_notices", hangs::daemons_that_hang_are_killed),
-    ("a_pid_1_that_hangs_is_reset_by_the_watchdog", hangs::a_frozen_pid_1_is_reset),
+    ("a_reboot_and_a_power_cut_bring_the_node_back", restart::a_reboot_and_a_power_cut),
+    (
+        "a_controllers_job_runs_a_program_of_the_node_and_kured_restarts_it",
+        fleets::a_job_reaches_the_node_and_kured_restarts_it,
+    ),
     ("a_fork_bomb_stays_in_its_pod", faults::a_fork_bomb_stays_in_its_pod),
+    ("hooks_of_pods_run_when_a_node_goes_down", restart::hooks_run_when_a_node_goes_down),
     ("a_memory_hog_stays_in_its_pod", faults::a_memory_hog_stays_in_its_pod),
+    ("a_host_port_leads_to_its_pod_on_the_bridge", host_ports::a_host_port_leads_to_its_pod),
     ("a_pod_that_fills_the_disk_is_evicted", faults::a_pod_that_fills_the_disk_is_evicted),
+    ("a_pid_1_that_hangs_is_reset_by_the_watchdog", hangs::a_frozen_pid_1_is_reset),
     ("damage_on_state_is_told_while_the_node_runs", faults::damage_on_state_is_told),
     ("a_unit_that_always_fails_is_shown_with_its_last_lines", faults::a_failing_unit_is_shown),
-    ("a_reboot_and_a_power_cut_bring_the_node_back", restart::a_reboot_and_a_power_cut),
-    ("hooks_of_pods_run_when_a_node_goes_down", restart::hooks_run_when_a_node_goes_down),
     ("a_power_cut_at_any_moment_leaves_a_node_that_runs_pods", crash::any_power_cut),
     (
         "what_an_earlier_boot_left_is_made_good_or_dropped_with_a_line",

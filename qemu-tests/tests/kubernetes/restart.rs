@@ -65,10 +65,14 @@ pub(crate) fn a_reboot_and_a_power_cut(orlop: &Orlop) -> Result<()> {
     let first = identity(cluster)?;
     ensure!(first.joins == 1, "{first:?}");
 
-    // Ctrl-Alt-Del, as an administrator may send it: `SIGINT` to PID 1.
+    // As kured asks for it, which looks for its file where Debian has it: `SIGRTMIN+5` to PID 1.
     let from = node.machine.console().len();
-    cluster.apply(&privileged("restart", NAME, "kill -INT 1").to_string())?;
-    node.machine.wait_for_line(from, &["all stopped, restart now"], LIMIT)?;
+    let restart = "test \"$(readlink /proc/1/root/var/run)\" = /run && \
+        echo 'a release is staged' > /proc/1/root/run/orlop/shutdown-reason && kill -39 1";
+    cluster.apply(&privileged("restart", NAME, restart).to_string())?;
+    let told = node.machine.wait_for_line(from, &["] a release is staged"], LIMIT)?;
+    let down = node.machine.wait_for_line(told, &["] going down to restart"], LIMIT)?;
+    node.machine.wait_for_line(down, &["all stopped, restart now"], LIMIT)?;
     let second = back(cluster, &first, &pod, 1)?;
 
     node.machine.cut_power();

@@ -20,7 +20,7 @@ fn report(version: &str) -> Report {
     let text = format!(
         r#"{{ "schema": {}, "image": "tiny", "version": "{version}", "kernel": "6.0",
              "root": {{ "hash": "{}", "salt": "", "data-size": 1, "size": 1, "paths": 1 }},
-             "command-lines": {{ "a": "", "b": "" }}, "components": {{}}, "dropped": {{}},
+             "command-line": "", "components": {{}}, "dropped": {{}},
              "packages": {{}}, "uki-size": 1, "initrd-size": 1, "disk-size": 1,
              "artifacts": [{{ "kind": "disk", "name": "disk.raw", "size": 1 }},
                            {{ "kind": "root", "name": "root.img", "size": 1 }}] }}"#,
@@ -109,13 +109,13 @@ fn whole(version: &str) -> BTreeMap<String, String> {
 #[test]
 fn a_directory_with_anything_that_no_build_made_is_left_alone_and_the_file_is_named() {
     let real = serde_json::to_string(&report("1")).unwrap();
-    let newer = real.replacen("\"schema\":2", "\"schema\":9", 1);
+    let newer = real.replacen("\"schema\":3", "\"schema\":9", 1);
     let outside = real.replace("\"root.img\"", "\"../thesis.txt\"");
     for (report, file, want) in [
         (Some("{}"), "thesis.txt", "`build.json` that is there is not the report of a build"),
         (Some("{\"schema\": 1}"), "disk.raw", "`build.json` that is there is not the report of"),
         (Some("node_modules"), "package.json", "`build.json` that is there is not the report of"),
-        (Some(&*newer), "disk.raw", "is of a newer `orlop`: it has schema 9, and this one knows 2"),
+        (Some(&*newer), "disk.raw", "is of a newer `orlop`: it has schema 9, and this one knows 3"),
         (Some(&*outside), "disk.raw", "`build.json` that is there is not the report of a build"),
         (Some(&*real), "kept.qcow2", "has not made all of it: not `kept.qcow2`"),
         (Some(&*real), ".hidden", "has not made all of it: not `.hidden`"),

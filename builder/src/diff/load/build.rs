@@ -29,7 +29,7 @@ pub fn build(directory: &Path, named: &str) -> Result<Loaded> {
     side.architecture = Some(report.architecture);
     side.root_hash = Some(report.root.hash.0);
     side.release = Some(report.kernel.clone());
-    side.command_line = Some(report.command_lines.a.clone());
+    side.command_line = Some(report.command_line.clone());
     side.packages = Some(packages(&report, &contents));
     side.programs = Some(programs(&contents));
     side.tells_crates = true;
@@ -45,7 +45,7 @@ pub fn build(directory: &Path, named: &str) -> Result<Loaded> {
     let texts = root.texts()?;
     check(&path, &texts, &contents)?;
     side.read(&texts);
-    let uki = report.artifacts.iter().find(|file| file.kind == KindName::Known(Artifact::UkiA));
+    let uki = report.artifacts.iter().find(|file| file.kind == KindName::Known(Artifact::Uki));
     let uki = uki.and_then(|file| Some(Uki::new(report.uki_size, file.sha256?.0)));
     Ok(Loaded { side, root: Some(root), uki, objects: None })
 }

@@ -6,12 +6,12 @@ use std::rc::Rc;
 
 use formats::architecture::Architecture;
 use formats::digest::{Hasher, Sha256};
-use formats::ostree::{FileHeader, Kind as Object, Name, Reference};
+use formats::ostree::{Attributes, FileHeader, Kind as Object, Name, Reference};
 
 use super::{Loaded, architecture, modules};
 use crate::diff::side::{File, Kind, Linked, Node, ROOT, Side};
 use crate::error::{Error, Result};
-use crate::repository::Repository;
+use crate::repository::{Bounds, Repository};
 
 /// Files that were read, by their objects: what two versions share is read once.
 pub(super) type Known = BTreeMap<Sha256, Rc<Read>>;
@@ -24,12 +24,15 @@ pub(super) struct Read {
     sha256: Sha256,
     /// What it was linked with, if it is a program that says so.
     linked: Option<Linked>,
-    /// The content of a file that is small and no program.
-    text: Vec<u8>,
+    /// The content, if it was wanted and is small.
+    text: Option<Vec<u8>>,
 }
 
 /// A larger file is none whose text is looked at: the largest is what a kernel was built with.
-const LARGEST_TEXT: usize = 4 << 20;
+pub(super) const LARGEST_TEXT: usize = 16 << 20;
+
+/// A larger file is none that is looked into for what it was linked with.
+pub(super) const LARGEST_PROGRAM: usize = 512 << 20;
 
 /// The version that is called `named`.
 pub(super) fn load(repository: &Repository, named: &str, known: &mut Known) -> Result<Loaded> {
@@ -38,7 +41,7 @@ pub(super) fn load(repository: &Repository, named: &str, known: &mut Known) -> R
     let told = repository.history(digest, 1)?.into_iter().next();
     let mut side = Side::new(named, Kind::Commit);
     // A commit does not say whose version it is; the refs that name it do.
-    let refs = repository.refs()?;
+    let refs = repository.refs().named;
     let mut names = refs.iter().filter(|(_, of)| **of == digest).map(|(name, _)| name.as_str());
     let reference = refs.keys().map(Reference::as_str).find(|name| *name == named);
     let reference = reference.or_else(|| names.next());
@@ -62,9 +65,10 @@ pub(super) fn load(repository: &Repository, named: &str, known: &mut Known) -> R
         programs: BTreeMap::new(),
         texts: BTreeMap::new(),
         objects: BTreeMap::new(),
+        bounds: Bounds::new(),
     };
     walk.note(Name { digest, kind: Object::Commit })?;
-    walk.directory("", &commit.tree, &commit.meta)?;
+    walk.directory("", &commit.tree, &commit.meta, 0)?;
     let Walk { files, programs, texts, objects, .. } = walk;
     side.files = Some(files);
     side.programs = Some(programs);
@@ -80,6 +84,7 @@ struct Walk<'a> {
     programs: BTreeMap<String, Linked>,
     texts: BTreeMap<String, Vec<u8>>,
     objects: BTreeMap<Name, u64>,
+    bounds: Bounds,
 }
 
 impl Walk<'_> {
@@ -89,10 +94,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn directory(&mut self, path: &str, tree: &Sha256, meta: &Sha256) -> Result<()> {
+    fn directory(&mut self, path: &str, tree: &Sha256, meta: &Sha256, depth: usize) -> Result<()> {
         self.note(Name { digest: *tree, kind: Object::Directory })?;
         self.note(Name { digest: *meta, kind: Object::DirectoryMeta })?;
         let attributes = self.repository.directory_meta(meta)?;
+        self.bounds.take(self.repository, depth, path.len() + size(&attributes))?;
         self.files.push(File {
             place: ROOT.to_owned(),
             path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
@@ -105,26 +111,33 @@ impl Walk<'_> {
         });
         let directory = self.repository.directory(tree)?;
         for (name, digest) in &directory.files {
-            self.file(format!("{path}/{name}"), digest)?;
+            self.file(format!("{path}/{name}"), digest, depth)?;
         }
         for (name, (tree, meta)) in &directory.directories {
-            self.directory(&format!("{path}/{name}"), tree, meta)?;
+            self.directory(&format!("{path}/{name}"), tree, meta, depth + 1)?;
         }
         Ok(())
     }
 
-    fn file(&mut self, path: String, digest: &Sha256) -> Result<()> {
+    fn file(&mut self, path: String, digest: &Sha256, depth: usize) -> Result<()> {
         self.note(Name { digest: *digest, kind: Object::File })?;
-        let read = match self.known.get(digest) {
+        let wanted = Side::wants(&path);
+        let known = self.known.get(digest).filter(|read| !wanted || read.text.is_some());
+        let read = match known {
             Some(read) => Rc::clone(read),
             None => {
-                let read = Rc::new(read(self.repository, digest)?);
+                let read = Rc::new(read(self.repository, digest, wanted)?);
                 self.known.insert(*digest, Rc::clone(&read));
                 read
             }
         };
-        if Side::wants(&path) && !read.header.is_link() {
-            self.texts.insert(path.clone(), read.text.clone());
+        let kept = path.len() + size(&read.header.attributes) + read.header.target.len();
+        let text = read.text.as_ref().filter(|_| wanted && !read.header.is_link());
+        let linked = read.linked.as_ref().map_or(0, |linked| linked.len() * LINKED);
+        let kept = kept + text.map_or(0, Vec::len) + linked;
+        self.bounds.take(self.repository, depth, kept)?;
+        if let Some(text) = text {
+            self.texts.insert(path.clone(), text.clone());
         }
         if let Some(linked) = &read.linked {
             self.programs.insert(path.clone(), linked.clone());
@@ -148,23 +161,45 @@ impl Walk<'_> {
     }
 }
 
-fn read(repository: &Repository, digest: &Sha256) -> Result<Read> {
-    let (mut hasher, mut size, mut content) = (Hasher::new(), 0, Vec::new());
+/// What one thing takes that a program was linked with: its name, a version, and their places.
+const LINKED: usize = 200;
+
+fn size(attributes: &Attributes) -> usize {
+    attributes.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
+fn read(repository: &Repository, digest: &Sha256, wanted: bool) -> Result<Read> {
+    let (mut hasher, mut size, mut content) = (Hasher::new(), 0_usize, Vec::new());
     let state = (&mut hasher, &mut size, &mut content);
     let header = repository.file(digest, |header| {
-        let program = header.attributes.permissions() & 0o111 != 0;
+        let most = most(header, wanted);
         let (hasher, size, content) = state;
         Ok(move |bytes: &[u8]| {
             hasher.update(bytes);
-            *size += bytes.len() as u64;
-            if program || content.len() + bytes.len() <= LARGEST_TEXT {
+            *size = size.saturating_add(bytes.len());
+            if *size <= most {
                 content.extend(bytes);
+            } else {
+                *content = Vec::new();
             }
             Ok::<(), Error>(())
         })
     })?;
-    let program = header.attributes.permissions() & 0o111 != 0;
-    let linked = if program { modules(&content)? } else { None };
-    let text = if program { Vec::new() } else { content };
-    Ok(Read { header, size, sha256: hasher.finish(), linked, text })
+    let whole = size <= most(&header, wanted);
+    let linked = if whole && is_program(&header) { modules(&content)? } else { None };
+    let text = wanted.then(|| if size <= LARGEST_TEXT { content } else { Vec::new() });
+    Ok(Read { header, size: size as u64, sha256: hasher.finish(), linked, text })
+}
+
+/// How many bytes of a file are held while it is read.
+fn most(header: &FileHeader, wanted: bool) -> usize {
+    match (is_program(header), wanted) {
+        (true, _) => LARGEST_PROGRAM,
+        (false, true) => LARGEST_TEXT,
+        (false, false) => 0,
+    }
+}
+
+fn is_program(header: &FileHeader) -> bool {
+    header.attributes.permissions() & 0o111 != 0
 }

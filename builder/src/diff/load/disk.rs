@@ -1,12 +1,14 @@
 //! A disk image or a root image, told from its bytes alone. Of a disk the slot counts that its loader
 //! would boot.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use formats::architecture::Architecture;
+use formats::command_line::CommandLine;
 use formats::digest::Sha256;
 use formats::fat::{Kind as Entry, ReadError, Volume};
 use formats::gpt::Partition;
@@ -14,11 +16,13 @@ use formats::uki;
 
 use super::root::Root;
 use super::{Loaded, Uki, architecture};
+use crate::diff::boot::{Part, parts};
 use crate::diff::side::{Kind, Side};
 use crate::error::{Context as _, Error, Id, Result};
-use crate::image::disk::{Role, Slot, esp, slot_of};
+use crate::image::disk::{Role, Slot, esp};
 use crate::image::inspect::is_erofs;
 use crate::image::ours;
+use crate::regular;
 
 /// As much of the start as it takes to recognise anything.
 const HEAD: u64 = 64 << 10;
@@ -32,14 +36,16 @@ struct Boot {
     release: Option<String>,
     command_line: Option<String>,
     architecture: Option<Architecture>,
+    parts: BTreeMap<String, Part>,
     uki: Uki,
 }
 
 /// The image at `path`.
 pub(super) fn image(path: &Path) -> Result<Loaded> {
     let cannot = || format!("cannot read `{}`", path.display());
-    let file = File::open(path).or_fail(Id::Read, cannot)?;
-    let size = file.metadata().or_fail(Id::Read, cannot)?.len();
+    let mut file = regular::open_image(path).or_fail(Id::Read, cannot)?;
+    // A block device has no length but this.
+    let size = file.seek(SeekFrom::End(0)).or_fail(Id::Read, cannot)?;
     let mut head = vec![0; usize::try_from(size.min(HEAD)).unwrap_or_default()];
     file.read_exact_at(&mut head, 0).or_fail(Id::Read, cannot)?;
     let named = path.display().to_string();
@@ -58,8 +64,19 @@ pub(super) fn image(path: &Path) -> Result<Loaded> {
     side.release = boot.release;
     side.command_line = boot.command_line;
     side.architecture = boot.architecture;
+    side.boot = Some(boot.parts);
     side.sizes.insert("disk", size);
-    let slot = partition(Role::Root(boot.slot))?;
+    // As PID 1 finds it: the slot of the entry, unless the other one alone has its root.
+    let line = side.command_line.as_deref();
+    let wanted = line.and_then(|line| Some(CommandLine::parse(line).ok()?.root_hash));
+    let holds = |slot: &Partition| {
+        let root = Root::open(path, slot.offset(), slot.size());
+        let hash = root.and_then(|root| root.root_hash(slot.size()));
+        wanted.is_some() && hash.is_ok_and(|hash| hash == wanted)
+    };
+    let [own, other] = [boot.slot, boot.slot.other()].map(|slot| partition(Role::Root(slot)));
+    let (own, other) = (own?, other?);
+    let slot = if !holds(own) && holds(other) { other } else { own };
     let root = open(path, slot.offset(), slot.size(), &mut side)?;
     Ok(Loaded { root: Some(root), uki: Some(boot.uki), ..Loaded::new(side) })
 }
@@ -90,9 +107,10 @@ fn boot(path: &Path, file: &File, partition: &Partition) -> Result<Boot> {
         ReadError::Read(error) => damaged("cannot be read").caused_by(error),
         ReadError::Volume(error) => damaged("is damaged").caused_by(error),
     })?;
-    let generation = |path: &str| -> Option<u64> {
+    let generation = |path: &str| -> Option<(u64, Slot)> {
         let name = path.strip_prefix(esp::ENTRIES)?.strip_prefix('/')?;
-        name.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
+        let number = name.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()?;
+        Some((number, esp::slot(path)?))
     };
     let mut entries: Vec<_> = volume
         .entries
@@ -100,8 +118,8 @@ fn boot(path: &Path, file: &File, partition: &Partition) -> Result<Boot> {
         .filter(|entry| matches!(entry.kind, Entry::File(size) if size <= MOST_UKI_BYTES))
         .filter_map(|entry| Some((generation(&entry.path)?, entry)))
         .collect();
-    entries.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));
-    for (_, entry) in entries {
+    entries.sort_by_key(|((generation, _), _)| std::cmp::Reverse(*generation));
+    for ((_, slot), entry) in entries {
         let mut bytes = Vec::new();
         for extent in &entry.extents {
             let start = bytes.len();
@@ -111,13 +129,15 @@ fn boot(path: &Path, file: &File, partition: &Partition) -> Result<Boot> {
         }
         // One that an update has not finished has no header, and does not boot.
         let Ok(uki) = uki::Uki::parse(&bytes) else { continue };
-        let Some(slot) = slot_of(&uki) else { continue };
+        let names = uki.sections().iter().map(|section| section.name.as_str());
+        let parts = parts(names.filter_map(|name| Some((name, uki.section(name)?))));
         let text = |name: &str| uki.text(name).map(|text| text.trim().to_owned());
         return Ok(Boot {
             slot,
             release: text(".uname"),
             command_line: text(".cmdline"),
             architecture: machine(&bytes),
+            parts,
             uki: Uki::new(padded_from(&bytes), Sha256::of(&bytes)),
         });
     }

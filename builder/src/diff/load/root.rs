@@ -11,9 +11,11 @@ use formats::erofs::Superblock;
 use formats::erofs::read::{Content, Entry, Kind, WalkError, walk};
 use formats::verity;
 
+use super::commit::{LARGEST_PROGRAM, LARGEST_TEXT};
 use crate::diff::fetch::BLOCK;
 use crate::diff::side::{self, Node, ROOT, Side};
 use crate::error::{Context as _, Error, Id, Result};
+use crate::regular;
 
 /// As much of a root image as its superblock may need.
 const HEAD: u64 = 64 << 10;
@@ -39,7 +41,7 @@ impl Root {
             let message = format!("the root image `{}` is damaged: {what}", path.display());
             Error::new(Id::DamagedImage, message)
         };
-        let file = File::open(path).or_fail(Id::Read, cannot)?;
+        let file = regular::open_image(path).or_fail(Id::Read, cannot)?;
         let mut head = vec![0; usize::try_from(room.min(HEAD)).unwrap_or_default()];
         file.read_exact_at(&mut head, offset).or_fail(Id::Read, cannot)?;
         let superblock = Superblock::parse(&head).map_err(|error| damaged(error.to_string()))?;
@@ -84,15 +86,31 @@ impl Root {
         self.file.read_exact_at(buffer, self.offset + at).or_fail(Id::Read, cannot)
     }
 
-    /// All of a file.
-    pub(super) fn content(&self, content: &Content) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+    /// Hands on a file, piece by piece: an image can say of a file that it has as many bytes as the
+    /// whole disk.
+    fn pieces(&self, content: &Content, mut sink: impl FnMut(&[u8])) -> Result<()> {
+        let mut buffer = vec![0; CHUNK];
         for extent in content.extents() {
-            let start = bytes.len();
-            bytes.resize(start + usize::try_from(extent.length).unwrap_or_default(), 0);
-            self.read(&mut bytes[start..], extent.offset)?;
+            let mut done = 0;
+            while done < extent.length {
+                let rest = extent.length - done;
+                let length = usize::try_from(rest).map_or(CHUNK, |rest| rest.min(CHUNK));
+                self.read(&mut buffer[..length], extent.offset + done)?;
+                sink(&buffer[..length]);
+                done += length as u64;
+            }
         }
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// All of a file, if it has no more than `most` bytes.
+    fn content(&self, content: &Content, most: usize) -> Result<Option<Vec<u8>>> {
+        if content.size > most as u64 {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        self.pieces(content, |piece| bytes.extend_from_slice(piece))?;
+        Ok(Some(bytes))
     }
 
     /// What [`Side::wants`], by path.
@@ -103,7 +121,8 @@ impl Root {
             if let Kind::File(content) = &entry.kind
                 && Side::wants(&path)
             {
-                texts.insert(path, self.content(content)?);
+                let text = self.content(content, LARGEST_TEXT)?.unwrap_or_default();
+                texts.insert(path, text);
             }
         }
         Ok(texts)
@@ -119,13 +138,20 @@ impl Root {
                 Kind::Symlink(target) => Node::Symlink(target.clone()),
                 Kind::Other => Node::Other,
                 Kind::File(content) => {
-                    let bytes = self.content(content)?;
-                    if entry.mode & 0o111 != 0
-                        && let Some(linked) = super::modules(&bytes)?
-                    {
-                        programs.insert(path.clone(), linked);
+                    let program = entry.mode & 0o111 != 0;
+                    let program =
+                        if program { self.content(content, LARGEST_PROGRAM)? } else { None };
+                    let mut hasher = Hasher::new();
+                    match program {
+                        Some(bytes) => {
+                            hasher.update(&bytes);
+                            if let Some(linked) = super::modules(&bytes)? {
+                                programs.insert(path.clone(), linked);
+                            }
+                        }
+                        None => self.pieces(content, |piece| hasher.update(piece))?,
                     }
-                    Node::File { size: content.size, sha256: Sha256::of(&bytes) }
+                    Node::File { size: content.size, sha256: hasher.finish() }
                 }
             };
             files.push(side::File {

@@ -1,11 +1,11 @@
 //! What is said of a difference: a few lines first, then a table for each part that changed.
 
-use super::figures::{bytes, growth, number, share};
-use super::visible::visible;
 use crate::diff::files::{FileChange, FileState};
 use crate::diff::packages::VersionChange;
 use crate::diff::side::LibraryKind;
 use crate::diff::{Change, Difference, Head};
+use crate::figures::{bytes, growth, number, share};
+use crate::visible::visible;
 
 /// What is said. All texts are harmless: one line each, without a control character.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,7 @@ impl Document {
         document.packages(difference);
         document.libraries(difference);
         document.kernel(difference);
+        document.boot(difference);
         document.units(difference);
         document.surface(difference);
         document.sizes(difference);
@@ -165,6 +166,14 @@ impl Document {
             vec![Cell::name(&module.name), change, Cell::name(&module.place)]
         });
         self.add("kernel-modules", "Kernel modules", &["Module", "Change", "Place"], modules);
+    }
+
+    fn boot(&mut self, difference: &Difference) {
+        let rows = difference.boot.iter().flatten().map(|part| {
+            let (before, after) = (Cell::Size(part.before), Cell::Size(part.after));
+            vec![Cell::name(&part.name), Cell::Word(part.change.word()), before, after]
+        });
+        self.add("boot", "Parts of the UKI", &["Section", "Change", "Before", "After"], rows);
     }
 
     fn units(&mut self, difference: &Difference) {
@@ -340,6 +349,13 @@ fn summary(difference: &Difference) -> Vec<(&'static str, String)> {
     let mut say = |what: &'static str, said: Option<String>| {
         lines.extend(said.map(|said| (what, said)));
     };
+    say(
+        "version",
+        difference.version().map(|(before, after)| {
+            let alone = if difference.is_of_version_alone() { ", and nothing else" } else { "" };
+            format!("{} -> {}{alone}", visible(before), visible(after))
+        }),
+    );
     say("packages", difference.packages.as_deref().and_then(of_versions));
     for (kind, what) in [
         (LibraryKind::Go, "Go modules"),
@@ -350,6 +366,7 @@ fn summary(difference: &Difference) -> Vec<(&'static str, String)> {
         say(what, counted(changes.filter_map(|c| Change::of(c.before.as_ref(), c.after.as_ref()))));
     }
     say("kernel", kernel(difference));
+    say("in the UKI", counted(difference.boot.iter().flatten().map(|part| part.change)));
     say("units", counted(difference.units.iter().flatten().map(|unit| unit.change)));
     say("attack surface", surface(difference));
     for change in &difference.sizes {

@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use formats::digest::Sha256;
 
 use super::document::{Cell, Document, Section};
-use super::figures::{bytes, number};
 use super::treemap::{Rectangle, squarify};
-use super::visible::visible;
 use crate::diff::sizes::{Group, Leaf, Map};
 use crate::diff::{Change, Difference, both};
+use crate::figures::{bytes, number};
+use crate::visible::visible;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");

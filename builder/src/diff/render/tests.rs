@@ -31,11 +31,13 @@ fn the_summary_comes_first_and_tables_are_aligned() {
           before  a: a build, tiny 1 x86_64
           after   b: a build, tiny 2 x86_64
 
+          version         1 -> 2
           packages        1 added, 1 removed, 2 changed
           Go modules      1 changed
           crates          1 changed
           linked packages 1 changed
           kernel          6.1 -> 6.2; 2 words of the command line; 3 options; modules: 1 added, 1 removed, 1 changed
+          in the UKI      1 changed
           units           1 changed
           attack surface  +1 -1 executables, +1 set-id files, +1 file capabilities, +2 -1 listening ports, +1 -1 modules on demand
           root image      1000 B -> 1.1 KiB (+100 B, +10.0 %)
@@ -74,6 +76,9 @@ fn the_summary_comes_first_and_tables_are_aligned() {
           erofs   changed  initrd
           new_fs  added    root
           old_fs  removed  root
+
+        Parts of the UKI
+          .initrd  changed  6 B  14 B
 
         Units
           web  changed  exec            ["/usr/bin/web", "--listen=0.0.0.0:80"]  ["/usr/bin/web", "--listen", ":81"]

@@ -125,9 +125,8 @@ impl UkiSummary {
         if let Some(name) = self.os_release.get("PRETTY_NAME") {
             line(f, "system", name)?;
         }
-        match self.slot {
-            Some(slot) => line(f, "slot", slot)?,
-            None => line(f, "slot", "none")?,
+        if let Some(slot) = self.slot {
+            line(f, "slot", slot)?;
         }
         line(f, "kernel", self.kernel.as_deref().unwrap_or(unknown))?;
         line(f, "signature", if self.signed { "there, not checked" } else { "none" })?;
@@ -149,8 +148,7 @@ impl Display for BuildSummary {
         line(f, "UKI", format_args!("{}, without padding", column(report.uki_size)))?;
         line(f, "initrd", column(report.initrd_size))?;
         line(f, "disk", mib(report.disk_size))?;
-        command_line(f, "slot A", &report.command_lines.a)?;
-        command_line(f, "slot B", &report.command_lines.b)?;
+        command_line(f, "command line", &report.command_line)?;
 
         let mut heaviest: Vec<_> = report.components.iter().collect();
         heaviest.sort_by_key(|(name, bytes)| (Reverse(**bytes), *name));

@@ -14,7 +14,8 @@ use crate::build::artifact::Artifact;
 use crate::build::output::REPORT;
 use crate::build::report::Report;
 use crate::error::{Context as _, Error, Id, Result};
-use crate::image::disk::{Slot, slot_of};
+use crate::image::disk::Slot;
+use crate::os_release;
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -128,7 +129,7 @@ pub struct EspFile {
 pub struct UkiSummary {
     /// Of the file.
     pub size: u64,
-    /// The slot that its command line names.
+    /// The slot that the name of its boot entry says; of a file there is none.
     pub slot: Option<Slot>,
     /// Whether it carries a signature, which is not checked.
     pub signed: bool,
@@ -215,18 +216,15 @@ impl FileSystem {
 }
 
 impl UkiSummary {
-    /// Of a UKI of `size` bytes.
-    pub(super) fn new(uki: &Uki<'_>, size: u64) -> Self {
-        let unquoted = |value: &str| value.trim().trim_matches('"').to_owned();
-        let lines = uki.text(".osrel").unwrap_or_default().lines();
-        let fields = lines.filter_map(|line| line.split_once('='));
+    /// Of a UKI of `size` bytes, which is that of `slot`.
+    pub(super) fn new(uki: &Uki<'_>, size: u64, slot: Option<Slot>) -> Self {
         Self {
             size,
-            slot: slot_of(uki),
+            slot,
             signed: uki.is_signed(),
             kernel: uki.text(".uname").map(|text| text.trim().to_owned()),
             command_line: uki.text(".cmdline").map(|text| text.trim().to_owned()),
-            os_release: fields.map(|(key, value)| (key.to_owned(), unquoted(value))).collect(),
+            os_release: os_release::fields(uki.text(".osrel").unwrap_or_default()),
             sections: uki
                 .sections()
                 .iter()

@@ -84,13 +84,13 @@ fn a_disk_is_shown_with_its_slots_files_and_entries() {
               slot          B
               kernel        6.12.117
               signature     none
-              command line  orlop.root=partuuid:x orlop.slot=b ro
+              command line  orlop.root=partuuid:x,y ro
 
             boot entry EFI/Linux/2a.efi
               slot          A
               kernel        6.12.117
               signature     none
-              command line  orlop.root=partuuid:x orlop.slot=a ro
+              command line  orlop.root=partuuid:x,y ro
         "#]],
     );
 }
@@ -147,7 +147,7 @@ fn a_slot_whose_superblock_is_damaged_is_told_and_no_error() {
 
 /// The report of a build, small and with every kind of line.
 const REPORT_TEXT: &str = r#"{
-  "schema": 2,
+  "schema": 3,
   "image": "base",
   "version": "0.1.0",
   "kernel": "6.12.117+deb13-cloud-amd64",
@@ -158,10 +158,7 @@ const REPORT_TEXT: &str = r#"{
     "size": 90624000,
     "paths": 153
   },
-  "command-lines": {
-    "a": "orlop.root=partuuid:2debb2b9-0613-5323-bbc1-2229294f77dc orlop.slot=a gpt ro panic=5 oops=panic console=ttyS0,115200 quiet",
-    "b": "orlop.slot=b"
-  },
+  "command-line": "orlop.root=partuuid:2debb2b9-0613-5323-bbc1-2229294f77dc gpt ro panic=5 oops=panic console=ttyS0,115200 quiet",
   "components": { "base": 2738, "containerd": 53551356, "init": 1895616 },
   "dropped": {
     "/usr/share/doc/**": { "paths": 45, "bytes": 307986 },
@@ -193,9 +190,8 @@ fn a_build_is_shown_with_what_is_in_it_and_what_was_left_out() {
               UKI           12.4 MiB, without padding
               initrd        1.1 MiB
               disk          1731 MiB
-              slot A        orlop.root=partuuid:2debb2b9-0613-5323-bbc1-2229294f77dc orlop.slot=a gpt ro
-                            panic=5 oops=panic console=ttyS0,115200 quiet
-              slot B        orlop.slot=b
+              command line  orlop.root=partuuid:2debb2b9-0613-5323-bbc1-2229294f77dc gpt ro panic=5
+                            oops=panic console=ttyS0,115200 quiet
 
             components, 52.9 MiB of file content
                 51.1 MiB  96.6 %  containerd
@@ -222,10 +218,10 @@ fn a_build_is_shown_with_what_is_in_it_and_what_was_left_out() {
     );
     assert_eq!(json["files"][0], serde_json::json!({ "name": "cmdline", "size": null }));
 
-    let newer = REPORT_TEXT.replacen("\"schema\": 2", "\"schema\": 3, \"later\": 1", 1);
+    let newer = REPORT_TEXT.replacen("\"schema\": 3", "\"schema\": 4, \"later\": 1", 1);
     fs::write(directory.path().join(REPORT), newer).unwrap();
     let error = inspect(directory.path()).unwrap_err();
-    assert!(error.to_string().ends_with("it has schema 3, and this one knows 2"), "{error}");
+    assert!(error.to_string().ends_with("it has schema 4, and this one knows 3"), "{error}");
 
     fs::write(directory.path().join(REPORT), "{}").unwrap();
     let error = inspect(directory.path()).unwrap_err();
@@ -237,15 +233,14 @@ fn a_build_is_shown_with_what_is_in_it_and_what_was_left_out() {
 fn a_uki_is_shown_with_its_sections() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("uki.efi");
-    fs::write(&path, uki(Slot::A, 5000)).unwrap();
+    fs::write(&path, uki(5000)).unwrap();
     check(
         &path,
         &expect![[r#"
             unified kernel image, <0.1 MiB
-              slot          A
               kernel        6.12.117
               signature     none
-              command line  orlop.root=partuuid:x orlop.slot=a ro
+              command line  orlop.root=partuuid:x,y ro
 
             sections
                 <0.1 MiB  .text
@@ -290,7 +285,7 @@ fn a_disk_of_ours_is_told_in_full() {
         .collect();
     assert_eq!(slots, [("EFI/Linux/1b.efi", Some(Slot::B)), ("EFI/Linux/2a.efi", Some(Slot::A))]);
     let text = Summary::Disk(disk).to_string();
-    for line in ["  ROOT-A ", "EFI/Linux/2a.efi", "6.12.117", "orlop.slot=b"] {
+    for line in ["  ROOT-A ", "EFI/Linux/2a.efi", "6.12.117", "partuuid:x,y"] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     let directory = inspect(sample.directory.path()).unwrap();
@@ -301,14 +296,14 @@ fn a_disk_of_ours_is_told_in_full() {
 fn a_uki_is_told_with_its_sections_and_command_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("uki.efi");
-    fs::write(&path, uki(Slot::A, 5000)).unwrap();
+    fs::write(&path, uki(5000)).unwrap();
     let Summary::Uki(uki) = inspect(&path).unwrap() else { panic!("no UKI") };
-    assert_eq!(uki.command_line.as_deref(), Some("orlop.root=partuuid:x orlop.slot=a ro"));
+    assert_eq!(uki.command_line.as_deref(), Some("orlop.root=partuuid:x,y ro"));
     assert_eq!(uki.kernel.as_deref(), Some("6.12.117"));
     assert_eq!(uki.os_release["NAME"], "OrlopOS");
     assert_eq!(uki.sections.last().unwrap().name, ".initrd");
     let json = serde_json::to_value(Summary::Uki(uki)).unwrap();
-    assert_eq!((json["kind"].as_str(), json["slot"].as_str()), (Some("uki"), Some("a")));
+    assert_eq!((&json["kind"], &json["slot"]), (&"uki".into(), &serde_json::Value::Null));
 }
 
 #[test]

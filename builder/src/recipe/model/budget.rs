@@ -1,6 +1,7 @@
 //! `[budget]`: what an image may have at most. Nothing of it shapes a byte of one.
 
 use std::fmt;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -25,13 +26,13 @@ pub struct Budget {
     pub init: Option<Bytes>,
     /// Debian packages in the root, the kernel's among them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub packages: Option<u64>,
+    pub packages: Option<Count>,
     /// Files in the root.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub files: Option<u64>,
+    pub files: Option<Count>,
     /// Files in the root that somebody may execute.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub executables: Option<u64>,
+    pub executables: Option<Count>,
     /// The directory of the build that [`Budget::max_growth`] is against.
     #[serde(with = "host_path::optional", skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
@@ -43,7 +44,34 @@ pub struct Budget {
     pub max_growth: Option<Percent>,
 }
 
-/// A number of bytes, written with its unit: `"62 MB"`, `"190 MiB"`, `"1988400 B"`.
+/// How many there may be. No image has none of what is counted, so a limit of 0 is a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "i64", into = "u64")]
+pub struct Count(NonZero<u64>);
+
+impl Count {
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl TryFrom<i64> for Count {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, String> {
+        let count = u64::try_from(number).ok().and_then(NonZero::new).map(Self);
+        count.ok_or_else(|| format!("`{number}` is no limit: no image could keep to it"))
+    }
+}
+
+impl From<Count> for u64 {
+    fn from(count: Count) -> Self {
+        count.get()
+    }
+}
+
+/// A number of bytes that is not 0, written with its unit: `"62 MB"`, `"190 MiB"`, `"1988400 B"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Bytes(pub u64);
@@ -66,11 +94,16 @@ impl TryFrom<String> for Bytes {
         let bytes = || {
             let (number, unit) = text.split_once(' ')?;
             let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+            let number = Some(number).filter(|number| is_digits(number))?;
             number.parse::<u64>().ok()?.checked_mul(*factor)
         };
-        bytes().map(Self).ok_or_else(|| {
-            format!("`{text}` is not a size: write for example \"62 MB\", \"190 MiB\" or \"800 B\"")
-        })
+        match bytes() {
+            Some(0) => Err(format!("`{text}` is no limit: no image could keep to it")),
+            Some(bytes) => Ok(Self(bytes)),
+            None => Err(format!(
+                "`{text}` is not a size: write for example \"62 MB\", \"190 MiB\" or \"800 B\""
+            )),
+        }
     }
 }
 
@@ -88,7 +121,14 @@ impl From<Bytes> for String {
     }
 }
 
-/// A part of a hundred: `"2%"`, `"0.25%"`.
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// An image that may become eleven times as large has no limit.
+const MOST_PERCENT: u32 = 1000;
+
+/// A part of a hundred, up to 1000: `"2%"`, `"0.25%"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Percent {
@@ -110,13 +150,21 @@ impl TryFrom<String> for Percent {
         let hundredths = || {
             let number = text.strip_suffix('%')?;
             let (whole, part) = number.split_once('.').unwrap_or((number, "00"));
-            let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-            let plain = digits(whole) && digits(part) && (1..=2).contains(&part.len());
+            let plain = is_digits(whole) && is_digits(part) && part.len() <= 2;
             let part: u32 = format!("{part:0<2}").parse().ok().filter(|_| plain)?;
-            whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(part)
+            // What is too large for a number is too large for a limit.
+            let whole = whole.parse::<u32>().unwrap_or(u32::MAX);
+            Some(whole.saturating_mul(100).saturating_add(part))
         };
-        let error = || format!("`{text}` is no percentage: write for example \"2%\" or \"0.25%\"");
-        hundredths().map(|hundredths| Self { hundredths }).ok_or_else(error)
+        match hundredths() {
+            Some(hundredths) if hundredths > MOST_PERCENT * 100 => {
+                Err(format!("`{text}` is no limit: at most {MOST_PERCENT}% are one"))
+            }
+            Some(hundredths) => Ok(Self { hundredths }),
+            None => {
+                Err(format!("`{text}` is no percentage: write for example \"2%\" or \"0.25%\""))
+            }
+        }
     }
 }
 
@@ -136,26 +184,64 @@ mod tests {
 
     #[test]
     fn sizes_are_written_again_as_they_were() {
-        for (text, bytes) in
-            [("62 MB", 62_000_000), ("190 MiB", 190 << 20), ("1988400 B", 1_988_400), ("0 B", 0)]
-        {
+        for (text, bytes) in [
+            ("62 MB", 62_000_000),
+            ("190 MiB", 190 << 20),
+            ("1988400 B", 1_988_400),
+            ("0800 B", 800),
+        ] {
             let size = Bytes::try_from(text.to_owned()).unwrap();
             assert_eq!(size, Bytes(bytes));
             assert_eq!(Bytes::try_from(size.to_string()), Ok(size));
         }
-        for text in ["62", "62MB", "MB", "-1 MB", "1 mb", "99999999999 GiB"] {
+        for text in [
+            "62",
+            "62MB",
+            "MB",
+            "-1 MB",
+            "+1 MB",
+            "1 mb",
+            "1  MB",
+            " MB",
+            "99999999999 GiB",
+            "0 B",
+            "0 GiB",
+        ] {
             assert!(Bytes::try_from(text.to_owned()).is_err(), "{text}");
         }
     }
 
     #[test]
+    fn a_limit_of_nothing_is_none() {
+        assert_eq!(Count::try_from(1).map(Count::get), Ok(1));
+        for number in [0, -1, i64::MIN] {
+            assert!(Count::try_from(number).is_err(), "{number}");
+        }
+    }
+
+    #[test]
     fn percentages_have_at_most_two_digits_behind_the_point() {
-        for (text, hundredths) in [("2%", 200), ("0.25%", 25), ("0.5%", 50), ("150%", 15000)] {
+        for (text, hundredths) in
+            [("2%", 200), ("0.25%", 25), ("0.5%", 50), ("0%", 0), ("1000%", 100_000)]
+        {
             let percent = Percent::try_from(text.to_owned()).unwrap();
             assert_eq!(percent, Percent { hundredths });
             assert_eq!(Percent::try_from(String::from(percent)), Ok(percent));
         }
-        for text in ["2", "%", "-2%", "2.%", "2.125%", "two%", "+2%", "99999999999%"] {
+        for text in [
+            "2",
+            "%",
+            "-2%",
+            "2.%",
+            "2.125%",
+            "two%",
+            "+2%",
+            ".5%",
+            "2 %",
+            "1.+5%",
+            "1000.01%",
+            "99999999999%",
+        ] {
             assert!(Percent::try_from(text.to_owned()).is_err(), "{text}");
         }
     }

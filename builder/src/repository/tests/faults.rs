@@ -8,7 +8,7 @@ use super::*;
 use crate::durable::testing::{asked, refusing};
 
 /// Reads a version to its last object.
-fn read_all(repository: &Repository, head: &Sha256) -> Result<()> {
+pub(super) fn read_all(repository: &Repository, head: &Sha256) -> Result<()> {
     let commit = repository.commit(head)?;
     let mut directories = vec![(commit.tree, commit.meta)];
     while let Some((tree, meta)) = directories.pop() {
@@ -25,7 +25,7 @@ fn read_all(repository: &Repository, head: &Sha256) -> Result<()> {
 /// Every ref names a version that is there to its last object.
 fn whole(bench: &Bench) {
     let repository = bench.open();
-    for (name, head) in repository.refs().unwrap() {
+    for (name, head) in repository.refs().named {
         read_all(&repository, &head).unwrap_or_else(|e| panic!("{name}: {}", e.chain()));
     }
     let in_tmp = fs::read_dir(bench.place().join("tmp")).unwrap().count();
@@ -35,7 +35,7 @@ fn whole(bench: &Bench) {
 #[test]
 fn objects_are_on_the_disk_before_their_commit_and_the_commit_before_its_ref() {
     let bench = Bench::new();
-    drop(Repository::open_or_make(&bench.place()).unwrap());
+    drop(Repository::open_or_make(&bench.place(), &quiet()).unwrap());
     let (committed, asked) = asked(|| bench.commit());
     let commit = committed.commit.0.to_string();
     let at = |word: &str| {
@@ -81,12 +81,12 @@ fn a_disk_that_refuses_anything_at_any_moment_leaves_whole_versions_and_no_garba
             assert!(!bench.commit().new);
             whole(&bench);
             // Back to where it was, for the next moment.
-            let repository = Repository::open_or_make(&bench.place()).unwrap();
+            let repository = Repository::open_or_make(&bench.place(), &quiet()).unwrap();
             let name = "orlop/x86_64/tiny/dev".parse().unwrap();
             repository.set_head(&name, &first).unwrap();
             repository.update_summary().unwrap();
         }
-        let pruned = Repository::open_to_prune(&bench.place()).unwrap().prune(9, false);
+        let pruned = Repository::open_to_prune(&bench.place(), &quiet()).unwrap().prune(9, false);
         pruned.unwrap();
     }
     assert!(refused > 8, "only {refused} moments");
@@ -126,7 +126,8 @@ fn what_a_killed_commit_left_goes_with_the_next_and_its_objects_with_a_prune() {
     bench.file("etc/motd", b"hello", 0o644);
     let new = bench.commit().objects;
     whole(&bench);
-    let pruned = Repository::open_to_prune(&bench.place()).unwrap().prune(9, false).unwrap();
+    let pruned =
+        Repository::open_to_prune(&bench.place(), &quiet()).unwrap().prune(9, false).unwrap();
     assert_eq!((pruned.objects, pruned.commits), (1, 0));
     assert_eq!(bench.files().len() as u64, before as u64 + new);
 }
@@ -164,13 +165,13 @@ fn two_commits_at_once_are_two_versions_one_after_the_other() {
                         channel: &bench.channel,
                     };
                     barrier.wait();
-                    let repository = Repository::open_or_make(place).unwrap();
+                    let repository = Repository::open_or_make(place, &quiet()).unwrap();
                     repository.add(&version, &bench.store, 2, &|_| ()).unwrap()
                 })
             };
             [commit(1), commit(2)].map(|thread| thread.join().unwrap())
         });
-        let repository = Repository::open(&place).unwrap();
+        let repository = Repository::open(&place, &quiet()).unwrap();
         let head = repository.resolve("orlop/x86_64/tiny/dev").unwrap();
         let history = repository.history(head, 99).unwrap();
         assert_eq!(history.len(), 2 * usize::from(round + 1), "no version was lost");

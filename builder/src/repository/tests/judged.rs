@@ -78,12 +78,16 @@ fn the_stock_program_finds_nothing_wrong_and_says_what_we_said() {
     let range = ["static-delta", "generate", "--from", &first, "--to", &second];
     ostree(&place, &range);
     assert!(ostree(&place, &["static-delta", "list"]).contains(&first[..10]));
+    // A name of any script, which it gave.
+    ostree(&place, &["refs", "--create=é/节点", &first]);
     // Its summary stays the stock program's where ours has nothing to say.
     ostree(&place, &["summary", "--update"]);
     bench.file("etc/motd", b"x", 0o644);
     bench.commit();
+    let summary = ostree(&place, &["summary", "-v"]);
+    assert!(summary.contains("* é/节点\n"), "{summary}");
     ostree(&place, &["fsck", "--quiet"]);
-    Repository::open_to_prune(&place).unwrap().prune(1, false).unwrap();
+    Repository::open_to_prune(&place, &quiet()).unwrap().prune(1, false).unwrap();
     ostree(&place, &["fsck", "--quiet"]);
     ostree(&place, &["prune", "--refs-only", "--depth=0"]);
     assert!(!bench.commit().new);
@@ -188,7 +192,7 @@ fn a_repository_of_the_stock_program_is_read_in_every_mode() {
         words.extend((mode == "bare-user-only").then_some("--canonical-permissions"));
         let first = ostree(&place, &words);
         let second = ostree(&place, &words);
-        let repository = Repository::open(&place).unwrap();
+        let repository = Repository::open(&place, &quiet()).unwrap();
         let head = repository.resolve("a/b").unwrap();
         assert_eq!(second.trim(), head.to_string());
         let history = repository.history(head, 9).unwrap();
@@ -203,11 +207,11 @@ fn a_repository_of_the_stock_program_is_read_in_every_mode() {
         repository.checkout(&head, &out).unwrap();
         assert_eq!(fs::read(out.join("bin/a")).unwrap(), b"content");
         drop(repository);
-        let error = Repository::open_to_prune(&place).map(drop);
+        let error = Repository::open_to_prune(&place, &quiet()).map(drop);
         assert_eq!(error.map_err(|error| error.id()).is_ok(), mode == "archive");
 
         // The damage of a file is found in every mode.
-        let repository = Repository::open(&place).unwrap();
+        let repository = Repository::open(&place, &quiet()).unwrap();
         let below =
             |tree: Sha256, name: &str| repository.directory(&tree).unwrap().directories[name].0;
         let bin = repository.directory(&below(below(commit.tree, "usr"), "bin")).unwrap();
@@ -217,7 +221,8 @@ fn a_repository_of_the_stock_program_is_read_in_every_mode() {
         let last = bytes.len() - 2;
         bytes[last] ^= 0x10;
         fs::write(&file, bytes).unwrap();
-        let error = Repository::open(&place).unwrap().checkout(&head, &path("none")).unwrap_err();
+        let error =
+            Repository::open(&place, &quiet()).unwrap().checkout(&head, &path("none")).unwrap_err();
         assert_eq!(error.id(), Id::DamagedObject, "{mode}: {}", error.chain());
     }
 }

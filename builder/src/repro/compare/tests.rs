@@ -1,5 +1,7 @@
 //! Planted differences of every kind: each is named, with who made it and nothing else as a cause.
 
+mod lies;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
@@ -18,7 +20,7 @@ use uuid::Uuid;
 use super::*;
 use crate::contents::{File as ContentsFile, SCHEMA};
 use crate::image::disk::{Layout, Role, Slot};
-use crate::image::efi::{Made, Padded, Unsigned};
+use crate::image::efi::{Made, Padded, Ready, Unsigned};
 use crate::image::{disk as image_disk, tests as images};
 use crate::recipe::model::{Disk, Mib};
 use crate::repro::files::testing::Memory;
@@ -110,8 +112,8 @@ impl Sample {
         (bytes, verity.root_hash)
     }
 
-    fn uki(&self, slot: Slot, hash: Sha256, initrd: &[u8]) -> Vec<u8> {
-        let line = self.line(slot, hash);
+    fn uki(&self, hash: Sha256, initrd: &[u8]) -> Ready {
+        let line = self.line(hash);
         let sections = uki::Sections {
             osrel: b"ID=orlop\n",
             cmdline: line.as_bytes(),
@@ -119,11 +121,12 @@ impl Sample {
             linux: &self.vmlinuz,
             initrd,
         };
-        uki::build(&self.stub, &sections).unwrap()
+        let made = Made::new(uki::build(&self.stub, &sections).unwrap());
+        made.pad(Mib(1), &Unsigned).unwrap().sign(&Unsigned).unwrap()
     }
 
-    fn line(&self, slot: Slot, hash: Sha256) -> String {
-        format!("orlop.roothash={hash} orlop.slot={slot} {}", self.command_line)
+    fn line(&self, hash: Sha256) -> String {
+        format!("orlop.roothash={hash} {}", self.command_line)
     }
 
     fn contents(&self) -> Contents {
@@ -178,17 +181,17 @@ impl Sample {
     fn files(&self) -> Memory {
         let (root, hash) = self.root();
         let initrd = packed(&self.initrd, self.packed_at);
-        let contents = serde_json::to_vec_pretty(&self.contents()).unwrap();
+        let contents = self.contents();
+        let sbom = crate::sbom::cyclonedx::document(&contents, &hash).to_string().into_bytes();
         let mut files: BTreeMap<String, Vec<u8>> = [
             (Kind::Root, root),
             (Kind::Kernel, self.vmlinuz.clone()),
-            (Kind::CommandLine, self.line(Slot::A, hash).into_bytes()),
-            (Kind::Uki, self.uki(Slot::A, hash, &initrd)),
-            (Kind::UkiB, self.uki(Slot::B, hash, &initrd)),
+            (Kind::CommandLine, self.line(hash).into_bytes()),
+            (Kind::Uki, self.uki(hash, &initrd).content().clone().into_bytes()),
             (Kind::Initrd, initrd),
             (Kind::Manifest, manifest::text(&self.tree).into_bytes()),
-            (Kind::Contents, contents.clone()),
-            (Kind::CycloneDx, contents),
+            (Kind::Contents, serde_json::to_vec_pretty(&contents).unwrap()),
+            (Kind::CycloneDx, sbom),
         ]
         .map(|(kind, bytes)| (kind.file_name().to_owned(), bytes))
         .into();
@@ -204,8 +207,9 @@ impl Sample {
         });
         files.insert(Kind::Provenance.file_name().into(), provenance.to_string().into_bytes());
         let all: Vec<Value> = files.iter().map(|(name, bytes)| digests(name, bytes)).collect();
-        let lines = json!({ "a": self.line(Slot::A, hash), "b": self.line(Slot::B, hash) });
-        let report = json!({ "root": { "hash": hash.to_string() }, "command-lines": lines, "artifacts": all });
+        let line = self.line(hash);
+        let report =
+            json!({ "root": { "hash": hash.to_string() }, "command-line": line, "artifacts": all });
         files.insert(REPORT.into(), report.to_string().into_bytes());
         Memory(files)
     }
@@ -220,18 +224,9 @@ impl Sample {
         let seed = Uuid::from_u128(7);
         let layout =
             Layout::plan(Architecture::Amd64, &sizes, root.len() as u64, seed, &[]).unwrap();
-        let [uki_a, uki_b] = [Slot::A, Slot::B].map(|slot| {
-            let made = Made::new(slot, self.uki(slot, hash, &packed(&self.initrd, 0)));
-            made.pad(Mib(1), &Unsigned).unwrap().sign(&Unsigned).unwrap()
-        });
+        let uki = self.uki(hash, &packed(&self.initrd, 0));
         let loader = Padded::loader(self.stub.clone()).sign(&Unsigned).unwrap();
-        let inputs = image_disk::Inputs {
-            loader: &loader,
-            uki_a: &uki_a,
-            uki_b: &uki_b,
-            root: &root_path,
-            epoch: 0,
-        };
+        let inputs = image_disk::Inputs { loader: &loader, uki: &uki, root: &root_path, epoch: 0 };
         let path = directory.path().join("disk");
         let file =
             File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
@@ -265,9 +260,9 @@ fn cause(comparison: &Comparison) -> (String, Option<&str>, Option<&str>, Option
 fn a_build_is_the_same_as_itself() {
     let files = Sample::new().files();
     let comparison = compared(&files, &files);
-    assert_eq!((comparison.differences.len(), comparison.compared.len()), (0, 11));
+    assert_eq!((comparison.differences.len(), comparison.compared.len()), (0, 10));
     assert_eq!(comparison.compared[0], "root.img");
-    assert_eq!(comparison.compared[10], REPORT);
+    assert_eq!(comparison.compared[9], REPORT);
 }
 
 #[test]
@@ -453,12 +448,20 @@ fn a_changed_byte_of_a_root_image_is_told_by_what_it_belongs_to() {
     let plan = erofs::Plan::new(&sample.tree, &options).unwrap();
     let runc = plan.content(&path("usr/bin/runc")).unwrap();
     let motd = plan.content(&path("etc/motd")).unwrap();
+    // The first name of the root, behind its inode.
+    let names = 4096 + 32;
     let image = plan.image_size();
     for (byte, want) in [
         (runc + 4321, "/usr/bin/runc, content, byte 4321".to_owned()),
         (motd, "/etc/motd, content, line 1".to_owned()),
         // The root's inode is the first, at block 1.
-        (4096 + 4, format!("/, inode, byte {}", 4096 + 4)),
+        (4096 + 4, "/, mode".to_owned()),
+        (4096 + 6, "/, inode, number of links".to_owned()),
+        (4096 + 12, "/, inode, time".to_owned()),
+        (4096 + 20, "/, inode, inode number".to_owned()),
+        (names + 8, format!("/, names of the directory, byte {}", names + 8)),
+        (motd + 24, format!("padding, byte {}", motd + 24)),
+        (runc + 9001, format!("padding, byte {}", runc + 9001)),
         (image + 100, "hash tree, byte 100".to_owned()),
         (1024 + 64, "superblock, volume name".to_owned()),
         (100, "superblock, byte 100".to_owned()),
@@ -472,10 +475,32 @@ fn a_changed_byte_of_a_root_image_is_told_by_what_it_belongs_to() {
     let mut two = files.clone();
     two.0.remove("manifest.txt");
     assert_eq!(cause(&compared(&files, &two)).0, "manifest.txt: is in one of them only");
-    // Without a tree there is the byte.
+    // The image has its tree itself.
     let mut one = two.clone();
-    one.0.get_mut("root.img").unwrap()[5000] ^= 1;
-    assert_eq!(cause(&compared(&one, &two)).0, "root.img: byte 5000");
+    let runc = usize::try_from(runc).unwrap();
+    one.0.get_mut("root.img").unwrap()[runc] ^= 1;
+    assert_eq!(cause(&compared(&one, &two)).0, "root.img: /usr/bin/runc, content, byte 0");
+    // Without one there is the byte.
+    for files in [&mut one, &mut two] {
+        files.0.get_mut("root.img").unwrap()[1024] = 0;
+    }
+    assert_eq!(cause(&compared(&one, &two)).0, format!("root.img: byte {runc}"));
+    let longer = |more: usize| {
+        let mut files = files.clone();
+        let root = files.0.get_mut("root.img").unwrap();
+        root.resize(root.len() + more, 0);
+        files
+    };
+    for (one, two) in [(longer(0), longer(4096)), (longer(9), longer(8))] {
+        assert_eq!(cause(&compared(&one, &two)).0, "root.img: size");
+    }
+    let mut two = longer(4096);
+    *two.0.get_mut("root.img").unwrap().last_mut().unwrap() = 1;
+    let place = cause(&compared(&longer(4096), &two)).0;
+    assert!(place.starts_with("root.img: padding, byte "), "{place}");
+    let mut two = files.clone();
+    two.0.get_mut("root.img").unwrap().truncate(4096);
+    assert_eq!(cause(&compared(&files, &two)).0, "root.img: size");
 }
 
 #[test]
@@ -496,8 +521,15 @@ fn a_changed_byte_of_a_disk_is_told_by_partition_and_field() {
     let state = start(Role::State) + 1024;
     let volume = Volume::parse_bytes(&disk[esp..start(Role::Meta)]).unwrap();
     let placed = volume.entry("EFI/Linux/2a.efi").unwrap().extents[0].offset;
-    let uki = sample.uki(Slot::A, sample.root().1, &packed(&sample.initrd, 0));
+    let uki = sample.uki(sample.root().1, &packed(&sample.initrd, 0));
+    let uki = uki.content().clone().into_bytes();
     let inner = Uki::parse(&uki).unwrap().section(".linux").unwrap().as_ptr() as usize;
+    let sectors = |at: usize, size: usize| {
+        disk[esp + at..][..size].iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    let second_fat = (sectors(14, 2) + sectors(36, 4)) * 512;
+    let root_bytes = sample.root().0.len();
+    let root_end = start(Role::Root(Slot::A)) + root_bytes;
     let linux = esp + usize::try_from(placed).unwrap() + inner - uki.as_ptr() as usize;
     for (byte, want) in [
         (esp + 67, "partition ESP, boot sector, volume serial number"),
@@ -514,13 +546,25 @@ fn a_changed_byte_of_a_disk_is_told_by_partition_and_field() {
             "partition ROOT-B, superblock, UUID, the salt of the hash tree",
         ),
         (linux + 0x410, "partition ESP, /EFI/Linux/2a.efi, section .linux, section .text, byte 16"),
-        (disk.len() - 1, "backup of the partition table, byte 1048575"),
-        (3, "partition table, byte 3"),
+        (disk.len() - 1, "backup of the partition table, byte 16895"),
+        (3, "partition table, protective MBR, byte 3"),
+        (512 + 24, "partition table, header, sector of this header"),
+        (1024 + 128 * 5 + 3, "partition table, entry 6, byte 3"),
+        (34 * 512 + 7, "padding, byte 17415"),
+        (esp + 512 + 488, "partition ESP, FSInfo, byte 488"),
+        (esp + 6 * 512 + 67, "partition ESP, backup of the boot sector, byte 67"),
+        (esp + 9 * 512, "partition ESP, reserved sectors, byte 4608"),
+        (esp + second_fat + 3, "partition ESP, FAT 2, byte 3"),
+        (start(Role::Meta) - 1, "partition ESP, padding, byte 37748735"),
+        (root_end, &format!("partition ROOT-A, padding, byte {root_bytes}")),
     ] {
         let mut two = disk.clone();
         two[byte] ^= 1;
         assert_eq!(cause(&compared(&files, &with(two))).0, format!("disk.raw: {want}"));
     }
+    let mut longer = disk.clone();
+    longer.resize(disk.len() + 512, 0);
+    assert_eq!(cause(&compared(&files, &with(longer))).0, "disk.raw: size");
     let other = Guid::from_uuid_bytes([9; 16]);
     let changed = |disk_guid: Guid, root_a: Guid| {
         let mut partitions = table.partitions().to_vec();

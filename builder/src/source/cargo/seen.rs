@@ -26,6 +26,7 @@ pub(super) type Digests = BTreeMap<String, Sha256>;
 pub struct Seen {
     workspaces: RefCell<BTreeMap<PathBuf, Rc<View>>>,
     rustc: RefCell<BTreeMap<PathBuf, String>>,
+    cargo: RefCell<BTreeMap<PathBuf, toolchain::CargoVersion>>,
 }
 
 impl Seen {
@@ -38,6 +39,7 @@ impl Seen {
     pub fn forget(&self) {
         self.workspaces.take();
         self.rustc.take();
+        self.cargo.take();
     }
 
     /// # Errors
@@ -62,6 +64,23 @@ impl Seen {
         let words = toolchain::says(environment, workspace)?;
         self.rustc.borrow_mut().insert(workspace.to_owned(), words.clone());
         Ok(words)
+    }
+
+    /// Which Cargo a workspace is compiled with.
+    ///
+    /// # Errors
+    /// Those of [`toolchain::cargo`].
+    pub(super) fn cargo(
+        &self,
+        environment: &Environment,
+        workspace: &Path,
+    ) -> Result<toolchain::CargoVersion> {
+        if let Some(known) = self.cargo.borrow().get(workspace) {
+            return Ok(known.clone());
+        }
+        let cargo = toolchain::cargo(environment, workspace)?;
+        self.cargo.borrow_mut().insert(workspace.to_owned(), cargo.clone());
+        Ok(cargo)
     }
 }
 

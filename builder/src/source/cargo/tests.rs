@@ -71,11 +71,16 @@ fn workspace(root: &Path) -> model::Cargo {
 }
 
 fn build(root: &Path, cargo: &model::Cargo, jobs: usize) -> Result<(Store, Blob)> {
+    let (store, built) = built(root, cargo, jobs)?;
+    Ok((store, built.programs["program"].0))
+}
+
+fn built(root: &Path, cargo: &model::Cargo, jobs: usize) -> Result<(Store, Built)> {
     let store = Store::open(root.join("store")).unwrap();
     let caches = Caches::below(&root.join("caches"));
     let component = Component::load(cargo, Architecture::Amd64, &Seen::new()).unwrap();
     let built = component.build(&environment(), &toolchain(), &caches, &store, jobs)?;
-    Ok((store, built.programs["program"].0))
+    Ok((store, built))
 }
 
 #[test]
@@ -345,6 +350,7 @@ fn what_components_share_is_read_once_until_something_is_compiled() {
     let script =
         format!("#!/bin/sh\necho asked >>'{}/asked'\necho 'rustc 1.0.0'\n", root.display());
     crate::process::write_program(&root.join("bin/rustc"), script.as_bytes());
+    crate::process::write_program(&root.join("bin/cargo"), b"#!/bin/sh\n");
     let path = format!("{}:/usr/bin:/bin", root.join("bin").display());
     let environment = Environment::new([("PATH".into(), path.into())]);
     let asked = || fs::read_to_string(root.join("asked")).unwrap().lines().count();

@@ -21,7 +21,17 @@ pub struct Toolchain {
     /// What `rustc` says of itself, and each package of the compilers: all that matters for a key.
     pub(super) facts: Vec<String>,
     rustc: Rustc,
+    cargo: CargoVersion,
     tools: Tools,
+}
+
+/// The Cargo that starts the compilers, as it calls itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CargoVersion {
+    /// Such as `cargo 1.95.0 (f2d3ce0bd 2026-03-21)`.
+    pub version: String,
+    /// The commit that it was built from.
+    pub commit: String,
 }
 
 /// Whose C compiler and linker are used.
@@ -35,11 +45,11 @@ enum Tools {
 }
 
 impl Toolchain {
-    /// Asks `rustc` which it is, unless that was `seen`; what compiles and links beside it are the
-    /// packages `compilers` of the lock. To ask costs a short process.
+    /// Asks `rustc` and `cargo` which they are, unless that was `seen`; what compiles and links beside
+    /// them are the packages `compilers` of the lock. To ask costs two short processes.
     ///
     /// # Errors
-    /// [`Id::MissingTool`] without `rustc`; [`Id::Compilers`] if the lock names no compilers.
+    /// [`Id::MissingTool`] without one of them; [`Id::Compilers`] if the lock names no compilers.
     pub fn find(
         environment: &Environment,
         workspace: &Path,
@@ -51,14 +61,16 @@ impl Toolchain {
                 .hint("`orlop lock` asks for those of `debian.compilers`"));
         }
         let words = seen.rustc(environment, workspace)?;
+        let cargo = seen.cargo(environment, workspace)?;
         let packages = compilers.iter().map(|package| {
             let Package { name, version, blob, .. } = package;
             format!("{name} {version} {}", blob.sha256)
         });
-        let own = [words.clone(), compilers::LAYOUT.to_owned()];
+        let own = [words.clone(), cargo.version.clone(), compilers::LAYOUT.to_owned()];
         Ok(Self {
             facts: own.into_iter().chain(packages).collect(),
             rustc: parse(&words),
+            cargo,
             tools: Tools::Locked(compilers.to_vec()),
         })
     }
@@ -67,12 +79,18 @@ impl Toolchain {
     #[cfg(test)]
     pub(super) fn of_host(environment: &Environment) -> Self {
         let words = says(environment, Path::new("/")).unwrap();
-        Self { rustc: parse(&words), facts: vec![words], tools: Tools::Host }
+        let cargo = cargo(environment, Path::new("/")).unwrap();
+        Self { rustc: parse(&words), cargo, facts: vec![words], tools: Tools::Host }
     }
 
     /// The compiler that compiles Rust.
     pub fn rustc(&self) -> &Rustc {
         &self.rustc
+    }
+
+    /// The Cargo that has it compile.
+    pub fn cargo(&self) -> &CargoVersion {
+        &self.cargo
     }
 
     /// Has a command compile and link with these tools. They are unpacked if that was never done.
@@ -169,15 +187,31 @@ pub(super) fn says(environment: &Environment, workspace: &Path) -> Result<String
     Ok(text(rustc(environment, workspace).arg("-vV").run()?))
 }
 
+/// Which Cargo it is that a workspace is compiled with. Of what else it says some is of the host.
+///
+/// # Errors
+/// [`Id::MissingTool`], [`Id::ToolFailed`].
+pub(super) fn cargo(environment: &Environment, workspace: &Path) -> Result<CargoVersion> {
+    let words = clean(Command::new("cargo"), environment, workspace).arg("-vV").run()?;
+    let words = text(words);
+    Ok(CargoVersion { version: first_line(&words), commit: value(&words, "commit-hash") })
+}
+
+fn first_line(words: &str) -> String {
+    words.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn value(words: &str, key: &str) -> String {
+    let mut lines = words.lines().filter_map(|line| line.split_once(": "));
+    let found = lines.find(|(name, _)| *name == key).map_or("unknown", |(_, value)| value);
+    found.trim().to_owned()
+}
+
 /// What `rustc -vV` prints: a line for people, then `key: value`.
 fn parse(words: &str) -> Rustc {
-    let value = |key: &str| {
-        let mut lines = words.lines().filter_map(|line| line.split_once(": "));
-        let found = lines.find(|(name, _)| *name == key).map_or("unknown", |(_, value)| value);
-        found.trim().to_owned()
-    };
+    let value = |key: &str| value(words, key);
     Rustc {
-        version: words.lines().next().unwrap_or_default().trim().to_owned(),
+        version: first_line(words),
         commit: value("commit-hash"),
         host: value("host"),
         llvm: value("LLVM version"),
@@ -202,6 +236,7 @@ mod tests {
         assert!(toolchain.facts[0].starts_with("rustc "), "{:?}", toolchain.facts);
         assert_eq!(ask(&environment(), Path::new("/"), &Seen::new()).unwrap(), *toolchain.rustc());
         assert!(toolchain.rustc().version.starts_with("rustc "), "{:?}", toolchain.rustc());
+        assert!(toolchain.cargo().version.starts_with("cargo "), "{:?}", toolchain.cargo());
         assert!(toolchain.rustc().host.contains("linux"), "{:?}", toolchain.rustc());
         let sysroot = Toolchain::sysroot(&environment(), Path::new("/")).unwrap();
         assert!(sysroot.join("lib").is_dir());

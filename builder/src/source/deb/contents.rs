@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use formats::deb::{ControlError, Paragraph, paragraphs};
+use formats::deb::{ControlError, Operator, Paragraph, paragraphs, parse_dependencies};
 use formats::digest::Sha256;
 use formats::tree::{Blob, Kind, Node, TreePath};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,19 @@ pub struct Control {
     pub source: String,
     /// The version in `Source`, or the package's own: advisories go by it.
     pub source_version: String,
+    /// Source packages of which parts are in it: `Built-Using` and `Static-Built-Using`, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub built_using: Vec<Source>,
+}
+
+/// A source package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
 }
 
 /// One path and its inode. The content of a file is in the store.
@@ -103,8 +116,27 @@ impl Control {
             version,
             architecture: must("Architecture")?,
             package,
+            built_using: built_using(&paragraph)?,
         })
     }
+}
+
+/// Each of these fields names exact versions only (policy 7.8).
+fn built_using(paragraph: &Paragraph<'_>) -> std::result::Result<Vec<Source>, String> {
+    let mut sources = Vec::new();
+    for field in ["Built-Using", "Static-Built-Using"] {
+        let value = paragraph.get(field).unwrap_or_default();
+        for one in parse_dependencies(value).map_err(|error| format!("`{field}`: {error}"))? {
+            let named = one.alternatives.into_iter().filter_map(|one| {
+                let exact = one.constraint.filter(|bound| bound.operator == Operator::Equal)?;
+                Some(Source { name: one.name, version: exact.version.to_string() })
+            });
+            sources.extend(named);
+        }
+    }
+    sources.sort();
+    sources.dedup();
+    Ok(sources)
 }
 
 /// An [`Entry`] in JSON.
@@ -273,5 +305,21 @@ mod tests {
                 (source, version)
             );
         }
+    }
+
+    #[test]
+    fn what_is_built_in_is_told_with_its_versions() {
+        let control = |more: &str| {
+            Control::parse(&format!("Package: a\nVersion: 1\nArchitecture: all\n{more}"))
+        };
+        let text =
+            "Built-Using: linux (= 6.0-1), b (= 1:2),\n c (= 3)\nStatic-Built-Using: b (= 1:2)\n";
+        let built_using = control(text).unwrap().built_using;
+        let told: Vec<_> =
+            built_using.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
+        assert_eq!(told, ["b 1:2", "c 3", "linux 6.0-1"]);
+        assert_eq!(control("").unwrap().built_using, []);
+        let problem = control("Built-Using: (= 1)\n").unwrap_err();
+        assert!(problem.starts_with("`Built-Using`: "), "{problem}");
     }
 }

@@ -79,6 +79,21 @@ impl Toolchain {
         store.lend_result(KIND, &key(&self.name), to)
     }
 
+    /// Such as `go1.26.11`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The module that it is, and its version.
+    pub fn module(&self) -> (&'static str, String) {
+        (MODULE, version(&self.name))
+    }
+
+    /// Go's own digest of all its files, as `go.sum` would have it.
+    pub fn sum(&self) -> &str {
+        &self.record.sum
+    }
+
     /// What it is: name and digest.
     pub fn fact(&self) -> String {
         format!("{} {}", self.name, self.record.sum)

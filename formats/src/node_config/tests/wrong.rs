@@ -62,7 +62,7 @@ interval = 5",
             8:1: `standalon` is not a key of `kubernetes`; did you mean `standalone`?
             9:2: `Cni` is not a key of a node configuration; did you mean `cni`?
             11:13: `registry` is not a key of `containerd`; did you mean `registries`?
-            14:1: `interval` is not a key of `update`; its keys are `channel`, `policy`
+            14:1: `interval` is not a key of `update`; its keys are `channel`, `policy`, `window`, `check-interval`, `rate-limit`, `ca`, `root`, `deadline`, `node-ready`, `kexec`
         "#]],
     );
 }

@@ -109,6 +109,15 @@ impl EventLoop {
         self.around.console.show(&screen, clock::monotonic());
     }
 
+    /// What who asks the machine to go down has left for people: a line.
+    pub(super) fn tell_why(&mut self) {
+        let reason = told(&self.around.reason).unwrap_or_default();
+        if let Some(line) = reason.lines().next() {
+            log::info(line);
+            self.around.console.say(line, clock::monotonic());
+        }
+    }
+
     /// What a unit has to tell people, now that it is done.
     fn take_problems(&mut self, unit: &UnitName) {
         let path = self.around.problems.join(unit.as_str());

@@ -36,11 +36,17 @@ pub(crate) struct Image {
 /// Why a device does not hold the image that the command line names.
 #[derive(Debug)]
 pub(crate) enum VerityError {
-    Read { block: u64, source: io::Error },
+    Read {
+        block: u64,
+        source: io::Error,
+    },
     NoErofs,
     BlockSize(u8),
-    RootHash,
-    Tree { level: u32 },
+    /// It has this one.
+    RootHash(Sha256),
+    Tree {
+        level: u32,
+    },
     FirstBlock,
 }
 
@@ -77,20 +83,23 @@ impl Image {
         for (depth, block) in levels.iter().enumerate() {
             let bytes =
                 read(*block).map_err(|source| VerityError::Read { block: *block, source })?;
-            if self.digest(&bytes) != expected {
+            let digest = self.digest(&bytes);
+            if digest != expected {
                 // A root block that does not match is the usual case: another image.
                 let level = u32::try_from(levels.len() - 1 - depth).unwrap_or(0);
                 let root = depth == 0;
-                return Err(if root { VerityError::RootHash } else { VerityError::Tree { level } });
+                let other = VerityError::RootHash(digest);
+                return Err(if root { other } else { VerityError::Tree { level } });
             }
             let first = bytes.get(..32).and_then(|bytes| bytes.try_into().ok());
-            expected = Sha256::from_bytes(first.ok_or(VerityError::RootHash)?);
+            expected = Sha256::from_bytes(first.ok_or(VerityError::RootHash(digest))?);
         }
         let first = read(0).map_err(|source| VerityError::Read { block: 0, source })?;
-        if self.digest(&first) == expected {
+        let digest = self.digest(&first);
+        if digest == expected {
             Ok(())
         } else if levels.is_empty() {
-            Err(VerityError::RootHash)
+            Err(VerityError::RootHash(digest))
         } else {
             Err(VerityError::FirstBlock)
         }
@@ -139,6 +148,20 @@ impl Image {
     }
 }
 
+/// As much of a root hash as people compare.
+pub(crate) fn short(hash: Sha256) -> String {
+    let mut text = hash.to_string();
+    text.truncate(16);
+    text + "..."
+}
+
+impl VerityError {
+    /// Whether it may be what a slot holds that an update has filled or will fill, and no damage.
+    pub(crate) fn is_another_image(&self) -> bool {
+        matches!(self, Self::NoErofs | Self::RootHash(_))
+    }
+}
+
 impl fmt::Display for VerityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,7 +170,9 @@ impl fmt::Display for VerityError {
             Self::BlockSize(bits) => {
                 write!(f, "the root image has blocks of 2^{bits} bytes, expected 4096 bytes")
             }
-            Self::RootHash => f.write_str("the root hash does not match"),
+            Self::RootHash(seen) => {
+                write!(f, "the root hash does not match, it is {}", short(*seen))
+            }
             Self::Tree { level } => {
                 write!(f, "the hash tree is damaged in level {level}")
             }
@@ -226,7 +251,7 @@ mod tests {
             check(&bytes, root_hash).unwrap_err()
         };
         assert_eq!(damaged(7), "the first block of the root image is damaged");
-        assert_eq!(damaged(300 * BLOCK + 100), "the root hash does not match");
+        assert!(damaged(300 * BLOCK + 100).starts_with("the root hash does not match, it is "));
         assert_eq!(damaged(301 * BLOCK), "the hash tree is damaged in level 0");
         assert_eq!(damaged(1024), "it holds no root image (no EROFS superblock)");
         assert_eq!(
@@ -234,9 +259,12 @@ mod tests {
             "the root image has blocks of 2^13 bytes, expected 4096 bytes"
         );
         // The two fields that are believed before they are verified.
-        assert_eq!(damaged(1024 + 36), "the root hash does not match");
-        assert_eq!(damaged(1024 + 48), "the root hash does not match");
-        assert_eq!(check(&bytes, Sha256::of("other")).unwrap_err(), "the root hash does not match");
+        assert!(damaged(1024 + 36).starts_with("the root hash does not match"));
+        assert!(damaged(1024 + 48).starts_with("the root hash does not match"));
+        assert_eq!(
+            check(&bytes, Sha256::of("other")).unwrap_err(),
+            format!("the root hash does not match, it is {}", short(root_hash))
+        );
     }
 
     #[test]

@@ -104,6 +104,10 @@ pub enum ShutdownKind {
     PowerOff,
     /// To start again.
     Reboot,
+    /// To stand still with its power on.
+    Halt,
+    /// To start the kernel that was loaded; the machine itself if there is none.
+    Kexec,
 }
 
 impl fmt::Display for ShutdownKind {
@@ -111,6 +115,8 @@ impl fmt::Display for ShutdownKind {
         f.write_str(match self {
             Self::PowerOff => "power off",
             Self::Reboot => "restart",
+            Self::Halt => "halt",
+            Self::Kexec => "start the loaded kernel",
         })
     }
 }
@@ -151,6 +157,8 @@ pub enum Action {
     Kill(Pid),
     /// Kill all that is in its control group.
     KillGroup(UnitName),
+    /// The boot is given up: answer [`Event::Shutdown`].
+    RestartMachine,
     /// Tell people.
     Announce(Change),
     /// All units have stopped: go down. Comes once, and last.
@@ -179,6 +187,13 @@ pub enum Change {
         ending: Ending,
         /// What comes now.
         next: Next,
+    },
+    /// It was not ready in all the time that the boot has for it: the machine is restarted.
+    GivenUp {
+        /// Which unit.
+        unit: UnitName,
+        /// The time it had.
+        after: Duration,
     },
     /// It is not ready in time. It goes on.
     Late {

@@ -45,6 +45,8 @@ pub(super) struct Service {
     pub(super) left: Vec<Pid>,
     /// The system goes down: it is not asked anything, and not started again unless it is `log`.
     going_down: bool,
+    /// When the machine is restarted unless it was ready once.
+    last_call: Option<Duration>,
 }
 
 impl Service {
@@ -60,7 +62,30 @@ impl Service {
             answers: Answers::default(),
             left: Vec::new(),
             going_down: false,
+            last_call: None,
         }
+    }
+
+    /// Units are started from `now` on, whenever its own turn comes.
+    pub(super) fn boot_began(&mut self, now: Duration) {
+        self.last_call = self.unit.restart_machine_after.map(|after| now + after);
+    }
+
+    /// Whether the boot is to be given up for it. Is so once.
+    pub(super) fn is_given_up(&mut self, now: Duration, actions: &mut Vec<Action>) -> bool {
+        let over = self.last_call().is_some_and(|until| until <= now);
+        if over {
+            self.last_call = None;
+            let (unit, after) = (self.unit.name.clone(), self.unit.restart_machine_after);
+            let after = after.unwrap_or_default();
+            actions.push(Action::Announce(Change::GivenUp { unit, after }));
+        }
+        over
+    }
+
+    /// Until then it must have been ready once, or be unwanted.
+    pub(super) fn last_call(&self) -> Option<Duration> {
+        self.last_call.filter(|_| !self.satisfies())
     }
 
     /// Whether those which come after it need not wait for it: it was ready once, or is not wanted.

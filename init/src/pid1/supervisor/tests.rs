@@ -1,6 +1,7 @@
 //! The supervisor: order, restarts, readiness and shutdown, one event at a time.
 
 mod any_order;
+mod given_up;
 mod liveness;
 mod loading;
 mod shipped;

@@ -19,6 +19,9 @@ use super::{
 };
 use crate::question::Question;
 
+/// The least that `restart-machine-after` can be: who writes less has a machine that is never there.
+const SHORTEST_BOOT: Duration = Duration::from_secs(60);
+
 /// A place in a unit file, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -298,6 +301,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
     let mut sandbox = Sandbox::default();
     let (mut stop_timeout, mut log_limit) = (Duration::from_secs(10), 4 << 20);
     let (mut restart_at, mut memory_min_at) = (0..0, 0..0);
+    let mut restart_machine_after = None;
     for (key, value) in entries(table.into_inner()) {
         let at = value.at.clone();
         match &*key.text()? {
@@ -332,6 +336,14 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
             }
             "environment" => environment = value.environment()?,
             "deadline" => deadline = Some(value.checked::<TextDuration>()?.0),
+            "restart-machine-after" => {
+                let after = value.checked::<TextDuration>()?.0;
+                if after < SHORTEST_BOOT {
+                    let what = format!("a boot has {} s at least", SHORTEST_BOOT.as_secs());
+                    return Err(value.wrong(what));
+                }
+                restart_machine_after = Some(after);
+            }
             "stop-timeout" => stop_timeout = value.checked::<TextDuration>()?.0,
             "limits" => limits = value.limits()?,
             "memory-min" => {
@@ -379,6 +391,7 @@ fn read(name: UnitName, text: &str) -> Result<Unit, Mistake> {
         oom_score,
         environment,
         deadline: deadline.ok_or_else(|| missing("deadline"))?,
+        restart_machine_after,
         stop_timeout,
         limits,
         group,

@@ -134,6 +134,11 @@ fn every_mistake_is_shown_with_line_and_column() {
         ("\"1GiB\"", "\"99999999999GiB\"", "line 17, column 14: `99999999999GiB` is not a size"),
         ("4096", "0", "line 18, column 12: `pids-max` must not be 0"),
         (
+            "deadline = \"1m\"",
+            "deadline = \"1m\"\nrestart-machine-after = \"59s\"",
+            "line 11, column 25: a boot has 60 s at least",
+        ),
+        (
             "[\"/usr/lib/orlop/orlop-node\", ",
             "[",
             "line 15, column 13: `stop-exec` must begin with",
@@ -259,6 +264,7 @@ fn the_units_of_our_images_are_good() {
                 "configure",
                 "configure-disks",
                 "containerd",
+                "databases",
                 "devices",
                 "kernel",
                 "log",
@@ -266,6 +272,8 @@ fn the_units_of_our_images_are_good() {
                 "network",
                 "sysctl",
                 "sysctl-fetched",
+                "trial",
+                "updater",
             ]
             .as_slice(),
         ),
@@ -275,6 +283,7 @@ fn the_units_of_our_images_are_good() {
                 "configure",
                 "configure-disks",
                 "containerd",
+                "databases",
                 "devices",
                 "images",
                 "kernel",
@@ -284,6 +293,8 @@ fn the_units_of_our_images_are_good() {
                 "network",
                 "sysctl",
                 "sysctl-fetched",
+                "trial",
+                "updater",
             ],
         ),
     ] {

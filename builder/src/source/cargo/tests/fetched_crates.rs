@@ -259,7 +259,12 @@ fn a_workspace_that_brings_its_crates_is_built_with_them_and_watches_them() {
         let component = Component::load(&cargo, Architecture::Amd64, &Seen::new()).unwrap();
         assert_eq!(*component.lock(), Lockfile::default());
         keys.insert(component.inputs(&toolchain).unwrap().digest());
-        programs.insert(build(directory.path(), &cargo, 2).unwrap().1.sha256);
+        let (_, built) = built(directory.path(), &cargo, 2).unwrap();
+        programs.insert(built.programs["program"].0.sha256);
+        let given = built.crates.iter().find(|one| one.name == "given").unwrap();
+        // Nobody has seen the archive that the lock has the checksum of.
+        assert_eq!((given.registry.as_deref(), given.sha256), (Some(CRATES_IO), None));
+        assert_eq!(given.state.is_whole(), listed);
     }
     assert_eq!((keys.len(), programs.len()), (4, 4));
     // A file that no list names.

@@ -7,6 +7,10 @@ use crate::process::write_program;
 
 /// Writes down what it was called with instead of compiling.
 const CARGO: &str = r#"#!/bin/sh
+if [ "$1" = -vV ]; then
+    echo 'cargo 1.90.0 (bbbbbbbbb 2025-01-01)'
+    exit
+fi
 for word; do
     case "$before" in --target-dir) target=$word;; -j) word=JOBS;; esac
     before=$word
@@ -51,7 +55,7 @@ fn what_cargo_is_told_has_a_version() {
     let told = String::from_utf8(store.read_blob(&built.programs["program"].0).unwrap()).unwrap();
     let version = crate::step::Kind::Cargo.version();
     expect![[r#"
-        version 4
+        version 5
         build
         --locked
         --offline

@@ -104,6 +104,10 @@ impl World {
     fn environment(&self, more: &[(&str, &str)]) -> Environment {
         let url = self.proxy.url();
         let home = self.path("home");
+        // Its process outlives Go, and this directory may be gone by then.
+        let telemetry = home.join(".config/go/telemetry");
+        fs::create_dir_all(&telemetry).unwrap();
+        fs::write(telemetry.join("mode"), "off").unwrap();
         let path = std::env::var("PATH").unwrap();
         let own = [
             ("PATH", path.as_str()),

@@ -149,6 +149,7 @@ impl World {
                 }
                 Action::Announce(Change::Abandoned(_)) => self.abandoned += 1,
                 Action::Finish(_) => self.finished += 1,
+                Action::RestartMachine => panic!("no unit is worth it"),
                 Action::KillGroup(_) | Action::Announce(_) => {}
             }
         }

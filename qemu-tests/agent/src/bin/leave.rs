@@ -1,0 +1,3 @@
+//! A PID 1 that ends at once, which no kernel survives.
+
+fn main() {}

@@ -1,0 +1,193 @@
+//! What the node's policy and its cluster ask of the unit: each goes through its one queue, so nobody is in
+//! anybody's way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cancel::Cancel;
+use crate::clock::monotonic;
+use crate::cluster::{self, FailedBefore, NotStaged, Served, Standing};
+use crate::facts::{self, Facts};
+use crate::files::below;
+use crate::node::Node;
+use crate::plan::Asked;
+use crate::policy::{self, Bell, Candidate, Go, Others, Verdict};
+use crate::protocol::{Event, Request, Wish};
+use crate::serve::{Miss, Unit};
+use crate::transport::Progress;
+use crate::trial::restart;
+use crate::work::Updater;
+
+/// Whoever asks from inside.
+#[derive(Debug, Clone)]
+pub(crate) struct Desk {
+    unit: Arc<Unit<Updater>>,
+    bell: Bell,
+}
+
+impl Desk {
+    /// In front of this unit.
+    pub(crate) fn new(unit: Arc<Unit<Updater>>) -> Self {
+        Self { unit, bell: Bell::new() }
+    }
+
+    pub(crate) fn updater(&self) -> &Updater {
+        self.unit.work()
+    }
+
+    fn facts(&self) -> Result<Facts, String> {
+        facts::read(&self.updater().root)
+    }
+
+    fn by_policy(&self, request: Request) -> Result<Value, policy::Miss> {
+        let done = self.unit.carry_out(request, Cancel::new(), &mut log);
+        done.map_err(|miss| match miss {
+            Miss::Busy(_) => policy::Miss::Busy,
+            Miss::Failed(failed) => policy::Miss::Failed(failed.why),
+        })
+    }
+
+    fn try_out(&self, release: &Candidate, restart: bool) -> Result<(), policy::Miss> {
+        let version = Some(release.version.clone());
+        let request = Request::Upgrade { version, from: None, asked: Asked::Policy, restart };
+        self.by_policy(request).map(drop)
+    }
+}
+
+/// For the log, which nobody waits for.
+fn log(event: &Event) {
+    if let Event::Notice { text } = event {
+        eprintln!("{text}");
+    }
+}
+
+impl policy::Desk for Desk {
+    fn now(&self) -> i64 {
+        (self.updater().now)()
+    }
+
+    fn monotonic(&self) -> Duration {
+        monotonic()
+    }
+
+    fn node(&mut self) -> Result<policy::Node, String> {
+        let facts = self.facts()?;
+        let root = &self.updater().root;
+        let meta = Node::open(root, &facts)?.remembered()?;
+        let others = Others {
+            // Who asks at the Node object is being served until that has come to an end.
+            asked: Served::read(root).ok().flatten().is_some_and(|served| served.end.is_none()),
+            armed_by_policy: self.updater().is_armed_by_policy(),
+            going_down: below(root, formats::system::SHUTDOWN_REASON).exists(),
+        };
+        Ok(policy::Node::of(&facts.update, facts.floor, &facts.node, &meta, others))
+    }
+
+    fn check(&mut self) -> Result<Verdict, policy::Miss> {
+        let found = self.by_policy(Request::Check {})?;
+        let text = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
+        let version = text("newest").to_owned();
+        Ok(match (text("against-by-policy"), text("root-hash").parse()) {
+            ("", Ok(root_hash)) => Verdict::Takes(Candidate { version, root_hash }),
+            ("", Err(_)) => Verdict::Against(format!("the release {version} is none")),
+            (against, _) => Verdict::Against(format!("the release {version}: {against}")),
+        })
+    }
+
+    fn stage(&mut self, release: &Candidate) -> Result<(), policy::Miss> {
+        let mut wish = Wish::newest(Asked::Policy);
+        wish.version = Some(release.version.clone());
+        self.by_policy(Request::Stage(wish)).map(drop)
+    }
+
+    fn arm(&mut self, release: &Candidate) -> Result<(), policy::Miss> {
+        self.try_out(release, false)
+    }
+
+    fn disarm(&mut self) -> Result<(), policy::Miss> {
+        self.by_policy(Request::Cancel {}).map(drop)
+    }
+
+    fn upgrade(&mut self, release: &Candidate) -> Result<(), policy::Miss> {
+        self.try_out(release, true)
+    }
+
+    fn wait(&mut self, time: Duration) -> Go {
+        self.bell.wait(time)
+    }
+
+    fn say(&mut self, text: &str) {
+        eprintln!("{text}");
+    }
+}
+
+impl cluster::Desk for Desk {
+    fn standing(&self) -> Result<Standing, String> {
+        let facts = self.facts()?;
+        let mut standing = Standing {
+            version: facts.node.version.clone(),
+            root_hash: facts.node.running,
+            trial: false,
+            spare: None,
+            fallback: None,
+        };
+        // A node without slots runs something all the same.
+        let node = Node::open(&self.updater().root, &facts);
+        let Ok(meta) = node.and_then(|mut node| node.remembered()) else { return Ok(standing) };
+        let trial = meta.trial.as_ref();
+        standing.trial = trial.is_some_and(|trial| trial.release.root_hash == facts.node.running);
+        let staged = meta.staged.map(|staged| (staged.release.version, staged.attempts));
+        let armed = trial.filter(|_| !standing.trial);
+        let armed = armed.map(|trial| (trial.release.version.clone(), trial.attempts));
+        let spare = staged.or(armed);
+        standing.spare = spare.map(|(version, attempts)| cluster::Spare { version, attempts });
+        standing.fallback = meta.fallback;
+        Ok(standing)
+    }
+
+    fn stage(
+        &self,
+        version: Option<&str>,
+        failed_before: FailedBefore,
+        cancel: &Cancel,
+        tell: &(dyn Fn(Progress) + Sync),
+    ) -> Result<cluster::Staged, NotStaged> {
+        let asked = match failed_before {
+            FailedBefore::TriedAgain => Asked::Person,
+            FailedBefore::Refused => Asked::Fleet,
+        };
+        let wish = Wish { version: version.map(str::to_owned), from: None, asked };
+        let mut hear = |event: &Event| match event {
+            Event::Progress(progress) => tell(*progress),
+            event => log(event),
+        };
+        match self.unit.carry_out(Request::Stage(wish), cancel.clone(), &mut hear) {
+            Ok(result) => match result.get("staged").and_then(Value::as_str) {
+                Some(version) => Ok(cluster::Staged::InSpare(version.to_owned())),
+                None => Ok(cluster::Staged::Runs),
+            },
+            Err(Miss::Busy(doing)) => Err(NotStaged::Busy(doing)),
+            Err(Miss::Failed(_)) if cancel.check().is_err() => Err(NotStaged::Cancelled),
+            Err(Miss::Failed(failed)) if failed.refused => Err(NotStaged::Refused(failed.why)),
+            Err(Miss::Failed(failed)) => Err(NotStaged::Failed(failed.why)),
+        }
+    }
+
+    fn arm(&self, version: &str) -> Result<(), String> {
+        let version = Some(version.to_owned());
+        let request = Request::Upgrade { version, from: None, asked: Asked::Fleet, restart: false };
+        match self.unit.carry_out(request, Cancel::new(), &mut log) {
+            Ok(_) => Ok(()),
+            Err(Miss::Busy(doing)) => Err(format!("somebody else is at it: {doing}")),
+            Err(Miss::Failed(failed)) => Err(failed.why),
+        }
+    }
+
+    fn restart(&self, reason: &str) -> Result<(), String> {
+        let root = &self.updater().root;
+        restart::ask(root, restart::loaded(root), reason)
+            .map_err(|error| format!("PID 1 cannot be asked for a restart: {error}"))
+    }
+}

@@ -1,0 +1,84 @@
+//! The small databases of containerd and kubelet, whose form belongs to a version: they are copied
+//! before the programs of a release on trial open them, and put back by a fall-back before those of the
+//! release before it do. So a newer containerd never leaves a node that the older one cannot read.
+//!
+//! The moment is the trial's own boot, before containerd starts: then nobody has them open, however the
+//! boot before ended. A copy is whole or not there ([`copy`]); what is in it is in its list ([`list`]).
+
+pub mod copy;
+pub mod list;
+
+use std::io;
+use std::path::Path;
+
+use formats::digest::Sha256;
+use formats::trial::Note;
+
+use crate::files::below;
+
+/// Where a copy is.
+pub const COPY: &str = "/var/lib/orlop/before-trial";
+
+/// What was done about the databases in a boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// There was nothing to do.
+    Nothing,
+    /// They were copied: so many files, so many bytes.
+    Copied(usize, u64),
+    /// They were put back; so many files.
+    Restored(usize),
+}
+
+/// Why there is no copy, or why they were not put back.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// They are larger than small ones are.
+    #[error("the databases of containerd and kubelet have {size} bytes, more than {most}")]
+    TooLarge {
+        /// What they have.
+        size: u64,
+        /// What is copied at most.
+        most: u64,
+    },
+    /// There are more files than there should be.
+    #[error("containerd and kubelet have more than {0} databases")]
+    TooMany(usize),
+    /// The copy is not what its list says.
+    #[error("the copy of `{0}` is damaged")]
+    Damaged(String),
+    /// The file system refused a step.
+    #[error("cannot {doing}: {error}")]
+    Io {
+        /// What was to be done.
+        doing: String,
+        /// What it says.
+        error: io::Error,
+    },
+}
+
+/// To be called before containerd and kubelet start, in every boot for which a trial was noted; `own`
+/// is the root hash of the release that runs. In the trial the databases are copied, unless they were
+/// in an earlier boot of the same trial. In any other boot a copy of that trial is put back and removed.
+///
+/// # Errors
+/// See [`SnapshotError`]. Without a copy a release must not be tried; a release that cannot have its
+/// databases back goes on with what there is.
+pub fn before_containerd(root: &Path, note: &Note, own: Sha256) -> Result<Done, SnapshotError> {
+    let trial = list::Trial { of: note.root_hash, from: note.from };
+    if own == note.root_hash {
+        return copy::take(root, &trial);
+    }
+    copy::put_back(root, &trial)
+}
+
+/// Removes the copy: the release was promoted, or the trial is over and they were put back.
+///
+/// # Errors
+/// What the file system says.
+pub fn forget(root: &Path) -> io::Result<()> {
+    copy::remove(&below(root, COPY))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! A copy of the databases: made whole or not at all, checked before it is put back, and put back whole
+//! however often that is interrupted: it is there until all is in its place.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use formats::digest::{Hasher, Sha256};
+
+use super::list::{
+    CONTAINERD, Copied, DEVICE_PLUGINS, KUBELET, LAYERS, List, PULLED, PULLING, Trial, is_name,
+    is_ours,
+};
+use super::{COPY, Done, SnapshotError};
+use crate::files::{below, read, replace, sync_directory};
+
+/// Where a copy is made.
+const BEGUN: &str = "/var/lib/orlop/.before-trial.begun";
+/// Layers that the databases do not know, until they are removed.
+const ASIDE: &str = "/var/lib/orlop/layers-of-a-trial";
+/// The list of a copy, in its directory.
+const LIST: &str = "list";
+/// Bytes of a list.
+const LONGEST_LIST: u64 = 4 << 20;
+/// Bytes of all databases: that of a node with a thousand pods has some ten million.
+pub const MOST_BYTES: u64 = 256 << 20;
+/// Files: kubelet keeps one for each private image.
+const MOST_FILES: usize = 4096;
+
+/// What [`SnapshotError::Io`] has of `doing`.
+trait Doing<T> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, SnapshotError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, SnapshotError> {
+        self.map_err(|error| SnapshotError::Io { doing: doing(), error })
+    }
+}
+
+/// Copies them, unless they were copied for this trial; a copy of another trial goes.
+pub(super) fn take(root: &Path, trial: &Trial) -> Result<Done, SnapshotError> {
+    let (copy, begun) = (below(root, COPY), below(root, BEGUN));
+    if list_of(&copy)?.is_some_and(|list| list.trial == *trial) {
+        // Since then the new release may have written to them.
+        return Ok(Done::Nothing);
+    }
+    for old in [&copy, &begun] {
+        remove(old).doing(|| format!("remove {}", old.display()))?;
+    }
+    let found = databases(root)?;
+    let size = found.iter().map(|(_, size)| size).sum();
+    if size > MOST_BYTES {
+        return Err(SnapshotError::TooLarge { size, most: MOST_BYTES });
+    }
+    let making = || format!("make {}", begun.display());
+    fs::create_dir_all(begun.parent().unwrap_or(&begun)).doing(making)?;
+    fs::DirBuilder::new().mode(0o700).create(&begun).doing(making)?;
+    let (mut files, mut bytes) = (Vec::new(), 0);
+    for (number, (path, _)) in found.into_iter().enumerate() {
+        let to = begun.join(number.to_string());
+        let copied = copy_file(&below(root, &path), &to);
+        let (size, digest) = copied.doing(|| format!("copy {path}"))?;
+        bytes += size;
+        files.push(Copied { path, size, digest });
+    }
+    let count = files.len();
+    let list = List { trial: *trial, files, layers: layers(root)?.into_iter().collect() };
+    replace(&begun.join(LIST), &list.text()).doing(|| "write the list of the copy".to_owned())?;
+    fs::rename(&begun, &copy)
+        .and_then(|()| sync_directory(copy.parent().unwrap_or(&copy)))
+        .doing(|| format!("make {}", copy.display()))?;
+    Ok(Done::Copied(count, bytes))
+}
+
+/// Puts them back if there is a copy of this trial, and removes it.
+pub(super) fn put_back(root: &Path, trial: &Trial) -> Result<Done, SnapshotError> {
+    let copy = below(root, COPY);
+    let forget = || remove(&copy).doing(|| format!("remove {}", copy.display()));
+    let Some(list) = list_of(&copy)?.filter(|list| list.trial == *trial) else {
+        forget()?;
+        return Ok(Done::Nothing);
+    };
+    // All of them beside their places first: until here nothing is changed.
+    let mut ready = Vec::new();
+    for (number, copied) in list.files.iter().enumerate() {
+        let place = below(root, &copied.path);
+        let beside = beside(&place);
+        let directory = place.parent().unwrap_or(root).to_owned();
+        let made = fs::create_dir_all(&directory)
+            .and_then(|()| copy_file(&copy.join(number.to_string()), &beside));
+        let made = made.doing(|| format!("put back {}", copied.path))?;
+        if made != (copied.size, copied.digest) {
+            // What is beside stays no longer than until the next try.
+            return Err(SnapshotError::Damaged(copied.path.clone()));
+        }
+        ready.push((beside, place, directory));
+    }
+    let mut directories = BTreeSet::new();
+    for (beside, place, directory) in ready {
+        fs::rename(&beside, &place).doing(|| format!("put back {}", place.display()))?;
+        directories.insert(directory);
+    }
+    // Of a plugin that only the new release has, or of what it did.
+    for (path, _) in databases(root)? {
+        if !list.files.iter().any(|copied| copied.path == path) {
+            let place = below(root, &path);
+            fs::remove_file(&place).doing(|| format!("remove {path}"))?;
+            directories.insert(place.parent().unwrap_or(root).to_owned());
+        }
+    }
+    put_layers_aside(root, &list.layers)?;
+    for directory in &directories {
+        sync_directory(directory).doing(|| format!("write {}", directory.display()))?;
+    }
+    forget()?;
+    remove(&below(root, ASIDE)).doing(|| format!("remove {ASIDE}"))?;
+    Ok(Done::Restored(list.files.len()))
+}
+
+/// The databases do not know them, and would give their numbers to others, whose directory cannot be
+/// made then.
+fn put_layers_aside(root: &Path, known: &[String]) -> Result<(), SnapshotError> {
+    let aside = below(root, ASIDE);
+    for name in layers(root)? {
+        if known.contains(&name) {
+            continue;
+        }
+        let from = below(root, LAYERS).join(&name);
+        let to = aside.join(&name);
+        let moved = fs::create_dir_all(&aside)
+            .and_then(|()| remove(&to))
+            .and_then(|()| fs::rename(&from, &to));
+        moved.doing(|| format!("put aside {}", from.display()))?;
+    }
+    if aside.exists() {
+        sync_directory(&below(root, LAYERS)).doing(|| format!("write {LAYERS}"))?;
+    }
+    Ok(())
+}
+
+/// Removes a copy, its list first: what is left of it is none.
+pub(super) fn remove(copy: &Path) -> io::Result<()> {
+    crate::files::remove(&copy.join(LIST))?;
+    match fs::remove_dir_all(copy) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn list_of(copy: &Path) -> Result<Option<List>, SnapshotError> {
+    let text =
+        read(&copy.join(LIST), LONGEST_LIST).doing(|| "read the list of a copy".to_owned())?;
+    Ok(text.and_then(|text| List::parse(&text)))
+}
+
+/// A name that neither containerd nor kubelet looks at.
+fn beside(place: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(place.file_name().unwrap_or_default());
+    name.push(".before-trial");
+    place.with_file_name(name)
+}
+
+/// Copies a file with its mode, to the disk; its size and digest.
+fn copy_file(from: &Path, to: &Path) -> io::Result<(u64, Sha256)> {
+    let mut source = File::open(from)?;
+    let mode = source.metadata()?.permissions().mode() & 0o7777;
+    let mut options = File::options();
+    let mut target = options.write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let (mut size, mut hasher) = (0, Hasher::new());
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => break,
+            length => {
+                hasher.update(&buffer[..length]);
+                target.write_all(&buffer[..length])?;
+                size += length as u64;
+            }
+        }
+    }
+    target.set_permissions(fs::Permissions::from_mode(mode))?;
+    target.sync_all()?;
+    Ok((size, hasher.finish()))
+}
+
+/// Each database that is there and its bytes, in the order of their paths.
+fn databases(root: &Path) -> Result<Vec<(String, u64)>, SnapshotError> {
+    let plugins = names(root, CONTAINERD)?;
+    let plugins = plugins.into_iter().map(|name| format!("{CONTAINERD}/{name}"));
+    let others = [KUBELET, DEVICE_PLUGINS, PULLING, PULLED].map(str::to_owned);
+    let mut found = Vec::new();
+    for directory in plugins.chain(others) {
+        for name in names(root, &directory)? {
+            let path = format!("{directory}/{name}");
+            if !is_ours(&path) {
+                continue;
+            }
+            let place = below(root, &path);
+            let metadata = fs::symlink_metadata(&place).doing(|| format!("look at {path}"))?;
+            if metadata.is_file() {
+                found.push((path, metadata.len()));
+            }
+            if found.len() > MOST_FILES {
+                return Err(SnapshotError::TooMany(MOST_FILES));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn layers(root: &Path) -> Result<BTreeSet<String>, SnapshotError> {
+    names(root, LAYERS)
+}
+
+/// What is in a directory, by names that fit into a line; nothing if it is none.
+fn names(root: &Path, directory: &str) -> Result<BTreeSet<String>, SnapshotError> {
+    let entries = match fs::read_dir(below(root, directory)) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(BTreeSet::new());
+        }
+        entries => entries.doing(|| format!("look into {directory}"))?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let entry = entry.doing(|| format!("look into {directory}"))?;
+        names.extend(entry.file_name().into_string().ok().filter(|name| is_name(name)));
+    }
+    Ok(names)
+}

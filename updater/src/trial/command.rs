@@ -1,0 +1,319 @@
+//! What the units of a trial run: `orlop-updater before-containerd` (unit `databases`) and
+//! `orlop-updater trial` (unit `trial`).
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use formats::command_line::CommandLine;
+use formats::digest::Sha256;
+use formats::system::PROBLEMS;
+use formats::trial::{Outcome, Verdict};
+use signal_hook::consts::SIGTERM;
+
+use crate::files::{below, read};
+use crate::health::probe::{Cluster, Prober};
+use crate::snapshot::{self, Done};
+use crate::trial::ended::{self, FallBack, Kind};
+use crate::trial::run::{self, Ended, Heard, Setup};
+use crate::trial::{note, restart};
+
+/// The unit that runs [`before_containerd`].
+const UNIT: &str = "databases";
+/// Bytes of the kernel's command line.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// What the node's owner says of trials.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The trial's time.
+    pub deadline: Duration,
+    /// The node has to be Ready before a release is believed.
+    pub node_ready: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { deadline: crate::health::gate::DEADLINE, node_ready: false }
+    }
+}
+
+/// The root hash of the release that runs, by the kernel's command line, which its UKI holds.
+///
+/// # Errors
+/// It cannot be read, or says none.
+pub fn own_root_hash(root: &Path) -> Result<Sha256, String> {
+    let path = below(root, "/proc/cmdline");
+    let text = read(&path, LONGEST_LINE).map_err(|error| format!("{}: {error}", path.display()))?;
+    match CommandLine::parse(&text.unwrap_or_default()) {
+        Ok(line) => Ok(line.root_hash),
+        Err(mistakes) => {
+            let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+            Err(mistakes.join("; "))
+        }
+    }
+}
+
+/// What a trial ends in, on the disk: the steps of an update.
+pub trait Slots {
+    /// The release stays.
+    ///
+    /// # Errors
+    /// In words: it could not be arranged.
+    fn promote(&mut self) -> Result<(), String>;
+
+    /// The release is left with the next boot.
+    ///
+    /// # Errors
+    /// In words: it is left all the same, with less of a reason.
+    fn fail(&mut self, reason: &str) -> Result<(), String>;
+
+    /// The machine goes down in good order before it was decided.
+    ///
+    /// # Errors
+    /// In words.
+    fn interrupt(&mut self) -> Result<(), String>;
+}
+
+/// Copies the small databases before a trial's containerd opens them, or puts them back after a
+/// fall-back, and tells people of that. In a trial without a copy the machine is restarted: such a
+/// release could leave what the one before it cannot read. `say` is given lines for people.
+///
+/// # Errors
+/// A line for people: what it is about stays undone in this boot, which goes on with what there is.
+pub fn before_containerd(
+    root: &Path,
+    slots: &mut dyn Slots,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), String> {
+    let own = own_root_hash(root)?;
+    let noted =
+        note::noted(root).map_err(|error| format!("cannot read the note of a trial: {error}"))?;
+    let Some(noted) = noted else { return Ok(()) };
+    let fell_back = ended::fall_back(root, own).ok().flatten();
+    let mut news: Vec<String> = fell_back.iter().map(told).collect();
+    match snapshot::before_containerd(root, &noted, own) {
+        Ok(Done::Nothing) => {}
+        Ok(Done::Copied(files, bytes)) => {
+            say(&format!("{files} databases ({bytes} bytes) were copied before the trial"));
+        }
+        Ok(Done::Restored(files)) => {
+            news.push(format!(
+                "{files} databases of containerd and kubelet are as before the trial"
+            ));
+        }
+        Err(error) if own == noted.root_hash => {
+            let reason = format!("the databases could not be copied: {error}");
+            slots.fail(&reason).unwrap_or_else(|why| say(&why));
+            // Whatever comes of it: a unit that is done would let containerd start.
+            return match give_up(root, own, &reason) {
+                Ok(()) => Err(reason),
+                Err(error) => Err(format!("{reason}; {error}")),
+            };
+        }
+        Err(error) => news.push(format!("databases of the trial are left: {error}")),
+    }
+    news.iter().for_each(|line| say(line));
+    leave(root, &news).map_err(|error| format!("cannot tell PID 1: {error}"))
+}
+
+/// A line for the screen.
+fn told(fell_back: &FallBack) -> String {
+    let FallBack { note, kind, reason } = fell_back;
+    let version = &note.version;
+    match kind {
+        Kind::Failed => format!("release {version} was tried and failed: {reason}"),
+        Kind::NotPromoted | Kind::Interrupted | Kind::WithoutAWord => {
+            format!("release {version} was to be tried: {reason}")
+        }
+    }
+}
+
+/// For PID 1, which reads them when the unit is done.
+fn leave(root: &Path, lines: &[String]) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let path = below(root, Path::new(PROBLEMS).join(UNIT));
+    fs::create_dir_all(path.parent().unwrap_or(&path))?;
+    fs::write(path, lines.join("\n") + "\n")
+}
+
+fn give_up(root: &Path, own: Sha256, reason: &str) -> io::Result<()> {
+    let outcome =
+        Outcome { root_hash: own, verdict: Verdict::Unhealthy, reason: reason.to_owned() };
+    let kept = note::write_outcome(root, &outcome);
+    // A STATE that takes nothing more must not keep a bad release.
+    restart::ask(root, restart::How::Reboot, &format!("the trial has failed: {reason}")).and(kept)
+}
+
+/// Judges this boot, which is a trial, and has it promoted or the machine restarted. Returns when the
+/// release stays; if it does not, when this program is asked to end. `say` is given lines for people.
+///
+/// # Errors
+/// A line for people: PID 1 starts this again, and restarts the machine when the boot's time is over.
+pub fn trial(
+    root: &Path,
+    settings: Settings,
+    cluster: Option<Box<dyn Cluster>>,
+    slots: &mut dyn Slots,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), String> {
+    let own = own_root_hash(root)?;
+    let cannot = |error: io::Error| format!("cannot take SIGTERM: {error}");
+    let (stop, mut signals) = UnixStream::pair().map_err(cannot)?;
+    signal_hook::low_level::pipe::register(SIGTERM, stop).map_err(cannot)?;
+    let (ears, stopped) = channel::<()>();
+    let listen = move |heard: Sender<Heard>| {
+        thread::spawn(move || {
+            let _ends_with_this_thread = ears;
+            // A byte for each signal.
+            if signals.read_exact(&mut [0]).is_ok() {
+                // It is decided if nobody listens any more.
+                let _ = heard.send(Heard::Stop);
+            }
+        });
+    };
+    let prober = Arc::new(Prober::new(root, cluster));
+    let Settings { deadline, node_ready } = settings;
+    let setup = Setup { root, own, deadline, node_ready, prober };
+    let ended = run::run(&setup, listen, say, &mut || slots.promote());
+    let failed = match ended {
+        Ok(Ended::Promoted) => {
+            snapshot::forget(root).map_err(|error| format!("cannot remove a copy: {error}"))?;
+            say("the release is healthy and stays");
+            return Ok(());
+        }
+        Ok(Ended::FailedBefore(reason)) => {
+            say(&format!("this release was tried, failed, and runs all the same: {reason}"));
+            return Ok(());
+        }
+        Ok(Ended::Interrupted) => {
+            slots.interrupt()?;
+            return Err("the machine goes down before it was judged".to_owned());
+        }
+        Ok(Ended::Failed(reason)) => reason,
+        Err(error) => format!("STATE does not take how it went: {error}"),
+    };
+    say(&format!("the release is not healthy: {failed}"));
+    slots.fail(&failed).unwrap_or_else(|why| say(&why));
+    restart::ask(root, restart::How::Reboot, &format!("the trial has failed: {failed}"))
+        .map_err(|error| format!("cannot ask PID 1 for a restart: {error}"))?;
+    // A unit that is done would count as ready.
+    let _ = stopped.recv();
+    Err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::note::tests::note_of;
+
+    const STATE: &str = "/var/lib/kubelet/dra_manager_state";
+
+    /// The release of this name runs.
+    fn node(own: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        boot(root.path(), own);
+        root
+    }
+
+    fn boot(root: &Path, own: &str) {
+        let line = format!("ro orlop.root=pmem:0 orlop.roothash={}\n", Sha256::of(own));
+        write(root, "/proc/cmdline", &line);
+    }
+
+    fn write(root: &Path, path: &str, text: &str) {
+        let path = below(root, path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Notes what it is told.
+    #[derive(Default)]
+    struct Noted(Vec<String>);
+
+    impl Slots for Noted {
+        fn promote(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn fail(&mut self, reason: &str) -> Result<(), String> {
+            self.0.push(reason.to_owned());
+            Ok(())
+        }
+
+        fn interrupt(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn before(root: &Path) -> (Result<(), String>, Vec<String>) {
+        let (mut lines, mut slots) = (Vec::new(), Noted::default());
+        let result = before_containerd(root, &mut slots, &mut |line| lines.push(line.to_owned()));
+        assert_eq!(slots.0.len(), usize::from(result.is_err()));
+        (result, lines)
+    }
+
+    #[test]
+    fn a_boot_without_a_trial_is_left_alone() {
+        let node = node("old");
+        assert_eq!(before(node.path()), (Ok(()), vec![]));
+        assert!(!below(node.path(), PROBLEMS).exists());
+    }
+
+    #[test]
+    fn databases_are_copied_in_a_trial_and_put_back_and_told_after_a_fall_back() {
+        let node = node("new");
+        let root = node.path();
+        note::write(root, &note_of("new")).unwrap();
+        write(root, STATE, "old");
+        let copied = "1 databases (3 bytes) were copied before the trial".to_owned();
+        assert_eq!(before(root), (Ok(()), vec![copied]));
+        write(root, STATE, "new");
+        boot(root, "old");
+        let outcome = Outcome {
+            root_hash: Sha256::of("new"),
+            verdict: Verdict::Unhealthy,
+            reason: "kubelet: refused after 300 s".into(),
+        };
+        note::write_outcome(root, &outcome).unwrap();
+        let want = [
+            "release 1.2 was tried and failed: it was not healthy: kubelet: refused after 300 s",
+            "1 databases of containerd and kubelet are as before the trial",
+        ];
+        assert_eq!(before(root), (Ok(()), want.map(str::to_owned).to_vec()));
+        assert_eq!(fs::read_to_string(below(root, STATE)).unwrap(), "old");
+        let told = fs::read_to_string(below(root, format!("{PROBLEMS}/databases"))).unwrap();
+        assert_eq!(told, want.join("\n") + "\n");
+    }
+
+    #[test]
+    fn a_trial_whose_databases_cannot_be_copied_has_failed_and_containerd_does_not_start() {
+        let node = node("new");
+        let root = node.path();
+        note::write(root, &note_of("new")).unwrap();
+        // Where the copy is to be made something else is.
+        write(root, "/var/lib/orlop/.before-trial.begun/x/y", "");
+        write(root, "/var/lib/orlop/before-trial", "");
+        let (result, _) = before(root);
+        assert!(result.is_err(), "its unit would be done");
+        let outcome = note::outcome(root).unwrap().unwrap();
+        assert_eq!(outcome.verdict, Verdict::Unhealthy);
+        assert!(outcome.reason.starts_with("the databases could not be copied: "), "{outcome:?}");
+    }
+
+    #[test]
+    fn the_root_that_runs_is_that_of_the_command_line() {
+        let node = node("new");
+        assert_eq!(own_root_hash(node.path()), Ok(Sha256::of("new")));
+        write(node.path(), "/proc/cmdline", "ro\n");
+        let told = own_root_hash(node.path()).unwrap_err();
+        assert!(told.contains("lacks `orlop.roothash`"), "{told}");
+    }
+}

@@ -1,0 +1,254 @@
+//! From a root that is trusted to a release that is: the metadata of TUF, kept on STATE between looks and
+//! fetched from the first place that has what can be believed; then `release.json`.
+
+mod store;
+
+use std::fmt;
+use std::io;
+
+use formats::moment::Moment;
+use formats::release::{self, Listed, Release, ReleaseError, listed};
+use formats::tuf::{Found, Io, Limits, Reason, Refresh, Refused, Search, TargetPath, Trusted, run};
+
+use crate::client::{Failure, FetchError, Mirrors, Name};
+pub use store::{DIRECTORY, Store};
+
+/// What the time is, and what it cannot be before. Seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// What the clock says.
+    pub now: i64,
+    /// When the image was made.
+    pub floor: i64,
+}
+
+/// A release is not to be believed, or there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The clock is plainly wrong: nothing can be said to be fresh.
+    #[error(
+        "the node's clock says {}, and this image was made at {}: is there a time server?",
+        Moment::at(.0.now), Moment::at(.0.floor)
+    )]
+    Clock(Clock),
+    /// No place has metadata that can be believed.
+    #[error("no release can be trusted{0}")]
+    Nobody(Places),
+    /// A file that is not to be believed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A file did not come.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Metadata cannot be kept or read.
+    #[error("cannot keep the metadata `{file}`")]
+    Store {
+        /// Its name.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No release has this version.
+    #[error("there is no release `{}`; there are: {}", .wanted.escape_debug(), .there.join(", "))]
+    Unknown {
+        /// What was asked for.
+        wanted: String,
+        /// What there is, the oldest first.
+        there: Vec<String>,
+    },
+    /// The channel is empty.
+    #[error("there is no release")]
+    Empty,
+    /// `release.json` was signed and makes no sense.
+    #[error("the release {version} is refused: {why}")]
+    Release {
+        /// Its version.
+        version: String,
+        /// What is wrong with it.
+        why: ReleaseError,
+    },
+    /// `release.json` is of another version than the directory that it lies in.
+    #[error("the release {version} is refused: it says that it is {said}")]
+    OtherVersion {
+        /// Where it lies.
+        version: String,
+        /// What it says.
+        said: String,
+    },
+}
+
+/// All places that were asked, each with why it is not believed.
+#[derive(Debug)]
+pub struct Places(pub Vec<(String, TrustError)>);
+
+impl fmt::Display for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sign = ':';
+        for (place, why) in &self.0 {
+            // The failure of a fetch names the place itself.
+            match why {
+                TrustError::Fetch(why) => write!(f, "{sign} {why}")?,
+                why => write!(f, "{sign} {place}: {why}")?,
+            }
+            sign = ';';
+        }
+        Ok(())
+    }
+}
+
+/// A release that its owner has signed.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// What it says of itself.
+    pub release: Release,
+    /// When it came to the channel, in seconds since 1970, if that is said.
+    pub published: Option<i64>,
+}
+
+/// A channel at one moment: what is trusted of it, and where its files are.
+#[derive(Debug)]
+pub struct Channel<'a> {
+    mirrors: &'a Mirrors<'a>,
+    store: &'a Store,
+    trusted: Trusted,
+}
+
+impl<'a> Channel<'a> {
+    /// Brings what is trusted up to date, from the first of the places that has what can be believed.
+    /// Places that lie, lag behind or do not answer are passed over.
+    ///
+    /// # Errors
+    /// [`TrustError::Clock`] before anything is asked for; [`TrustError::Nobody`] with what each place
+    /// has done; [`TrustError::Store`].
+    pub fn open(
+        mirrors: &'a Mirrors<'a>,
+        store: &'a Store,
+        clock: Clock,
+    ) -> Result<Self, TrustError> {
+        if clock.now < clock.floor {
+            return Err(TrustError::Clock(clock));
+        }
+        let mut places = Vec::new();
+        for at in mirrors.order() {
+            let mut refresh = Refresh::new(clock.now, Limits::DEFAULT);
+            let mut look = Look { mirrors, store, at };
+            let why = match run(&mut refresh, &mut look) {
+                Ok(()) => match refresh.into_trusted() {
+                    Some(trusted) => {
+                        mirrors.prefer(at);
+                        return Ok(Self { mirrors, store, trusted });
+                    }
+                    None => Reason::NoRoot.of("root.json").into(),
+                },
+                Err(error @ TrustError::Store { .. }) => return Err(error),
+                Err(TrustError::Fetch(FetchError::Cancelled(asked))) => {
+                    return Err(FetchError::from(asked).into());
+                }
+                Err(why) => why,
+            };
+            let place = mirrors.place(at).map(ToString::to_string).unwrap_or_default();
+            mirrors.notice(&format!("{place} is passed over: {why}"));
+            places.push((place, why));
+        }
+        Err(TrustError::Nobody(Places(places)))
+    }
+
+    /// What is trusted.
+    pub fn trusted(&self) -> &Trusted {
+        &self.trusted
+    }
+
+    /// All releases, the oldest first.
+    pub fn releases(&self) -> Vec<Listed> {
+        self.trusted.targets().map(listed).unwrap_or_default()
+    }
+
+    /// What a release says of itself: that with this version, or the newest.
+    ///
+    /// # Errors
+    /// There is none, or it is not to be believed.
+    pub fn release(&self, version: Option<&str>) -> Result<Verified, TrustError> {
+        let there = self.releases();
+        let chosen = match version {
+            None => there.last().ok_or(TrustError::Empty)?,
+            Some(wanted) => there.iter().find(|it| it.version == wanted).ok_or_else(|| {
+                let there = there.iter().map(|it| it.version.clone()).collect();
+                TrustError::Unknown { wanted: wanted.to_owned(), there }
+            })?,
+        };
+        let version = chosen.version.clone();
+        let found = self.find(&version, release::FILE)?;
+        let bytes = self.target(&found, release::LARGEST)?;
+        let refused = |why| TrustError::Release { version: version.clone(), why };
+        let release = Release::parse(&bytes).map_err(refused)?;
+        if release.version != version {
+            return Err(TrustError::OtherVersion { version, said: release.version });
+        }
+        Ok(Verified { release, published: chosen.published })
+    }
+
+    /// A file of a release.
+    ///
+    /// # Errors
+    /// Nobody has signed it.
+    pub fn find(&self, version: &str, name: &str) -> Result<Found, TrustError> {
+        let path = format!("{version}/{name}");
+        let path: TargetPath = path.parse().map_err(|_| Reason::NoTarget.of(path))?;
+        let mut search = Search::new(&self.trusted, path, Limits::DEFAULT)?;
+        let at = self.mirrors.order().first().copied().unwrap_or_default();
+        run(&mut search, &mut Look { mirrors: self.mirrors, store: self.store, at })?;
+        Ok(search.found()?)
+    }
+
+    /// The bytes of a target that has no more than `limit` of them, from any of the places.
+    ///
+    /// # Errors
+    /// It is longer, or does not come.
+    pub fn target(&self, found: &Found, limit: u64) -> Result<Vec<u8>, TrustError> {
+        if found.file.length > limit {
+            return Err(Reason::TooLong(limit).of(found.path.as_str()).into());
+        }
+        Ok(self.mirrors.bytes(found)?)
+    }
+
+    /// The places.
+    pub fn mirrors(&self) -> &'a Mirrors<'a> {
+        self.mirrors
+    }
+}
+
+/// A look at one place.
+struct Look<'a> {
+    mirrors: &'a Mirrors<'a>,
+    store: &'a Store,
+    at: usize,
+}
+
+impl Io for Look<'_> {
+    type Error = TrustError;
+
+    fn load(&mut self, file: &str, limit: u64) -> Result<Option<Vec<u8>>, TrustError> {
+        let failed = |source| TrustError::Store { file: file.to_owned(), source };
+        self.store.load(file, limit).map_err(failed)
+    }
+
+    fn fetch(&mut self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TrustError> {
+        Ok(self.mirrors.small(self.at, &Name::metadata(path), limit)?)
+    }
+
+    fn store(&mut self, file: &str, bytes: &[u8]) -> Result<(), TrustError> {
+        let failed = |source| TrustError::Store { file: file.to_owned(), source };
+        self.store.store(file, bytes).map_err(failed)
+    }
+
+    fn remove(&mut self, file: &str) -> Result<(), TrustError> {
+        let failed = |source| TrustError::Store { file: file.to_owned(), source };
+        self.store.remove(file).map_err(failed)
+    }
+}
+
+impl From<Failure> for TrustError {
+    fn from(failure: Failure) -> Self {
+        Self::Fetch(failure.into())
+    }
+}

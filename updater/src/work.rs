@@ -1,0 +1,308 @@
+//! What the unit does when it is asked: from the node's own files to a release, and by transport and the
+//! steps to a slot that starts.
+
+use std::path::PathBuf;
+
+use formats::digest::Sha256;
+use serde_json::{Value, json};
+
+use crate::cancel::Cancel;
+use crate::client::Mirrors;
+use crate::cluster::Api;
+use crate::eligible::{self, NotForUs, eligible};
+use crate::facts::{self, Facts};
+use crate::files::below;
+use crate::health::Prober;
+use crate::node::{self, Came, Node, Place, Staging};
+use crate::plan::Asked;
+use crate::protocol::{Event, Failed, Request, Wish};
+use crate::serve::Work;
+use crate::trial::restart;
+use crate::trust::{Channel, Clock, DIRECTORY, Store, Verified};
+use crate::words::words;
+
+/// The work of a node's updater.
+#[derive(Debug, Clone)]
+pub struct Updater {
+    /// Where the node's file system begins.
+    pub root: PathBuf,
+    /// What the time is, in seconds since 1970.
+    pub now: fn() -> i64,
+}
+
+/// Is there while a trial is armed that the policy has armed. It lies in memory, as long as the machine
+/// runs.
+const BY_POLICY: &str = "/run/orlop/updater-armed-by-policy";
+
+/// A release came, or there was no need.
+enum Stage {
+    /// It is what runs: its version.
+    Runs(String),
+    Staged(String, Came),
+}
+
+impl Updater {
+    /// Whether the policy has armed the trial that is armed, if one is.
+    pub(crate) fn is_armed_by_policy(&self) -> bool {
+        below(&self.root, BY_POLICY).exists()
+    }
+
+    /// Remembers who has armed a trial. Where that fails it is somebody, and the policy leaves it alone.
+    fn armed(&self, asked: Option<Asked>) {
+        let mark = below(&self.root, BY_POLICY);
+        let marked = match asked {
+            Some(Asked::Policy) => std::fs::write(&mark, ""),
+            _ => std::fs::remove_file(&mark),
+        };
+        marked.unwrap_or_default();
+    }
+
+    /// Whether the machine was told to go down.
+    fn goes_down(&self) -> bool {
+        below(&self.root, formats::system::SHUTDOWN_REASON).exists()
+    }
+
+    /// Opens the channel, or the place that was named, and goes on with it.
+    fn with_channel<T>(
+        &self,
+        facts: &Facts,
+        from: Option<&str>,
+        cancel: &Cancel,
+        tell: &dyn Fn(Event),
+        go_on: impl FnOnce(&Channel<'_>, i64) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        let places = facts.places(from)?;
+        let name = places.first().map(ToString::to_string).unwrap_or_default();
+        let notice = notices(tell);
+        let mirrors = Mirrors::new(places, facts.settings(), cancel.clone(), &notice);
+        let directory = self.root.join(DIRECTORY.trim_start_matches('/'));
+        let store = Store::new(&directory, &name, facts.first_root.clone());
+        let now = (self.now)();
+        let clock = Clock { now, floor: facts.floor };
+        let channel = Channel::open(&mirrors, &store, clock).map_err(|error| words(&error))?;
+        go_on(&channel, now)
+    }
+
+    fn check(&self, cancel: &Cancel, tell: &dyn Fn(Event)) -> Result<Value, Failed> {
+        let mut facts = facts::read(&self.root)?;
+        // A node without slots can be asked all the same.
+        if let Ok((epoch, failed)) = Node::open(&self.root, &facts).and_then(|mut it| it.known()) {
+            (facts.node.epoch, facts.node.failed) = (epoch, failed);
+        }
+        self.with_channel(&facts, None, cancel, tell, |channel, now| {
+            let verified = channel.release(None).map_err(|error| words(&error))?;
+            let listed = channel.releases();
+            let asked = |asked| eligible(&verified, &facts.node, &listed, asked, (now, now));
+            let reason = |taken: Result<(), NotForUs>| taken.err().map(|why| why.to_string());
+            Ok(json!({
+                "runs": facts.node.version,
+                "newest": verified.release.version,
+                "root-hash": verified.release.root.hash,
+                "published": verified.published,
+                "expires": channel.trusted().expires(),
+                "against": reason(asked(eligible::Asked::ByName)),
+                "against-by-policy": reason(asked(eligible::Asked::ByPolicy)),
+            }))
+        })
+    }
+
+    /// Opens the slots, with what they know of this node. The lock must be held.
+    fn open(&self) -> Result<(Node, Facts), String> {
+        let mut facts = facts::read(&self.root)?;
+        // Whoever comes first in a boot tells META of it.
+        node::boot::begin(&self.root, &facts, (self.now)())?;
+        let mut node = Node::open(&self.root, &facts)?;
+        (facts.node.epoch, facts.node.failed) = node.known()?;
+        Ok((node, facts))
+    }
+
+    fn stage(
+        &self,
+        (node, facts): (&mut Node, &Facts),
+        wish: &Wish,
+        cancel: &Cancel,
+        tell: &dyn Fn(Event),
+    ) -> Result<Stage, Failed> {
+        self.with_channel(facts, wish.from.as_deref(), cancel, tell, |channel, now| {
+            let verified = channel.release(wish.version.as_deref());
+            let verified = verified.map_err(|error| words(&error))?;
+            let Verified { release, .. } = &verified;
+            let listed = channel.releases();
+            let own = listed.iter().find(|it| it.version == facts.node.version);
+            if let Some(own) = own {
+                node.machine().released(own.epoch).map_err(|error| words(&error))?;
+            }
+            let asked = match wish.asked {
+                Asked::Policy => eligible::Asked::ByPolicy,
+                Asked::Fleet | Asked::Person | Asked::PersonAnyway => eligible::Asked::ByName,
+            };
+            let refused = |why: &NotForUs| Failed {
+                why: format!("the release {} is not taken: {why}", release.version),
+                refused: true,
+            };
+            let has_failed = |hash: &Sha256| release.root.hash == hash.to_string();
+            if wish.asked == Asked::Fleet && facts.node.failed.iter().any(has_failed) {
+                return Err(refused(&NotForUs::Failed));
+            }
+            match eligible(&verified, &facts.node, &listed, asked, (now, now)) {
+                Err(NotForUs::Runs) => return Ok(Stage::Runs(release.version.clone())),
+                taken => taken.map_err(|why| refused(&why))?,
+            }
+            let told = |progress| tell(Event::Progress(progress));
+            let came = node.stage(release, &Staging { channel, asked: wish.asked, told: &told })?;
+            Ok(Stage::Staged(release.version.clone(), came))
+        })
+    }
+
+    fn upgrade(
+        &self,
+        wish: &Wish,
+        is_restarted: bool,
+        cancel: &Cancel,
+        tell: &dyn Fn(Event),
+    ) -> Result<Value, Failed> {
+        let _lock = node::lock(&self.root)?;
+        let (mut node, facts) = self.open()?;
+        let mut result = json!({});
+        let wants = |version: &str| {
+            wish.from.is_none() && wish.version.as_ref().is_none_or(|wanted| wanted == version)
+        };
+        if let Some(version) = node.armed()?.filter(|version| wants(version)) {
+            return self.start_trial(&version, restart::loaded(&self.root), is_restarted, result);
+        }
+        // What is staged was verified when it was.
+        let is_there = node.staged()?.is_some_and(|staged| wants(&staged.version));
+        if !is_there {
+            match self.stage((&mut node, &facts), wish, cancel, tell)? {
+                Stage::Runs(version) => return Ok(json!({ "runs": version })),
+                Stage::Staged(version, came) => result = staged(&version, came),
+            }
+        }
+        let prober = Prober::new(&self.root, Some(Box::new(Api::new(&self.root))));
+        let notice = notices(tell);
+        let ready = node.try_staged(&node::Trying {
+            asked: wish.asked,
+            kexec: facts.update.kexec,
+            node_ready: facts.update.node_ready,
+            prober: &prober,
+            cancel,
+            now: (self.now)(),
+            told: &notice,
+        })?;
+        self.armed(Some(wish.asked));
+        if let Err(error) = restart::require(&self.root, &format!("{} is staged", ready.version)) {
+            notice(&format!("others are not told that a restart is due: {error}"));
+        }
+        self.start_trial(&ready.version, ready.how, is_restarted, result)
+    }
+
+    /// A trial is armed: restarts the machine if that is wanted, and says so.
+    fn start_trial(
+        &self,
+        version: &str,
+        how: restart::How,
+        is_restarted: bool,
+        mut result: Value,
+    ) -> Result<Value, Failed> {
+        if is_restarted {
+            let why = format!("release {version} is tried");
+            restart::ask(&self.root, how, &why).map_err(no_restart)?;
+        }
+        result["trial"] = json!(version);
+        result["restart"] = json!(when(is_restarted));
+        Ok(result)
+    }
+
+    fn roll_back(&self, is_restarted: bool) -> Result<Value, String> {
+        let _lock = node::lock(&self.root)?;
+        let (mut node, _) = self.open()?;
+        let release = node.roll_back((self.now)())?;
+        if is_restarted {
+            let why = format!("the node goes back to release {}", release.version);
+            restart::ask(&self.root, restart::How::Reboot, &why).map_err(no_restart)?;
+        }
+        Ok(json!({ "rollback": release.version, "restart": when(is_restarted) }))
+    }
+
+    fn give_up(&self) -> Result<Value, String> {
+        let _lock = node::lock(&self.root)?;
+        let (mut node, _) = self.open()?;
+        let version = node.give_up()?;
+        self.armed(None);
+        restart::no_longer_required(&self.root)
+            .map_err(|error| format!("others still think that a restart is due: {error}"))?;
+        Ok(json!({ "cancelled": format!("release {version}") }))
+    }
+}
+
+fn notices<'a>(tell: &'a dyn Fn(Event)) -> impl Fn(&str) + 'a {
+    move |text| tell(Event::Notice { text: text.to_owned() })
+}
+
+fn when(is_restarted: bool) -> &'static str {
+    if is_restarted { "now" } else { "is due" }
+}
+
+fn no_restart(error: std::io::Error) -> String {
+    format!("it is arranged, and PID 1 cannot be asked for a restart: {error}")
+}
+
+fn staged(version: &str, came: Came) -> Value {
+    match came {
+        Came::There => json!({ "staged": version, "way": "there", "fetched": 0, "written": 0 }),
+        Came::Now { root, uki } => json!({
+            "staged": version, "way": root.way, "fetched": root.fetched, "written": root.written,
+            "uki-way": uki.way, "uki-fetched": uki.fetched,
+        }),
+    }
+}
+
+impl Work for Updater {
+    fn status(&self) -> Result<Value, String> {
+        let facts = facts::read(&self.root)?;
+        let mut node = Node::open(&self.root, &facts);
+        let slots = match &mut node {
+            Ok(node) => node.status(),
+            Err(why) => json!({ "unknown": why }),
+        };
+        let meta = node.ok().and_then(|mut node| node.remembered().ok());
+        let meta = meta.unwrap_or_default();
+        let place = Place::of(&meta, facts.node.running, self.goes_down());
+        Ok(json!({
+            "phase": place.phase,
+            "staged": place.staged,
+            "fallback": place.fallback,
+            "image": facts.node.image,
+            "version": facts.node.version,
+            "root-hash": facts.node.running.to_string(),
+            "channel": facts.update.channel.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "slots": slots,
+        }))
+    }
+
+    fn carry_out(
+        &self,
+        request: &Request,
+        cancel: &Cancel,
+        tell: &dyn Fn(Event),
+    ) -> Result<Value, Failed> {
+        match request {
+            Request::Check {} => self.check(cancel, tell),
+            Request::Stage(wish) => {
+                let _lock = node::lock(&self.root)?;
+                let (mut node, facts) = self.open()?;
+                Ok(match self.stage((&mut node, &facts), wish, cancel, tell)? {
+                    Stage::Runs(version) => json!({ "runs": version }),
+                    Stage::Staged(version, came) => staged(&version, came),
+                })
+            }
+            Request::Upgrade { version, from, asked, restart } => {
+                let wish = Wish { version: version.clone(), from: from.clone(), asked: *asked };
+                self.upgrade(&wish, *restart, cancel, tell)
+            }
+            Request::Rollback { restart } => Ok(self.roll_back(*restart)?),
+            Request::Status {} => Ok(self.status()?),
+            Request::Cancel {} => Ok(self.give_up()?),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The units with a node's files in a directory: what is typed goes over the socket to transport and the
+//! steps, and the answer comes back. Partitions are files, sysfs is a directory, and nothing boots: a
+//! boot is that the command line names another root.
+
+#[path = "shared/mod.rs"]
+mod shared;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use formats::boot_entries::Slot;
+use formats::fat::{Alias, Content, Options, Piece, Plan};
+use formats::incoming::Root as ImageRoot;
+use formats::verity::Verity;
+use serde_json::Value;
+use tempfile::TempDir;
+use updater::cancel::Cancel;
+use updater::command::{self, Failure};
+use updater::facts;
+use updater::node::{Node, boot};
+use updater::serve::{Socket, Unit};
+use updater::work::Updater;
+
+use shared::server::Server;
+use shared::uki::uki;
+use shared::world::{Made, NOW, World, two_images};
+
+const SLOT: u64 = 2 << 20;
+const MIB: u64 = 1 << 20;
+const UKI: u64 = 256 << 10;
+const NAMES: [&str; 5] = ["ESP", "META", "ROOT-A", "ROOT-B", "STATE"];
+
+fn write(root: &Path, path: &str, text: impl AsRef<[u8]>) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// A UKI as what travels.
+fn made(uki: Vec<u8>) -> Made {
+    let salt: [u8; 16] = *formats::digest::Sha256::of(&uki).as_bytes().first_chunk().unwrap();
+    let verity = Verity::of(&salt, &uki).unwrap();
+    let root = ImageRoot { hash: verity.root_hash, salt, size: uki.len() as u64 };
+    Made { data: uki, root, tree: verity.tree }
+}
+
+/// A node with a disk as the builder makes it.
+struct OwnNode {
+    directory: TempDir,
+}
+
+impl OwnNode {
+    fn new(world: &World, old: &Made, channel: &str) -> Self {
+        // Not where temporary files are: a file system in memory has no other way but its pages.
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let node = Self { directory };
+        let root = &node.root();
+        write(root, "usr/lib/os-release", "ORLOP_IMAGE=node\nORLOP_VERSION=1.0\n");
+        write(root, "usr/lib/orlop/time-floor", format!("{}\n", NOW - 1000));
+        write(root, "usr/lib/orlop/updates/root.json", &world.root_bytes);
+        write(root, "etc/machine-id", format!("{}\n", "7".repeat(32)));
+        let config = format!("schema = 1\n[update]\nchannel = '{channel}'\nrate-limit = 100000\n");
+        write(root, "var/lib/orlop/node.toml", config);
+        for (number, name) in (1..).zip(NAMES) {
+            let device = format!("vda{number}");
+            let place = format!("sys/devices/vda/{device}");
+            write(root, &format!("{place}/partition"), number.to_string());
+            write(root, &format!("{place}/uevent"), format!("DEVNAME={device}\nPARTNAME={name}\n"));
+            fs::create_dir_all(root.join("sys/class/block")).unwrap();
+            let link = root.join("sys/class/block").join(&device);
+            symlink(format!("../../devices/vda/{device}"), link).unwrap();
+        }
+        write(root, "sys/class/block/dm-0/dm/name", "orlop-root\n");
+        write(root, "dev/vda1", esp(&uki("1.0", old.root.hash, UKI)));
+        write(root, "dev/vda2", vec![0; 1 << 20]);
+        for device in ["dev/vda3", "dev/vda4"] {
+            write(root, device, old.slot());
+            File::options().write(true).open(root.join(device)).unwrap().set_len(SLOT).unwrap();
+        }
+        node.boot(Slot::A, "1.0", old);
+        node
+    }
+
+    fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// What the loader and PID 1 would do.
+    fn boot(&self, slot: Slot, version: &str, image: &Made) {
+        let root = &self.root();
+        let (slaves, run) = (root.join("sys/class/block/dm-0/slaves"), root.join("run"));
+        drop(fs::remove_dir_all(&slaves));
+        drop(fs::remove_dir_all(run));
+        fs::create_dir_all(slaves.join(["vda3", "vda4"][slot.index()])).unwrap();
+        write(root, "dev/dm-0", &image.data);
+        let partition = "00000000-0000-0000-0000-000000000001";
+        let hash = image.root.hash;
+        let line = format!("ro orlop.root=partuuid:{partition} orlop.roothash={hash}\n");
+        write(root, "proc/cmdline", line);
+        let said = format!("ORLOP_IMAGE=node\nORLOP_VERSION={version}\n");
+        write(root, "usr/lib/os-release", said);
+    }
+
+    fn updater(&self) -> Updater {
+        Updater { root: self.root(), now: || NOW }
+    }
+
+    /// The boot was found healthy.
+    fn healthy(&self) {
+        let facts = facts::read(&self.root()).unwrap();
+        boot::begin(&self.root(), &facts, NOW).unwrap();
+        Node::open(&self.root(), &facts).unwrap().machine().healthy().unwrap();
+    }
+
+    fn entries(&self) -> [String; 2] {
+        let facts = facts::read(&self.root()).unwrap();
+        let names = Node::open(&self.root(), &facts).unwrap().machine().entries().unwrap();
+        names.map(|name| name.to_string())
+    }
+
+    /// Whether the UKI of a slot is this one.
+    fn has_uki(&self, slot: Slot, want: &[u8]) -> bool {
+        let facts = facts::read(&self.root()).unwrap();
+        let extent = Node::open(&self.root(), &facts).unwrap().machine().uki_extent(slot);
+        let mut bytes = vec![0; usize::try_from(extent.length).unwrap()];
+        let esp = File::open(self.root().join("dev/vda1")).unwrap();
+        esp.read_exact_at(&mut bytes, extent.offset).unwrap();
+        bytes == want
+    }
+}
+
+/// An EFI system partition with this UKI in both files.
+fn esp(uki: &[u8]) -> Vec<u8> {
+    let options = Options {
+        size: 34 * MIB,
+        first_lba: 2048,
+        volume_id: 1,
+        label: "ESP".to_owned(),
+        epoch: 1_700_000_000,
+    };
+    let files =
+        [("2a.efi", "SLOTA"), ("1b.efi", "SLOTB")].map(|(name, alias)| formats::fat::File {
+            path: format!("EFI/Linux/{name}"),
+            alias: Some(Alias::new(alias).unwrap()),
+            content: Content::Bytes(uki.to_vec()),
+        });
+    let mut bytes = vec![0; usize::try_from(34 * MIB).unwrap()];
+    for segment in Plan::new(&options, files.to_vec()).unwrap().segments() {
+        if let Piece::Bytes(piece) = segment.piece {
+            let at = usize::try_from(segment.offset).unwrap();
+            bytes[at..at + piece.len()].copy_from_slice(&piece);
+        }
+    }
+    bytes
+}
+
+/// The unit `updater` for the length of a test, and whoever asks it.
+struct Asking<'a> {
+    node: &'a OwnNode,
+    path: PathBuf,
+    stop: Cancel,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl<'a> Asking<'a> {
+    fn new(node: &'a OwnNode) -> Self {
+        let path = node.directory.path().join("updater.sock");
+        let socket = Socket::bind(&path).unwrap();
+        let unit = Unit::new(node.updater(), rustix::process::geteuid().as_raw());
+        let stop = Cancel::new();
+        let ends = stop.clone();
+        let thread = std::thread::spawn(move || unit.serve(&socket, &ends).unwrap());
+        Self { node, path, stop, thread: Some(thread) }
+    }
+
+    fn ask(&self, line: &str) -> Result<(String, String), Failure> {
+        ask(self.node, &self.path, line)
+    }
+
+    fn good(&self, line: &str) -> String {
+        self.ask(line).unwrap().0
+    }
+
+    fn failed(&self, line: &str) -> String {
+        failed(self.node, &self.path, line)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        drop(UnixStream::connect(&self.path));
+        drop(self.thread.take().map(std::thread::JoinHandle::join));
+    }
+}
+
+fn ask(node: &OwnNode, path: &Path, line: &str) -> Result<(String, String), Failure> {
+    let words = ["--socket", path.to_str().unwrap()].into_iter();
+    let words = words.chain(line.split_whitespace()).map(OsString::from);
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    let done = command::run(words, node.updater(), (&mut out, &mut notes));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    done.map(|()| (text(out), text(notes)))
+}
+
+fn failed(node: &OwnNode, path: &Path, line: &str) -> String {
+    match ask(node, path, line) {
+        Err(Failure::Failed(why)) => why,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// Two releases, and what serves them.
+fn world() -> (World, Server, [Made; 2], [Vec<u8>; 2]) {
+    let [old, new] = two_images();
+    let mut world = World::new();
+    // Of the processors that this test runs on.
+    world.architecture = formats::architecture::Architecture::of_machine(std::env::consts::ARCH)
+        .map(|it| it.to_string())
+        .unwrap();
+    let ukis = [uki("1.0", old.root.hash, UKI), uki("2.0", new.root.hash, UKI)];
+    world.add_with_uki("1.0", &old, &made(ukis[0].clone()), &[]);
+    world.add_with_uki("2.0", &new, &made(ukis[1].clone()), &[("1.0", &old)]);
+    world.publish();
+    let server = Server::start(&world.place());
+    (world, server, [old, new], ukis)
+}
+
+#[test]
+fn what_is_typed_is_staged_tried_promoted_and_left_again() {
+    let (world, server, [old, new], ukis) = world();
+    let node = OwnNode::new(&world, &old, &server.url());
+    let path = node.directory.path().join("updater.sock");
+    let nobody = format!("nobody listens at `{}`", path.display());
+    assert!(failed(&node, &path, "status").starts_with(&nobody));
+
+    let unit = Asking::new(&node);
+    let status = unit.good("status");
+    assert!(status.contains("image: node\n") && status.contains("version: 1.0\n"), "{status}");
+    assert!(status.contains(&server.url()) && status.contains("doing: none"), "{status}");
+    let check = unit.good("check");
+    assert!(check.contains("newest: 2.0\n") && check.contains("against: none\n"), "{check}");
+    let not_yet = "this version was not found healthy yet, and the other slot would be lost";
+    assert_eq!(unit.failed("stage"), not_yet);
+    assert_eq!(node.entries(), ["2a.efi", "1b.efi"]);
+    node.healthy();
+    assert_eq!(node.entries(), ["2a+3.efi", "1b.efi"], "a disk of the builder is taken over");
+
+    assert_eq!(unit.failed("upgrade 9.0"), "there is no release `9.0`; there are: 1.0, 2.0");
+    assert_eq!(unit.good("upgrade 1.0"), "runs: 1.0\n");
+    let (staged, notes) = unit.ask("stage").unwrap();
+    assert!(staged.contains("staged: 2.0\n") && staged.contains("way: delta\n"), "{staged}");
+    assert!(notes.contains("fill 100 %"), "{notes}");
+    let slot = fs::read(node.root().join("dev/vda4")).unwrap();
+    assert!(slot.starts_with(&new.slot()) && node.has_uki(Slot::B, &ukis[1]));
+    let again = unit.good(&format!("--json stage {}", world.place().display()));
+    let last: Value = serde_json::from_str(again.lines().last().unwrap()).unwrap();
+    assert_eq!(last["result"]["way"], "there", "{again}");
+    assert_eq!(unit.good("cancel"), "cancelled: release 2.0\n");
+    assert_eq!(unit.failed("cancel"), "no release is staged");
+
+    let tried = unit.good("upgrade --no-restart");
+    assert!(tried.contains("way: there\n") && tried.contains("trial: 2.0\n"), "{tried}");
+    assert!(tried.contains("restart: is due\n"), "{tried}");
+    // No variables: its entry is counted.
+    assert_eq!(node.entries(), ["2a.efi", "3b+1.efi"]);
+    let required = fs::read_to_string(node.root().join("var/run/reboot-required")).unwrap();
+    assert_eq!(required, "2.0 is staged\n");
+    let told: Value = serde_json::from_str(&unit.good("--json status")).unwrap();
+    assert_eq!(told["result"]["slots"]["trial"]["phase"], "armed", "{told}");
+    assert_eq!(
+        (&told["result"]["phase"], &told["result"]["staged"]),
+        (&"staged".into(), &"2.0".into())
+    );
+    // Whoever asks again gets what is armed already.
+    assert_eq!(unit.good("upgrade 2.0 --no-restart"), "restart: is due\ntrial: 2.0\n");
+    assert_eq!(node.entries(), ["2a.efi", "3b+1.efi"]);
+
+    // Its trial.
+    node.boot(Slot::B, "2.0", &new);
+    node.healthy();
+    // A is above until it is healthy: the loader here counts nothing.
+    assert_eq!(node.entries(), ["4a.efi", "5b+3.efi"]);
+    let back = unit.good("rollback --no-restart");
+    assert_eq!(back, "restart: is due\nrollback: 1.0\n");
+    assert_eq!(node.entries(), ["6a+3.efi", "5b.efi"]);
+    node.boot(Slot::A, "1.0", &old);
+    node.healthy();
+    let against: Value = serde_json::from_str(&unit.good("--json check")).unwrap();
+    let against = &against["result"]["against-by-policy"];
+    assert!(against.as_str().unwrap().contains("has failed on this node"), "{against}");
+}
+
+#[test]
+fn a_release_that_does_not_start_is_left_with_its_reason_and_what_is_no_good_touches_nothing() {
+    let (mut world, server, [old, new], ukis) = world();
+    let node = OwnNode::new(&world, &old, &server.url());
+    node.healthy();
+    let unit = Asking::new(&node);
+    let before = fs::read(node.root().join("dev/vda1")).unwrap();
+    // Signed, and put together wrongly.
+    world.add_with_uki("3.0", &new, &made(ukis[0].clone()), &[]);
+    world.add_with_uki("4.0", &new, &made(uki("4.0", new.root.hash, 2 * UKI)), &[]);
+    world.publish();
+    let told = unit.failed("upgrade 3.0");
+    assert!(told.starts_with("the UKI of the release starts the root "), "{told}");
+    let told = unit.failed("upgrade 4.0");
+    assert_eq!(told, "the release has a UKI of 524288 bytes, and this node's have 262144");
+    assert!(fs::read(node.root().join("dev/vda1")).unwrap() == before);
+
+    assert!(unit.good("upgrade 2.0 --no-restart").contains("trial: 2.0\n"));
+    // The trial has left what it was judged.
+    let hash = new.root.hash;
+    let outcome = format!(
+        "root-hash = \"{hash}\"\nverdict = \"unhealthy\"\nreason = \"kubelet is not there\"\n"
+    );
+    write(&node.root(), "var/lib/orlop/trial-outcome", outcome);
+    node.boot(Slot::B, "2.0", &new);
+    let facts = facts::read(&node.root()).unwrap();
+    assert_eq!(boot::begin(&node.root(), &facts, NOW).unwrap(), boot::Begun::Trial);
+    // It hangs; the watchdog resets, and the other entry starts.
+    node.boot(Slot::A, "1.0", &old);
+    let facts = facts::read(&node.root()).unwrap();
+    let boot::Begun::FellBack(fallback) = boot::begin(&node.root(), &facts, NOW).unwrap() else {
+        panic!("it fell back")
+    };
+    assert_eq!(fallback.reason, "it was not healthy: kubelet is not there");
+    assert_eq!(boot::begin(&node.root(), &facts, NOW).unwrap(), boot::Begun::Ordinary, "once");
+    let told: Value = serde_json::from_str(&unit.good("--json status")).unwrap();
+    assert_eq!(told["result"]["slots"]["fell-back"]["version"], "2.0", "{told}");
+    node.healthy();
+    // A person may ask for it again.
+    assert!(unit.good("upgrade 2.0 --no-restart").contains("trial: 2.0\n"));
+}
+
+#[test]
+fn a_node_without_slots_or_channel_says_so() {
+    let (world, server, [old, _], _) = world();
+    let node = OwnNode::new(&world, &old, &server.url());
+    node.healthy();
+    let unit = Asking::new(&node);
+    write(&node.root(), "var/lib/orlop/node.toml", "schema = 1\n");
+    assert!(unit.failed("check").starts_with("there is no channel: "));
+    write(&node.root(), "var/lib/orlop/node.toml", "schema = 1\nupdate.chanel = 1\n");
+    assert!(unit.failed("check").starts_with("the node config cannot be used: 2:"));
+    fs::remove_file(node.root().join("usr/lib/orlop/updates/root.json")).unwrap();
+    write(&node.root(), "var/lib/orlop/node.toml", "schema = 1\n");
+    assert!(unit.failed("stage").starts_with("this image trusts no channel: "));
+    // What is good stays good, whatever the channel.
+    node.healthy();
+    write(&node.root(), "sys/class/block/dm-0/dm/name", "something\n");
+    let told = unit.failed("stage");
+    assert!(told.starts_with("this node runs from no slot of a disk"), "{told}");
+    let told: Value = serde_json::from_str(&unit.good("--json status")).unwrap();
+    assert!(told["result"]["slots"]["unknown"].is_string(), "{told}");
+}
