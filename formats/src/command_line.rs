@@ -119,6 +119,18 @@ pub fn config(text: &str) -> Result<Option<String>, CommandLineError> {
     Ok(Found::only(text, &["config"])?.config)
 }
 
+/// `orlop.roothash` of a command line, whatever else stands there: which root an image of another
+/// version starts, whose other keys may be newer than this program. `None` if the key is absent.
+///
+/// # Errors
+/// When it is no hash, or stands there twice.
+pub fn root_hash(text: &str) -> Result<Option<Sha256>, CommandLineError> {
+    Ok(match Found::only(text, &["roothash"])?.root_hash {
+        Key::Good(hash) => Some(hash),
+        Key::Absent | Key::Bad => None,
+    })
+}
+
 /// What is to be begun anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resets {
@@ -377,6 +389,16 @@ mod tests {
     fn errors(text: &str) -> Vec<String> {
         let errors = CommandLine::parse(text).unwrap_err();
         errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_root_of_a_line_is_found_whatever_else_stands_there() {
+        let hash = good().root_hash;
+        let quoted = format!("orlop.new=1 x=\"orlop.roothash=1 y\" \"orlop.roothash={hash}\" -- z");
+        assert_eq!(root_hash(&quoted), Ok(Some(hash)));
+        assert_eq!(root_hash("ro quiet -- orlop.slot=x"), Ok(None));
+        assert!(root_hash(&format!("{GOOD} {GOOD}")).unwrap_err().to_string().ends_with("twice"));
+        assert!(root_hash("orlop.roothash=12").is_err());
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl<D: Disks, F: Firmware> Machine<D, F> {
     /// See [`StepError`].
     pub fn start(&mut self, now: u64, word: Option<&str>) -> Result<Start<'_, D, F>, StepError> {
         let state = self.state(&[])?;
-        let state = if state.wants_contents() { self.state(&Slot::BOTH)? } else { state };
+        let state = if state.start_wants_contents() { self.state(&Slot::BOTH)? } else { state };
         let boot = self.perform(state.start(now, word))?;
         Ok(match boot {
             Boot::Trial(_) => Start::Trial(Trial::new(self)),
@@ -278,7 +278,7 @@ impl<D: Disks, F: Firmware> Machine<D, F> {
             return Err(error);
         }
         let state = self.state(&[])?;
-        let state = if state.wants_contents() { self.state(&Slot::BOTH)? } else { state };
+        let state = if state.healthy_wants_contents() { self.state(&Slot::BOTH)? } else { state };
         let health = self.perform(state.healthy())?;
         // A record that was damaged is made whole again of the other one.
         let meta = Box::new(self.record()?.clone());

@@ -4,6 +4,7 @@
 use std::io::Cursor;
 
 use formats::boot_entries::Slot;
+use formats::command_line;
 use formats::digest::Sha256;
 use formats::incoming::Root;
 use formats::release::Release;
@@ -119,13 +120,13 @@ impl Node {
 fn names_its_root(uki: &[u8], root_hash: Sha256) -> Result<(), String> {
     let parsed = Uki::parse(uki).map_err(|error| format!("the UKI of the release: {error}"))?;
     let line = parsed.text(".cmdline").unwrap_or_default();
-    let named = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("orlop.roothash="));
-    match named.and_then(|hash| hash.parse::<Sha256>().ok()) {
-        Some(hash) if hash == root_hash => Ok(()),
-        Some(hash) => Err(format!(
+    match command_line::root_hash(line) {
+        Ok(Some(hash)) if hash == root_hash => Ok(()),
+        Ok(Some(hash)) => Err(format!(
             "the UKI of the release starts the root {hash}, and the release has {root_hash}"
         )),
-        None => Err("the UKI of the release names no root on its command line".to_owned()),
+        Ok(None) => Err("the UKI of the release names no root on its command line".to_owned()),
+        Err(error) => Err(format!("the UKI of the release: {error}")),
     }
 }
 

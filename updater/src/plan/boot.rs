@@ -177,7 +177,8 @@ impl State {
     }
 
     /// What runs was found healthy: a trial is promoted, all else is armed anew, so that it falls to the
-    /// other slot if it is not healthy later. The files must have been read if [`Self::wants_contents`].
+    /// other slot if it is not healthy later. The files must have been read if
+    /// [`Self::healthy_wants_contents`].
     pub fn healthy(&self) -> Plan<Health> {
         if let Some(trial) = self.meta.trial.clone().filter(|_| self.is_trial()) {
             return self.promoted(trial, Health::Promoted);
@@ -228,8 +229,15 @@ impl State {
     }
 
     /// Whether [`Self::healthy`] needs what the files hold: once for each version.
-    pub fn wants_contents(&self) -> bool {
-        self.new || (!self.is_proven() && !self.is_trial())
+    pub fn healthy_wants_contents(&self) -> bool {
+        self.new || self.start_wants_contents()
+    }
+
+    /// Whether [`Self::start`] needs what the files hold: where this version was neither found good
+    /// nor begun as a trial. Nothing is known of a new disk, so nothing is compared there, and its
+    /// first boot need not read two files of 40 MiB.
+    pub fn start_wants_contents(&self) -> bool {
+        !self.new && !self.is_proven() && !self.is_trial()
     }
 
     /// What runs was found unhealthy, with the reason.

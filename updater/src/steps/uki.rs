@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use formats::command_line;
 use formats::digest::{Hasher, Sha256};
 use formats::fat::Extent;
 use formats::uki::Uki;
@@ -31,9 +32,7 @@ pub(super) fn content(device: &impl Device, extent: Extent) -> io::Result<Conten
 
 /// The root hash that a UKI names on its command line.
 fn root_hash(bytes: &[u8]) -> Option<Sha256> {
-    let uki = Uki::parse(bytes).ok()?;
-    let mut words = uki.text(".cmdline")?.split_ascii_whitespace();
-    words.find_map(|word| word.strip_prefix("orlop.roothash="))?.parse().ok()
+    command_line::root_hash(Uki::parse(bytes).ok()?.text(".cmdline")?).ok()?
 }
 
 /// Zeros the first sector, and flushes.
