@@ -2,11 +2,13 @@
 //! long each took and what it has measured. Nothing measured is ever asserted.
 #![expect(clippy::print_stdout, reason = "a test harness reports on stdout")]
 
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::Orlop;
@@ -50,6 +52,7 @@ pub fn main(tests: &[(&'static str, Test)], threads: Threads) -> ExitCode {
         let lines = Arc::clone(&lines);
         Trial::test(name, move || {
             let orlop = Orlop::from_env().map_err(failed)?;
+            let _turn = turn().map_err(failed)?;
             let start = Instant::now();
             let result = test(&orlop).map_err(failed);
             let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,6 +66,19 @@ pub fn main(tests: &[(&'static str, Test)], threads: Threads) -> ExitCode {
         println!("{line}");
     }
     conclusion.exit_code()
+}
+
+/// Waits for a turn, where programs of tests run side by side, and has it until it is dropped:
+/// `xtask` listens there and gives as many turns at once as there are processors.
+fn turn() -> Result<Option<UnixStream>> {
+    let Some(socket) = std::env::var_os("ORLOP_TEST_TURNS") else { return Ok(None) };
+    let ask = || -> std::io::Result<UnixStream> {
+        let mut turn = UnixStream::connect(&socket)?;
+        turn.read_exact(&mut [0])?;
+        Ok(turn)
+    };
+    let turn = ask().with_context(|| format!("no turn at `{}`", socket.to_string_lossy()))?;
+    Ok(Some(turn))
 }
 
 /// How many guests this machine holds. Without KVM a guest keeps one processor busy.

@@ -50,7 +50,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Boot(args) => return boot::run(args),
         Command::Update(args) => return update::run(args),
     };
-    let figures = build_figures(true)?;
+    let figures = build_figures(&image::orlop()?, true)?;
     if *json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
         return Ok(());
@@ -74,25 +74,24 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 }
 
 /// Takes the figures that do not take minutes, for a test that they can be taken.
-pub(crate) fn try_out() -> Result<()> {
-    build_figures(false)?;
-    boot::try_out()
+pub(crate) fn try_out(orlop: &Path) -> Result<()> {
+    build_figures(orlop, false)?;
+    boot::try_out(orlop)
 }
 
-fn build_figures(with_compilers: bool) -> Result<Vec<Figure>> {
-    let orlop = image::orlop()?;
-    image::build(&orlop, "base")?;
+fn build_figures(orlop: &Path, with_compilers: bool) -> Result<Vec<Figure>> {
+    image::build(orlop, "base")?;
     let scratch = tempfile::tempdir_in(workspace().join("target"))?;
     // A copy, so that a file of the overlay can be changed.
     let project = scratch.path().join("project");
     copy_tree(&workspace(), &project)?;
     let recipe = project.join("recipes/base.toml");
     let output = scratch.path().join("out");
-    let user_store = crate::command::output(program(&orlop).args(["store", "path"]))?;
+    let user_store = crate::command::output(program(orlop).args(["store", "path"]))?;
     let user_store = Path::new(user_store.trim());
     let store = scratch.path().join("store");
     let build = |store: &Path| {
-        let mut command = program(&orlop);
+        let mut command = program(orlop);
         command
             .arg("--store")
             .arg(store)
@@ -139,7 +138,7 @@ fn build_figures(with_compilers: bool) -> Result<Vec<Figure>> {
     measured("one overlay file changed", 1.0)?;
     // A node takes minutes to compile, so a trial does with the base.
     let name = if with_compilers { "node" } else { "base" };
-    figures.extend(commit_figures(&orlop, name, user_store, scratch.path())?);
+    figures.extend(commit_figures(orlop, name, user_store, scratch.path())?);
     Ok(figures)
 }
 

@@ -84,11 +84,34 @@ pub(crate) fn measure(command: &mut Command) -> Result<Usage> {
     Ok(usage)
 }
 
+/// Seconds that all programs which were waited for have used of the processors until now, with those
+/// that they have waited for.
+pub(crate) fn children_time() -> f64 {
+    // SAFETY: an all-zero rusage is a valid one, and getrusage fills the place it is given.
+    #[expect(unsafe_code, reason = "neither std nor rustix has getrusage")]
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+fn seconds(time: libc::timeval) -> f64 {
+    time.tv_sec as f64 + time.tv_usec as f64 / 1e6
+}
+
 fn wait(mut child: Child) -> Result<(i32, Usage, String)> {
     let mut stderr = String::new();
     if let Some(mut stream) = child.stderr.take() {
         std::io::Read::read_to_string(&mut stream, &mut stderr)?;
     }
+    let (status, usage) = wait_for(&child)?;
+    Ok((status, usage, stderr))
+}
+
+/// Waits for a child that nobody has waited for: how it ended, 0 if well, and what it used.
+pub(crate) fn wait_for(child: &Child) -> Result<(i32, Usage)> {
     let pid = libc::pid_t::try_from(child.id())?;
     let mut status = 0;
     // SAFETY: an all-zero rusage is a valid one, and wait4 fills the two places it is given. std
@@ -101,10 +124,9 @@ fn wait(mut child: Child) -> Result<(i32, Usage, String)> {
         }
         usage
     };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     let usage = Usage {
         cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
         peak_memory: u64::try_from(usage.ru_maxrss)? * 1024,
     };
-    Ok((status, usage, stderr))
+    Ok((status, usage))
 }

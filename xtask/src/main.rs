@@ -27,6 +27,8 @@ enum Command {
     Quickstart,
     /// Install what this host lacks for building, running and testing
     Setup(setup::Args),
+    /// Build the images that tests and figures work with: `target/images`
+    Images(image::Args),
     /// Run the tests; without options, everything that CI runs
     Test(test::Args),
     /// Formatting, lints and house rules; no tests
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Quickstart => quickstart::run_all(),
         Command::Setup(args) => setup::run(&args),
+        Command::Images(args) => image::run_all(&args),
         Command::Test(args) => return test::run_command(&args),
         Command::Check => test::check(),
         Command::Tidy => tidy::run(),

@@ -56,21 +56,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     packages
 }
 
-/// For `test`: where packages may not be installed unasked, what is missing is an error.
-pub(crate) fn for_tests(ci: Option<&OsStr>) -> Result<()> {
-    let orlop = image::orlop()?;
-    if is_ci(ci) {
-        install(&orlop, ALL, false)?;
-        return judges::install(false);
+/// For `test`: where packages may not be installed unasked, what is missing is an error. The judges may
+/// come while the first tests run.
+pub(crate) fn for_tests(orlop: &Path) -> Result<()> {
+    if is_ci() {
+        return install(orlop, ALL, false);
     }
-    match complaint(&missing(&orlop, ALL)?) {
+    match complaint(&missing(orlop, ALL)?) {
         None => judges::require(),
         Some(complaint) => bail!(complaint),
     }
 }
 
+/// Whether this is a machine of CI, whose packages are nobody's.
+pub(crate) fn is_ci() -> bool {
+    is_set(std::env::var_os("CI").as_deref())
+}
+
 /// As everywhere in the environment, a variable that is set to nothing is not set.
-fn is_ci(variable: Option<&OsStr>) -> bool {
+fn is_set(variable: Option<&OsStr>) -> bool {
     variable.is_some_and(|value| !value.is_empty())
 }
 
@@ -295,7 +299,7 @@ mod tests {
             assert!(complaint.contains(words), "{complaint}");
         }
         for (value, want) in [(None, false), (Some(""), false), (Some("true"), true)] {
-            assert_eq!(is_ci(value.map(OsStr::new)), want);
+            assert_eq!(is_set(value.map(OsStr::new)), want);
         }
     }
 }

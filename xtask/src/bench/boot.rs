@@ -56,7 +56,7 @@ enum Emulator {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let report = report(args)?;
+    let report = report(&image::orlop()?, args)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -66,27 +66,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// One boot of the smaller image in the host's QEMU.
-pub(crate) fn try_out() -> Result<()> {
+pub(crate) fn try_out(orlop: &Path) -> Result<()> {
     let recipes = vec!["base".to_owned()];
-    report(&Args { json: false, runs: 1, qemu: Emulator::Host, recipes }).map(drop)
+    report(orlop, &Args { json: false, runs: 1, qemu: Emulator::Host, recipes }).map(drop)
 }
 
-fn report(args: &Args) -> Result<Report> {
-    let orlop = image::orlop()?;
+fn report(orlop: &Path, args: &Args) -> Result<Report> {
     let path = path(match args.qemu {
-        Emulator::Debian13 => Some(qemu::install(&orlop)?),
+        Emulator::Debian13 => Some(qemu::install(orlop)?),
         Emulator::Host => None,
     })?;
     let mut qemu = String::new();
     let mut images = Vec::new();
     for recipe in &args.recipes {
-        let directory = image::build(&orlop, recipe)?;
+        let directory = image::build(orlop, recipe)?;
         let has_kubelet = fs::read_to_string(directory.join("manifest.txt"))
             .context("the image has no manifest")?
             .contains(" /usr/bin/kubelet ");
         let scratch = tempfile::tempdir()?;
-        let bench =
-            Bench { orlop: &orlop, path: &path, directory: &directory, scratch: scratch.path() };
+        let bench = Bench { orlop, path: &path, directory: &directory, scratch: scratch.path() };
         let until = if has_kubelet { "pod" } else { "cri" };
         let boots = (0..args.runs).map(|_| bench.boot(until)).collect::<Result<Vec<_>>>()?;
         qemu = boots.first().map(|boot| boot.qemu.clone()).unwrap_or_default();
