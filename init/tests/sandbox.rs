@@ -243,7 +243,7 @@ fn network(place: &Place, exec: &[&str]) -> Unit {
     unit.exec = exec.iter().map(|&argument| argument.to_owned()).collect();
     let seen = unit.sandbox.visible.as_mut().expect("not all");
     seen.extend(PROGRAMS.map(|path| AbsolutePath(path.into())));
-    seen.push(AbsolutePath(std::env::current_exe().expect("a program")));
+    seen.push(AbsolutePath(place.path("own")));
     unit
 }
 
@@ -281,7 +281,7 @@ fn captive(place: &Place, unit: &Unit) -> (String, Vec<Received>) {
 }
 
 fn who_takes_over_the_network(place: &Place) {
-    let (own, other) = (own_program(), std::process::id().to_string());
+    let (own, other) = (own_program(place), std::process::id().to_string());
     let unit = network(place, &[&own, CAPTIVE, &other]);
     let (said, received) = captive(place, &unit);
     assert_eq!(
@@ -297,7 +297,7 @@ fn who_takes_over_the_network(place: &Place) {
 }
 
 fn who_sends_signals_reaches_others(place: &Place) {
-    let (own, other) = (own_program(), std::process::id().to_string());
+    let (own, other) = (own_program(place), std::process::id().to_string());
     let mut unit = network(place, &[&own, CAPTIVE, &other]);
     let (messages, signals, unix) = (true, true, true);
     let groups = SystemCalls { messages, signals, unix, ..SystemCalls::default() };
@@ -314,14 +314,17 @@ fn who_sends_signals_reaches_others(place: &Place) {
 }
 
 fn a_unit_that_aborts_is_seen_to(place: &Place) {
-    let own = own_program();
+    let own = own_program(place);
     let unit = network(place, &[&own, CAPTIVE]);
     let (said, status) = end_of(started(place, &unit, None));
     assert_eq!((said.as_str(), status.terminating_signal()), ("", Some(Signal::ABORT.as_raw())));
 }
 
-fn own_program() -> String {
-    std::env::current_exe().expect("a program").to_str().expect("text").to_owned()
+/// This program where the unit can see it: the checkout may lie below `/tmp`, which each has for itself.
+fn own_program(place: &Place) -> String {
+    let own = place.path("own");
+    fs::copy("/proc/self/exe", &own).expect("copied");
+    own.to_str().expect("text").to_owned()
 }
 
 fn what_the_host_unmounts_is_gone(place: &Place) {
