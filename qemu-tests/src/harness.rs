@@ -69,7 +69,7 @@ pub fn main(tests: &[(&'static str, Test)], threads: Threads) -> ExitCode {
 }
 
 /// Waits for a turn, where programs of tests run side by side, and has it until it is dropped:
-/// `xtask` listens there and gives as many turns at once as there are processors.
+/// `xtask` listens there and gives a few at once.
 fn turn() -> Result<Option<UnixStream>> {
     let Some(socket) = std::env::var_os("ORLOP_TEST_TURNS") else { return Ok(None) };
     let ask = || -> std::io::Result<UnixStream> {
@@ -81,7 +81,7 @@ fn turn() -> Result<Option<UnixStream>> {
     Ok(Some(turn))
 }
 
-/// How many guests this machine holds. Without KVM a guest keeps one processor busy.
+/// How many guests this machine holds. Without KVM a guest that does something keeps one processor busy.
 fn guests_at_once() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

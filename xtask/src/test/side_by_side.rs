@@ -1,7 +1,7 @@
 //! What keeps all processors busy: images are built while tests run that wait for time, and programs of
 //! tests that need images run side by side.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Seek as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -77,9 +77,20 @@ impl Prepared {
     }
 }
 
+/// How many tests run at once: half as many again as there are processors, for a guest waits for time and
+/// disks half of its life; and no more than fit into the memory that is available, by `/proc/meminfo`.
+fn lanes(meminfo: &str) -> usize {
+    /// A guest's memory, its cluster, and what QEMU and the test need beside it, in KiB.
+    const GUEST: usize = 4 << 20;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
+    (processors + processors / 2).min(kib.unwrap_or(0) / GUEST).max(1)
+}
+
 /// Runs the tests that need images: programs side by side, whose tests take turns at the processors.
 pub(super) fn run(tally: &mut Tally, args: &Args, orlop: &Path) -> Result<()> {
-    let lanes = std::thread::available_parallelism().map_or(1, usize::from);
+    let lanes = lanes(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
     let turns = Turns::new(lanes)?;
     let begin = |name: &str| -> Result<Ran> {
         let mut command = named(&[name]);
@@ -109,4 +120,17 @@ pub(super) fn run(tally: &mut Tally, args: &Args, orlop: &Path) -> Result<()> {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_tests_run_at_once_than_fit_into_memory() {
+        assert_eq!(lanes("MemTotal: 9000000 kB\nMemAvailable:    4300000 kB\n"), 1);
+        assert_eq!(lanes(""), 1);
+        let processors = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(lanes("MemAvailable: 900000000 kB\n"), processors + processors / 2);
+    }
 }

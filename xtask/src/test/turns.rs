@@ -1,6 +1,5 @@
-//! Programs of tests that run side by side take turns: a test waits until it has one of as many turns as
-//! there are processors, so that the machine is neither idle while one long test ends a program nor has
-//! more guests than it can run.
+//! Programs of tests that run side by side take turns: a test waits until it has one of a few turns, so
+//! that the machine is neither idle while one long test ends a program nor has more guests than it can run.
 //!
 //! A test connects to a socket, reads one byte, and has its turn until it hangs up or dies.
 
