@@ -22,7 +22,6 @@ pub mod registry;
 pub mod relay;
 pub mod releases;
 pub mod store;
-mod usage;
 pub mod variables;
 pub mod web;
 

@@ -4,7 +4,6 @@
 mod boot;
 mod qemu;
 mod update;
-mod upgrade;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,9 +32,6 @@ pub(crate) enum Command {
     /// delta, by blocks and whole, beside stock `ostree` and `zstd`; and what publishing, verifying and
     /// applying take
     Update(update::Args),
-    /// What an upgrade costs a node in QEMU: bytes, blocks, memory; and the time until a pod runs again,
-    /// by the firmware and by kexec, beside that of a plain restart
-    Upgrade(upgrade::Args),
 }
 
 #[derive(Debug, Serialize)]
@@ -53,7 +49,6 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Build { json } => json,
         Command::Boot(args) => return boot::run(args),
         Command::Update(args) => return update::run(args),
-        Command::Upgrade(args) => return upgrade::run_node(args),
     };
     let figures = build_figures(&image::orlop()?, true)?;
     if *json {

@@ -42,8 +42,6 @@ impl Base {
 pub struct Variant {
     pub(super) base: Base,
     pub(super) version: String,
-    /// Another recipe that is extended in the place of the one under test; its lock stands beside it.
-    parent: Option<PathBuf>,
     /// Words at the end of the kernel's command line.
     words: Vec<String>,
     /// Modules that the root does without.
@@ -72,33 +70,12 @@ impl Variant {
         Self {
             base,
             version: version.to_owned(),
-            parent: None,
             words: Vec::new(),
             without_modules: Vec::new(),
             files: vec![("/usr/lib/orlop/units/agent.toml".to_owned(), UNIT.to_owned())],
             replaced: Vec::new(),
             leaves: false,
         }
-    }
-
-    /// Of another recipe, which extends the one under test; its lock stands beside it.
-    #[must_use]
-    pub fn of(mut self, recipe: &Path) -> Self {
-        self.parent = Some(recipe.to_owned());
-        self
-    }
-
-    /// The recipe that is extended.
-    fn parent(&self) -> PathBuf {
-        let own = || workspace().join("recipes").join(self.base.name()).with_extension("toml");
-        self.parent.clone().unwrap_or_else(own)
-    }
-
-    /// Under another version.
-    #[must_use]
-    pub fn version(mut self, version: &str) -> Self {
-        version.clone_into(&mut self.version);
-        self
     }
 
     /// With a word more on the kernel's command line.
@@ -157,7 +134,7 @@ impl Variant {
         let recipe = directory.join("variant.toml");
         fs::write(&recipe, self.recipe())?;
         // What is asked of the archives is the same, so the lock fits.
-        let lock = self.parent().with_extension("lock");
+        let lock = workspace().join("recipes").join(self.base.name()).with_extension("lock");
         let copied = fs::copy(&lock, directory.join("variant.lock"));
         copied.with_context(|| format!("there is no lock {}", lock.display()))?;
         // The image must be there that it is a variant of.
@@ -168,7 +145,8 @@ impl Variant {
     /// The recipe. Its own files are beside it. Its component comes after `init` in the order of names, or
     /// it could not replace what that one gives.
     fn recipe(&self) -> String {
-        let (version, parent) = (&self.version, self.parent());
+        let Self { base, version, .. } = self;
+        let parent = workspace().join("recipes").join(base.name()).with_extension("toml");
         let agent = workspace().join("qemu-tests/agent");
         let program = if self.leaves { "leave = \"/usr/lib/orlop/init\"\n" } else { "" };
         let mut text = format!(

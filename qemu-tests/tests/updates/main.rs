@@ -5,7 +5,6 @@
 
 mod bad;
 mod cuts;
-mod figures;
 mod node;
 mod odd;
 #[allow(dead_code, unreachable_pub, reason = "tests of the updater share it")]
@@ -34,7 +33,6 @@ const LONG: &[(&str, Test)] = &[
         "after_a_power_cut_in_an_upgrade_a_node_comes_back_and_the_next_one_works",
         cuts::any_power_cut,
     ),
-    ("what_an_upgrade_costs_is_told", figures::take),
     ("a_server_that_errs_is_refused_in_words_and_the_node_is_not_touched", odd::servers),
 ];
 

@@ -5,7 +5,7 @@
 mod others;
 mod releases;
 mod report;
-pub(super) mod trees;
+mod trees;
 
 use std::path::Path;
 use std::thread;
