@@ -16,7 +16,8 @@ use super::turns::Turns;
 use crate::command::{cargo_test, line, program, wait_for};
 use crate::{image, setup};
 
-/// The programs of tests that need images, the longest first: the second half runs beside it.
+/// The programs of tests that need images, in the order in which they begin: those first that take
+/// longest, so that short ones are left for the end.
 pub(super) const PROGRAMS: [&str; 11] = [
     "kubernetes",
     "image",
