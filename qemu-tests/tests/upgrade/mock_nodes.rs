@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use formats::digest::Sha256;
@@ -112,15 +112,23 @@ impl MockNodes {
     }
 
     /// Waits until the controllers have done with new nodes: no taint is left but that of a cordon.
+    ///
+    /// As kubelet does, a node says again how it is while it waits. The controller takes the first taint
+    /// away when the node changes and only then: where it read the node before the change before, nothing
+    /// but a next change makes it look again.
     fn settle(&self, cluster: &Cluster) -> Result<()> {
+        let end = Instant::now() + crate::LIMIT;
         for name in self.shared.manners.keys() {
-            cluster.watch(&["node", name], crate::LIMIT, "a new node settles", |node| {
-                let taints = node["spec"]["taints"].as_array();
-                let ours = |taint: &Value| taint["key"] == "node.kubernetes.io/unschedulable";
-                let cordoned = node["spec"]["unschedulable"] == true;
-                let taints: Vec<_> = taints.into_iter().flatten().collect();
-                taints.iter().all(|taint| ours(taint)) && taints.len() == usize::from(cordoned)
-            })?;
+            let mut beat = 0;
+            while let Err(error) = settled(cluster, name) {
+                if Instant::now() > end {
+                    return Err(error);
+                }
+                beat += 1;
+                let mut status = kubelet(name, 0, true);
+                status["status"]["conditions"][0]["lastHeartbeatTime"] = time(beat).into();
+                self.api.good("PATCH", &format!("{}/status", path(name)), &status)?;
+            }
         }
         Ok(())
     }
@@ -162,6 +170,17 @@ impl Drop for MockNodes {
         drop((self.beats.take(), self.proxy.take()));
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
+}
+
+/// Waits until a new node has no taint but that of a cordon, for as long as three heartbeats.
+fn settled(cluster: &Cluster, name: &str) -> Result<Value> {
+    cluster.watch(&["node", name], 3 * BEAT, "a new node settles", |node| {
+        let taints = node["spec"]["taints"].as_array();
+        let ours = |taint: &Value| taint["key"] == "node.kubernetes.io/unschedulable";
+        let cordoned = node["spec"]["unschedulable"] == true;
+        let taints: Vec<_> = taints.into_iter().flatten().collect();
+        taints.iter().all(|taint| ours(taint)) && taints.len() == usize::from(cordoned)
+    })
 }
 
 fn path(name: &str) -> String {
@@ -221,10 +240,13 @@ fn make(api: Api, fleet: &str, name: &str, manner: Manner) -> Result<()> {
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 
-/// That the time rises is all that matters of it.
+/// The time of a heartbeat. That it rises is all that matters of it.
+fn time(beat: i64) -> String {
+    Moment::at(2_000_000_000 + beat).rfc3339()
+}
+
 fn heartbeat(api: Api, name: &str, beat: i64) -> Result<()> {
-    let time = Moment::at(2_000_000_000 + beat).rfc3339().replace('Z', ".000000Z");
-    let renewed = json!({ "spec": { "renewTime": time } });
+    let renewed = json!({ "spec": { "renewTime": time(beat).replace('Z', ".000000Z") } });
     api.good("PATCH", &format!("{LEASES}/{name}"), &renewed).map(drop)
 }
 
