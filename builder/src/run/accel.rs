@@ -114,7 +114,7 @@ fn run_probe(accel: Accel, version: Version) -> Result<Kvm> {
     let mut child = Command::new(qemu::QEMU.program)
         .args(["-machine", qemu::QEMU.machine, "-m", "64M", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot", "-accel", accelerator(accel, version, false)])
-        .args(["-cpu", cpu_model(accel)])
+        .args(["-cpu", cpu_model(accel, version)])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios"])
         .arg(&rom)
         .spawn(|command| {

@@ -118,7 +118,7 @@ pub fn plan(options: &Options, parts: &Parts) -> Plan {
     let nvdimm = if options.pmem { ",nvdimm=on" } else { "" };
     let machine = &format!("{}{nvdimm}", QEMU.machine);
     let accel = accelerator(parts.accel, parts.qemu, options.icount.is_some());
-    args.words(&["-machine", machine, "-accel", accel, "-cpu", cpu_model(parts.accel)]);
+    args.words(&["-machine", machine, "-accel", accel, "-cpu", cpu_model(parts.accel, parts.qemu)]);
     if let Some(shift) = options.icount {
         // Idle time passes at once; what is random in the guest comes out the same each time.
         args.words(&["-icount", &format!("shift={shift},sleep=off"), "-seed", "1"]);
@@ -306,7 +306,7 @@ mod tests {
             -S
             -machine q35
             -accel tcg,thread=single
-            -cpu max,erms=off,fsrm=off
+            -cpu max,erms=off,fsrm=off,cx16=off
             -smp 1
             -m 2048M
             -action reboot=shutdown,shutdown=pause,panic=shutdown

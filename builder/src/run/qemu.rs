@@ -65,18 +65,21 @@ impl Version {
 ///
 /// Where instructions are translated, copying and clearing memory with `rep movsb` takes a step
 /// for each byte: a kernel that is not told of fast string operations moves words instead.
-pub fn cpu_model(accel: Accel) -> &'static str {
+///
+/// Before QEMU 10 the translation of `cmpxchg16b` may corrupt the flags, and Linux 6.12, which takes
+/// memory by it, double-faults: a kernel that is not told of it has another way.
+pub fn cpu_model(accel: Accel, version: Version) -> &'static str {
     match accel {
         Accel::Kvm => "host",
-        Accel::Tcg => "max,erms=off,fsrm=off",
+        Accel::Tcg if version.major >= 10 => "max,erms=off,fsrm=off",
+        Accel::Tcg => "max,erms=off,fsrm=off,cx16=off",
     }
 }
 
 /// Whether guest processors may be translated by threads of their own.
 ///
 /// Before QEMU 8.1 a thread that translates code may miss that another one rewrites it: a kernel
-/// that patches a jump label then dies of its own breakpoint. Before QEMU 10 the translation of
-/// `cmpxchg16b` for several threads corrupts the flags, and Linux 6.12 double-faults.
+/// that patches a jump label then dies of its own breakpoint.
 pub fn has_threads(accel: Accel, version: Version) -> bool {
     match accel {
         Accel::Kvm => true,
