@@ -1,14 +1,16 @@
 //! FAT32 volumes for the EFI system partition: a writer, which plans the whole volume before the
-//! first byte, and a bounded reader. Microsoft's "FAT32 File System Specification" 1.03.
+//! first byte, a bounded reader, and the replacement of one file. Microsoft's "FAT32 File System Specification" 1.03.
 //!
 //! Clusters are one sector of 512 bytes, so that a small directory is exactly one sector: the
 //! updater promotes a slot by one write of the sector that is `EFI/Linux`. Files are contiguous,
 //! so that an update overwrites a file in place and never touches the allocation table.
 
+mod allocation;
 mod directory;
 mod plan;
 mod volume;
 
+pub use allocation::{Allocation, ReplaceError, Step, Write};
 pub use directory::{Alias, AliasError, Attributes, Listing, Record, Timestamp, decode, encode};
 pub use plan::{Content, FatError, File, Options, Piece, Plan, Segment};
 pub use volume::{Entry, Kind, ReadError, Volume, VolumeError};

@@ -37,6 +37,9 @@ pub const LONGEST_VERSION: usize = 64;
 /// Characters of a reason; what is longer is cut.
 pub const LONGEST_REASON: usize = 300;
 
+/// Characters of the id of a boot: a UUID has 36.
+const LONGEST_BOOT_ID: usize = 64;
+
 /// Who Events are from (`source.component`).
 pub const COMPONENT: &str = "orlop-updater";
 
@@ -145,6 +148,9 @@ pub struct Status {
     /// The root hash of what runs.
     #[serde(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub root_hash: Sha256,
+    /// The kernel's id of the boot that it is in: kubelet may speak of an earlier one still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// Where it is on its way.
     pub phase: Phase,
     /// What the phase is about: [`Asked::release`].
@@ -207,6 +213,7 @@ impl Status {
             schema: SCHEMA,
             version: version.into(),
             root_hash,
+            boot_id: None,
             phase,
             release: None,
             request: None,
@@ -261,6 +268,7 @@ impl Status {
         let cut = |text: &mut String, most| *text = line(text, most);
         cut(&mut self.version, LONGEST_VERSION);
         for (text, most) in [
+            (&mut self.boot_id, LONGEST_BOOT_ID),
             (&mut self.release, LONGEST_VERSION + 1),
             (&mut self.request, LONGEST_REQUEST),
             (&mut self.reason, LONGEST_REASON),

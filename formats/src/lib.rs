@@ -7,6 +7,7 @@ pub mod architecture;
 #[cfg(feature = "transport")]
 pub mod blocks;
 pub mod boot_entries;
+pub mod boot_loader;
 pub mod command_line;
 pub mod cpio;
 pub mod crc32;

@@ -10,6 +10,8 @@ mod pe;
 use std::ops::Range;
 
 use pe::Headers;
+#[cfg(test)]
+pub(crate) use pe::tests::stub;
 
 /// The sections that a UKI of ours has beside the stub's own, in order.
 pub const SECTIONS: [&str; 5] = [".osrel", ".cmdline", ".uname", ".linux", ".initrd"];
@@ -168,6 +170,7 @@ pub fn announce_padding(image: &mut [u8], size: u64) -> Result<u64, UkiError> {
 pub struct Uki<'a> {
     bytes: &'a [u8],
     sections: Vec<SectionInfo>,
+    machine: u16,
     signed: bool,
 }
 
@@ -191,7 +194,8 @@ impl<'a> Uki<'a> {
     /// [`UkiError::NotEfi`] or [`UkiError::Damaged`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, UkiError> {
         let headers = Headers::parse(bytes)?;
-        Ok(Self { bytes, signed: headers.is_signed(), sections: headers.sections() })
+        let (machine, signed) = (headers.machine(), headers.is_signed());
+        Ok(Self { bytes, sections: headers.sections(), machine, signed })
     }
 
     /// All sections in order of their headers.
@@ -218,6 +222,11 @@ impl<'a> Uki<'a> {
     pub fn text(&self, name: &str) -> Option<&'a str> {
         let text = std::str::from_utf8(self.section(name)?).ok()?;
         Some(text.trim_end_matches('\0'))
+    }
+
+    /// The machine that it is for, by the number of the headers.
+    pub fn machine(&self) -> u16 {
+        self.machine
     }
 
     /// Whether there is a certificate table. What it says is not checked.

@@ -58,8 +58,9 @@ targets! {
     "erofs" erofs "a root image: superblock, inodes, directories, attributes"
         ["formats/src/erofs/superblock.rs" "formats/src/erofs/read.rs"
          "formats/src/erofs/xattr.rs"];
-    "fat" fat "FAT32 volumes"
-        ["formats/src/fat/volume.rs" "formats/src/fat/directory.rs"];
+    "fat" fat "FAT32 volumes; plans another content of a file"
+        ["formats/src/fat/volume.rs" "formats/src/fat/directory.rs"
+         "formats/src/fat/allocation.rs"];
     "go-build-info" go_build_info "what Go's linker writes into programs"
         ["builder/src/contents/elf.rs" "formats/src/go_build_info.rs"];
     "go-mod" go_mod "`go.mod`"
@@ -156,8 +157,8 @@ targets! {
          "formats/src/tuf/spki.rs"];
     "tuf-client" tuf_client "a client of TUF: every answer of its store and of its server"
         ["formats/src/tuf/signed.rs"];
-    "uki" uki "unified kernel images"
-        ["formats/src/uki.rs" "formats/src/uki/pe.rs"];
+    "uki" uki "unified kernel images, and what says that it is a boot loader"
+        ["formats/src/uki.rs" "formats/src/uki/pe.rs" "formats/src/boot_loader.rs"];
     "unit" unit "units of PID 1"
         ["init/src/pid1/unit/file.rs" "init/src/pid1/unit/value.rs"];
     "updater" updater "requests at the updater's socket; writes and reads again what was read"

@@ -34,12 +34,13 @@ use builder::source::deb::{index, unpack};
 use builder::store::Store;
 use cri::{Client, Transport};
 use formats::architecture::Architecture;
+use formats::boot_loader::BootLoader;
 use formats::crc32::crc32;
 use formats::deb::ar::{HEADER_LEN, parse_header};
 use formats::deb::{Release, Stamp, Version, Wish, paragraphs, parse_dependencies};
 use formats::digest::Sha256;
 use formats::erofs::{self, Superblock};
-use formats::fat::Volume;
+use formats::fat::{Allocation, Volume};
 use formats::gpt::{Guid, SECTOR, Table};
 use formats::node_config::{self, Secrets};
 use formats::ostree::{self, ArchiveHeader, Attributes, Commit, Mode, Summary};
@@ -253,6 +254,23 @@ pub(crate) fn erofs(bytes: &[u8]) {
 pub(crate) fn fat(bytes: &[u8]) {
     let _ = Volume::parse_bytes(bytes);
     let _ = formats::fat::decode(bytes);
+    // What is planned for a volume is planned for its bytes, of which all behind the end are zeros.
+    let read = |offset: u64, buffer: &mut [u8]| {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let there = bytes.get(start..).unwrap_or_default();
+        let length = there.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&there[..length]);
+        buffer[length..].fill(0);
+        Ok::<_, io::Error>(())
+    };
+    let allocation = || Allocation::read(read).ok();
+    let Some(volume) = allocation().map(|it| it.volume().clone()) else { return };
+    for path in volume.entries.iter().map(|entry| &entry.path).take(2) {
+        if let Some(allocation) = allocation() {
+            let _ = allocation.replace(path, &[7; 1500]);
+        }
+    }
+    let _ = allocation().map(Allocation::mend);
 }
 
 pub(crate) fn go_build_info(bytes: &[u8]) {
@@ -560,6 +578,7 @@ pub(crate) fn tar(bytes: &[u8]) {
 }
 
 pub(crate) fn uki(bytes: &[u8]) {
+    let _ = BootLoader::parse(bytes, Architecture::Amd64);
     let Ok(uki) = Uki::parse(bytes) else { return };
     for section in uki.sections() {
         let _ = uki.text(&section.name);

@@ -42,6 +42,17 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     Some(ExitCode::from(status))
 }
 
+/// Loads a module of the image by its name, for PID 1 itself.
+///
+/// # Errors
+/// In words: there is none, or the kernel refuses it.
+pub(crate) fn load_module(name: &str) -> Result<(), String> {
+    modprobe::run(&[name.to_owned()]).map_err(|(_, told)| match told.trim_end() {
+        "" => format!("the image has no module `{name}`"),
+        told => told.to_owned(),
+    })
+}
+
 /// Exit status, and lines for standard error.
 type Failure = (u8, String);
 

@@ -10,6 +10,7 @@ pub mod event_loop;
 pub mod floor;
 pub mod identity;
 pub mod initrd;
+pub mod last_words;
 pub mod marks;
 pub mod memory;
 pub mod modules;

@@ -78,6 +78,8 @@ pub struct Standing {
     pub version: String,
     /// The root hash of what runs.
     pub root_hash: Sha256,
+    /// The kernel's id of this boot, if it can be read.
+    pub boot_id: Option<String>,
     /// Whether this boot is a trial that is not judged yet.
     pub trial: bool,
     /// What lies in the spare slot, whole and verified.

@@ -30,6 +30,10 @@ orlop-updater [--socket PATH] [--json] COMMAND
   rollback                   restart from the slot of before
   cancel                     stop what is being done; if nothing is, give up
                              what is staged
+  update-loader              replace the boot loader by that of the image that
+                             runs: nothing else ever does
+  renew                      begin the records of updates anew, after both
+                             were damaged: what failed before is forgotten
   serve                      the unit `updater`: answer at the socket
   trial                      the unit `trial`: judge this boot
   before-containerd          the unit `databases`: copy or put back small
@@ -38,6 +42,9 @@ orlop-updater [--socket PATH] [--json] COMMAND
                              asks for it
   --wait                     upgrade VERSION: until the node runs it and was
                              found healthy, over restarts of the node
+  --dry-run                  update-loader: only say what would be done
+  --force                    update-loader: also by an older one, or by one
+                             without a signature
   --help                     this text";
 
 /// Why a command did not do its work.
@@ -93,7 +100,7 @@ enum What {
 fn parse_arguments(arguments: impl Iterator<Item = OsString>) -> Result<Typed, Failure> {
     let usage = |message: String| Failure::Usage(format!("{message}\n{USAGE}"));
     let (mut socket, mut json, mut words) = (PathBuf::from(SOCKET), false, Vec::new());
-    let (mut no_restart, mut wait) = (false, false);
+    let (mut no_restart, mut wait, mut force, mut dry_run) = (false, false, false, false);
     let mut arguments = arguments.map(|argument| {
         argument.into_string().map_err(|raw| usage(format!("`{}` is not UTF-8", raw.display())))
     });
@@ -102,6 +109,8 @@ fn parse_arguments(arguments: impl Iterator<Item = OsString>) -> Result<Typed, F
             "--json" => json = true,
             "--no-restart" => no_restart = true,
             "--wait" => wait = true,
+            "--force" => force = true,
+            "--dry-run" => dry_run = true,
             "--socket" => {
                 let path = arguments.next().transpose()?;
                 socket = path.ok_or_else(|| usage("`--socket` needs a value".to_owned()))?.into();
@@ -128,6 +137,8 @@ fn parse_arguments(arguments: impl Iterator<Item = OsString>) -> Result<Typed, F
         }
         "rollback" => What::Ask(Request::Rollback { restart }),
         "cancel" => What::Ask(Request::Cancel {}),
+        "update-loader" => What::Ask(Request::UpdateLoader { force, dry_run }),
+        "renew" => What::Ask(Request::Renew {}),
         other => return Err(usage(format!("`{other}` is no command"))),
     };
     if let Some(word) = words.next() {
@@ -136,6 +147,12 @@ fn parse_arguments(arguments: impl Iterator<Item = OsString>) -> Result<Typed, F
     let restarts = matches!(what, What::Ask(Request::Upgrade { .. } | Request::Rollback { .. }));
     if no_restart && !restarts {
         return Err(usage(format!("`--no-restart` is not expected with `{command}`")));
+    }
+    let is_of_loader = matches!(what, What::Ask(Request::UpdateLoader { .. }));
+    for (option, given) in [("--force", force), ("--dry-run", dry_run)] {
+        if given && !is_of_loader {
+            return Err(usage(format!("`{option}` is not expected with `{command}`")));
+        }
     }
     let what = match what {
         what if !wait => what,
@@ -306,6 +323,12 @@ mod tests {
             ("--no-restart upgrade 1.2", upgrade(Some("1.2"), false)),
             ("upgrade 1.2 --wait", What::Wait("1.2".to_owned())),
             ("rollback --no-restart", What::Ask(Request::Rollback { restart: false })),
+            ("update-loader", What::Ask(Request::UpdateLoader { force: false, dry_run: false })),
+            (
+                "--dry-run update-loader --force",
+                What::Ask(Request::UpdateLoader { force: true, dry_run: true }),
+            ),
+            ("renew", What::Ask(Request::Renew {})),
             ("serve", What::Be(Role::Updater)),
             ("trial", What::Be(Role::Trial)),
         ] {
@@ -324,6 +347,8 @@ mod tests {
             ("check now", "`now` is not expected here"),
             ("stage 1 /2 3", "`3` is not expected here"),
             ("stage --no-restart", "`--no-restart` is not expected with `stage`"),
+            ("stage --force", "`--force` is not expected with `stage`"),
+            ("upgrade --dry-run", "`--dry-run` is not expected with `upgrade`"),
             ("upgrade --wait", "`--wait` is for `upgrade VERSION`"),
             ("upgrade 1 --wait --no-restart", "`--wait` is for `upgrade VERSION`"),
             ("--halp", "`--halp` is not known"),

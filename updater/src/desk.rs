@@ -10,7 +10,7 @@ use crate::cancel::Cancel;
 use crate::clock::monotonic;
 use crate::cluster::{self, FailedBefore, NotStaged, Served, Standing};
 use crate::facts::{self, Facts};
-use crate::files::below;
+use crate::files::{below, read};
 use crate::node::Node;
 use crate::plan::Asked;
 use crate::policy::{self, Bell, Candidate, Go, Others, Verdict};
@@ -19,6 +19,11 @@ use crate::serve::{Miss, Unit};
 use crate::transport::Progress;
 use crate::trial::restart;
 use crate::work::Updater;
+
+/// Where the kernel says which boot this is (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Bytes of that.
+const LONGEST_BOOT_ID: u64 = 64;
 
 /// Whoever asks from inside.
 #[derive(Debug, Clone)]
@@ -129,6 +134,10 @@ impl cluster::Desk for Desk {
         let mut standing = Standing {
             version: facts.node.version.clone(),
             root_hash: facts.node.running,
+            boot_id: read(&below(&self.updater().root, BOOT_ID), LONGEST_BOOT_ID)
+                .ok()
+                .flatten()
+                .map(|id| id.trim().to_owned()),
             trial: false,
             spare: None,
             fallback: None,

@@ -1,12 +1,16 @@
-//! Where an updater writes on the EFI system partition: the sector that is the directory `EFI/Linux`,
-//! and the clusters of the two UKI files. Nothing else of it is ever written.
+//! Where an update writes on the EFI system partition: the sector that is the directory `EFI/Linux`,
+//! and the clusters of the two UKI files. Nothing else of it is written, but the boot loader itself if a
+//! person asks for that ([`crate::boot_loader`]).
 
+use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 
 use formats::boot_entries::{Directory, DirectoryError, SECTOR_BYTES, Slot};
 use formats::fat::{self, Entry, Extent, Kind, ReadError, Volume, VolumeError};
 use formats::gpt::{GptError, SECTOR, Table};
 
+use crate::boot_loader;
 use crate::device::Device;
 
 /// Bytes of a partition table at the disk's start: 34 sectors.
@@ -41,6 +45,15 @@ pub enum EspError {
     /// The entries are not those of a node.
     #[error("this is a foreign EFI system partition: `{ENTRIES}` is not ours")]
     Directory(#[from] DirectoryError),
+}
+
+impl From<ReadError<io::Error>> for EspError {
+    fn from(error: ReadError<io::Error>) -> Self {
+        match error {
+            ReadError::Read(source) => Self::Read { what: "the EFI system partition", source },
+            ReadError::Volume(error) => error.into(),
+        }
+    }
 }
 
 /// Where the partitions of a whole disk stand.
@@ -78,19 +91,30 @@ pub struct Esp {
     sectors: Vec<u64>,
     // Invariant: of one length, whole sectors.
     ukis: [Extent; 2],
+    loader: Vec<Extent>,
 }
 
 impl Esp {
-    /// Finds the entries on the EFI system partition.
+    /// Finds the entries on the EFI system partition. Another process may be writing there: what makes no
+    /// sense is read again until it stays what it was.
     ///
     /// # Errors
     /// See [`EspError`].
     pub fn find(device: &impl Device) -> Result<Self, EspError> {
-        let volume = Volume::parse(|offset, buffer| device.read_at(offset, buffer));
-        let volume = volume.map_err(|error| match error {
-            ReadError::Read(source) => EspError::Read { what: "the EFI system partition", source },
-            ReadError::Volume(error) => error.into(),
-        })?;
+        let mut before = None;
+        loop {
+            let seen = Seen { device, hasher: RefCell::default() };
+            let found = Self::look(&seen);
+            let read = Some(seen.hasher.into_inner().finish());
+            if matches!(found, Ok(_) | Err(EspError::Read { .. })) || read == before {
+                return found;
+            }
+            before = read;
+        }
+    }
+
+    fn look(device: &Seen<'_, impl Device>) -> Result<Self, EspError> {
+        let volume = Volume::parse(|offset, buffer| device.read_at(offset, buffer))?;
         let foreign = |what: &str| EspError::Foreign(what.to_owned());
         let entries = volume.entry(ENTRIES).filter(|entry| entry.kind == Kind::Directory);
         let entries = entries.ok_or_else(|| foreign("there is no `EFI/Linux`"))?;
@@ -98,14 +122,22 @@ impl Esp {
             (extent.offset..extent.offset + extent.length).step_by(SECTOR_BYTES)
         });
         let sectors: Vec<u64> = sectors.collect();
-        let directory = read_directory(device, &sectors)?;
+        let directory = read_directory(|offset, buffer| device.read_at(offset, buffer), &sectors)?;
         let [Some(a), Some(b)] = Slot::BOTH.map(|slot| uki(&volume, &directory, slot)) else {
             return Err(foreign("a UKI is not in one piece of whole sectors"));
         };
         if a.length != b.length {
             return Err(foreign("the two UKIs are not of one size"));
         }
-        Ok(Self { sectors, ukis: [a, b] })
+        let loader = boot_loader::own_architecture().boot_file();
+        let loader = volume.entry(loader).filter(|entry| entry.kind != Kind::Directory);
+        let loader = loader.map(|entry| entry.extents.clone()).unwrap_or_default();
+        Ok(Self { sectors, ukis: [a, b], loader })
+    }
+
+    /// Where the boot loader stands that firmware starts; nowhere if there is none.
+    pub fn loader(&self) -> &[Extent] {
+        &self.loader
     }
 
     /// Where the UKI of a slot stands.
@@ -123,7 +155,7 @@ impl Esp {
     /// # Errors
     /// See [`EspError`].
     pub fn directory(&self, device: &impl Device) -> Result<Directory, EspError> {
-        read_directory(device, &self.sectors)
+        read_directory(|offset, buffer| device.read_at(offset, buffer), &self.sectors)
     }
 
     /// Writes the directory by one write of its sector, and flushes. If firmware has made it longer,
@@ -148,11 +180,28 @@ impl Esp {
     }
 }
 
-fn read_directory(device: &impl Device, sectors: &[u64]) -> Result<Directory, EspError> {
+/// A device of which is known whether the same was read of it as another time.
+struct Seen<'a, D> {
+    device: &'a D,
+    hasher: RefCell<DefaultHasher>,
+}
+
+impl<D: Device> Seen<'_, D> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.device.read_at(offset, buffer)?;
+        self.hasher.borrow_mut().write(buffer);
+        Ok(())
+    }
+}
+
+fn read_directory(
+    read: impl Fn(u64, &mut [u8]) -> io::Result<()>,
+    sectors: &[u64],
+) -> Result<Directory, EspError> {
     let mut bytes = vec![0; sectors.len() * SECTOR_BYTES];
     for (piece, sector) in bytes.chunks_mut(SECTOR_BYTES).zip(sectors) {
-        let read = device.read_at(*sector, piece);
-        read.map_err(|source| EspError::Read { what: "the directory of boot entries", source })?;
+        read(*sector, piece)
+            .map_err(|source| EspError::Read { what: "the directory of boot entries", source })?;
     }
     Ok(Directory::parse(&bytes)?)
 }

@@ -30,17 +30,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// Reads both records.
+    /// Reads both records. One that the device does not give is no more than damaged: the next write
+    /// begins with it, by which many disks mend what they cannot read.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub fn read(device: &impl Device) -> Result<Self, StoreError> {
         let mut records = [vec![0; RECORD], vec![0; RECORD]];
+        let mut unread = None;
         for (record, offset) in records.iter_mut().zip(OFFSETS) {
-            let read = device.read_at(offset, record);
-            read.map_err(|source| StoreError::Io { what: "read", source })?;
+            let Err(source) = device.read_at(offset, record) else { continue };
+            // Not zeros, which a new disk has.
+            record.fill(0xFF);
+            if unread.replace(StoreError::Io { what: "read", source }).is_some() {
+                break;
+            }
         }
         let [one, two] = &records;
+        if let Some(unread) = unread.filter(|_| choose([one, two]).is_err()) {
+            return Err(unread);
+        }
         Ok(Self { found: choose([one, two])? })
     }
 

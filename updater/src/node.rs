@@ -4,6 +4,7 @@
 
 pub mod boot;
 pub mod judge;
+mod loader;
 pub mod parts;
 mod stage;
 mod status;
@@ -57,9 +58,19 @@ pub fn lock(root: &Path) -> Result<Lock, String> {
     }
 }
 
-/// The firmware of a node: its variables, if it has any.
+/// The firmware of a node: its variables, or why there are none.
 #[derive(Debug)]
-pub struct Variable(Option<Variables>);
+pub struct Variable(Result<Variables, String>);
+
+impl Variable {
+    /// Of the machine that runs the node below `root`.
+    fn of(root: &Path) -> Self {
+        if root != Path::new("/") {
+            return Self(Err("a node that is looked at from outside has no firmware".to_owned()));
+        }
+        Self(Variables::open().map_err(|error| words(&error)))
+    }
+}
 
 impl Firmware for Variable {
     fn one_shot(&self) -> io::Result<Option<String>> {
@@ -67,8 +78,8 @@ impl Firmware for Variable {
     }
 
     fn set_one_shot(&mut self, id: &str) -> io::Result<()> {
-        let none = || io::Error::new(io::ErrorKind::Unsupported, "there are no EFI variables");
-        self.0.as_mut().ok_or_else(none)?.set_one_shot(id)
+        let none = |why: &mut String| io::Error::new(io::ErrorKind::Unsupported, why.clone());
+        self.0.as_mut().map_err(none)?.set_one_shot(id)
     }
 
     fn clear_one_shot(&mut self) -> io::Result<()> {
@@ -93,9 +104,7 @@ impl Node {
     pub fn open(root: &Path, facts: &Facts) -> Result<Self, String> {
         let parts = parts::find(root).map_err(|error| words(&error))?;
         let Parts { slot, esp, meta, spare_root, .. } = parts.clone();
-        let disks = Partitions::open(esp, meta, spare_root)
-            .map_err(|error| format!("cannot open the partitions of the node's disk: {error}"))?;
-        let variables = if root == Path::new("/") { Variables::open().ok() } else { None };
+        let disks = Partitions::open(esp, meta, spare_root).map_err(|error| words(&error))?;
         let running = Running {
             slot,
             image: facts.node.image.clone(),
@@ -105,7 +114,7 @@ impl Node {
             // What META has of this image is more.
             epoch: 0,
         };
-        let machine = Machine::open(disks, Variable(variables), running);
+        let machine = Machine::open(disks, Variable::of(root), running);
         let machine = machine.map_err(|error| words(&error))?;
         Ok(Self { root: root.to_owned(), parts, machine })
     }
@@ -143,6 +152,14 @@ impl Node {
     /// In words: there is none, or it cannot be arranged.
     pub fn roll_back(&mut self, now: i64) -> Result<Release, String> {
         self.machine.roll_back(seconds(now)).map_err(|error| words(&error))
+    }
+
+    /// Begins the records anew, of which none can be read.
+    ///
+    /// # Errors
+    /// In words: something else is wrong with them than that they are damaged, or META cannot be written.
+    pub fn renew_records(&mut self) -> Result<(), String> {
+        self.machine.renew_record().map_err(|error| words(&error))
     }
 
     /// The version of what is armed and does not run.

@@ -44,8 +44,19 @@ pub enum Request {
         #[serde(default = "yes")]
         restart: bool,
     },
+    /// To replace the boot loader by that of the image that runs.
+    UpdateLoader {
+        /// Whatever it is that is replaced, as [`crate::boot_loader::Terms`] has it.
+        #[serde(default)]
+        force: bool,
+        /// Only to know what would be done.
+        #[serde(default, rename = "dry-run")]
+        dry_run: bool,
+    },
     /// To stop what is being done; if nothing is, to give up what is staged.
     Cancel {},
+    /// To begin the records of META anew, of which none can be read.
+    Renew {},
 }
 
 /// A release that somebody wants.
@@ -105,7 +116,9 @@ impl Request {
                 format!("upgrade{}", words(version.as_deref(), from.as_deref()))
             }
             Self::Rollback { .. } => "rollback".to_owned(),
+            Self::UpdateLoader { .. } => "update-loader".to_owned(),
             Self::Cancel {} => "cancel".to_owned(),
+            Self::Renew {} => "renew".to_owned(),
         }
     }
 }
@@ -216,6 +229,12 @@ mod tests {
                 },
             ),
             (r#"{"do": "cancel"}"#, Request::Cancel {}),
+            (r#"{"do": "update-loader"}"#, Request::UpdateLoader { force: false, dry_run: false }),
+            (
+                r#"{"do": "update-loader", "dry-run": true, "force": true}"#,
+                Request::UpdateLoader { force: true, dry_run: true },
+            ),
+            (r#"{"do": "renew"}"#, Request::Renew {}),
         ] {
             assert_eq!(Request::parse(line), Ok(want.clone()), "{line}");
             let line = serde_json::to_string(&want).expect("JSON");

@@ -14,9 +14,11 @@ use crate::node::{self, Node, boot, judge};
 use crate::policy;
 use crate::serve::{Socket, Unit};
 use crate::trial::command::{self, Settings, Slots};
-use crate::trial::note;
 use crate::words::words;
 use crate::work::Updater;
+
+/// From a boot that could not be judged to the next time that this is tried.
+const JUDGED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Which unit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +53,12 @@ impl Role {
             }
             Self::Databases => {
                 let root = updater.root.clone();
-                let done = command::before_containerd(&root, &mut OnTrial(updater.clone()), say);
-                // What was noted of a trial that is over goes with that.
-                if note::noted(&root).is_ok_and(|note| note.is_some()) {
-                    begin(&updater, say);
-                }
-                done
+                let mut news = |say: &mut dyn FnMut(&str)| match begun(&updater, say)? {
+                    boot::Begun::Trial | boot::Begun::Ordinary => None,
+                    begun => begun.told(),
+                };
+                let slots = &mut OnTrial(updater.clone());
+                command::before_containerd(&root, slots, &mut news, say)
             }
         }
     }
@@ -68,22 +70,16 @@ fn serve(updater: Updater, socket: &Path, say: &mut dyn FnMut(&str)) -> Result<(
     let begun = begin(&updater, say);
     let root = updater.root.clone();
     // The unit `trial` judges what was noted.
-    let is_judged = begun.is_some_and(|begun| {
-        begun != boot::Begun::Trial
-            || !crate::files::below(&root, formats::system::THIS_IS_A_TRIAL).exists()
-    });
+    let is_noted = || crate::files::below(&root, formats::system::THIS_IS_A_TRIAL).exists();
+    let is_judged = match begun {
+        Some(boot::Begun::Trial) => !is_noted(),
+        Some(_) => true,
+        // What keeps a boot from beginning may pass; a node without slots has none to judge.
+        None => node::parts::find(&root).is_ok() && !is_noted(),
+    };
     if is_judged {
-        let judge = move || {
-            let mut say = |line: &str| eprintln!("{line}");
-            let prober = Arc::new(Prober::new(&root, Some(Box::new(Api::new(&root)))));
-            match judge::judge(&root, &settings(&root), &prober, &mut say) {
-                Ok(judge::Judged::Promoted(version)) => {
-                    say(&format!("release {version} is healthy and stays"));
-                }
-                Ok(_) => {}
-                Err(why) => say(&why),
-            }
-        };
+        let updater = updater.clone();
+        let judge = move || judge(&updater);
         std::thread::Builder::new().name("judge".to_owned()).spawn(judge).map_err(cannot)?;
     }
     let user = rustix::process::geteuid().as_raw();
@@ -94,6 +90,30 @@ fn serve(updater: Updater, socket: &Path, say: &mut dyn FnMut(&str)) -> Result<(
     thread("policy").spawn(move || policy::run(&mut desk)).map_err(cannot)?;
     thread("cluster").spawn(move || look_after(&at_the_cluster)).map_err(cannot)?;
     unit.serve(&listening, &Cancel::new()).map_err(cannot)
+}
+
+/// Judges this boot until that has come to an end: a disk that fails now may not fail for ever, and records
+/// that are damaged may be begun anew.
+fn judge(updater: &Updater) {
+    let mut say = |line: &str| eprintln!("{line}");
+    let root = &updater.root;
+    let prober = Arc::new(Prober::new(root, Some(Box::new(Api::new(root)))));
+    let mut told = String::new();
+    loop {
+        let why = match judge::judge(root, &settings(root), &prober, &mut say) {
+            Ok(judge::Judged::Promoted(version)) => {
+                return say(&format!("release {version} is healthy and stays"));
+            }
+            Ok(_) => return,
+            Err(why) => why,
+        };
+        if why != told {
+            say(&why);
+            told = why;
+        }
+        std::thread::sleep(JUDGED_AGAIN);
+        begin(updater, &mut |_| {});
+    }
 }
 
 /// Serves who asks by the Node object, as long as the unit runs.
@@ -111,22 +131,20 @@ fn look_after(desk: &Desk) {
     });
 }
 
-/// Begins this boot, if no unit has. A node without slots has nothing to begin.
+/// Begins this boot, if no unit has, and says what comes of it.
 fn begin(updater: &Updater, say: &mut dyn FnMut(&str)) -> Option<boot::Begun> {
+    let begun = begun(updater, say);
+    begun.iter().filter_map(boot::Begun::told).for_each(|line| say(&line));
+    begun
+}
+
+/// Begins this boot, if no unit has. A node without slots has nothing to begin; that and what fails is said.
+fn begun(updater: &Updater, say: &mut dyn FnMut(&str)) -> Option<boot::Begun> {
     let begin = || {
         let _lock = node::lock(&updater.root)?;
         boot::begin(&updater.root, &facts::read(&updater.root)?, (updater.now)())
     };
-    match begin() {
-        Ok(begun) => {
-            begun.told().iter().for_each(|line| say(line));
-            Some(begun)
-        }
-        Err(why) => {
-            say(&why);
-            None
-        }
-    }
+    begin().map_err(|why| say(&why)).ok()
 }
 
 /// What the node's owner says of trials; a config that cannot be read says nothing.

@@ -147,6 +147,11 @@ impl<D: Disks, F: Firmware> Machine<D, F> {
         Ok(self.esp.directory(self.disks.esp_to_read())?.names())
     }
 
+    /// Bytes of the root slot that does not run.
+    pub fn spare_size(&mut self) -> u64 {
+        self.disks.spare_root().size()
+    }
+
     /// Where the UKI of a slot stands on the EFI system partition.
     pub fn uki_extent(&self, slot: Slot) -> formats::fat::Extent {
         self.esp.uki(slot)
@@ -177,13 +182,23 @@ impl<D: Disks, F: Firmware> Machine<D, F> {
         for slot in Slot::BOTH {
             let extent = self.esp.uki(slot);
             let cannot = |error| StepError::Io(format!("read the UKI of slot {slot}"), error);
-            listed[slot.index()] = uki::is_listed(device, extent).map_err(cannot)?;
-            if read.contains(&slot) {
-                contents[slot.index()] = Some(uki::content(device, extent).map_err(cannot)?);
+            let is_listed = uki::is_listed(device, extent);
+            let content = read.contains(&slot).then(|| uki::content(device, extent));
+            if slot == self.running.slot {
+                listed[slot.index()] = is_listed.map_err(cannot)?;
+                contents[slot.index()] = content.transpose().map_err(cannot)?;
+            } else {
+                // What the loader cannot read either is nothing to start, and writing may mend it.
+                listed[slot.index()] = is_listed.unwrap_or(false);
+                contents[slot.index()] = content.and_then(Result::ok);
             }
         }
-        let one_shot = self.firmware.one_shot();
-        let one_shot = one_shot.map_err(|error| StepError::Firmware("read", error))?;
+        // Firmware that does not say what it holds keeps nothing that could be relied on: a trial then goes
+        // by a counted entry.
+        let one_shot = self.firmware.one_shot().unwrap_or_else(|error| {
+            self.trouble = Some(StepError::Firmware("read", error));
+            None
+        });
         let running = self.running.clone();
         Ok(State { running, meta, new, names, one_shot, listed, contents })
     }

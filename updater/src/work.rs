@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use formats::digest::Sha256;
 use serde_json::{Value, json};
 
+use crate::boot_loader::Terms;
 use crate::cancel::Cancel;
 use crate::client::Mirrors;
 use crate::cluster::Api;
@@ -224,6 +225,17 @@ impl Updater {
         Ok(json!({ "rollback": release.version, "restart": when(is_restarted) }))
     }
 
+    /// What runs counts as healthy once it is judged again, which the unit does by itself.
+    fn renew(&self) -> Result<Value, String> {
+        let _lock = node::lock(&self.root)?;
+        let mut node = Node::open(&self.root, &facts::read(&self.root)?)?;
+        if node.remembered().is_ok() {
+            return Err("the records of META can be read: nothing is to be renewed".to_owned());
+        }
+        node.renew_records()?;
+        Ok(json!({ "renewed": "the records of META" }))
+    }
+
     fn give_up(&self) -> Result<Value, String> {
         let _lock = node::lock(&self.root)?;
         let (mut node, _) = self.open()?;
@@ -265,6 +277,8 @@ impl Work for Updater {
             Ok(node) => node.status(),
             Err(why) => json!({ "unknown": why }),
         };
+        let loader = node.as_ref().ok().and_then(|node| node.loader().ok());
+        let of_image = node.as_ref().ok().and_then(|node| node.loader_of_image().ok());
         let meta = node.ok().and_then(|mut node| node.remembered().ok());
         let meta = meta.unwrap_or_default();
         let place = Place::of(&meta, facts.node.running, self.goes_down());
@@ -276,6 +290,8 @@ impl Work for Updater {
             "version": facts.node.version,
             "root-hash": facts.node.running.to_string(),
             "channel": facts.update.channel.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "loader": loader,
+            "loader-of-image": of_image,
             "slots": slots,
         }))
     }
@@ -301,8 +317,14 @@ impl Work for Updater {
                 self.upgrade(&wish, *restart, cancel, tell)
             }
             Request::Rollback { restart } => Ok(self.roll_back(*restart)?),
+            Request::UpdateLoader { force, dry_run } => {
+                let _lock = node::lock(&self.root)?;
+                let (mut node, _) = self.open()?;
+                Ok(node.update_loader(Terms { force: *force, dry_run: *dry_run })?)
+            }
             Request::Status {} => Ok(self.status()?),
             Request::Cancel {} => Ok(self.give_up()?),
+            Request::Renew {} => Ok(self.renew()?),
         }
     }
 }

@@ -4,17 +4,20 @@
 #[path = "../../formats/src/boot_entries/firmware.rs"]
 mod firmware;
 
+use std::cell::RefCell;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use formats::boot_entries::{Name, SECTOR_BYTES, Slot};
 use formats::fat::{Alias, Content, Extent, Options, Piece, Plan};
 use formats::gpt::{Guid, Partition, Table, types};
 use tempfile::TempDir;
-use updater::device::{Device as _, FileDevice, Part};
-use updater::esp::{Esp, parts};
+use updater::device::{Device, FileDevice, Part};
+use updater::esp::{Esp, EspError, parts};
 
 const MIB: u64 = 1 << 20;
 const UKI: usize = 8192;
@@ -35,8 +38,9 @@ fn assert_clean(image: &Path) {
     }
 }
 
+#[derive(Clone)]
 struct Sample {
-    _directory: TempDir,
+    _directory: Rc<TempDir>,
     path: PathBuf,
     sector: u64,
 }
@@ -67,7 +71,7 @@ impl Sample {
             }
         }
         let sector = plan.directory_sector("EFI/Linux").unwrap_or(0);
-        Self { _directory: directory, path, sector }
+        Self { _directory: Rc::new(directory), path, sector }
     }
 
     fn device(&self) -> FileDevice {
@@ -233,4 +237,57 @@ fn the_partitions_of_a_whole_disk_are_found_by_their_names() {
     assert_eq!(error.to_string(), "the disk has no partition `ROOT-B`");
     let error = parts(&sample.device()).unwrap_err();
     assert_eq!(error.to_string(), "the disk has no partition table that can be read");
+}
+
+/// A device on which another process writes the directory each time that somebody has read it.
+struct Shared {
+    sample: Sample,
+    writes: RefCell<Vec<[u8; SECTOR_BYTES]>>,
+}
+
+impl Device for Shared {
+    fn size(&self) -> u64 {
+        self.sample.device().size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.sample.device().read_at(offset, buffer)?;
+        if (offset..offset + buffer.len() as u64).contains(&self.sample.sector)
+            && let Some(next) = self.writes.borrow_mut().pop()
+        {
+            self.sample.device().write_at(self.sample.sector, &next)?;
+        }
+        Ok(())
+    }
+
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn who_looks_while_another_process_writes_looks_again() {
+    let sample = Sample::new(&[A, B]);
+    let esp = Esp::find(&sample.device()).unwrap();
+    let directory = esp.directory(&sample.device()).unwrap();
+    let sector = |names: [&str; 2]| {
+        directory.renamed(&names.map(|name| name.parse::<Name>().unwrap())).sector()
+    };
+    let trial = sector(["2a.efi", "3b+2-1.efi"]);
+    let promoted = sector(["2a.efi", "3b.efi"]);
+    let foreign = b"\0".repeat(SECTOR_BYTES).try_into().unwrap();
+    for writes in [vec![promoted], vec![trial, promoted], vec![promoted, foreign]] {
+        let count = writes.len();
+        sample.device().write_at(sample.sector, &trial).unwrap();
+        let shared = Shared { sample: sample.clone(), writes: RefCell::new(writes) };
+        assert_eq!(Esp::find(&shared).unwrap(), esp);
+        assert!(shared.writes.borrow().is_empty(), "{count} writes");
+    }
+    // What stays foreign is foreign.
+    let shared = Shared { sample: sample.clone(), writes: RefCell::new(vec![foreign]) };
+    assert!(matches!(Esp::find(&shared), Err(EspError::Directory(_) | EspError::Foreign(_))));
 }

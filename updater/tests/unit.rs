@@ -17,6 +17,7 @@ use formats::incoming::Root as ImageRoot;
 use formats::verity::Verity;
 use serde_json::Value;
 use tempfile::TempDir;
+use updater::boot_loader::own_architecture;
 use updater::cancel::Cancel;
 use updater::command::{self, Failure};
 use updater::facts;
@@ -24,6 +25,7 @@ use updater::node::{Node, boot};
 use updater::serve::{Socket, Unit};
 use updater::work::Updater;
 
+use shared::loader::loader;
 use shared::server::Server;
 use shared::uki::uki;
 use shared::world::{Made, NOW, World, two_images};
@@ -61,6 +63,7 @@ impl OwnNode {
         write(root, "usr/lib/os-release", "ORLOP_IMAGE=node\nORLOP_VERSION=1.0\n");
         write(root, "usr/lib/orlop/time-floor", format!("{}\n", NOW - 1000));
         write(root, "usr/lib/orlop/updates/root.json", &world.root_bytes);
+        write(root, "usr/lib/orlop/systemd-boot.efi", loader("257.13-1", 4000));
         write(root, "etc/machine-id", format!("{}\n", "7".repeat(32)));
         let config = format!("schema = 1\n[update]\nchannel = '{channel}'\nrate-limit = 100000\n");
         write(root, "var/lib/orlop/node.toml", config);
@@ -141,14 +144,19 @@ fn esp(uki: &[u8]) -> Vec<u8> {
         label: "ESP".to_owned(),
         epoch: 1_700_000_000,
     };
-    let files =
-        [("2a.efi", "SLOTA"), ("1b.efi", "SLOTB")].map(|(name, alias)| formats::fat::File {
-            path: format!("EFI/Linux/{name}"),
-            alias: Some(Alias::new(alias).unwrap()),
-            content: Content::Bytes(uki.to_vec()),
-        });
+    let ukis = [("2a.efi", "SLOTA"), ("1b.efi", "SLOTB")].map(|(name, alias)| formats::fat::File {
+        path: format!("EFI/Linux/{name}"),
+        alias: Some(Alias::new(alias).unwrap()),
+        content: Content::Bytes(uki.to_vec()),
+    });
+    let loader = formats::fat::File {
+        path: own_architecture().boot_file().to_owned(),
+        alias: None,
+        content: Content::Bytes(loader("257.9-1", 3000)),
+    };
+    let files = [&ukis[..], &[loader]].concat();
     let mut bytes = vec![0; usize::try_from(34 * MIB).unwrap()];
-    for segment in Plan::new(&options, files.to_vec()).unwrap().segments() {
+    for segment in Plan::new(&options, files).unwrap().segments() {
         if let Piece::Bytes(piece) = segment.piece {
             let at = usize::try_from(segment.offset).unwrap();
             bytes[at..at + piece.len()].copy_from_slice(&piece);
@@ -334,6 +342,110 @@ fn a_release_that_does_not_start_is_left_with_its_reason_and_what_is_no_good_tou
     node.healthy();
     // A person may ask for it again.
     assert!(unit.good("upgrade 2.0 --no-restart").contains("trial: 2.0\n"));
+}
+
+#[test]
+fn the_boot_loader_is_replaced_by_that_of_the_image_and_not_while_a_release_is_tried() {
+    let (world, server, [old, new], _) = world();
+    let node = OwnNode::new(&world, &old, &server.url());
+    let unit = Asking::new(&node);
+    let early = "this version was not found healthy yet: the boot loader is left alone";
+    assert_eq!(unit.failed("update-loader"), early);
+    node.healthy();
+    assert!(unit.good("upgrade 2.0 --no-restart").contains("trial: 2.0\n"));
+    let tried = "release 2.0 is on trial: it is judged first";
+    assert_eq!(unit.failed("update-loader --force"), tried);
+    unit.good("cancel");
+
+    let path = own_architecture().boot_file();
+    let versions = "before: 257.9-1\nloader: 257.13-1\n";
+    let would = unit.good("update-loader --dry-run");
+    assert_eq!(would, format!("{versions}would-replace: [\"{path}\"]\n"));
+    let status = unit.good("status");
+    assert!(status.contains("loader: 257.9-1\nloader-of-image: 257.13-1\n"), "{status}");
+    let done = unit.good("update-loader");
+    assert_eq!(done, format!("{versions}replaced: [\"{path}\"]\n"));
+    assert!(unit.good("status").contains("loader: 257.13-1\n"));
+    assert!(unit.good("update-loader").ends_with("replaced: []\n"));
+    // Slots and entries are as they were.
+    assert!(unit.good("upgrade 2.0 --no-restart").contains("trial: 2.0\n"));
+    node.boot(Slot::B, "2.0", &new);
+    node.healthy();
+
+    fs::remove_file(node.root().join("usr/lib/orlop/systemd-boot.efi")).unwrap();
+    let told = unit.failed("update-loader");
+    let want = "cannot read the boot loader of this image, `/usr/lib/orlop/systemd-boot.efi`: ";
+    assert!(told.starts_with(want), "{told}");
+}
+
+#[test]
+fn a_release_that_is_larger_than_the_slot_is_refused_before_anything_of_it_is_fetched() {
+    let (mut world, server, [old, _], _) = world();
+    let large = Made::of(9, vec![7; usize::try_from(SLOT).unwrap()]);
+    world.add_with_uki("3.0", &large, &made(uki("3.0", large.root.hash, UKI)), &[]);
+    world.publish();
+    let node = OwnNode::new(&world, &old, &server.url());
+    node.healthy();
+    let unit = Asking::new(&node);
+    let parts = || {
+        ["vda1", "vda2", "vda3", "vda4"]
+            .map(|it| fs::read(node.root().join("dev").join(it)).unwrap())
+    };
+    server.take_requests();
+    let needs = large.slot().len();
+    let want =
+        format!("the release takes {needs} bytes of a root slot, and this node's have {SLOT}");
+    assert_eq!(unit.failed("upgrade 3.0"), want);
+    // META has learnt of the channel which epoch it is in.
+    let before = parts();
+    assert_eq!(unit.failed("upgrade 3.0"), want);
+    let requests = server.take_requests();
+    let is_metadata = |path: &String| path.contains("metadata/") || path.contains("release.json");
+    assert!(requests.iter().all(is_metadata), "{requests:?}");
+    assert!(parts() == before);
+}
+
+#[test]
+fn records_that_are_damaged_are_told_and_renewed_for_who_asks() {
+    let (world, server, [old, _], _) = world();
+    let node = OwnNode::new(&world, &old, &server.url());
+    node.healthy();
+    let unit = Asking::new(&node);
+    let whole = "the records of META can be read: nothing is to be renewed";
+    assert_eq!(unit.failed("renew"), whole);
+    write(&node.root(), "dev/vda2", vec![7; 1 << 20]);
+    let damaged =
+        "what this node remembers of its updates cannot be read: both records of META are damaged";
+    assert_eq!(unit.failed("upgrade --no-restart"), damaged);
+    let told: Value = serde_json::from_str(&unit.good("--json status")).unwrap();
+    assert_eq!(told["result"]["slots"]["unknown"], damaged, "{told}");
+    assert_eq!(unit.good("renew"), "renewed: the records of META\n");
+    let not_yet = "this version was not found healthy yet, and the other slot would be lost";
+    assert_eq!(unit.failed("stage"), not_yet);
+    node.healthy();
+    assert!(unit.good("upgrade --no-restart").contains("trial: 2.0\n"));
+}
+
+#[test]
+fn a_partition_that_cannot_be_written_is_named_and_the_others_are_as_they_were() {
+    let (world, server, [old, _], _) = world();
+    for (device, what) in
+        [("vda1", "the EFI system partition"), ("vda2", "META"), ("vda4", "the spare root slot")]
+    {
+        let node = OwnNode::new(&world, &old, &server.url());
+        node.healthy();
+        let unit = Asking::new(&node);
+        let path = node.root().join("dev").join(device);
+        // What nobody can write to, not even root.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let told = unit.failed("stage");
+        let want = format!("cannot open {what}, `{}`, to write to it: ", path.display());
+        assert!(told.starts_with(&want), "{told}");
+        let told: Value = serde_json::from_str(&unit.good("--json status")).unwrap();
+        let unknown = told["result"]["slots"]["unknown"].as_str().unwrap();
+        assert!(unknown.starts_with(&want), "{unknown}");
+    }
 }
 
 #[test]

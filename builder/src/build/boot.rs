@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Write as _;
 
 use flate2::{Compression, GzBuilder};
+use formats::boot_loader;
 use formats::cpio;
 use formats::digest::Sha256;
 use formats::erofs;
@@ -74,8 +75,14 @@ impl<'a> Plan<'a> {
         packages: Vec<(String, String)>,
         lock: Sha256,
     ) -> Result<Self> {
-        let init = TreePath::new(INIT).ok().and_then(|path| tree.tree.get(&path).cloned());
-        let Some(Node { kind: formats::tree::Kind::File(init), .. }) = init else {
+        let file = |path: &str| {
+            let path = TreePath::new(path.trim_start_matches('/')).ok()?;
+            match tree.tree.get(&path)?.kind {
+                formats::tree::Kind::File(blob) => Some(blob),
+                _ => None,
+            }
+        };
+        let Some(init) = file(INIT) else {
             return Err(Error::new(
                 Id::NoInit,
                 format!("the tree has no `/{INIT}`: nothing could start"),
@@ -98,7 +105,9 @@ impl<'a> Plan<'a> {
             recipe,
             kernel: &parts.kernel,
             stub: parts.stub,
-            loader: parts.loader,
+            // What the image brings is what its disk begins with: an update of the loader by the same
+            // image changes nothing.
+            loader: file(boot_loader::IN_IMAGE).unwrap_or(parts.loader),
             boot_package: &parts.boot_package,
             tree,
             init,

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use formats::boot_loader;
 use formats::digest::Sha256;
 use formats::tree::{Blob, Kind, Node, TreePath};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use crate::build::kernel::KernelPart;
 use crate::build::oci;
 use crate::build::packages::Unpacker;
 use crate::build::report::Dropped;
-use crate::error::{Error, Id, Result};
+use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::{Role, Rustc};
 use crate::progress::Progress;
 use crate::recipe::model::{Apparmor, Cargo, Go, ImagePath, Name, Url};
@@ -57,7 +58,7 @@ pub struct Parts {
     pub kernel: KernelPart,
     /// systemd's stub, which makes a kernel an EFI program.
     pub stub: Blob,
-    /// The boot loader.
+    /// The boot loader of the package.
     pub loader: Blob,
     /// The package that stub and loader are of.
     pub boot_package: String,
@@ -191,6 +192,10 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
     };
     let (stub, _) = tool(request.recipe.arch.stub())?;
     let (loader, boot_package) = tool(request.recipe.arch.loader())?;
+    // For who replaces that of a disk. A component may bring another, which a new disk then begins with.
+    let in_image = TreePath::new(boot_loader::IN_IMAGE.trim_start_matches('/'));
+    let in_image = in_image.or_fail(Id::Bug, || "the boot loader's path")?;
+    packages.push(Layer::new("deb", &boot_package, vec![(in_image, Node::file(loader, 0o644))]));
 
     let idle = request.recipe.debian.drop.iter().filter(|glob| !dropped.contains_key(*glob));
     let warnings = idle.map(|glob| format!("`[debian] drop` has `{glob}`: it matches nothing"));

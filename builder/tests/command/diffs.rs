@@ -223,10 +223,10 @@ fn a_wrong_side_is_named_with_what_is_wrong() {
     project.refused(
         &["diff", "cut.img", "orlop-out/tiny"],
         expect![[r#"
-        exit 8
-        error[E0811]: the root image `cut.img` is damaged: it has 8192 bytes and only 4096 are there
-          hint: `orlop explain E0811` says more
-    "#]],
+            exit 8
+            error[E0811]: the root image `cut.img` is damaged: it has 266240 bytes and only 4096 are there
+              hint: `orlop explain E0811` says more
+        "#]],
     );
 
     let objects = project.path("orlop-out/repo/objects");

@@ -22,7 +22,7 @@ const PINS: &[(Kind, u32, &str)] = &[
     (Kind::Oci, 1, "a62735a0e1f8db71e6b0f64d7c928806cea6d4dc042b6a8b3dceecd86cdabf97"),
     (Kind::Allow, 2, "c99b4fdb1e9482c100b22fa7351f544442f6120a366e2f4ae95245ead588e13e"),
     (Kind::Initrd, 1, "791366ded87ed516e6636cdc31bdddf999b0b664037b6b83aeca1dfa95b7deca"),
-    (Kind::Image, 6, "7e51dabb68e9b2aab654e6a887d952ee2e4352d11396e8568f73ab012df89336"),
+    (Kind::Image, 6, "1f89707b8110f755899ceffd84af7c0d84e00fc6e617fd4f963e60835b169a0a"),
 ];
 
 fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {

@@ -132,7 +132,7 @@ fn a_root_that_is_too_large_names_what_weighs_most() {
         expect![[r#"
             exit 1
             error[E0110]: the root image has 9.4 MiB and a slot has 8 MiB
-              hint: the heaviest parts are `tiny-elephant` 9 MiB, `kernel` 0.1 MiB, `system` 0.1 MiB, `runc` 0.1 MiB, `ca-bundle` 0.1 MiB
+              hint: the heaviest parts are `tiny-elephant` 9 MiB, `systemd-boot-efi` 0.1 MiB, `kernel` 0.1 MiB, `system` 0.1 MiB, `runc` 0.1 MiB
               hint: raise `root` in `[disk]`, for example to "16 MiB"
         "#]],
     );

@@ -80,7 +80,7 @@ fn every_build_that_changes_something_is_a_version_beside_the_images() {
             kernel    6.0
             root hash SHA256
             lock      SHA256
-            root      12.0 KiB
+            root      264.0 KiB
             UKI       8.5 KiB
     "#]]
     .assert_eq(&project.good(&["log", "-n", "1"]).stdout);

@@ -61,6 +61,15 @@ pub enum VolumeError {
     /// Directories in directories, deeper than anything sensible.
     #[error("directory `{0}` is too deep")]
     TooDeep(String),
+    /// Two chains have a cluster in common.
+    #[error("two files have clusters in common")]
+    Shared,
+    /// More than an EFI system partition has.
+    #[error("it has {0} clusters, more than are looked at")]
+    TooLarge(u32),
+    /// The allocation tables and the files contradict each other.
+    #[error("the allocation tables do not fit the files")]
+    Tables,
 }
 
 /// Why there is no [`Volume`].
@@ -114,35 +123,43 @@ impl Volume {
     }
 }
 
-struct Reader<F> {
-    read_at: F,
-    boot: BootSector,
+pub(super) struct Reader<F> {
+    pub(super) read_at: F,
+    pub(super) boot: BootSector,
     /// The sector of the allocation table that was read last.
     cached: Option<(u64, [u8; 512])>,
     /// Every cluster belongs to one chain, so more steps than clusters are a circle.
     steps_left: u64,
+    /// All chains that were followed, whole: a file's last cluster may lie behind its end.
+    pub(super) chains: Vec<Vec<Extent>>,
 }
 
-struct BootSector {
+#[derive(Debug, Clone)]
+pub(super) struct BootSector {
     id: u32,
     label: String,
-    cluster_bytes: u64,
-    table_offset: u64,
-    data_offset: u64,
-    clusters: u32,
+    pub(super) cluster_bytes: u64,
+    /// Where each copy of the allocation table begins.
+    pub(super) tables: Vec<u64>,
+    /// Whether what is written to one copy belongs into all of them.
+    pub(super) mirrored: bool,
+    /// The sector that says how much is free, if there is one.
+    pub(super) info_offset: Option<u64>,
+    pub(super) data_offset: u64,
+    pub(super) clusters: u32,
     root: u32,
 }
 
 impl<E, F: FnMut(u64, &mut [u8]) -> Result<(), E>> Reader<F> {
-    fn open(mut read_at: F) -> Result<Self, ReadError<E>> {
+    pub(super) fn open(mut read_at: F) -> Result<Self, ReadError<E>> {
         let mut sector = [0; 512];
         read_at(0, &mut sector).map_err(ReadError::Read)?;
         let boot = BootSector::parse(&sector)?;
         let steps_left = u64::from(boot.clusters);
-        Ok(Self { read_at, boot, cached: None, steps_left })
+        Ok(Self { read_at, boot, cached: None, steps_left, chains: Vec::new() })
     }
 
-    fn read(mut self) -> Result<Volume, ReadError<E>> {
+    pub(super) fn read(&mut self) -> Result<Volume, ReadError<E>> {
         let mut entries = Vec::new();
         let mut label = None;
         // Depth, path, first cluster; a stack, so that what is in a directory follows it.
@@ -169,8 +186,9 @@ impl<E, F: FnMut(u64, &mut [u8]) -> Result<(), E>> Reader<F> {
             }
             open.extend(below.into_iter().rev());
         }
-        let BootSector { id, label: boot_label, cluster_bytes, .. } = self.boot;
-        Ok(Volume { id, label: label.unwrap_or(boot_label), cluster_bytes, entries })
+        let BootSector { id, label: boot_label, cluster_bytes, .. } = &self.boot;
+        let label = label.unwrap_or_else(|| boot_label.clone());
+        Ok(Volume { id: *id, label, cluster_bytes: *cluster_bytes, entries })
     }
 
     fn file(&mut self, path: String, record: &Record) -> Result<Entry, ReadError<E>> {
@@ -225,6 +243,7 @@ impl<E, F: FnMut(u64, &mut [u8]) -> Result<(), E>> Reader<F> {
             }
             cluster = self.next(cluster)?;
         }
+        self.chains.push(extents.clone());
         Ok(extents)
     }
 
@@ -235,7 +254,8 @@ impl<E, F: FnMut(u64, &mut [u8]) -> Result<(), E>> Reader<F> {
             Some((cached, bytes)) if *cached == sector => *bytes,
             _ => {
                 let mut bytes = [0; 512];
-                let offset = self.boot.table_offset + sector * SECTOR;
+                let table = self.boot.tables.first().copied().unwrap_or_default();
+                let offset = table + sector * SECTOR;
                 (self.read_at)(offset, &mut bytes).map_err(ReadError::Read)?;
                 self.cached = Some((sector, bytes));
                 bytes
@@ -269,11 +289,14 @@ impl BootSector {
             return Err(VolumeError::BootSector);
         }
         let label: [u8; 11] = array_at(sector, 71).unwrap_or_default();
+        let info = u16_at(48);
         Ok(Self {
             id: u32_at(67),
             label: String::from_utf8_lossy(&label).trim_end().to_owned(),
             cluster_bytes: cluster_sectors * SECTOR,
-            table_offset: reserved * SECTOR,
+            tables: (0..fats).map(|copy| (reserved + copy * table_sectors) * SECTOR).collect(),
+            mirrored: u16_at(40) & 0x80 == 0,
+            info_offset: (1..reserved).contains(&info).then_some(info * SECTOR),
             data_offset: data * SECTOR,
             clusters: u32::try_from(clusters).map_err(|_| VolumeError::BootSector)?,
             root: u32_at(44),
@@ -360,7 +383,7 @@ mod tests {
         let boot = BootSector::parse(image[..512].try_into().unwrap()).unwrap();
         let first = plan.file_extent("EFI/Linux/2a.efi").unwrap().offset;
         let cluster = (first - boot.data_offset) / SECTOR + 2;
-        let entry = usize::try_from(boot.table_offset + cluster * 4).unwrap();
+        let entry = usize::try_from(boot.tables[0] + cluster * 4).unwrap();
         let error = VolumeError::Chain("EFI/Linux/2a.efi".to_owned());
         for next in [u32::try_from(cluster).unwrap(), 0x0FFF_FFFF, 0, 1, 0x0FFF_FFF7] {
             let mut image = image.clone();
@@ -408,7 +431,7 @@ mod tests {
             let plan = sample();
             let mut image = bytes(&plan);
             let boot = BootSector::parse(image[..512].try_into().unwrap()).unwrap();
-            let (table, data) = (boot.table_offset, boot.data_offset);
+            let (table, data) = (boot.tables[0], boot.data_offset);
             // Only bytes that mean something: boot sector, table, directories.
             let places: Vec<u64> =
                 (0..96).chain(table..table + 200).chain(data..data + 6 * SECTOR).collect();

@@ -11,6 +11,7 @@ fn asked(release: &str, request: Option<&str>) -> Asked {
 
 fn full() -> Status {
     Status {
+        boot_id: Some("b".to_owned()),
         percent: Some(42),
         fetched: Some(123),
         reason: Some("so".to_owned()),
@@ -27,7 +28,7 @@ fn a_status_is_one_line_as_documented() {
     .assert_eq(&Status::new("1.1", Sha256::of("1.1"), Phase::Idle).text());
     let text = full().text();
     for part in [
-        r#""phase":"staging","release":"1.2","request":"ID","percent":42,"fetched":123,"#,
+        r#""boot-id":"b","phase":"staging","release":"1.2","request":"ID","percent":42,"fetched":123,"#,
         r#""reason":"so","fallback":{"version":"1.2","reason":"no","time":7}}"#,
     ] {
         assert!(text.contains(part), "{text}");

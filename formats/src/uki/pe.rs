@@ -29,6 +29,7 @@ mod optional {
 pub(super) struct Headers {
     /// Where `PE\0\0` stands.
     start: usize,
+    machine: u16,
     optional_size: usize,
     section_alignment: u32,
     file_alignment: u32,
@@ -53,6 +54,7 @@ impl Headers {
         }
         let coff = |at| u16_at(bytes, start + at).map(usize::from).ok_or_else(cut);
         let (count, optional_size) = (coff(6)?, coff(20)?);
+        let machine = u16_at(bytes, start + 4).ok_or_else(cut)?;
         let symbols = array_at(bytes, start + 12).ok_or_else(cut)?;
         let optional_start = start + COFF_HEADER;
         let optional = bytes.get(optional_start..optional_start + optional_size).ok_or_else(cut)?;
@@ -87,6 +89,7 @@ impl Headers {
             .collect::<Result<Vec<_>, _>>()?;
         let headers = Self {
             start,
+            machine,
             optional_size,
             section_alignment,
             file_alignment,
@@ -129,6 +132,10 @@ impl Headers {
                 file: raw_start(section)..raw_start(section) + raw_size(section),
             })
             .collect()
+    }
+
+    pub(super) fn machine(&self) -> u16 {
+        self.machine
     }
 
     pub(super) fn is_signed(&self) -> bool {
@@ -284,7 +291,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A small program with two sections, headers of 0x400 bytes.
-    pub(in super::super) fn stub() -> Vec<u8> {
+    pub(crate) fn stub() -> Vec<u8> {
         stub_with(0x400)
     }
 

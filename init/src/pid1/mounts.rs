@@ -90,6 +90,8 @@ pub const ROOT: &[Mount] = &[
     optional("debugfs", "/sys/kernel/debug", PSEUDO, c"mode=0700"),
     optional("tracefs", "/sys/kernel/tracing", PSEUDO, c"mode=0700"),
     optional("fusectl", "/sys/fs/fuse/connections", PSEUDO, c""),
+    // What a kernel that panicked has left, where the machine keeps that.
+    optional("pstore", "/sys/fs/pstore", PSEUDO, c""),
     optional("hugetlbfs", "/dev/hugepages", DATA, c"mode=0755"),
 ];
 
@@ -303,6 +305,7 @@ mod tests {
             /sys/kernel/debug debugfs nodev,noexec,nosuid mode=0700 Optional
             /sys/kernel/tracing tracefs nodev,noexec,nosuid mode=0700 Optional
             /sys/fs/fuse/connections fusectl nodev,noexec,nosuid Optional
+            /sys/fs/pstore pstore nodev,noexec,nosuid Optional
             /dev/hugepages hugetlbfs nodev,nosuid mode=0755 Optional
         "#]]
         .assert_eq(&(listing(EARLY) + &listing(ROOT)));

@@ -14,13 +14,15 @@ use rustix::system::{RebootCommand, reboot};
 use crate::command_line::{self, Slot};
 use crate::console::{Console, Screen};
 use crate::event_loop::{self, Surroundings};
-use crate::pid1::{built_in, floor, identity, trial};
+use crate::pid1::{built_in, floor, identity, last_words, trial};
 use crate::power::Button;
 use crate::supervisor::Supervisor;
 use crate::sys::{Failure, signals};
 use crate::unit::Units;
 use crate::watchdog::{self, Watchdog};
-use crate::{clock, configure, log, marks, modules, mounts, shutdown, state, sysctl, time};
+use crate::{
+    applets, clock, configure, log, marks, modules, mounts, shutdown, state, sysctl, time,
+};
 
 const UNITS: &str = "/usr/lib/orlop/units";
 
@@ -58,7 +60,14 @@ pub fn run() -> Result<Infallible, String> {
     );
     problems.note("give the machine its id", id);
     if let Some(root_hash) = root_hash {
-        problems.note("see whether this is a trial", trial::note(Path::new("/"), root_hash));
+        let noted = trial::note(Path::new("/"), root_hash);
+        if let Ok(noted) = noted
+            && let Err(error) = last_words::keep(Path::new("/"), noted, applets::load_module)
+        {
+            // Only the reason of a fall-back is poorer then.
+            log::warn(&error);
+        }
+        problems.note("see whether this is a trial", noted);
     }
     // Where many look for `/run`; what pods have put there before stays.
     match std::os::unix::fs::symlink("/run", "/var/run") {

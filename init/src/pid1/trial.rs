@@ -12,24 +12,37 @@ use formats::system::{LONGEST_TRIAL_NOTE, THIS_IS_A_TRIAL, TRIAL_NOTE, TRIAL_WAS
 
 use crate::sys::replace;
 
+/// What was noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Nothing.
+    Nothing,
+    /// This boot is the trial.
+    Trial,
+    /// A trial of another root, which this boot comes after.
+    OfAnother,
+}
+
 /// Gives the note on STATE, if there is one, to units as [`TRIAL_WAS_NOTED`], and as
 /// [`THIS_IS_A_TRIAL`] too if it is of the root that runs. To be called before units run.
 ///
 /// # Errors
 /// What the file systems say.
-pub fn note(root: &Path, root_hash: Sha256) -> io::Result<()> {
+pub fn note(root: &Path, root_hash: Sha256) -> io::Result<Noted> {
     let below = |path: &str| root.join(path.trim_start_matches('/'));
     let file = match File::open(below(TRIAL_NOTE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Noted::Nothing),
         file => file?,
     };
     let mut note = Vec::new();
     file.take(LONGEST_TRIAL_NOTE).read_to_end(&mut note)?;
     let of = note.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if of == root_hash.to_string().as_bytes() {
+    let ours = of == root_hash.to_string().as_bytes();
+    if ours {
         replace(&below(THIS_IS_A_TRIAL), &note)?;
     }
-    replace(&below(TRIAL_WAS_NOTED), &note)
+    replace(&below(TRIAL_WAS_NOTED), &note)?;
+    Ok(if ours { Noted::Trial } else { Noted::OfAnother })
 }
 
 #[cfg(test)]
@@ -56,10 +69,11 @@ mod tests {
             for directory in ["run/orlop", "var/lib/orlop"] {
                 fs::create_dir_all(root.join(directory)).unwrap();
             }
-            note(root, ours).unwrap();
+            assert_eq!(note(root, ours).unwrap(), Noted::Nothing);
             assert!(!root.join(&TRIAL_WAS_NOTED[1..]).exists(), "nothing was noted");
             fs::write(root.join(&TRIAL_NOTE[1..]), &text).unwrap();
-            note(root, ours).unwrap();
+            let want = if of_us { Noted::Trial } else { Noted::OfAnother };
+            assert_eq!(note(root, ours).unwrap(), want, "{text:?}");
             assert_eq!(root.join(&THIS_IS_A_TRIAL[1..]).exists(), of_us, "{text:?}");
             assert_eq!(fs::read_to_string(root.join(&TRIAL_WAS_NOTED[1..])).unwrap(), text);
         }

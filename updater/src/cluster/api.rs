@@ -15,9 +15,10 @@ use ureq::{Agent, RequestBuilder};
 use web::{Identity, Limits, Reason, Secrecy};
 
 use super::credentials::{Credentials, Unjoined};
-use super::objects::{self, LARGEST, Line, Seen};
+use super::objects::{self, LARGEST, Line, NodeCondition, Seen};
 use super::occasion::Occasion;
 use crate::client::retry::retry_after;
+use crate::files::{below, read};
 use crate::health::probe::Cluster;
 
 /// Only what every object has: no status, no spec. An API server refuses the one where the other is due.
@@ -28,6 +29,9 @@ const METADATA_OF_LIST: &str =
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
+/// The kernel's id of this boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const LONGEST_ID: u64 = 256;
 /// Bytes of a refusal that are read.
 const LARGEST_REFUSAL: u64 = 64 << 10;
 
@@ -224,12 +228,21 @@ impl Cluster for Api {
             let body = connection.read(&Request { method, path: &path, accept: JSON, limits })?;
             objects::condition(&body, kind).map_err(|error| connection.no_api(&error))
         };
-        match condition() {
-            Ok(Some(status)) => Ok(status),
-            Ok(None) => Err(format!("the Node object has no condition {kind}")),
-            Err(trouble) => Err(trouble.to_string()),
-        }
+        let condition = condition().map_err(|trouble| trouble.to_string())?;
+        of_this_boot(&self.root, condition, kind)
     }
+}
+
+/// The status of a condition, if kubelet has told of it in this boot. What it told in the boot before stands
+/// in the object for a while longer, and says nothing of the release that runs now.
+fn of_this_boot(root: &Path, condition: NodeCondition, kind: &str) -> Result<String, String> {
+    let own = read(&below(root, BOOT_ID), LONGEST_ID);
+    let own = own.map_err(|error| format!("cannot read `{BOOT_ID}`: {error}"))?;
+    let own = own.unwrap_or_default();
+    if condition.boot.is_empty() || condition.boot != own.trim() {
+        return Err("kubelet has told the API server nothing in this boot".to_owned());
+    }
+    condition.status.ok_or_else(|| format!("the Node object has no condition {kind}"))
 }
 
 fn within(limit: Duration) -> Limits {

@@ -316,8 +316,9 @@ impl Driver {
     /// The answer as it is now; nothing while there is no object to write it on.
     fn status(&self) -> Option<Status> {
         let seen = self.seen.as_ref()?;
-        let Standing { version, root_hash, trial, fallback, .. } = &self.standing;
+        let Standing { version, root_hash, boot_id, trial, fallback, .. } = &self.standing;
         let of = |phase| Status {
+            boot_id: boot_id.clone(),
             fallback: fallback.as_ref().map(Into::into),
             ..Status::new(version, *root_hash, phase)
         };

@@ -120,17 +120,33 @@ pub(super) fn refusal(body: &[u8]) -> Option<String> {
     Some(message.chars().map(plain).take(300).collect())
 }
 
-/// The status of a condition of a Node; nothing if it does not have it.
-pub(super) fn condition(bytes: &[u8], kind: &str) -> Result<Option<String>, serde_json::Error> {
+/// What a Node object has of one of its conditions.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct NodeCondition {
+    /// The boot that kubelet has told of, by the kernel's id; nothing before its first word.
+    pub boot: String,
+    /// The condition's status; nothing if the node does not have it.
+    pub status: Option<String>,
+}
+
+/// Reads a Node object for one of its conditions.
+pub(super) fn condition(bytes: &[u8], kind: &str) -> Result<NodeCondition, serde_json::Error> {
     #[derive(Deserialize)]
     struct Node {
         #[serde(default)]
         status: NodeStatus,
     }
     #[derive(Default, Deserialize)]
-    #[serde(default)]
+    #[serde(default, rename_all = "camelCase")]
     struct NodeStatus {
         conditions: Vec<Condition>,
+        node_info: NodeInfo,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct NodeInfo {
+        #[serde(rename = "bootID")]
+        boot: String,
     }
     #[derive(Deserialize)]
     struct Condition {
@@ -138,9 +154,9 @@ pub(super) fn condition(bytes: &[u8], kind: &str) -> Result<Option<String>, serd
         kind: String,
         status: String,
     }
-    let Node { status } = serde_json::from_slice(bytes)?;
-    let found = status.conditions.into_iter().find(|condition| condition.kind == kind);
-    Ok(found.map(|condition| condition.status))
+    let Node { status: NodeStatus { conditions, node_info } } = serde_json::from_slice(bytes)?;
+    let found = conditions.into_iter().find(|condition| condition.kind == kind);
+    Ok(NodeCondition { boot: node_info.boot, status: found.map(|condition| condition.status) })
 }
 
 /// A merge patch (RFC 7396) of the one annotation that is the node's: no other one is read or written, so
@@ -245,14 +261,17 @@ mod tests {
 
     #[test]
     fn conditions_and_refusals_are_read() {
-        let node = json!({ "status": { "conditions": [
+        let conditions = json!([
             { "type": "Ready", "status": "True", "reason": "x" },
             { "type": "DiskPressure", "status": "False" },
-        ]}})
-        .to_string();
-        assert_eq!(condition(node.as_bytes(), "Ready").unwrap().as_deref(), Some("True"));
-        assert_eq!(condition(node.as_bytes(), "Dancing").unwrap(), None);
-        assert_eq!(condition(b"{}", "Ready").unwrap(), None);
+        ]);
+        let info = json!({ "bootID": "b", "machineID": "m" });
+        let node = json!({ "status": { "conditions": conditions, "nodeInfo": info }}).to_string();
+        for (kind, status) in [("Ready", Some("True")), ("Dancing", None)] {
+            let want = NodeCondition { boot: "b".into(), status: status.map(str::to_owned) };
+            assert_eq!(condition(node.as_bytes(), kind).unwrap(), want);
+        }
+        assert_eq!(condition(b"{}", "Ready").unwrap(), NodeCondition::default());
         let said = json!({ "kind": "Status", "message": "nodes \"b\"\nis forbidden" }).to_string();
         assert_eq!(refusal(said.as_bytes()).as_deref(), Some("nodes \"b\" is forbidden"));
         assert_eq!(refusal(b"<html>"), None);

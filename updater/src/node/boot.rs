@@ -89,15 +89,13 @@ pub fn begin(root: &Path, facts: &Facts, now: i64) -> Result<Begun, String> {
     let cannot = |error: std::io::Error| format!("`{}`: {error}", marker.display());
     fs::create_dir_all(marker.parent().unwrap_or(&marker)).map_err(cannot)?;
     fs::write(&marker, "").map_err(cannot)?;
+    // What was noted of a trial is in META from now on. What cannot be removed is in nobody's way: the next
+    // trial replaces it. A panic that no trial has ended in is there for who looks after the node.
     if begun != Begun::Trial {
-        forget(root);
+        drop(note::forget(root));
+    }
+    if matches!(begun, Begun::FellBack(_)) {
+        drop(ended::forget_records(root));
     }
     Ok(begun)
-}
-
-/// What was noted of a trial is in META from now on. What cannot be removed is in nobody's way: the next
-/// trial replaces it.
-fn forget(root: &Path) {
-    drop(note::forget(root));
-    drop(ended::forget_records(root));
 }

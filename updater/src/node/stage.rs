@@ -13,7 +13,7 @@ use formats::verity::{Verity, tree_size};
 
 use super::Node;
 use crate::device::{Device as _, MemoryDevice};
-use crate::plan::{Asked, Offer};
+use crate::plan::{Asked, Offer, Refusal};
 use crate::steps::Take;
 use crate::transport::{Arrived, Progress, Running, Wanted, fetch_image};
 use crate::trust::Channel;
@@ -66,6 +66,10 @@ impl Node {
         }
         self.machine.check(staging.asked).map_err(|error| words(&error))?;
         let wanted = Wanted::root(release).map_err(|error| words(&error))?;
+        let (needed, available) = (wanted.size(), self.machine.spare_size());
+        if needed > available {
+            return Err(Refusal::RootTooLarge { needed, available }.to_string());
+        }
         let (uki, came) = self.fetch_uki(release, root.hash, staging.channel)?;
         let offer = offer(release, root, Sha256::of(&uki))?;
         let image = self.running_image();
@@ -98,8 +102,7 @@ impl Node {
         let wanted = Wanted::uki(release).map_err(|error| words(&error))?;
         let (offered, own) = (wanted.root.size, self.machine.uki_extent(Slot::A).length);
         if offered != own {
-            let refusal = crate::plan::Refusal::UkiSize { offered, own };
-            return Err(refusal.to_string());
+            return Err(Refusal::UkiSize { offered, own }.to_string());
         }
         let running = self.uki(self.parts.slot).ok().and_then(Whole::of);
         let running = running.as_ref().map(Whole::image);

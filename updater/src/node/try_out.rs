@@ -17,7 +17,7 @@ use crate::health::{Node as Runs, Prober};
 use crate::plan::Asked;
 use crate::steps::{How, StepError};
 use crate::trial::kexec::{KexecError, Plan};
-use crate::trial::{note, restart, run};
+use crate::trial::{ended, note, restart, run};
 use crate::words::words;
 
 /// How often the node is looked at before a trial: what fails each time is no fault of the release.
@@ -76,6 +76,10 @@ impl Node {
             kubelet,
             failed_before: self.failing(kubelet, trying)?,
         };
+        // What is found after the trial is to be of the trial.
+        if let Err(error) = ended::forget_records(&self.root) {
+            (trying.told)(&format!("what an earlier panic has left stays: {error}"));
+        }
         let noted = note::write(&self.root, &note);
         noted.map_err(|error| format!("STATE does not take the note of the trial: {error}"))?;
         let armed = self.arm(trying);

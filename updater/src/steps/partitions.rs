@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Disks, Place};
+use super::{Disks, Place, StepError};
 use crate::device::{Access, DirectDevice, FileDevice};
 
 /// Partitions of the kernel. ESP and META are written past the cache, a sector at a time; the root slot
@@ -22,13 +22,21 @@ impl Partitions {
     /// Opens the ESP, META, and the root slot that does not run.
     ///
     /// # Errors
-    /// One of them cannot be opened.
-    pub fn open(esp: PathBuf, meta: PathBuf, spare_root: PathBuf) -> io::Result<Self> {
-        let root = File::options().read(true).write(true).open(&spare_root)?;
+    /// One of them cannot be opened to be written: which, and why.
+    pub fn open(esp: PathBuf, meta: PathBuf, spare_root: PathBuf) -> Result<Self, StepError> {
+        let cannot = |what, path: &Path| {
+            let what = format!("open {what}, `{}`, to write to it", path.display());
+            |error| StepError::Io(what, error)
+        };
+        let root = File::options().read(true).write(true).open(&spare_root);
+        let root =
+            root.and_then(FileDevice::new).map_err(cannot("the spare root slot", &spare_root))?;
+        let direct =
+            |what, path: &Path| DirectDevice::open(path, Access::Write).map_err(cannot(what, path));
         Ok(Self {
-            esp: DirectDevice::open(&esp, Access::Write)?,
-            meta: DirectDevice::open(&meta, Access::Write)?,
-            root: FileDevice::new(root)?,
+            esp: direct("the EFI system partition", &esp)?,
+            meta: direct("META", &meta)?,
+            root,
             esp_path: esp,
             root_path: spare_root,
         })

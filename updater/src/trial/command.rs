@@ -80,15 +80,21 @@ pub trait Slots {
     fn interrupt(&mut self) -> Result<(), String>;
 }
 
+/// Has META learn how this boot came about, and says so for people, if it is worth a word. It is given who
+/// says lines in the log.
+pub type Begin<'a> = dyn FnMut(&mut dyn FnMut(&str)) -> Option<String> + 'a;
+
 /// Copies the small databases before a trial's containerd opens them, or puts them back after a
 /// fall-back, and tells people of that. In a trial without a copy the machine is restarted: such a
-/// release could leave what the one before it cannot read. `say` is given lines for people.
+/// release could leave what the one before it cannot read. `begin` is called once the databases are as
+/// this boot needs them, for it forgets the note. `say` is given lines for people.
 ///
 /// # Errors
 /// A line for people: what it is about stays undone in this boot, which goes on with what there is.
 pub fn before_containerd(
     root: &Path,
     slots: &mut dyn Slots,
+    begin: &mut Begin<'_>,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
     let own = own_root_hash(root)?;
@@ -96,7 +102,7 @@ pub fn before_containerd(
         note::noted(root).map_err(|error| format!("cannot read the note of a trial: {error}"))?;
     let Some(noted) = noted else { return Ok(()) };
     let fell_back = ended::fall_back(root, own).ok().flatten();
-    let mut news: Vec<String> = fell_back.iter().map(told).collect();
+    let mut news = Vec::new();
     match snapshot::before_containerd(root, &noted, own) {
         Ok(Done::Nothing) => {}
         Ok(Done::Copied(files, bytes)) => {
@@ -118,6 +124,9 @@ pub fn before_containerd(
         }
         Err(error) => news.push(format!("databases of the trial are left: {error}")),
     }
+    // The screen says what `status` does, as long as META can be written.
+    let why = begin(say).or_else(|| fell_back.as_ref().map(told));
+    news.splice(0..0, why);
     news.iter().for_each(|line| say(line));
     leave(root, &news).map_err(|error| format!("cannot tell PID 1: {error}"))
 }
@@ -254,8 +263,13 @@ mod tests {
     }
 
     fn before(root: &Path) -> (Result<(), String>, Vec<String>) {
+        before_and(root, &mut |_| None)
+    }
+
+    fn before_and(root: &Path, begin: &mut Begin<'_>) -> (Result<(), String>, Vec<String>) {
         let (mut lines, mut slots) = (Vec::new(), Noted::default());
-        let result = before_containerd(root, &mut slots, &mut |line| lines.push(line.to_owned()));
+        let mut say = |line: &str| lines.push(line.to_owned());
+        let result = before_containerd(root, &mut slots, begin, &mut say);
         assert_eq!(slots.0.len(), usize::from(result.is_err()));
         (result, lines)
     }
@@ -289,6 +303,29 @@ mod tests {
         ];
         assert_eq!(before(root), (Ok(()), want.map(str::to_owned).to_vec()));
         assert_eq!(fs::read_to_string(below(root, STATE)).unwrap(), "old");
+        let told = fs::read_to_string(below(root, format!("{PROBLEMS}/databases"))).unwrap();
+        assert_eq!(told, want.join("\n") + "\n");
+    }
+
+    #[test]
+    fn after_a_fall_back_the_screen_says_what_meta_does_once_the_databases_are_back() {
+        let node = node("new");
+        let root = node.path();
+        note::write(root, &note_of("new")).unwrap();
+        write(root, STATE, "old");
+        assert_eq!(before(root).0, Ok(()));
+        write(root, STATE, "new");
+        boot(root, "old");
+        let (result, lines) = before_and(root, &mut |say| {
+            assert_eq!(fs::read_to_string(below(root, STATE)).unwrap(), "old");
+            say("META is slow");
+            Some("release 1.2 was left: so".to_owned())
+        });
+        let restored = "1 databases of containerd and kubelet are as before the trial";
+        let want = ["release 1.2 was left: so", restored].map(str::to_owned);
+        assert_eq!(result, Ok(()));
+        assert_eq!(lines[0], "META is slow");
+        assert_eq!(lines[1..], want);
         let told = fs::read_to_string(below(root, format!("{PROBLEMS}/databases"))).unwrap();
         assert_eq!(told, want.join("\n") + "\n");
     }

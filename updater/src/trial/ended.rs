@@ -1,5 +1,6 @@
 //! Why a trial ended in a fall-back, as far as the release before it can know: by what the new one has
-//! left on STATE, and by what its kernel said at its end, if the machine keeps that.
+//! left on STATE, by what its kernel said at its end, if the machine keeps that, and by what the
+//! machine's watchdog says of the reset.
 
 use std::fs;
 use std::io;
@@ -12,10 +13,17 @@ use formats::trial::{Note, Outcome, Verdict};
 use crate::files::{below, read};
 use crate::trial::note;
 
-/// Where the kernel shows what an earlier one has left in memory that lasts.
+/// Where the kernel shows what an earlier one has left in memory that lasts. PID 1 mounts it.
 pub const PSTORE: &str = "/sys/fs/pstore";
+/// The kernel's watchdogs.
+const WATCHDOGS: &str = "/sys/class/watchdog";
+/// The watchdog has reset the machine before this boot: `WDIOF_CARDRESET` (`linux/watchdog.h`) in its
+/// `bootstatus` (`Documentation/ABI/testing/sysfs-class-watchdog` of the kernel).
+const CARD_RESET: u32 = 0x20;
 /// Bytes of one record.
 const LONGEST_RECORD: u64 = 256 * 1024;
+/// Bytes of a watchdog's status.
+const LONGEST_STATUS: u64 = 64;
 /// Records that are looked at.
 const MOST_RECORDS: usize = 64;
 
@@ -33,14 +41,14 @@ pub struct FallBack {
 /// What came of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It was judged and found bad, or its kernel panicked: it is not tried again by itself.
+    /// It was judged and found bad, its kernel panicked, or it hung: it is not tried again by itself.
     Failed,
     /// It was found good, and the power went before it was promoted.
     NotPromoted,
     /// Somebody had the machine go down before it was judged.
     Interrupted,
-    /// It ended without a word: a power cut, a reset by a person or the watchdog, or it was never
-    /// started. Once is no proof; twice is.
+    /// It ended without a word: a power cut, a reset by a person or by a watchdog that does not say so,
+    /// or it was never started.
     WithoutAWord,
 }
 
@@ -55,7 +63,8 @@ pub fn fall_back(root: &Path, own: Sha256) -> io::Result<Option<FallBack>> {
     };
     let outcome = note::outcome(root).ok().flatten();
     let panic = panic_of(&below(root, PSTORE)).ok().flatten();
-    let (kind, reason) = judge(&note, outcome.as_ref(), panic.as_deref());
+    let reset = reset_of(&below(root, WATCHDOGS));
+    let (kind, reason) = judge(&note, outcome.as_ref(), panic.as_deref(), reset);
     Ok(Some(FallBack { note, kind, reason }))
 }
 
@@ -64,21 +73,38 @@ pub fn is_noted(root: &Path) -> bool {
     below(root, TRIAL_NOTE).exists()
 }
 
-fn judge(note: &Note, outcome: Option<&Outcome>, panic: Option<&str>) -> (Kind, String) {
+/// What has reset the machine before this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reset {
+    /// Its watchdog: nobody had fed it.
+    ByWatchdog,
+    /// Anything else, or the watchdog does not say.
+    Unknown,
+}
+
+fn judge(
+    note: &Note,
+    outcome: Option<&Outcome>,
+    panic: Option<&str>,
+    reset: Reset,
+) -> (Kind, String) {
     // One of an earlier trial says nothing of this one.
     let outcome = outcome.filter(|outcome| outcome.root_hash == note.root_hash);
-    match (outcome, panic) {
-        (Some(Outcome { verdict: Verdict::Unhealthy, reason, .. }), _) => {
+    match (outcome, panic, reset) {
+        (Some(Outcome { verdict: Verdict::Unhealthy, reason, .. }), ..) => {
             (Kind::Failed, format!("it was not healthy: {reason}"))
         }
-        (Some(Outcome { verdict: Verdict::Healthy, .. }), _) => {
+        (Some(Outcome { verdict: Verdict::Healthy, .. }), ..) => {
             (Kind::NotPromoted, "it was healthy and could not be kept".to_owned())
         }
-        (_, Some(panic)) => (Kind::Failed, format!("its kernel panicked: {panic}")),
-        (Some(Outcome { verdict: Verdict::Interrupted, reason, .. }), None) => {
+        (_, Some(panic), _) => (Kind::Failed, format!("its kernel panicked: {panic}")),
+        (Some(Outcome { verdict: Verdict::Interrupted, reason, .. }), None, _) => {
             (Kind::Interrupted, format!("it was interrupted: {reason}"))
         }
-        (None, None) => (
+        (None, None, Reset::ByWatchdog) => {
+            (Kind::Failed, "it hung, and the watchdog has reset the machine".to_owned())
+        }
+        (None, None, Reset::Unknown) => (
             Kind::WithoutAWord,
             "it ended without a word: a panic, a hang, a power cut, or it was never started"
                 .to_owned(),
@@ -114,7 +140,22 @@ fn panic_line(log: &str) -> Option<String> {
     Some(line.chars().filter(|character| !character.is_control()).take(200).collect())
 }
 
-/// Removes what the kernel has kept of an end that is known now: firmware has little room for it.
+/// What the machine's watchdogs say of the reset before this boot. One that cannot say counts for nothing.
+fn reset_of(watchdogs: &Path) -> Reset {
+    let Ok(entries) = fs::read_dir(watchdogs) else { return Reset::Unknown };
+    let says_so = |device: &Path| {
+        let status = read(&device.join("bootstatus"), LONGEST_STATUS).ok().flatten();
+        let status = status.and_then(|text| text.trim().parse::<u32>().ok());
+        status.is_some_and(|status| status & CARD_RESET != 0)
+    };
+    match entries.flatten().any(|entry| says_so(&entry.path())) {
+        true => Reset::ByWatchdog,
+        false => Reset::Unknown,
+    }
+}
+
+/// Removes what kernels have left: of an end that is known now, or, before a trial, of what was before it.
+/// There is little room, and what is there after a trial is to be of that trial.
 ///
 /// # Errors
 /// What the kernel says of the first that cannot be removed.
@@ -149,29 +190,51 @@ mod tests {
         let own = |verdict| Some(outcome("new", verdict));
         let silent =
             "it ended without a word: a panic, a hang, a power cut, or it was never started";
-        for (outcome, panic, kind, reason) in [
-            (own(Verdict::Unhealthy), None, Kind::Failed, "it was not healthy: so"),
-            // What its kernel did on the way down is not why it went.
-            (own(Verdict::Unhealthy), Some("x"), Kind::Failed, "it was not healthy: so"),
+        let hung = "it hung, and the watchdog has reset the machine";
+        for (outcome, panic, reset, kind, reason) in [
+            (own(Verdict::Unhealthy), None, Reset::Unknown, Kind::Failed, "it was not healthy: so"),
+            // What became of it on the way down is not why it went.
+            (
+                own(Verdict::Unhealthy),
+                Some("x"),
+                Reset::ByWatchdog,
+                Kind::Failed,
+                "it was not healthy: so",
+            ),
             (
                 own(Verdict::Healthy),
                 None,
+                Reset::Unknown,
                 Kind::NotPromoted,
                 "it was healthy and could not be kept",
             ),
-            (own(Verdict::Interrupted), None, Kind::Interrupted, "it was interrupted: so"),
-            (own(Verdict::Interrupted), Some("x"), Kind::Failed, "its kernel panicked: x"),
-            (None, Some("VFS"), Kind::Failed, "its kernel panicked: VFS"),
-            (None, None, Kind::WithoutAWord, silent),
+            (
+                own(Verdict::Interrupted),
+                None,
+                Reset::ByWatchdog,
+                Kind::Interrupted,
+                "it was interrupted: so",
+            ),
+            (
+                own(Verdict::Interrupted),
+                Some("x"),
+                Reset::Unknown,
+                Kind::Failed,
+                "its kernel panicked: x",
+            ),
+            (None, Some("VFS"), Reset::ByWatchdog, Kind::Failed, "its kernel panicked: VFS"),
+            (None, None, Reset::ByWatchdog, Kind::Failed, hung),
+            (None, None, Reset::Unknown, Kind::WithoutAWord, silent),
             (
                 Some(super::tests::outcome("other", Verdict::Unhealthy)),
                 None,
+                Reset::Unknown,
                 Kind::WithoutAWord,
                 silent,
             ),
         ] {
             let want = (kind, reason.to_owned());
-            assert_eq!(judge(&note, outcome.as_ref(), panic), want, "{outcome:?} {panic:?}");
+            assert_eq!(judge(&note, outcome.as_ref(), panic, reset), want, "{outcome:?} {panic:?}");
         }
     }
 
@@ -204,6 +267,19 @@ mod tests {
         assert_eq!(fell.reason, "its kernel panicked: VFS: no root[0m");
         forget_records(root).unwrap();
         assert_eq!(fs::read_dir(&pstore).unwrap().count(), 1, "only those of logs");
+
+        // A watchdog without a status, one that has not reset the machine, and one that has.
+        for (number, status, kind) in [
+            (0, "", Kind::WithoutAWord),
+            (1, "256\n", Kind::WithoutAWord),
+            (2, "33024\n", Kind::WithoutAWord),
+            (3, "288\n", Kind::Failed),
+        ] {
+            let device = below(root, WATCHDOGS).join(format!("watchdog{number}"));
+            fs::create_dir_all(&device).unwrap();
+            fs::write(device.join("bootstatus"), status).unwrap();
+            assert_eq!(fall_back(root, old).unwrap().unwrap().kind, kind, "{status:?}");
+        }
         note::forget(root).unwrap();
         assert_eq!(fall_back(root, old).unwrap(), None);
     }

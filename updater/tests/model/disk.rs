@@ -1,7 +1,7 @@
 //! A disk that remembers every write and flush, and what it holds after a power cut at any moment.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
@@ -89,11 +89,16 @@ pub(crate) struct Disk {
     pub(crate) log: Vec<Event>,
     /// Writes to come after which the device fails, if it shall.
     pub(crate) fails_after: Option<usize>,
+    /// Sectors that cannot be read until they are written again.
+    pub(crate) unreadable: BTreeSet<u64>,
 }
 
 impl Disk {
     pub(crate) fn write(&mut self, area: usize, offset: u64, bytes: &[u8]) {
         self.log.push(Event::Write(area, sectors(offset, bytes)));
+        for (number, _) in sectors(offset, bytes) {
+            self.unreadable.remove(&number);
+        }
         self.now.write(offset, bytes);
     }
 
@@ -124,6 +129,11 @@ impl Device for Handle {
         assert!(offset + buffer.len() as u64 <= self.size);
         let skip = usize::try_from(offset % SECTOR as u64).unwrap();
         let start = self.offset + offset - skip as u64;
+        let first = start / SECTOR as u64;
+        let last = (self.offset + offset + buffer.len() as u64).div_ceil(SECTOR as u64);
+        if self.disk.borrow().unreadable.range(first..last).next().is_some() {
+            return Err(io::Error::other("a sector cannot be read"));
+        }
         let bytes = self.disk.borrow().now.read(start, skip + buffer.len());
         buffer.copy_from_slice(&bytes[skip..]);
         Ok(())

@@ -17,6 +17,7 @@ mod node;
 #[path = "../shared/uki.rs"]
 #[expect(unreachable_pub, reason = "other tests share it")]
 mod uki;
+mod unread;
 mod world;
 
 use std::collections::{HashMap, HashSet};

@@ -82,6 +82,8 @@ pub(crate) enum Variables {
     Refused,
     /// It takes them and forgets.
     Dropped,
+    /// It takes none and says none.
+    Broken,
 }
 
 /// Where the loader's power ends.
@@ -162,13 +164,18 @@ pub(crate) struct NodeFirmware {
 
 impl Firmware for NodeFirmware {
     fn one_shot(&self) -> io::Result<Option<String>> {
-        Ok(self.disk.borrow().now.one_shot.clone())
+        match self.variables {
+            Variables::Broken => Err(io::Error::from_raw_os_error(5)),
+            _ => Ok(self.disk.borrow().now.one_shot.clone()),
+        }
     }
 
     fn set_one_shot(&mut self, id: &str) -> io::Result<()> {
         match self.variables {
             Variables::Kept => self.disk.borrow_mut().set_variable(Some(id.to_owned())),
-            Variables::Refused => return Err(io::Error::from_raw_os_error(30)),
+            Variables::Refused | Variables::Broken => {
+                return Err(io::Error::from_raw_os_error(30));
+            }
             Variables::Dropped => {}
         }
         Ok(())
@@ -411,6 +418,18 @@ impl Node {
     /// Both records of META.
     pub(crate) fn records(&self) -> [Vec<u8>; 2] {
         OFFSETS.map(|offset| self.disk.borrow().now.read(META.0 + offset, RECORD))
+    }
+
+    /// Sectors of a record of META cannot be read until they are written.
+    pub(crate) fn lose_record(&self, which: usize) {
+        let at = (META.0 + OFFSETS[which]) / SECTOR as u64;
+        self.disk.borrow_mut().unreadable.extend([at + 3, at + 9]);
+    }
+
+    /// The same of a slot's UKI: its first sector, and one further on.
+    pub(crate) fn lose_uki(&self, slot: Slot) {
+        let at = self.uki(slot) / SECTOR as u64;
+        self.disk.borrow_mut().unreadable.extend([at, at + 9]);
     }
 
     /// Overwrites a record of META.

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 pub mod disk;
+pub mod loader;
 pub mod server;
 pub mod uki;
 pub mod world;

@@ -209,17 +209,26 @@ fn a_busy_server_says_when_to_come_again() {
 }
 
 #[test]
-fn conditions_are_those_of_the_own_node() {
+fn conditions_are_those_of_the_own_node_in_this_boot() {
     let server = MockApi::new(|request| {
         assert_eq!(request.path, "/api/v1/nodes/a");
         let ready = json!({ "type": "Ready", "status": "False" });
-        Answer::json(json!({ "status": { "conditions": [ready] } }))
+        let info = json!({ "bootID": "this" });
+        Answer::json(json!({ "status": { "conditions": [ready], "nodeInfo": info } }))
     });
     let root = joined(&server.url(), "a");
     let api = Api::new(root.path());
-    assert_eq!(api.condition("Ready", LIMIT).as_deref(), Ok("False"));
+    let silent = "kubelet has told the API server nothing in this boot";
+    // What the object has is of the boot before, or nobody knows of which.
+    for (own, want) in [("", Err(silent)), ("next\n", Err(silent)), ("this\n", Ok("False"))] {
+        write(root.path(), BOOT_ID, own);
+        let said = api.condition("Ready", LIMIT);
+        assert_eq!(said.as_deref().map_err(String::as_str), want, "{own:?}");
+    }
     let missing = "the Node object has no condition Dancing".to_owned();
     assert_eq!(api.condition("Dancing", LIMIT), Err(missing));
+    let node = NodeCondition { boot: String::new(), status: Some("True".into()) };
+    assert_eq!(of_this_boot(root.path(), node, "Ready"), Err(silent.to_owned()));
 }
 
 #[test]

@@ -113,7 +113,7 @@ mod tests {
 
     fn runs(version: &str) -> Standing {
         let (version, root_hash) = (version.to_owned(), Sha256::of(version));
-        Standing { version, root_hash, trial: false, spare: None, fallback: None }
+        Standing { version, root_hash, boot_id: None, trial: false, spare: None, fallback: None }
     }
 
     fn served(version: Option<&str>, end: Option<End>) -> Served {

@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Something that the node has done.
 #[derive(Debug, PartialEq)]
 enum Did {
-    Answered(Status),
+    Answered(Box<Status>),
     /// The reason.
     Told(String),
     /// Which version, and whether it is tried again.
@@ -92,7 +92,7 @@ impl Kept {
                 let text = &patch["metadata"]["annotations"][STATUS];
                 self.change(STATUS, text.clone());
                 let status = Status::parse(text.as_str().unwrap()).unwrap();
-                let _ = did.send(Did::Answered(status));
+                let _ = did.send(Did::Answered(Box::new(status)));
                 Answer::json(self.object())
             }
             _ => {
@@ -189,7 +189,7 @@ impl World {
 
     fn answer(&mut self, phase: Phase) -> Status {
         self.until(phase.name(), |did| match did {
-            Did::Answered(status) if status.phase == phase => Some(status.clone()),
+            Did::Answered(status) if status.phase == phase => Some(Status::clone(status)),
             _ => None,
         })
     }
@@ -227,6 +227,7 @@ fn node(test: impl FnOnce(&mut World, &Path)) {
     let standing = Standing {
         version: "1".into(),
         root_hash: Sha256::of("1"),
+        boot_id: Some("this boot".into()),
         trial: false,
         spare: None,
         fallback: None,
@@ -267,7 +268,8 @@ fn node(test: impl FnOnce(&mut World, &Path)) {
 fn a_request_at_the_node_object_ends_in_a_restart() {
     node(|world, root| {
         let idle = world.answer(Phase::Idle);
-        assert_eq!(idle, Status::new("1", Sha256::of("1"), Phase::Idle));
+        let boot_id = Some("this boot".to_owned());
+        assert_eq!(idle, Status { boot_id, ..Status::new("1", Sha256::of("1"), Phase::Idle) });
         world.ask("2", Some("x"));
         let asked = world.until("staging", |did| match did {
             Did::Staged(version, before) => Some((version.clone(), *before)),
