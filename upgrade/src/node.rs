@@ -84,6 +84,13 @@ impl Node {
         self.status().map(|status| status.root_hash)
     }
 
+    /// Whether what kubelet says is of the boot that its updater is in. One that does not say which that is
+    /// is believed.
+    pub fn kubelet_has_spoken(&self) -> bool {
+        let boot = self.status().and_then(|status| status.boot_id.as_ref());
+        boot.is_none_or(|boot| *boot == self.boot_id)
+    }
+
     /// Whether this is an older state of the object than the other one.
     pub(crate) fn is_before(&self, other: &Self) -> bool {
         match (self.revision.parse::<u64>(), other.revision.parse::<u64>()) {

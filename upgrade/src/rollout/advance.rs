@@ -265,9 +265,19 @@ impl Member {
             self.outcome,
             Some(Outcome::Upgraded { .. } | Outcome::FellBack(_) | Outcome::Already(_))
         );
-        if let (true, Err(why)) = (restarted, &node.ready) {
+        // One that was tried and left has restarted, and kubelet's word of before that stands until it says
+        // something new.
+        let asked =
+            mark.asked.as_ref().filter(|_| matches!(self.outcome, Some(Outcome::FellBack(_))));
+        let silent =
+            asked.is_some_and(|asked| asked.boot_id == node.boot_id || !node.kubelet_has_spoken());
+        let against = match &node.ready {
+            Err(why) if restarted => Some(format!("it is not Ready: {why}")),
+            _ => silent.then(|| "its kubelet has not spoken since the restart".to_owned()),
+        };
+        if against.is_some() {
             if self.is_late(terms, now) {
-                self.left = Some(format!("it is not Ready: {why}"));
+                self.left = against;
             }
             return;
         }

@@ -23,7 +23,7 @@ pub(super) fn judge(terms: &Terms, node: &Node, request: &Request) -> Option<Out
             }
             let (from, to) = (request.from.clone(), status.version.clone());
             // kubelet's word of before the restart stands until it says something new.
-            let restarted = node.boot_id != request.boot_id;
+            let restarted = node.boot_id != request.boot_id && node.kubelet_has_spoken();
             match (from == to, restarted && node.ready.is_ok()) {
                 (true, _) => Some(Outcome::Already(to)),
                 (false, true) => Some(Outcome::Upgraded { from, to }),

@@ -203,6 +203,10 @@ impl World {
             Action::Ask(change, mark) => (change, self.ask(&change.node, mark.clone())),
             Action::LetGo(change, uncordon) => {
                 let uncordon = *uncordon;
+                let machine = &self.machines[&change.node];
+                // What kubelet said in an earlier boot says nothing of the node in this one.
+                let boot = format!("{} {}", change.node, machine.boot);
+                assert_eq!(machine.node.boot_id, boot, "let go too early: {machine:#?}");
                 (
                     change,
                     Box::new(move |node| {
@@ -289,8 +293,12 @@ impl World {
         let slow = if machine.manner == Manner::Slow { 10 } else { 1 };
         let (manner, step) = (machine.manner, machine.progress / slow);
         let from = machine.node.status().unwrap().version.clone();
+        let boot =
+            machine.boot + u32::from(matches!((manner, step), (_, 3) | (Manner::FallsBack, 4)));
         let status = |version: &str, phase| {
-            Some(Ok(Status::new(version, Sha256::from_bytes([1; 32]), phase).about(asked)))
+            let boot_id = Some(format!("{name} {boot}"));
+            let status = Status::new(version, Sha256::from_bytes([1; 32]), phase);
+            Some(Ok(Status { boot_id, ..status }.about(asked)))
         };
         let new = match (manner, step) {
             (Manner::Refuses, 1) => {
@@ -313,10 +321,8 @@ impl World {
             }
             (Manner::FallsBack, 4) => {
                 machine.boot += 1;
-                let mut status =
-                    Status::new("1.1", Sha256::from_bytes([1; 32]), Phase::FellBack).about(asked);
-                status.reason = Some("the CRI does not answer".to_owned());
-                Some(Ok(status))
+                let reason = Some("the CRI does not answer".to_owned());
+                status("1.1", Phase::FellBack).map(|it| it.map(|it| Status { reason, ..it }))
             }
             (_, 4) => status("1.2", Phase::Idle),
             _ => return,
