@@ -262,6 +262,8 @@ pub struct RootMap {
     pub superblock: u64,
     /// The middle of the file asked for.
     pub file: u64,
+    /// Where its largest piece begins: of one in one piece, its first block.
+    pub file_start: u64,
     /// The top block of the verity tree.
     pub tree_top: u64,
 }
@@ -285,8 +287,9 @@ impl RootMap {
             let args = [format!("--path={path}"), "-e".to_owned(), image.display().to_string()];
             // It ends with success whether the file is there or not.
             let extents = judge("dump.erofs", "erofs-utils", args)?;
-            if let Some(file) = middle_of_largest_extent(&extents) {
-                return Ok(Self { superblock: 1024, file, tree_top });
+            if let Some((file_start, length)) = largest_extent(&extents) {
+                let file = file_start + length / 2;
+                return Ok(Self { superblock: 1024, file, file_start, tree_top });
             }
         }
         anyhow::bail!("`{}` has none of {files:?}", image.display())
@@ -295,7 +298,8 @@ impl RootMap {
 
 /// Reads the table of `dump.erofs -e`, for regular files only:
 /// `0:        0..   20480 |   20480 :       4096..     24576 |   20480`.
-fn middle_of_largest_extent(text: &str) -> Option<u64> {
+/// Where it begins, and its length.
+fn largest_extent(text: &str) -> Option<(u64, u64)> {
     if !text.contains("regular file") {
         return None;
     }
@@ -307,7 +311,7 @@ fn middle_of_largest_extent(text: &str) -> Option<u64> {
         Some((end.checked_sub(start)?, start))
     };
     let (length, start) = text.lines().filter_map(extent).max()?;
-    Some(start + length / 2)
+    Some((start, length))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -386,8 +390,10 @@ mod tests {
         assert_eq!((map.superblock, map.tree_top), (1024, end + BLOCK));
         let file = File::open(&image).unwrap();
         let mut byte = [0];
-        file.read_exact_at(&mut byte, map.file).unwrap();
-        assert_eq!(byte, *b"i");
+        for offset in [map.file, map.file_start] {
+            file.read_exact_at(&mut byte, offset).unwrap();
+            assert_eq!(byte, *b"i");
+        }
         assert!(RootMap::of(&image, &["/init"]).is_err());
     }
 }

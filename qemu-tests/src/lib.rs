@@ -9,8 +9,10 @@ pub mod agent;
 pub mod cluster;
 pub mod disk;
 pub mod dns;
+pub mod drive;
 pub mod fleets;
 pub mod harness;
+pub mod images;
 mod listener;
 pub mod machine;
 pub mod monitor;
@@ -22,6 +24,7 @@ pub mod registry;
 pub mod relay;
 pub mod releases;
 pub mod store;
+mod usage;
 pub mod variables;
 pub mod web;
 

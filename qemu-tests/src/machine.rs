@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
 use crate::process::command;
+use crate::usage;
 
 /// What `orlop run` will be told.
 #[derive(Debug, Clone)]
@@ -222,6 +223,41 @@ impl Machine {
         }
     }
 
+    /// How often a boot mark has come so far, in all boots of the machine.
+    pub fn marks_of(&mut self, name: &str) -> usize {
+        self.console();
+        self.ended.marks.iter().filter(|(mark, _)| mark == name).count()
+    }
+
+    /// Waits until a boot mark has come more than `before` times, for machines that start again, and
+    /// returns its guest time in seconds: since that boot's kernel began.
+    ///
+    /// # Errors
+    /// As [`Machine::wait_for_mark`].
+    pub fn wait_for_mark_after(
+        &mut self,
+        name: &str,
+        before: usize,
+        deadline: Duration,
+    ) -> Result<f64> {
+        let end = Instant::now() + deadline;
+        loop {
+            let mut marks = self.ended.marks.iter().filter(|(mark, _)| mark == name);
+            if let Some(&(_, seconds)) = marks.nth(before) {
+                return Ok(seconds);
+            }
+            ensure!(self.take_one(end)?, "the guest ended without `{name}`{}", self.ended.tail());
+        }
+    }
+
+    /// What QEMU has taken of this host's processors until now, seconds.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn qemu_cpu_seconds(&self) -> Result<f64> {
+        usage::of_qemu(self.child.id())
+    }
+
     /// Waits until a line of the console, from line `from` on, holds all of `words`, whatever
     /// their case; returns its number.
     ///
@@ -274,6 +310,16 @@ impl Machine {
     pub fn cut_power(self) {
         // That is what it means to drop it.
         drop(self);
+    }
+
+    /// Cuts the power from wherever it is called, as long as the machine is there; who has the machine
+    /// then calls [`Self::cut_power`].
+    pub fn power(&self) -> impl FnOnce() + Send + use<> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        move || {
+            // One that has gone needs no more.
+            let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        }
     }
 
     /// Asks the guest to power off, as Ctrl-C on a terminal does.

@@ -50,6 +50,8 @@ pub struct Setup<'a> {
     pub by_proxy: bool,
     /// Kept between boots.
     pub disk: Option<&'a Path>,
+    /// Whether firmware and the loader on the disk start it; else QEMU starts the kernel.
+    pub firmware: bool,
     /// How large the disk is made that is thrown away.
     pub disk_size: &'a str,
     /// Whether it runs in a network namespace of its own, where no cluster is.
@@ -75,6 +77,7 @@ impl<'a> Setup<'a> {
             registry: None,
             by_proxy: false,
             disk: None,
+            firmware: false,
             disk_size: "6 GiB",
             alone: false,
             args: &[],
@@ -154,7 +157,8 @@ impl Node {
     }
 
     fn boot(orlop: &Orlop, image: &Path, config: &Path, port: u16, setup: &Setup<'_>) -> Boot {
-        let mut boot = orlop.boot_other(image).args(&["--direct", "--config"]).path(config);
+        let direct = if setup.firmware { &[][..] } else { &["--direct"] };
+        let mut boot = orlop.boot_other(image).args(direct).args(&["--config"]).path(config);
         boot = boot.args(&["--forward", &format!("{port}:{port}")]);
         match setup.disk {
             Some(disk) => boot = boot.disk(disk),

@@ -14,7 +14,7 @@ use crate::process::run;
 use crate::{Orlop, Report};
 
 pub use bad::Bad;
-pub use variant::{Base, Variant};
+pub use variant::{Base, Older, Variant};
 
 /// A channel, its keys, and the images of its releases. All of it goes when it is dropped.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ impl Releases {
         self.place.path().join("keys")
     }
 
+    /// The file of the channel's first root.
+    pub fn root_file(&self) -> PathBuf {
+        self.keys().join("1.root.json")
+    }
+
     /// The files of the channel, for a server.
     pub fn site(&self) -> PathBuf {
         self.place.path().join("site")
@@ -61,7 +66,7 @@ impl Releases {
     /// # Errors
     /// It cannot be read.
     pub fn root(&self) -> Result<String> {
-        let path = self.keys().join("1.root.json");
+        let path = self.root_file();
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
@@ -83,6 +88,9 @@ impl Releases {
         let version = variant.version.clone();
         let recipe = variant.write(orlop, &self.place.path().join("recipes").join(&version))?;
         let image = self.place.path().join("images").join(&version);
+        if variant.is_to_be_fetched() {
+            run(orlop.command().arg("fetch").arg(&recipe))?;
+        }
         let mut command = orlop.command();
         command.args(["build", "--offline", "--no-commit"]).arg(recipe).arg("-o").arg(&image);
         run(&mut command)?;
@@ -124,7 +132,7 @@ impl Releases {
     /// It is refused.
     pub fn verify(&self, orlop: &Orlop, place: &Path) -> Result<String> {
         let mut command = orlop.command();
-        command.arg("verify").arg(place).arg("--root").arg(self.keys().join("1.root.json"));
+        command.arg("verify").arg(place).arg("--root").arg(self.root_file());
         run(&mut command)
     }
 }

@@ -1,10 +1,13 @@
 //! Does on a node under test what there is no shell for. It reads requests from the virtio port
 //! `org.orlop.test`, a line each, and writes lines of answer: see `qemu_tests::agent` for who asks.
 //!
-//! A request is a number and a verb: `7 ask JSON` asks the updater at its socket, `7 read PATH` reads a
-//! file, `7 write PATH TEXT` writes one, `7 healthy` waits until the updater has found this boot healthy,
-//! or what runs before that: nothing tells, so it is asked again and again. Each line of an answer begins with the number, the last one is
-//! the number with `.`, or with `!` and why it failed. On its own account it says `hello` once.
+//! A request is a number and a verb: `7 ask JSON` asks the updater at its socket, `7 until WORD JSON` does
+//! too and hangs up at the first line that holds the word, which stops nothing. `7 list PATH` says what is in
+//! a directory, `7 read PATH` reads a file, `7 line PATH TEXT` waits until a line of a file has the text,
+//! `7 write PATH TEXT` writes one. `7 healthy` waits until the updater has found this boot healthy, or what
+//! runs before that, and no release is on trial: nothing tells, so it is asked again and again. Each line of
+//! an answer begins with the number, the last one is the number with `.`, or with `!` and why it failed. On
+//! its own account it says `hello` once.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write};
@@ -71,11 +74,22 @@ fn carry_out(request: &str, say: &mut impl FnMut(&str) -> io::Result<()>) -> io:
     let (verb, rest) = request.split_once(' ').unwrap_or((request, ""));
     match verb {
         "ask" => ask(rest, say),
+        "until" => {
+            let (word, request) = rest.split_once(' ').unwrap_or((rest, ""));
+            let mut heard = false;
+            let asked = ask(request, &mut |line| {
+                say(line)?;
+                heard = line.contains(word);
+                if heard { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+            });
+            if heard { Ok(()) } else { asked }
+        }
         "healthy" => loop {
             let mut healthy = false;
             // The updater may not be there yet, or be starting again.
             drop(ask(r#"{"do":"status"}"#, &mut |line| {
-                healthy |= line.contains(r#""healthy":{"#);
+                // A promotion says that it is before it is through.
+                healthy |= [r#""healthy":{"#, r#""trial":null"#].iter().all(|it| line.contains(it));
                 Ok(())
             }));
             if healthy {
@@ -83,6 +97,18 @@ fn carry_out(request: &str, say: &mut impl FnMut(&str) -> io::Result<()>) -> io:
             }
             sleep(Duration::from_secs(1));
         },
+        "line" => {
+            let (path, text) = rest.split_once(' ').unwrap_or((rest, ""));
+            // Nothing tells of a line either.
+            while !fs::read_to_string(path).is_ok_and(|all| all.lines().any(|it| it.contains(text)))
+            {
+                sleep(Duration::from_secs(1));
+            }
+            Ok(())
+        }
+        "list" => {
+            fs::read_dir(rest)?.try_for_each(|entry| say(&entry?.file_name().display().to_string()))
+        }
         "read" => fs::read_to_string(rest)?.lines().try_for_each(say),
         "write" => {
             let (path, text) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -113,6 +139,7 @@ mod tests {
         };
         carry_out(&format!("write {name} two words"), &mut say).unwrap();
         carry_out(&format!("read {name}"), &mut say).unwrap();
+        carry_out(&format!("line {name} wo words"), &mut say).unwrap();
         fs::remove_file(&path).unwrap();
         assert!(carry_out("dance", &mut say).is_err());
         assert!(carry_out(&format!("read {name}"), &mut say).is_err());

@@ -42,6 +42,8 @@ impl Base {
 pub struct Variant {
     pub(super) base: Base,
     pub(super) version: String,
+    /// Another recipe that is extended in the place of the one under test; its lock stands beside it.
+    parent: Option<PathBuf>,
     /// Words at the end of the kernel's command line.
     words: Vec<String>,
     /// Modules that the root does without.
@@ -52,6 +54,27 @@ pub struct Variant {
     replaced: Vec<String>,
     /// Whether PID 1 is a program that ends.
     leaves: bool,
+    /// What is older in it than in the one under test.
+    older: Vec<Older>,
+}
+
+/// What an image can have in an older version: that of `cargo xtask bench update`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Older {
+    /// containerd and its shim.
+    Containerd,
+    /// kubelet.
+    Kubelet,
+}
+
+impl Older {
+    /// The component of the recipe.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::Kubelet => "kubernetes",
+        }
+    }
 }
 
 /// Where the agent is, which every image of a test has.
@@ -70,12 +93,34 @@ impl Variant {
         Self {
             base,
             version: version.to_owned(),
+            parent: None,
             words: Vec::new(),
             without_modules: Vec::new(),
             files: vec![("/usr/lib/orlop/units/agent.toml".to_owned(), UNIT.to_owned())],
             replaced: Vec::new(),
             leaves: false,
+            older: Vec::new(),
         }
+    }
+
+    /// Of another recipe, which extends the one under test; its lock stands beside it.
+    #[must_use]
+    pub fn of(mut self, recipe: &Path) -> Self {
+        self.parent = Some(recipe.to_owned());
+        self
+    }
+
+    /// The recipe that is extended.
+    fn parent(&self) -> PathBuf {
+        let own = || workspace().join("recipes").join(self.base.name()).with_extension("toml");
+        self.parent.clone().unwrap_or_else(own)
+    }
+
+    /// Under another version.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
     }
 
     /// With a word more on the kernel's command line.
@@ -120,6 +165,18 @@ impl Variant {
         self
     }
 
+    /// With an older version of this, which is fetched and compiled where that was not done before.
+    #[must_use]
+    pub fn older(mut self, part: Older) -> Self {
+        self.older.push(part);
+        self
+    }
+
+    /// Whether the store may lack something that it is made of.
+    pub(super) fn is_to_be_fetched(&self) -> bool {
+        !self.older.is_empty()
+    }
+
     /// Writes recipe, lock and files into a new directory, and returns the recipe.
     pub(super) fn write(&self, orlop: &Orlop, directory: &Path) -> Result<PathBuf> {
         if directory.exists() {
@@ -134,7 +191,7 @@ impl Variant {
         let recipe = directory.join("variant.toml");
         fs::write(&recipe, self.recipe())?;
         // What is asked of the archives is the same, so the lock fits.
-        let lock = workspace().join("recipes").join(self.base.name()).with_extension("lock");
+        let lock = self.parent().with_extension("lock");
         let copied = fs::copy(&lock, directory.join("variant.lock"));
         copied.with_context(|| format!("there is no lock {}", lock.display()))?;
         // The image must be there that it is a variant of.
@@ -145,8 +202,7 @@ impl Variant {
     /// The recipe. Its own files are beside it. Its component comes after `init` in the order of names, or
     /// it could not replace what that one gives.
     fn recipe(&self) -> String {
-        let Self { base, version, .. } = self;
-        let parent = workspace().join("recipes").join(base.name()).with_extension("toml");
+        let (version, parent) = (&self.version, self.parent());
         let agent = workspace().join("qemu-tests/agent");
         let program = if self.leaves { "leave = \"/usr/lib/orlop/init\"\n" } else { "" };
         let mut text = format!(
@@ -156,6 +212,10 @@ impl Variant {
              [cargo.variant]\nworkspace = {agent:?}\npackage = \"agent\"\n\
              [cargo.variant.programs]\nagent = {AGENT:?}\n{program}"
         );
+        for part in self.older.iter().map(|part| part.name()) {
+            let module = workspace().join("xtask/update").join(part);
+            text += &format!("[go.{part}]\nmodule = {module:?}\n");
+        }
         let lists = [
             ("kernel", "command-line", "add", &self.words),
             ("kernel", "modules", "remove", &self.without_modules),
@@ -180,6 +240,11 @@ mod tests {
         assert!(plain.starts_with("schema = 1\nextends = \"/"), "{plain}");
         assert!(plain.contains("recipes/base.toml\"\n[os]\nversion = \"1.1\"\n"), "{plain}");
         assert!(!plain.contains("[kernel]") && !plain.contains("[tree]"), "{plain}");
+        let older = Variant::new(Base::Node, "1.0").older(Older::Kubelet);
+        let text = older.recipe();
+        assert!(text.contains("\n[go.kubernetes]\nmodule = \"/"), "{text}");
+        assert!(text.ends_with("/xtask/update/kubernetes\"\n"), "{text}");
+        assert!(older.is_to_be_fetched() && !Variant::new(Base::Node, "1.0").is_to_be_fetched());
         let bad = Variant::new(Base::Node, "1.2").word("quiet").leaves().replace("/etc/x", "y");
         let text = bad.recipe();
         assert!(

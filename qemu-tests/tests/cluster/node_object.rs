@@ -126,6 +126,7 @@ impl Boot {
         let standing = Standing {
             version: version.to_owned(),
             root_hash: Sha256::of(version),
+            boot_id: None,
             trial,
             spare: None,
             fallback: None,
@@ -262,15 +263,22 @@ pub(super) fn rights(orlop: &Orlop) -> Result<()> {
     joined(&cluster, &root, &pair(&cluster, place.path(), "worker-1", "1")?)?;
     let api = Api::new(&root);
     ensure!(api.node()? == "worker-1");
-    let ready = |status: &str| {
+    write(&root, "/proc/sys/kernel/random/boot_id", "this boot\n")?;
+    let ready = |boot: &str, status: &str| {
         let condition =
             json!({ "type": "Ready", "status": status, "reason": "Test", "message": "-" });
-        let patch = json!({ "status": { "conditions": [condition] } }).to_string();
+        let info = json!({ "bootID": boot });
+        let patch = json!({ "status": { "conditions": [condition], "nodeInfo": info } });
+        let patch = patch.to_string();
         let words = ["patch", "node/worker-1", "--subresource=status", "--patch", &patch];
         cluster.kubectl(words).map(drop)
     };
+    // What kubelet told in the boot before says nothing of this one.
+    ready("the boot before", "True")?;
+    let told = api.condition("Ready", LIMIT);
+    ensure!(told.is_err_and(|why| why.contains("nothing in this boot")), "it was told before");
     for status in ["False", "True"] {
-        ready(status)?;
+        ready("this boot", status)?;
         let told = api.condition("Ready", LIMIT);
         ensure!(told.as_deref() == Ok(status), "{told:?}");
     }

@@ -146,6 +146,7 @@ pub(crate) fn the_host_has_what_drivers_expect(orlop: &Orlop) -> Result<()> {
         "/sys/kernel/tracing tracefs",
         "/sys/kernel/config configfs",
         "/sys/fs/fuse/connections fusectl",
+        "/sys/fs/pstore pstore",
         "/dev/hugepages hugetlbfs",
         "/sys/kernel/security securityfs",
     ] {

@@ -18,6 +18,7 @@ mod machine;
 #[allow(dead_code, reason = "the model uses more of it")]
 #[path = "../../../updater/tests/model/node.rs"]
 mod node;
+mod replaced;
 mod sample;
 #[expect(unreachable_pub, reason = "other tests share it")]
 #[path = "../../../updater/tests/shared/uki.rs"]
@@ -42,8 +43,10 @@ const TESTS: &[(&str, Test)] = &[
     ("a_boot_once_is_consumed_once_and_the_default_starts_after_it", once),
 ];
 
-const LONG: &[(&str, Test)] =
-    &[("attempts_are_counted_down_by_the_real_loader_and_the_other_entry_follows", counted)];
+const LONG: &[(&str, Test)] = &[
+    ("attempts_are_counted_down_by_the_real_loader_and_the_other_entry_follows", counted),
+    ("firmware_finds_a_loader_wherever_its_replacement_was_cut_off", replaced::cut_off),
+];
 
 fn main() -> ExitCode {
     harness::main(&harness::with_long(TESTS, LONG), Threads::Guests)

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use formats::meta::{Meta, OFFSETS, RECORD, choose};
 use qemu_tests::agent::{Agent, Start, Waiting};
-use qemu_tests::disk::Disk;
+use qemu_tests::disk::{Disk, RootMap};
+use qemu_tests::drive::Drive;
 use qemu_tests::releases::Released;
 use qemu_tests::{Machine, Orlop};
 use serde_json::{Value, json};
@@ -34,8 +36,26 @@ impl Node {
         let node = Self { directory, image: release.image.clone(), starts: 0 };
         let disk = Disk::copy(&node.image.join("disk.raw"), &node.path("disk.raw"))?;
         disk.grow(4 << 30)?;
-        std::fs::write(node.path("node.toml"), format!("schema = 1\n{config}"))?;
+        node.configure(config)?;
         Ok(node)
+    }
+
+    /// Another machine with the same content of its disk, and the same variables of its firmware.
+    pub(crate) fn like(&self) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("orlop-node-").tempdir()?;
+        let node = Self { directory, image: self.image.clone(), starts: 0 };
+        Disk::copy(&self.disk(), &node.disk())?;
+        for name in ["disk.raw.vars", "node.toml"] {
+            std::fs::copy(self.path(name), node.path(name)).context(name)?;
+        }
+        Ok(node)
+    }
+
+    /// Gives it this node config from its next start on.
+    pub(crate) fn configure(&self, config: &str) -> Result<()> {
+        let path = self.path("node.toml");
+        std::fs::write(&path, format!("schema = 1\n{config}"))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -44,21 +64,51 @@ impl Node {
 
     /// Switches it on; what resets it does not end it.
     pub(crate) fn start(&mut self, orlop: &Orlop) -> Result<Running> {
+        self.start_with(orlop, &[])
+    }
+
+    /// The same, and QEMU is told this too.
+    pub(crate) fn start_with(&mut self, orlop: &Orlop, more: &[&str]) -> Result<Running> {
         self.starts += 1;
         let waiting = Waiting::at(&self.path(&format!("agent-{}", self.starts)))?;
         let boot = orlop.boot_other(&self.image).args(&["--reboot", "--config"]);
         let boot = boot.path(&self.path("node.toml")).disk(&self.path("disk.raw"));
         let boot = boot.args(&["--", "-device", "i6300esb"]).args(&waiting.arguments());
-        let machine = boot.start()?;
+        let machine = boot.args(more).start()?;
         Ok(Running { machine, agent: waiting.accept(LIMIT)? })
     }
 
-    /// Changes a bit of the spare slot, in the middle of its image.
+    /// Switches it on with a disk that the test is, and not QEMU.
+    pub(crate) fn start_on_drive(&mut self, orlop: &Orlop) -> Result<(Running, Drive)> {
+        let socket = self.path(&format!("drive-{}", self.starts));
+        let drive = Drive::new(&self.disk(), &socket)?;
+        let [set, file] = drive.arguments();
+        let on = self.start_with(orlop, &[&set, &file])?;
+        Ok((on, drive))
+    }
+
+    /// Its disk, a raw image; beside it the firmware's variables, with `.vars` behind the name.
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.path("disk.raw")
+    }
+
+    /// Changes a bit in a slot, of a block that nothing but containerd needs and that it starts with. The
+    /// machine may run: what it has not read yet it finds so.
     pub(crate) fn damage(&self, slot: &str, release: &Released) -> Result<()> {
         let path = self.path("disk.raw");
         let offset = Disk::open(&path)?.partition(slot)?.offset();
-        let image = std::fs::metadata(release.image.join("root.img"))?.len();
-        Disk::to_change(&path)?.flip(offset + image / 2)
+        let map = RootMap::of(&release.image.join("root.img"), &["/usr/bin/containerd"])?;
+        Disk::to_change(&path)?.flip(offset + map.file_start)
+    }
+
+    /// What its META has, while it is off.
+    pub(crate) fn remembered(&self) -> Result<Meta> {
+        let path = self.path("disk.raw");
+        let offset = Disk::open(&path)?.partition("META")?.offset();
+        let disk = Disk::open(&path)?;
+        let record = |at| disk.bytes(offset + at, RECORD as u64);
+        let [one, two] = [record(OFFSETS[0])?, record(OFFSETS[1])?];
+        Ok(choose([&one, &two])?.meta)
     }
 }
 
@@ -118,9 +168,14 @@ impl Running {
 
     /// Powers it off in order.
     pub(crate) fn power_off(self) -> Result<()> {
+        self.power_off_and_tell().map(drop)
+    }
+
+    /// The same; returns what QEMU has taken of this host's processors in all, seconds.
+    pub(crate) fn power_off_and_tell(self) -> Result<f64> {
         self.machine.press_power_button()?;
         let ended = self.machine.finish(LIMIT)?;
         ensure!(ended.code == 0, "`orlop run` ended with {}{}", ended.code, ended.tail());
-        Ok(())
+        ended.cpu_seconds.context("`orlop run` says what QEMU took")
     }
 }

@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use qemu_tests::Orlop;
 use serde_json::json;
 
-use crate::node::Node;
 use crate::server::{Odd, Server};
+use crate::settled::settled;
+use crate::slots::Slots;
 use crate::world::{seen_by_guests, world};
 
 /// Each is refused in words, changes nothing, and the next look, of a server that is well, is good.
@@ -15,10 +16,13 @@ pub(crate) fn servers(orlop: &Orlop) -> Result<()> {
     let server = Server::start(&world.releases.site());
     let channel = seen_by_guests(&server)?;
     let config = world.releases.config(&channel, "deadline = 540\n")?;
-    let mut node = Node::new(first, &config)?;
+    let mut node = settled(orlop, &world, &config)?;
     let mut on = node.start(orlop)?;
     on.boots(first)?;
     let before = on.is_healthy(first)?;
+    let disk = node.disk();
+    let on_disk = Slots::of(&disk)?;
+    let bytes = on_disk.bytes(first)?;
     let stage = json!({ "do": "stage", "version": second.version });
     for (part, odd) in [
         ("timestamp.json", Odd::Page),
@@ -35,6 +39,7 @@ pub(crate) fn servers(orlop: &Orlop) -> Result<()> {
         orlop.measured(format!("{what}: {why}"));
         let slots = on.slots()?;
         ensure!(slots == before, "{what}: {slots:#}");
+        ensure!(on_disk.bytes(first)? == bytes, "{what}: the disk was written");
     }
     // A download that is cut off goes on.
     server.odd_times(".delta", Odd::Cut(1000), 1);

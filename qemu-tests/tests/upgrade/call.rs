@@ -1,9 +1,10 @@
 //! `orlop upgrade`, as a program calls it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use qemu_tests::{Cluster, Orlop};
@@ -17,6 +18,16 @@ pub(crate) struct Call {
     child: Child,
     lines: Receiver<String>,
     said: Vec<String>,
+    limit: Duration,
+}
+
+/// How it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// To programs.
+    Json,
+    /// To people, in lines.
+    Lines,
 }
 
 /// How it ended.
@@ -24,6 +35,8 @@ pub(crate) struct Call {
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     /// What it printed on stdout.
+    pub(crate) text: String,
+    /// The same, if it is JSON.
     pub(crate) result: Value,
     /// Each line of stderr.
     pub(crate) said: Vec<String>,
@@ -37,10 +50,25 @@ impl Ended {
 }
 
 impl Call {
+    /// As an administrator.
     pub(crate) fn start(orlop: &Orlop, cluster: &Cluster, words: &[&str]) -> Result<Self> {
+        Self::by(orlop, &cluster.facts.kubeconfig, words, Speaks::Json, LIMIT)
+    }
+
+    /// As whom this kubeconfig says. Nothing that is waited for may take longer than `limit`.
+    pub(crate) fn by(
+        orlop: &Orlop,
+        kubeconfig: &Path,
+        words: &[&str],
+        speaks: Speaks,
+        limit: Duration,
+    ) -> Result<Self> {
         let mut command = orlop.command();
-        command.arg("upgrade").args(words).args(["--json", "--progress", "json", "--kubeconfig"]);
-        command.arg(&cluster.facts.kubeconfig).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg("upgrade").args(words).arg("--kubeconfig").arg(kubeconfig);
+        if speaks == Speaks::Json {
+            command.args(["--json", "--progress", "json"]);
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         let stderr = child.stderr.take().context("stderr is a pipe")?;
         let (sender, lines) = mpsc::channel();
@@ -49,12 +77,12 @@ impl Call {
                 drop(sender.send(line));
             }
         });
-        Ok(Self { child, lines, said: Vec::new() })
+        Ok(Self { child, lines, said: Vec::new(), limit })
     }
 
     /// Waits until it says of a node what holds this text.
     pub(crate) fn wait_for(&mut self, node: &str, text: &str) -> Result<()> {
-        let end = Instant::now() + LIMIT;
+        let end = Instant::now() + self.limit;
         loop {
             let line = match self.lines.recv_timeout(end.saturating_duration_since(Instant::now()))
             {
@@ -64,9 +92,11 @@ impl Call {
                 }
             };
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            self.said.push(line);
             let result = event["result"].as_str().unwrap_or_default();
-            if event["event"] == "node" && event["name"] == node && result.contains(text) {
+            let is_event = event["event"] == "node" && event["name"] == node;
+            let is_line = line.strip_prefix(node).is_some_and(|rest| rest.contains(text));
+            self.said.push(line);
+            if is_event && result.contains(text) || is_line {
                 return Ok(());
             }
         }
@@ -79,7 +109,7 @@ impl Call {
 
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Result<Ended> {
-        let end = Instant::now() + LIMIT;
+        let end = Instant::now() + self.limit;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.said.push(line),
@@ -91,7 +121,7 @@ impl Call {
         self.child.stdout.take().context("stdout is a pipe")?.read_to_string(&mut text)?;
         let code = self.child.wait()?.code();
         let result = serde_json::from_str(&text).unwrap_or_default();
-        Ok(Ended { code, result, said: std::mem::take(&mut self.said) })
+        Ok(Ended { code, result, text, said: std::mem::take(&mut self.said) })
     }
 }
 

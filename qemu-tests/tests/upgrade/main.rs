@@ -1,9 +1,14 @@
-//! `orlop upgrade` against a real control plane (etcd, API server, controllers, scheduler). The nodes are
-//! a mock. `cargo xtask test` sets `ORLOP` and `ORLOP_IMAGE`.
+//! `orlop upgrade` against a real control plane (etcd, API server, controllers, scheduler). The nodes of
+//! most tests are a mock; those of [`live`], with `--full`, are whole machines. `cargo xtask test` sets
+//! `ORLOP`, `ORLOP_IMAGE` and `ORLOP_NODE_IMAGE`.
 
 mod api;
 mod call;
+mod live;
 mod mock_nodes;
+#[allow(dead_code, unreachable_pub, reason = "tests of the updater share it")]
+#[path = "../../../updater/tests/shared/server.rs"]
+mod server;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,10 +38,17 @@ const TESTS: &[(&str, Test)] = &[
     ("what_stands_against_it_is_said_before_anything_changes", checks),
 ];
 
+/// With machines, in this order: the second one goes on from where the first one leaves them.
+const LONG: &[(&str, Test)] = &[
+    ("a_live_node_falls_back_across_versions_of_containerd_and_ends_it", live::falls_back),
+    ("a_live_cluster_goes_from_release_to_release_and_back", live::there_and_back),
+];
+
 static CLUSTER: Mutex<Option<Arc<Cluster>>> = Mutex::new(None);
 
 fn main() -> ExitCode {
-    let code = harness::main(TESTS, Threads::One);
+    let code = harness::main(&harness::with_long(TESTS, LONG), Threads::One);
+    live::end();
     drop(CLUSTER.lock().unwrap_or_else(PoisonError::into_inner).take());
     code
 }
