@@ -4,6 +4,7 @@
 mod boot;
 mod qemu;
 mod update;
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     /// delta, by blocks and whole, beside stock `ostree` and `zstd`; and what publishing, verifying and
     /// applying take
     Update(update::Args),
+    /// What an upgrade costs a node in QEMU: bytes, blocks, memory; and the time until a pod runs again,
+    /// by the firmware and by kexec, beside that of a plain restart
+    Upgrade(upgrade::Args),
 }
 
 #[derive(Debug, Serialize)]
@@ -49,6 +53,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Build { json } => json,
         Command::Boot(args) => return boot::run(args),
         Command::Update(args) => return update::run(args),
+        Command::Upgrade(args) => return upgrade::run_node(args),
     };
     let figures = build_figures(&image::orlop()?, true)?;
     if *json {

@@ -5,7 +5,7 @@
 mod others;
 mod releases;
 mod report;
-mod trees;
+pub(super) mod trees;
 
 use std::path::Path;
 use std::thread;

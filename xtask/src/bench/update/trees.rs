@@ -18,7 +18,7 @@ pub(super) const TODAY: &str = "today";
 
 /// What can be older in a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Part {
+pub(in super::super) enum Part {
     Kernel,
     Containerd,
     Kubelet,
@@ -146,6 +146,16 @@ impl Trees {
         }
         Ok(Self { today, older, skipped })
     }
+}
+
+/// The recipe of a node in which this part is older, locked and fetched.
+pub(in super::super) fn recipe_of(orlop: &Path, part: Part) -> Result<PathBuf> {
+    let trees = Trees::of_nodes(orlop, &[part])?;
+    if let Some(tree) = trees.older.first() {
+        return Ok(tree.directory.with_extension("toml"));
+    }
+    let why = trees.skipped.iter().flat_map(|skipped| &skipped.why).cloned().collect::<Vec<_>>();
+    bail!("no node with an older {} is to be had: {}", part.name(), why.join("; "))
 }
 
 /// Whether there is a lock of this recipe, and it is not stale.
