@@ -10,7 +10,7 @@ use formats::tuf::{Check, Found};
 
 use super::answer::{Asked, Body, Odd};
 use super::pace::Watch;
-use super::place::{Name, Opened, WebReason};
+use super::place::{Name, Opened, Place, WebReason};
 use super::{Failure, FetchError, Mirrors, PROGRESS, Tried, Why};
 
 /// Bytes that are thrown away at once.
@@ -175,7 +175,8 @@ impl Stream<'_> {
     }
 
     fn read(&mut self, at: usize, buffer: &mut [u8]) -> Result<usize, Why> {
-        let Some(place) = self.mirrors.place(at) else {
+        let mirrors = self.mirrors;
+        let Some(place) = mirrors.place(at) else {
             return Err(Odd::Missing(String::new()).into());
         };
         let mut body = match self.body.take() {
@@ -192,9 +193,7 @@ impl Stream<'_> {
                 match is {
                     Body::AsAsked => {}
                     Body::Whole if self.part => return Err(Odd::NoRanges.into()),
-                    Body::Whole => self.skip(&mut body, self.left.start).map_err(|error| {
-                        error.map_or_else(cut_short, |error| place.failed(error))
-                    })?,
+                    Body::Whole => self.skip(place, &mut body, self.left.start)?,
                 }
                 body
             }
@@ -212,19 +211,25 @@ impl Stream<'_> {
         }
     }
 
-    /// Throws away what has come before. The error is nothing if the body ends too early.
-    fn skip(&self, body: &mut impl Read, mut bytes: u64) -> Result<(), Option<io::Error>> {
+    /// Throws away what has come before. It has to come as fast as what is wanted, and whoever asks to stop
+    /// is heard: the next one who looks sees it.
+    fn skip(&mut self, place: &Place, body: &mut impl Read, mut bytes: u64) -> Result<(), Why> {
         let mut buffer = vec![0; THROWN];
         while bytes > 0 {
             let most = usize::try_from(bytes).map_or(THROWN, |bytes| bytes.min(THROWN));
-            match body.read(&mut buffer[..most]).map_err(Some)? {
-                0 => return Err(None),
-                read => {
-                    bytes -= read as u64;
-                    // A request to stop is seen by the next read.
-                    let _ = self.mirrors.account(read);
-                }
+            let began = Instant::now();
+            let read = match body.read(&mut buffer[..most]) {
+                Ok(0) => return Err(cut_short()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(place.failed(error)),
+            };
+            bytes -= read as u64;
+            let spent = began.elapsed();
+            if self.mirrors.account(read).is_err() {
+                return Err(cut_short());
             }
+            self.watch.took(read as u64, spent)?;
         }
         Ok(())
     }

@@ -29,6 +29,8 @@ pub enum Odd {
     Endless,
     /// A byte now and then.
     Drip,
+    /// The same, of the whole file for every range.
+    DripWhole,
     /// Not a word.
     Silent,
     /// A byte of the file is another one.
@@ -185,7 +187,7 @@ fn converse(
         Some(Odd::Short) => drop(bytes.pop()),
         _ => {}
     }
-    let range = range.filter(|_| !matches!(odd, Some(Odd::NoRanges)));
+    let range = range.filter(|_| !matches!(odd, Some(Odd::NoRanges | Odd::DripWhole)));
     let mut line = "200 OK".to_owned();
     let mut more = String::new();
     let mut body = bytes;
@@ -205,7 +207,7 @@ fn converse(
     write!(stream, "HTTP/1.1 {line}\r\nConnection: close\r\n{more}\r\n")?;
     match odd {
         Some(Odd::Cut(after)) => body.truncate(after),
-        Some(Odd::Drip) => {
+        Some(Odd::Drip | Odd::DripWhole) => {
             for byte in body.iter().cycle() {
                 stream.write_all(&[*byte])?;
                 if stop.pause(Duration::from_millis(5)).is_err() {

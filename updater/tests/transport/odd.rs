@@ -82,6 +82,25 @@ fn a_server_that_errs_is_passed_over_with_words() {
 }
 
 #[test]
+fn a_server_that_drips_what_is_thrown_away_is_given_up_too() {
+    let (world, [_, new]) = world();
+    let server = Server::start(&world.place());
+    server.odd_times("root.zst", Odd::Cut(100_000), 1);
+    // It knows no ranges, so what has come before comes again, byte by byte.
+    server.odd("root.zst", Odd::DripWhole);
+    let mut spare = Disk::of(&[], SLOT);
+    let places = vec![web(&server.url()), directory(&world.place())];
+    let both = run(&world, places, None, None, &mut spare);
+    both.result.unwrap_or_else(|error| panic!("{error}: {:?}", both.notices));
+    assert!(spare.bytes.starts_with(&new.slot()));
+    assert!(
+        both.notices.iter().any(|it| it.contains("the server has given ")),
+        "{:?}",
+        both.notices
+    );
+}
+
+#[test]
 fn metadata_of_a_server_that_errs_is_passed_over_with_words() {
     let (world, [_, new]) = world();
     for (part, odd, words) in [
