@@ -57,6 +57,10 @@ pub const REBOOT_REQUIRED: &str = "/var/run/reboot-required";
 /// machine start from the other slot, and removes it when the trial is decided.
 pub const TRIAL_NOTE: &str = "/var/lib/orlop/trial";
 
+/// The copy of small databases that was made before a trial, a directory on STATE: put back after a
+/// fall-back, before containerd starts.
+pub const TRIAL_COPY: &str = "/var/lib/orlop/before-trial";
+
 /// How the trial went ([`crate::trial::Outcome`]). Written in the trial, read by who comes after it.
 pub const TRIAL_OUTCOME: &str = "/var/lib/orlop/trial-outcome";
 

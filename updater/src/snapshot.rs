@@ -17,7 +17,7 @@ use formats::trial::Note;
 use crate::files::below;
 
 /// Where a copy is.
-pub const COPY: &str = "/var/lib/orlop/before-trial";
+pub use formats::system::TRIAL_COPY as COPY;
 
 /// What was done about the databases in a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]

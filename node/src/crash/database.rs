@@ -1,9 +1,11 @@
 //! Whether containerd's databases can be opened: bbolt files (`go.etcd.io/bbolt`, `db.go`), of
 //! which one tells what images, snapshots and containers there are, and one where the snapshots
-//! lie. One without the other is worth nothing.
+//! lie. Where there are snapshots one without the other is worth nothing.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+
+use formats::system::{TRIAL_COPY, TRIAL_NOTE};
 
 use crate::root::Root;
 
@@ -13,6 +15,8 @@ const DATABASES: [&str; 2] = [
     "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db",
     "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/metadata.db",
 ];
+/// Where the snapshots are: containerd makes the second database with the first of them.
+const SNAPSHOTS: &str = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots";
 const BLOBS: &str = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256";
 /// Where it goes until there is time to remove it.
 pub(crate) const ASIDE: &str = "/var/lib/orlop/damaged-containerd";
@@ -33,11 +37,23 @@ enum State {
 /// Puts all that containerd has aside if it could not open its databases: it would end, again and
 /// again. What people should know of it.
 pub fn clear(root: &Root) -> Option<String> {
-    let states = DATABASES.map(|path| state(root, path).unwrap_or(State::Damaged));
-    if states == [State::Absent; 2] || states == [State::Whole; 2] {
+    // A trial has left its databases: those of before it are put back by the updater, and describe what is
+    // there.
+    if [TRIAL_NOTE, TRIAL_COPY].iter().all(|path| root.path(path).exists()) {
         return None;
     }
-    let had_images = fs::read_dir(root.path(BLOBS)).is_ok_and(|mut blobs| blobs.next().is_some());
+    let states = DATABASES.map(|path| state(root, path).unwrap_or(State::Damaged));
+    let has = |path| fs::read_dir(root.path(path)).is_ok_and(|mut it| it.next().is_some());
+    let is_well = match states {
+        [State::Absent, State::Absent] | [State::Whole, State::Whole] => true,
+        // Images were imported, and no container was made of them.
+        [State::Whole, State::Absent] => !has(SNAPSHOTS),
+        _ => false,
+    };
+    if is_well {
+        return None;
+    }
+    let had_images = has(BLOBS);
     let aside = root.path(ASIDE);
     let moved = fs::create_dir_all(aside.parent().unwrap_or(&aside))
         .and_then(|()| remove(root))
@@ -154,6 +170,9 @@ mod tests {
         }
         let (_directory, root) = node(&[]);
         assert_eq!(clear(&root), None, "a first boot");
+        let blob = format!("{BLOBS}/0000");
+        let (_directory, root) = node(&[(DATABASES[0], &whole), (&blob, b"x")]);
+        assert_eq!(clear(&root), None, "images, and no container was made yet");
     }
 
     #[test]
@@ -173,8 +192,26 @@ mod tests {
                 remove(&root).unwrap();
             }
         }
-        let (_directory, root) = node(&[(DATABASES[0], &whole), (&blob, b"x")]);
+        let layer = format!("{SNAPSHOTS}/1/fs/file");
+        let files = [(DATABASES[0], &whole[..]), (&blob, b"x"), (&layer, b"x")];
+        let (_directory, root) = node(&files);
         assert!(clear(&root).is_some(), "one without the other");
+        let (_directory, root) = node(&[(DATABASES[1], &whole[..]), (&blob, b"x")]);
+        assert!(clear(&root).is_some(), "the other without the one");
+    }
+
+    #[test]
+    fn what_a_trial_has_left_is_for_who_puts_back_what_was_before_it() {
+        let blob = format!("{BLOBS}/0000");
+        let list = format!("{TRIAL_COPY}/list");
+        let files =
+            [(DATABASES[0], &b"garbage"[..]), (&blob, b"x"), (&list, b""), (TRIAL_NOTE, b"")];
+        let (directory, root) = node(&files);
+        assert_eq!(clear(&root), None);
+        assert!(directory.path().join("var/lib/containerd").exists());
+        // The trial is over, and its copy could not be used.
+        fs::remove_file(root.path(TRIAL_NOTE)).unwrap();
+        assert!(clear(&root).is_some());
     }
 
     #[test]

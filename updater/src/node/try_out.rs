@@ -15,6 +15,7 @@ use crate::files::{below, read};
 use crate::health::gate::{self, Gate};
 use crate::health::{Node as Runs, Prober};
 use crate::plan::Asked;
+use crate::snapshot;
 use crate::steps::{How, StepError};
 use crate::trial::kexec::{KexecError, Plan};
 use crate::trial::{ended, note, restart, run};
@@ -80,6 +81,9 @@ impl Node {
         if let Err(error) = ended::forget_records(&self.root) {
             (trying.told)(&format!("what an earlier panic has left stays: {error}"));
         }
+        // Of a trial that the power ended between its note and its copy: years later it would be put back.
+        snapshot::forget(&self.root)
+            .map_err(|error| format!("what an earlier trial has copied cannot go: {error}"))?;
         let noted = note::write(&self.root, &note);
         noted.map_err(|error| format!("STATE does not take the note of the trial: {error}"))?;
         let armed = self.arm(trying);
