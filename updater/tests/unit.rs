@@ -353,7 +353,7 @@ fn the_boot_loader_is_replaced_by_that_of_the_image_and_not_while_a_release_is_t
     assert_eq!(unit.failed("update-loader"), early);
     node.healthy();
     assert!(unit.good("upgrade 2.0 --no-restart").contains("trial: 2.0\n"));
-    let tried = "release 2.0 is on trial: it is judged first";
+    let tried = "release 2.0 is armed: first restart to try it, or give it up by `cancel`";
     assert_eq!(unit.failed("update-loader --force"), tried);
     unit.good("cancel");
 

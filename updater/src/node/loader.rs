@@ -56,7 +56,10 @@ impl Node {
         let slot = self.slot();
         let meta = self.remembered()?;
         if let Some(trial) = &meta.trial {
-            return Err(Refusal::OnTrial(trial.release.version.clone()).to_string());
+            let version = trial.release.version.clone();
+            let runs = trial.release.root_hash == running;
+            let refusal = if runs { Refusal::OnTrial } else { Refusal::Armed };
+            return Err(refusal(version).to_string());
         }
         if meta.good(slot).is_none_or(|good| good.root_hash != running) {
             return Err(

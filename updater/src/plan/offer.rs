@@ -131,6 +131,9 @@ pub enum Refusal {
         /// The node's.
         own: u64,
     },
+    /// Another one waits for its trial.
+    #[error("release {0} is armed: first restart to try it, or give it up by `cancel`")]
+    Armed(String),
     /// A trial is judged first.
     #[error("release {0} is on trial: it is judged first")]
     OnTrial(String),
@@ -201,15 +204,23 @@ impl State {
         self.check_running(asked)
     }
 
+    /// That no release is on trial or waits for it.
+    ///
+    /// # Errors
+    /// [`Refusal::OnTrial`], [`Refusal::Armed`].
+    pub fn check_no_trial(&self) -> Result<(), Refusal> {
+        let Some(trial) = &self.meta.trial else { return Ok(()) };
+        let version = trial.release.version.clone();
+        Err(if self.is_trial() { Refusal::OnTrial(version) } else { Refusal::Armed(version) })
+    }
+
     /// That what runs can be fallen back to, so that the other slot may be written. Its UKI must have been
     /// read.
     ///
     /// # Errors
     /// See [`Refusal`].
     pub fn check_running(&self, asked: Asked) -> Result<(), Refusal> {
-        if let Some(trial) = &self.meta.trial {
-            return Err(Refusal::OnTrial(trial.release.version.clone()));
-        }
+        self.check_no_trial()?;
         if !self.is_proven() && asked != Asked::PersonAnyway {
             return Err(Refusal::NotHealthy);
         }

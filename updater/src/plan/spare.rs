@@ -121,9 +121,7 @@ impl State {
     /// There is nothing good, it is too old or damaged, or a trial is under way.
     pub fn roll_back(&self, now: u64) -> Result<Plan<Release>, Refusal> {
         let slot = self.spare();
-        if let Some(trial) = &self.meta.trial {
-            return Err(Refusal::OnTrial(trial.release.version.clone()));
-        }
+        self.check_no_trial()?;
         let good = self.good(slot).cloned().ok_or(Refusal::NothingGood(slot))?;
         if good.epoch < self.meta.epoch {
             return Err(Refusal::Epoch { offered: good.epoch, least: self.meta.epoch });

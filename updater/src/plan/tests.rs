@@ -150,7 +150,7 @@ fn a_slot_is_taken_only_when_the_running_one_stands_on_top_and_is_not_counted() 
     let mut on_trial = state();
     on_trial.meta.trial = Some(trial(Phase::Armed));
     let refused = on_trial.take(&offer(), Asked::PersonAnyway, SLOT, 1024);
-    assert_eq!(refused, Err(Refusal::OnTrial("3.0".to_owned())));
+    assert_eq!(refused, Err(Refusal::Armed("3.0".to_owned())));
     // Somebody chose the older version: it is brought on top first.
     let mut below = state();
     below.names = names(["1a.efi", "3b+2-1.efi"]);
@@ -299,7 +299,14 @@ fn going_back_needs_something_good_of_an_epoch_that_is_allowed() {
     assert_eq!(refused(|it| it.contents[1] = content("9")), "the UKI of slot B is damaged");
     assert_eq!(
         refused(|it| it.meta.trial = Some(trial(Phase::Armed))),
-        "release 3.0 is on trial: it is judged first"
+        "release 3.0 is armed: first restart to try it, or give it up by `cancel`"
+    );
+    assert_eq!(
+        refused(|it| {
+            let release = it.running_release();
+            it.meta.trial = Some(Trial { slot: Slot::A, release, ..trial(Phase::Begun) });
+        }),
+        "release 2.0 is on trial: it is judged first"
     );
 }
 
