@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// The port's name.
 const PORT: &str = "org.orlop.test";
+/// Between two looks whether the machine is on.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Waits for the machine that was told of it.
 #[derive(Debug)]
@@ -38,11 +40,11 @@ impl Waiting {
         self.arguments.each_ref().map(String::as_str)
     }
 
-    /// Takes the connection of a machine that was started with these arguments.
+    /// Takes the connection of a machine that was started with these arguments, for as long as it is on.
     ///
     /// # Errors
-    /// It does not come in time.
-    pub fn accept(self, deadline: Duration) -> Result<Agent> {
+    /// It does not come in time, or not any more.
+    pub fn accept(self, deadline: Duration, mut is_on: impl FnMut() -> bool) -> Result<Agent> {
         let (sender, lines) = mpsc::channel();
         let (connected, stream) = mpsc::channel();
         let listener = self.listener;
@@ -57,7 +59,14 @@ impl Waiting {
                 lines.all(|line| sender.send(line).is_ok());
             }
         });
-        let stream = stream.recv_timeout(deadline).context("the machine has no port for us")?;
+        let end = Instant::now() + deadline;
+        let stream = loop {
+            match stream.recv_timeout(LOOK) {
+                Ok(stream) => break stream,
+                Err(_) if Instant::now() < end && is_on() => {}
+                Err(error) => return Err(error).context("the machine has no port for us"),
+            }
+        };
         Ok(Agent { stream, lines, next: 1, seen: Vec::new(), unseen: None })
     }
 }
@@ -188,7 +197,7 @@ mod tests {
             stream.write_all(says.as_bytes()).unwrap();
             drop(place);
         });
-        (waiting.accept(LIMIT).unwrap(), guest)
+        (waiting.accept(LIMIT, || true).unwrap(), guest)
     }
 
     #[test]

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
+use crate::agent::{Agent, Waiting};
 use crate::process::command;
 use crate::usage;
 
@@ -289,6 +290,19 @@ impl Machine {
         // The only error is that nothing has come yet.
         while matches!(self.take_one(Instant::now()), Ok(true)) {}
         self.ended.tail()
+    }
+
+    /// Whether `orlop run` has not ended.
+    pub fn is_on(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Its agent.
+    ///
+    /// # Errors
+    /// As [`Waiting::accept`]; the console and what `orlop run` says are quoted.
+    pub fn agent(&mut self, waiting: Waiting, deadline: Duration) -> Result<Agent> {
+        waiting.accept(deadline, || self.is_on()).with_context(|| self.so_far())
     }
 
     /// The lines of the console so far.

@@ -5,6 +5,7 @@ use anyhow::{Result, bail, ensure};
 use qemu_tests::Orlop;
 use serde_json::json;
 
+use crate::node::{LIMIT, Node};
 use crate::settled::settled;
 use crate::slots::Slots;
 use crate::world::world;
@@ -29,8 +30,11 @@ pub(crate) fn wrong(orlop: &Orlop) -> Result<()> {
     ensure!(on.slots()? == before && slots.bytes(first)? == bytes, "{:#}", on.slots()?);
     on.power_off()?;
 
+    // A new machine, whose clock was never set.
+    let mut node = Node::new(first, &world.config("deadline = 540\n")?)?;
     let mut on = node.start_with(orlop, &["-rtc", "base=1970-01-01"])?;
     on.boots(first)?;
+    on.machine.wait_for_line(0, &["the clock said 1970-01-01", ": set to 20"], LIMIT)?;
     on.is_healthy(first)?;
     let came = on.done(&stage)?;
     ensure!(came["staged"] == *second.version, "{came}");

@@ -21,7 +21,7 @@ const TO: &str = "ORLOP_BENCH_UPGRADE_TO";
 /// A pod that says when the node works again, and what a trial by kexec takes.
 const NODE: &str = r#"
 [network.links.eth0]
-dhcp = "ipv4"
+dhcp = true
 
 [cni]
 bridge = "10.88.0.0/16"

@@ -74,8 +74,9 @@ impl Node {
         let boot = orlop.boot_other(&self.image).args(&["--reboot", "--config"]);
         let boot = boot.path(&self.path("node.toml")).disk(&self.path("disk.raw"));
         let boot = boot.args(&["--", "-device", "i6300esb"]).args(&waiting.arguments());
-        let machine = boot.args(more).start()?;
-        Ok(Running { machine, agent: waiting.accept(LIMIT)? })
+        let mut machine = boot.args(more).start()?;
+        let agent = machine.agent(waiting, LIMIT)?;
+        Ok(Running { machine, agent })
     }
 
     /// Switches it on with a disk that the test is, and not QEMU.

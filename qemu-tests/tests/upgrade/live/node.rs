@@ -67,8 +67,8 @@ impl LiveNode {
         let mut args = vec!["--reboot", "--", "-device", "i6300esb"];
         args.extend(waiting.arguments());
         let setup = Setup { disk: Some(disk.path()), firmware: true, args: &args, ..setup };
-        let node = Node::start_image(orlop, &release.image, cluster, &setup)?;
-        let agent = waiting.accept(LIMIT)?;
+        let mut node = Node::start_image(orlop, &release.image, cluster, &setup)?;
+        let agent = node.machine.agent(waiting, LIMIT)?;
         Ok(Self { node, agent, disk, _directory: directory })
     }
 
