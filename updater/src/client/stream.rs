@@ -198,17 +198,9 @@ impl Stream<'_> {
                 body
             }
         };
-        loop {
-            match body.read(buffer) {
-                Ok(0) => return Err(cut_short()),
-                Ok(read) => {
-                    self.body = Some(body);
-                    return Ok(read);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(place.failed(error)),
-            }
-        }
+        let read = some(place, &mut body, buffer)?;
+        self.body = Some(body);
+        Ok(read)
     }
 
     /// Throws away what has come before. It has to come as fast as what is wanted, and whoever asks to stop
@@ -218,12 +210,7 @@ impl Stream<'_> {
         while bytes > 0 {
             let most = usize::try_from(bytes).map_or(THROWN, |bytes| bytes.min(THROWN));
             let began = Instant::now();
-            let read = match body.read(&mut buffer[..most]) {
-                Ok(0) => return Err(cut_short()),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(place.failed(error)),
-            };
+            let read = some(place, body, &mut buffer[..most])?;
             bytes -= read as u64;
             let spent = began.elapsed();
             if self.mirrors.account(read).is_err() {
@@ -260,6 +247,18 @@ impl Stream<'_> {
         }
         self.tried.push(Tried { place, why });
         Ok(())
+    }
+}
+
+/// Some bytes of what a place gives, which has to have some more.
+fn some(place: &Place, body: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Why> {
+    loop {
+        match body.read(buffer) {
+            Ok(0) => return Err(cut_short()),
+            Ok(read) => return Ok(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(place.failed(error)),
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::Node;
 use crate::boot_loader::{self, Terms, own_architecture};
 use crate::files::below;
-use crate::plan::Refusal;
 use crate::steps::Disks as _;
 use crate::words::words;
 
@@ -55,12 +54,8 @@ impl Node {
         let running = self.machine.running().root_hash;
         let slot = self.slot();
         let meta = self.remembered()?;
-        if let Some(trial) = &meta.trial {
-            let version = trial.release.version.clone();
-            let runs = trial.release.root_hash == running;
-            let refusal = if runs { Refusal::OnTrial } else { Refusal::Armed };
-            return Err(refusal(version).to_string());
-        }
+        let state = self.machine.state(&[]).map_err(|error| words(&error))?;
+        state.check_no_trial().map_err(|refusal| refusal.to_string())?;
         if meta.good(slot).is_none_or(|good| good.root_hash != running) {
             return Err(
                 "this version was not found healthy yet: the boot loader is left alone".into()
