@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use formats::node_config::{LARGEST, NodeConfig, Problem, Weakening, parse, static_pod_problems};
+use formats::node_config::{
+    LARGEST, NodeConfig, Problem, Weakening, parse, static_pod_problems, update_problems,
+};
 
 use crate::error::{Context as _, Error, Id, Result, Shown, several};
 
@@ -95,7 +97,9 @@ impl Source {
     fn understood(&self) -> Result<NodeConfig, Vec<Problem>> {
         let config = parse(&self.text)?;
         // A node would go on, with a line on its screen; here somebody can mend it.
-        let problems = static_pod_problems(&self.text, &config);
+        let mut problems = static_pod_problems(&self.text, &config);
+        problems.extend(update_problems(&self.text, &config));
+        problems.sort_by_key(|problem| problem.span.start);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 }

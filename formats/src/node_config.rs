@@ -27,6 +27,8 @@ mod static_pod;
 mod sysctl;
 mod token;
 mod update;
+#[cfg(feature = "tuf")]
+mod update_trust;
 mod url;
 mod weakened;
 mod window;
@@ -55,6 +57,8 @@ pub use static_pod::static_pod_problems;
 pub use sysctl::SysctlName;
 pub use token::BootstrapToken;
 pub use update::{Policy, Update};
+#[cfg(feature = "tuf")]
+pub use update_trust::update_problems;
 pub use url::{Scheme, Url};
 pub use weakened::Weakening;
 pub use window::Window;

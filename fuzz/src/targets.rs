@@ -458,7 +458,9 @@ pub(crate) fn node_config(bytes: &[u8]) {
         for text in [text, &format!("schema = 1\n{text}")] {
             match node_config::parse(text) {
                 Ok(config) => {
-                    for problem in node_config::static_pod_problems(text, &config) {
+                    let pods = node_config::static_pod_problems(text, &config);
+                    let update = node_config::update_problems(text, &config);
+                    for problem in pods.into_iter().chain(update) {
                         problem.excerpt(Path::new("node.toml"), text);
                     }
                     assert_eq!(node_config::parse(&config.to_toml(Secrets::Shown)), Ok(config));

@@ -20,6 +20,7 @@ pub mod node;
 pub mod ntp;
 mod orlop;
 pub mod process;
+pub mod random;
 pub mod registry;
 pub mod relay;
 pub mod releases;

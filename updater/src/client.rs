@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read as _};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use formats::tuf::Found;
 
@@ -114,6 +114,8 @@ pub struct Mirrors<'a> {
     fetched: Cell<u64>,
     /// Which place is asked first: the one that gave something last.
     first: Cell<usize>,
+    /// How long was waited because places asked for that.
+    waited: Cell<Duration>,
     /// Places that are not asked any more, and why.
     out: RefCell<BTreeMap<usize, String>>,
     /// Whether a file has to come from one place: when one was made of two and was wrong.
@@ -143,6 +145,7 @@ impl<'a> Mirrors<'a> {
             began: Instant::now(),
             fetched: Cell::new(0),
             first: Cell::new(0),
+            waited: Cell::default(),
             out: RefCell::default(),
             alone: Cell::new(false),
         }
@@ -301,8 +304,12 @@ impl<'a> Mirrors<'a> {
             Why::Odd(Odd::Busy(_, told)) => *told,
             _ => None,
         };
-        let delay = self.settings.patience.delay(failures, self.settings.seed, told);
+        let patience = self.settings.patience.after(self.waited.get());
+        let delay = patience.delay(failures, self.settings.seed, told);
         let Some(delay) = delay.filter(|_| why.passes()) else { return Ok(Err(why)) };
+        if told.is_some() {
+            self.waited.set(self.waited.get().saturating_add(delay));
+        }
         let place = self.place(at).map(ToString::to_string).unwrap_or_default();
         let seconds = delay.as_secs_f32();
         self.notice(&format!("`{name}` from {place}: {why}; again in {seconds:.1} s"));

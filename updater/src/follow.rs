@@ -30,6 +30,35 @@ pub struct Standing {
     /// What it fell back from last, until a release was promoted.
     #[serde(default)]
     pub fallback: Option<Fallback>,
+    /// What its slots say.
+    #[serde(default)]
+    pub slots: Slots,
+}
+
+/// What the slots say, as far as it is of interest here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Slots {
+    /// What was tried and left, however long ago.
+    #[serde(default)]
+    pub failed: Vec<Left>,
+}
+
+/// A release that was tried and left.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Left {
+    /// Which one.
+    pub version: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Standing {
+    /// Why it left this version, if it did: also when it has tried another one since.
+    fn left(&self, version: &str) -> Option<&str> {
+        let last = self.fallback.iter().map(|it| (&it.version, &it.reason));
+        let before = self.slots.failed.iter().map(|it| (&it.version, &it.reason));
+        last.chain(before).find(|(it, _)| *it == version).map(|(_, reason)| reason.as_str())
+    }
 }
 
 /// What is done next.
@@ -79,8 +108,8 @@ pub fn next(wanted: &str, standing: &Standing) -> Step {
     if standing.version == wanted {
         return Step::Done;
     }
-    if let Some(fallback) = standing.fallback.as_ref().filter(|it| it.version == wanted) {
-        return Step::FellBack(fallback.reason.clone());
+    if let Some(reason) = standing.left(wanted) {
+        return Step::FellBack(reason.to_owned());
     }
     if standing.phase == Phase::Staging {
         return Step::Wait(Wait::Staging);
@@ -193,7 +222,8 @@ mod tests {
     use super::*;
 
     fn standing(version: &str, phase: Phase) -> Standing {
-        Standing { version: version.to_owned(), phase, staged: None, fallback: None }
+        let (staged, fallback, slots) = (None, None, Slots::default());
+        Standing { version: version.to_owned(), phase, staged, fallback, slots }
     }
 
     fn fell_back(version: &str) -> Option<Fallback> {
@@ -204,6 +234,10 @@ mod tests {
     fn what_a_node_says_leads_to_one_step() {
         let staged = Standing { staged: Some("2".to_owned()), ..standing("1", Phase::Staged) };
         let left = Standing { fallback: fell_back("2"), ..standing("1", Phase::FellBack) };
+        // Two Plans for one node do not take turns: what was left stays so when the other was left, too.
+        let failed = vec![Left { version: "2".to_owned(), reason: "the CRI".to_owned() }];
+        let slots = Slots { failed };
+        let long_ago = Standing { fallback: fell_back("3"), slots, ..left.clone() };
         for (standing, want) in [
             (standing("2", Phase::Idle), Step::Done),
             (standing("2", Phase::Trial), Step::Wait(Wait::Trial)),
@@ -215,6 +249,7 @@ mod tests {
             (staged.clone(), Step::Restart),
             (Standing { staged: Some("3".to_owned()), ..staged.clone() }, Step::Stage),
             (left.clone(), Step::FellBack("kubelet".to_owned())),
+            (long_ago, Step::FellBack("the CRI".to_owned())),
             // Even if somebody has staged it again, nobody said that it is to be tried again.
             (
                 Standing { fallback: fell_back("2"), ..staged.clone() },
@@ -232,6 +267,12 @@ mod tests {
             "image": "node", "version": "1", "phase": "hovering", "slots": {}, "doing": null,
             "fallback": { "version": "2", "reason": "x", "time": 7, "more": 1 },
         });
+        let slots =
+            json!({ "slots": { "failed": [{ "version": "0", "reason": "y", "time": 3 }] } });
+        let mut whole = said.clone();
+        whole["slots"] = slots["slots"].clone();
+        let read: Standing = serde_json::from_value(whole).unwrap();
+        assert_eq!(read.left("0"), Some("y"));
         let read: Standing = serde_json::from_value(said).unwrap();
         assert_eq!((read.phase, read.fallback.unwrap().time), (Phase::Unknown, 7));
     }

@@ -221,7 +221,9 @@ impl<W: Work> Unit<W> {
                 let what = doing["what"].as_str().unwrap_or_default();
                 what.starts_with("stage") || what.starts_with("upgrade")
             });
-            if is_staging {
+            // Beside a trial or before a restart that is what counts: both end by themselves.
+            let phase = status.get("phase").and_then(Value::as_str).unwrap_or_default();
+            if is_staging && phase != "trial" && phase != "restarting" {
                 status.insert("phase".to_owned(), json!("staging"));
             }
             status.insert("doing".to_owned(), doing.unwrap_or(Value::Null));

@@ -115,7 +115,8 @@ pub struct Channel<'a> {
 
 impl<'a> Channel<'a> {
     /// Brings what is trusted up to date, from the first of the places that has what can be believed.
-    /// Places that lie, lag behind or do not answer are passed over.
+    /// Places that lie, lag behind what is known or do not answer are passed over; with `wanted` also those
+    /// that have no release of this version, as long as another one has it.
     ///
     /// # Errors
     /// [`TrustError::Clock`] before anything is asked for; [`TrustError::Nobody`] with what each place
@@ -124,19 +125,30 @@ impl<'a> Channel<'a> {
         mirrors: &'a Mirrors<'a>,
         store: &'a Store,
         clock: Clock,
+        wanted: Option<&str>,
     ) -> Result<Self, TrustError> {
         if clock.now < clock.floor {
             return Err(TrustError::Clock(clock));
         }
         let mut places = Vec::new();
+        let mut without: Option<(usize, Trusted)> = None;
         for at in mirrors.order() {
             let mut refresh = Refresh::new(clock.now, Limits::DEFAULT);
             let mut look = Look { mirrors, store, at };
             let why = match run(&mut refresh, &mut look) {
                 Ok(()) => match refresh.into_trusted() {
                     Some(trusted) => {
-                        mirrors.prefer(at);
-                        return Ok(Self { mirrors, store, trusted });
+                        let has = |wanted: &str| {
+                            let there = trusted.targets().map(listed).unwrap_or_default();
+                            there.iter().any(|it| it.version == wanted)
+                        };
+                        if wanted.is_none_or(has) {
+                            mirrors.prefer(at);
+                            return Ok(Self { mirrors, store, trusted });
+                        }
+                        // What came later is newer, for what is older is not believed any more.
+                        without = Some((at, trusted));
+                        continue;
                     }
                     None => Reason::NoRoot.of("root.json").into(),
                 },
@@ -150,7 +162,9 @@ impl<'a> Channel<'a> {
             mirrors.notice(&format!("{place} is passed over: {why}"));
             places.push((place, why));
         }
-        Err(TrustError::Nobody(Places(places)))
+        let (at, trusted) = without.ok_or(TrustError::Nobody(Places(places)))?;
+        mirrors.prefer(at);
+        Ok(Self { mirrors, store, trusted })
     }
 
     /// What is trusted.

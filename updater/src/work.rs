@@ -67,20 +67,21 @@ impl Updater {
     fn with_channel<T>(
         &self,
         facts: &Facts,
-        from: Option<&str>,
+        (from, version): (Option<&str>, Option<&str>),
         cancel: &Cancel,
         tell: &dyn Fn(Event),
         go_on: impl FnOnce(&Channel<'_>, i64) -> Result<T, Failed>,
     ) -> Result<T, Failed> {
         let places = facts.places(from)?;
-        let name = places.first().map(ToString::to_string).unwrap_or_default();
+        let names = places.iter().map(ToString::to_string).collect();
         let notice = notices(tell);
         let mirrors = Mirrors::new(places, facts.settings(), cancel.clone(), &notice);
         let directory = self.root.join(DIRECTORY.trim_start_matches('/'));
-        let store = Store::new(&directory, &name, facts.first_root.clone());
+        let store = Store::new(&directory, names, facts.first_root.clone());
         let now = (self.now)();
         let clock = Clock { now, floor: facts.floor };
-        let channel = Channel::open(&mirrors, &store, clock).map_err(|error| words(&error))?;
+        let channel =
+            Channel::open(&mirrors, &store, clock, version).map_err(|error| words(&error))?;
         go_on(&channel, now)
     }
 
@@ -90,7 +91,7 @@ impl Updater {
         if let Ok((epoch, failed)) = Node::open(&self.root, &facts).and_then(|mut it| it.known()) {
             (facts.node.epoch, facts.node.failed) = (epoch, failed);
         }
-        self.with_channel(&facts, None, cancel, tell, |channel, now| {
+        self.with_channel(&facts, (None, None), cancel, tell, |channel, now| {
             let verified = channel.release(None).map_err(|error| words(&error))?;
             let listed = channel.releases();
             let asked = |asked| eligible(&verified, &facts.node, &listed, asked, (now, now));
@@ -124,7 +125,8 @@ impl Updater {
         cancel: &Cancel,
         tell: &dyn Fn(Event),
     ) -> Result<Stage, Failed> {
-        self.with_channel(facts, wish.from.as_deref(), cancel, tell, |channel, now| {
+        let from_where = (wish.from.as_deref(), wish.version.as_deref());
+        self.with_channel(facts, from_where, cancel, tell, |channel, now| {
             let verified = channel.release(wish.version.as_deref());
             let verified = verified.map_err(|error| words(&error))?;
             let Verified { release, .. } = &verified;

@@ -80,7 +80,7 @@ fn an_update_takes_no_more_than_128_mib() {
         let file = fs::File::create(&spare_at).expect("a slot");
         file.set_len(size).expect("room");
         let mirrors = Mirrors::new(vec![directory(&place)], quick(), Cancel::new(), &|_| ());
-        let channel = Channel::open(&mirrors, &store, CLOCK).expect("trusted");
+        let channel = Channel::open(&mirrors, &store, CLOCK, None).expect("trusted");
         let verified = channel.release(version).expect("a release");
         let mut wanted = Wanted::root(&verified.release).expect("an image");
         if want != Way::Delta {

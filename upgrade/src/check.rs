@@ -60,7 +60,7 @@ pub enum Kind {
     Release,
     /// Pods would be lost, or would never leave.
     Pods,
-    /// Other nodes are being upgraded.
+    /// Other nodes are being upgraded, or this one to another release.
     Busy,
 }
 
@@ -156,6 +156,19 @@ impl Checked {
                 Kind::Unfit,
                 format!("node `{name}`: {why}"),
                 format!("`kubectl annotate node {name} {mark}-` takes it away"),
+            );
+            return;
+        }
+        if let Some(release) = node.mark().and_then(|mark| mark.elsewhere(node, &terms.release)) {
+            let mark = crate::mark::MARK;
+            self.problem(
+                Kind::Busy,
+                format!("another call is bringing node `{name}` to {release}"),
+                format!(
+                    "`--to {release}` goes on with that; if it is to be given up, `kubectl annotate node \
+                     {name} {mark}- {}-` and `kubectl uncordon {name}`",
+                    formats::fleet::RELEASE
+                ),
             );
             return;
         }

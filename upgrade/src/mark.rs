@@ -1,7 +1,10 @@
 //! The note on a Node object that an upgrade is at it. It is written with the cordon, in one change of
 //! the object, and goes with it, so a call that was cut off anywhere leaves what the next one needs.
 
+use formats::fleet::Phase;
 use serde::{Deserialize, Serialize};
+
+use crate::node::Node;
 
 /// The annotation. While it is there the node is being upgraded.
 pub const MARK: &str = "orlop.dev/cordoned-by-upgrade";
@@ -31,6 +34,16 @@ pub struct Request {
 }
 
 impl Mark {
+    /// What a node with this mark is on its way to, if that is not what somebody wants: the release.
+    /// Nothing if the node has said what came of it, so that whoever asked is there or may be taken over.
+    pub fn elsewhere<'a>(&self, node: &'a Node, wanted: &str) -> Option<&'a str> {
+        let asked = self.asked.as_ref().and(node.asked.as_ref())?;
+        let status = node.status().filter(|status| status.is_about(asked));
+        let is_over =
+            status.is_some_and(|status| status.phase == Phase::Idle || status.phase.is_bad());
+        (asked.release != wanted && !is_over).then_some(&asked.release)
+    }
+
     /// The value of the annotation.
     pub fn text(&self) -> String {
         // A value of this type is always JSON.

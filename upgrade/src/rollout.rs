@@ -5,7 +5,8 @@
 //! A node goes through: cordoned and marked; its pods evicted; asked for the release, with its version and
 //! boot noted in the mark; judged by its own status, its boot and whether it is Ready; uncordoned, unless
 //! it was cordoned before, and the mark gone. After the first failure no further node is asked: those that
-//! were are waited for, those that were only cordoned are let go.
+//! were are waited for, those that were only cordoned are let go. A node that is on its way to another
+//! release is left to whoever asked it for that.
 
 mod advance;
 mod drain;
@@ -134,6 +135,8 @@ pub enum Outcome {
     Lost(String),
     /// The API server does not let us.
     Forbidden(String),
+    /// Another call is bringing it to another release.
+    Elsewhere(String),
 }
 
 impl Outcome {

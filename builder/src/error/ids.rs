@@ -352,7 +352,7 @@ ids! {
     UnfitRelease = "E0873", Verification;
     /// Pods would be lost by an upgrade, or would never leave.
     PodsInTheWay = "E0874", Verification;
-    /// An upgrade is at other nodes already.
+    /// An upgrade is at other nodes already, or at this one with another release.
     UpgradeElsewhere = "E0875", Verification;
     /// The pods of a node did not leave it in time.
     PodsRemain = "E0880", Verification;

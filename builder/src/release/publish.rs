@@ -21,6 +21,7 @@ use super::signers::{Order, Signers};
 use super::state::State;
 use super::verify::{Piece, describe, files, image};
 use super::{refused, versions};
+use crate::build::written;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::keys::keyring::Keyring;
 use crate::keys::roles::Role;
@@ -120,6 +121,12 @@ impl<'k, 'a> Publisher<'k, 'a> {
         let signers = self.edition_signers(state.known)?;
         let history = History::read(directory, &state.targets())?;
         let epoch = terms.epoch.or_else(|| Some(history.epoch()));
+        // Packing takes long, and this is known before.
+        let version = match &terms.version {
+            Some(version) => version.clone(),
+            None => written::report(build)?.version,
+        };
+        history.is_free(&version, None)?;
         let mut draft = draft(build, &Terms { epoch, ..terms.clone() }, jobs)?;
         history.is_free(&draft.release.version, None)?;
         history.allows(&draft.release)?;
@@ -160,20 +167,21 @@ impl<'k, 'a> Publisher<'k, 'a> {
         keep: Keep,
     ) -> Result<Published> {
         self.edition_signers(None)?;
-        let place = Place::open(directory)?;
-        let state = State::load(directory, &self.roots)?;
-        let signers = self.edition_signers(state.known)?;
-        if versions(&state.targets()).iter().any(|(_, known)| known == version) {
-            return Err(published(directory, version));
-        }
-        let root =
-            self.roots.files.last().ok_or_else(|| Error::new(Id::Bug, "there is no root"))?;
-        let mut reader = Reader::at(from, root);
+        // What cannot be promoted makes no directory.
+        let root = self.roots.files.last().cloned();
+        let root = root.ok_or_else(|| Error::new(Id::Bug, "there is no root"))?;
+        let mut reader = Reader::at(from, &root);
         let trusted = reader.refresh(self.now)?;
         let there = trusted.targets().into_iter().flat_map(versions);
         if !there.into_iter().any(|(_, known)| known == version) {
             let message = format!("there is no release `{version}` to promote");
             return Err(Error::new(Id::UnknownRelease, message));
+        }
+        let place = Place::open(directory)?;
+        let state = State::load(directory, &self.roots)?;
+        let signers = self.edition_signers(state.known)?;
+        if versions(&state.targets()).iter().any(|(_, known)| known == version) {
+            return Err(published(directory, version));
         }
         let release = describe(&mut reader, &trusted, version)?;
         let history = History::read(directory, &state.targets())?;
@@ -223,14 +231,21 @@ impl<'k, 'a> Publisher<'k, 'a> {
     /// # Errors
     /// [`Id::UnknownRelease`]; those of [`Self::publish`].
     pub fn withdraw(&mut self, directory: &Path, version: &str) -> Result<Published> {
+        let none = || {
+            let message = format!("`{}` has no release `{version}`", directory.display());
+            Error::new(Id::UnknownRelease, message)
+        };
+        // Nothing is taken away from a directory that is not there, and none is made for that.
+        if !directory.join("metadata").is_dir() {
+            return Err(none());
+        }
         self.edition_signers(None)?;
         let place = Place::open(directory)?;
         let state = State::load(directory, &self.roots)?;
         let signers = self.edition_signers(state.known)?;
         let mut targets = state.targets();
         if !versions(&targets).iter().any(|(_, known)| known == version) {
-            let message = format!("`{}` has no release `{version}`", directory.display());
-            return Err(Error::new(Id::UnknownRelease, message));
+            return Err(none());
         }
         remove(&mut targets, version);
         let mut published = self.edition(&place, &state, &signers, targets)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use formats::node_config::EXAMPLE;
 use qemu_tests::disk::Disk;
+use qemu_tests::random::Random;
 use qemu_tests::{Cluster, Machine, Node, Orlop, Setup};
 use serde_json::{Value, json};
 
@@ -20,34 +21,11 @@ fn cuts() -> Result<u32> {
     }
 }
 
-/// Numbers of an xorshift generator (Marsaglia 2003), from a seed that is told.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Result<Self> {
-        let seed = match std::env::var("ORLOP_TEST_SEED") {
-            Ok(seed) => seed.parse().context("`ORLOP_TEST_SEED` is no number")?,
-            Err(_) => {
-                let bytes = std::fs::read("/proc/sys/kernel/random/uuid")?;
-                bytes.iter().fold(1, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(*byte))
-            }
-        };
-        Ok(Self(seed.max(1)))
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 /// On a first boot or a later one, before the pod runs or after: always comes back to a running
 /// pod.
 pub(crate) fn any_power_cut(orlop: &Orlop) -> Result<()> {
     let mut random = Random::new()?;
-    orlop.measured(format!("power cuts by ORLOP_TEST_SEED={}", random.0));
+    orlop.measured(format!("power cuts by {}", random.told()));
     let directory = tempfile::tempdir()?;
     let config = directory.path().join("node.toml");
     std::fs::write(&config, EXAMPLE)?;

@@ -33,10 +33,11 @@ use anyhow::{Context as _, Result, ensure};
 use formats::boot_entries::{Name, SECTOR_BYTES};
 use qemu_tests::Orlop;
 use qemu_tests::harness::{self, Test, Threads};
+use qemu_tests::random::Random;
 
 use crate::machine::{Firmware, Started};
 use crate::node::Node;
-use crate::sample::{Random, State, number, sample};
+use crate::sample::{State, number, sample};
 
 const TESTS: &[(&str, Test)] = &[
     ("what_a_power_cut_leaves_is_started_by_the_real_loader_as_the_model_says", power_cuts),
@@ -88,12 +89,8 @@ fn readable(byte: u8) -> char {
 }
 
 fn power_cuts(orlop: &Orlop) -> Result<()> {
-    let seed = number("ORLOP_TEST_SEED")?;
-    let mut random = match seed {
-        Some(seed) => Random(seed.max(1)),
-        None => Random::new()?,
-    };
-    let seed = random.0;
+    let mut random = Random::new()?;
+    let seed = random.told();
     let firmware = Firmware::new(orlop)?;
     let all = sample(&firmware.files, &mut random)?;
     let full = std::env::var_os("ORLOP_TEST_FULL").is_some();
@@ -102,7 +99,7 @@ fn power_cuts(orlop: &Orlop) -> Result<()> {
     let (mut tried, mut boots) = (0, 0);
     for State { node, what } in all.iter().take(wanted) {
         let once = node.disk.borrow().now.one_shot.is_some();
-        let tell = || format!("{what} (ORLOP_TEST_SEED={seed})");
+        let tell = || format!("{what} ({seed})");
         firmware.put(&node.disk.borrow().now)?;
         boot(&firmware, node).with_context(tell)?;
         boots += 1;
@@ -115,7 +112,7 @@ fn power_cuts(orlop: &Orlop) -> Result<()> {
     }
     orlop.measured(format!(
         "{tried} of {} contents that differ for the loader, {boots} boots, {:.1} CPU-s, \
-         ORLOP_TEST_SEED={seed}",
+         {seed}",
         all.len(),
         firmware.cpu_seconds()
     ));

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 use formats::boot_entries::Slot;
 use formats::fat::File;
+use qemu_tests::random::Random;
 use updater::steps::How;
 
 use crate::disk::{Numbers, SECTOR, cuts};
@@ -23,24 +24,6 @@ pub(crate) struct State {
 pub(crate) fn number(name: &str) -> Result<Option<u64>> {
     let Ok(text) = std::env::var(name) else { return Ok(None) };
     Ok(Some(text.parse().with_context(|| format!("`{name}` is no number"))?))
-}
-
-/// Numbers of an xorshift generator, from a seed that is told.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn new() -> Result<Self> {
-        let bytes = std::fs::read("/proc/sys/kernel/random/uuid")?;
-        let seed = bytes.iter().fold(1, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(*byte));
-        Ok(Self(seed.max(1)))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
 }
 
 /// What makes a difference to firmware and loader: the directory, the heads of the UKIs and what is
@@ -72,7 +55,7 @@ pub(crate) fn sample(files: &[File], random: &mut Random) -> Result<Vec<State>> 
         (History::Veteran, Variables::Refused),
         (History::Veteran, Variables::Kept),
     ];
-    let mut numbers = Numbers(random.next().max(1));
+    let mut numbers = Numbers(random.number().max(1));
     for (history, variables) in ways {
         for (manner, act) in good.map(|act| (Manner::Good, act)).into_iter().chain(bad) {
             let story = Story { history, how: How::Reboot, variables, manner, act };
@@ -91,7 +74,7 @@ pub(crate) fn sample(files: &[File], random: &mut Random) -> Result<Vec<State>> 
     }
     let mut states: Vec<State> = found.into_values().collect();
     for at in (1..states.len()).rev() {
-        let other = usize::try_from(random.next() % (at as u64 + 1))?;
+        let other = usize::try_from(random.number() % (at as u64 + 1))?;
         states.swap(at, other);
     }
     let is_once = |state: &State| state.node.disk.borrow().now.one_shot.is_some();

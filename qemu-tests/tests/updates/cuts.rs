@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use qemu_tests::Orlop;
 use qemu_tests::drive::Drive;
+use qemu_tests::random::Random;
 use qemu_tests::releases::Released;
 use serde_json::json;
 
@@ -14,33 +15,6 @@ use crate::world::world;
 
 /// Writes of a machine, about: an upgrade that comes through before its cut says it better.
 const FIRST_GUESS: Writes = Writes { upgrade: 200, trial: 24 };
-
-/// Numbers of an xorshift generator (Marsaglia 2003), from a seed that is told.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Result<Self> {
-        let seed = match std::env::var("ORLOP_TEST_SEED") {
-            Ok(seed) => seed.parse().context("`ORLOP_TEST_SEED` is no number")?,
-            Err(_) => {
-                let bytes = std::fs::read("/proc/sys/kernel/random/uuid")?;
-                bytes.iter().fold(1, |seed: u64, byte| seed.rotate_left(7) ^ u64::from(*byte))
-            }
-        };
-        Ok(Self(seed.max(1)))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 8
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-}
 
 /// How often the power is cut.
 fn cuts() -> Result<u64> {
@@ -76,7 +50,7 @@ pub(crate) fn any_power_cut(orlop: &Orlop) -> Result<()> {
     let [first, second, ..] = &world.good[..] else { bail!("there are two releases") };
     let both = [first, second];
     let mut random = Random::new()?;
-    let seed = format!("with ORLOP_TEST_SEED={}", random.0);
+    let seed = format!("with {}", random.told());
     orlop.measured(format!("power cuts {seed}"));
     let mut node = Node::new(first, &world.config("deadline = 540\n")?)?;
     let cuts = cuts()?;
@@ -106,7 +80,7 @@ pub(crate) fn any_power_cut(orlop: &Orlop) -> Result<()> {
         ensure!(!panicked, "{}: PID 1 panicked{}", told(), on.machine.so_far());
         let writes = drive.writes() - before;
         on.machine.cut_power();
-        let (unflushed, lost) = drive.lose(&mut || random.next())?;
+        let (unflushed, lost) = drive.lose(&mut || random.number())?;
         let found = Slots::of(&node.disk())?.judge(&both).with_context(told)?;
         orlop.measured(format!(
             "{cut:?} of {} to {}: {} after {writes} writes, {lost} of {unflushed} lost; {found}",

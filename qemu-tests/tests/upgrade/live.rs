@@ -21,6 +21,8 @@ use world::{World, world};
 
 /// Where containerd keeps what it knows of images and containers.
 const DATABASE: &str = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db";
+/// The log of who copies databases and puts them back.
+const LOG: &str = "/var/log/orlop/databases.log";
 /// What the databases of a newer containerd can be to an older one.
 const UNREADABLE: &str = "this is no database of the release before";
 const MARK: &str = "orlop.dev/cordoned-by-upgrade";
@@ -66,9 +68,10 @@ pub(crate) fn falls_back(orlop: &Orlop) -> Result<()> {
     one.agent.request(&format!("write {DATABASE} {UNREADABLE}"), LIMIT)?;
 
     one.boots(&world.first)?;
-    let words = ["databases of containerd and kubelet are as before the trial"];
-    one.node.machine.wait_for_line(0, &words, LIMIT)?;
     let ended = call.end()?;
+    let log = one.agent.request(&format!("read {LOG}"), LIMIT)?;
+    let words = "databases of containerd and kubelet are as before the trial";
+    ensure!(log.iter().any(|line| line.contains(words)), "{log:#?}");
     shown(orlop, &ended);
     let start = format!("error[E0881]: node `{}` fell back from {}: ", one.name(), bad.version);
     let mut failures = ended.said.iter().filter_map(|line| line.strip_prefix(&start));

@@ -14,7 +14,7 @@ pub struct Patience {
     pub first: Duration,
     /// After any failure, at most.
     pub most: Duration,
-    /// The longest `Retry-After` that is waited for.
+    /// The longest `Retry-After` that is waited for, and of one piece of work all of them together.
     pub told: Duration,
 }
 
@@ -30,6 +30,11 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// What is left of this patience after so much was waited because of `Retry-After`.
+    pub fn after(self, waited: Duration) -> Self {
+        Self { told: self.told.saturating_sub(waited), ..self }
+    }
+
     /// How long to wait after the failure with this number, 1 for the first: between half of what is due
     /// and all of it, by `seed`. `told` is what the server asks for. Nothing: it is given up.
     pub fn delay(&self, failure: u32, seed: u64, told: Option<Duration>) -> Option<Duration> {
@@ -80,6 +85,10 @@ mod tests {
         assert_eq!(told(20), Some(Duration::from_secs(20)));
         assert!(told(0) < told(20));
         assert_eq!(told(301), None);
+        // However often it is asked for.
+        let told = Some(Duration::from_secs(200));
+        let after = |seconds| patience.after(Duration::from_secs(seconds)).delay(1, 7, told);
+        assert_eq!((after(100), after(101), after(400)), (told, None, None));
         for (value, want) in [("120", Some(120)), (" 0", Some(0)), ("-1", None), ("", None)] {
             assert_eq!(retry_after(value), want.map(Duration::from_secs), "{value}");
         }

@@ -5,11 +5,12 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use super::*;
 
 /// Work that tells each word that comes, and ends with the channel or a request to stop.
-struct Wait(Mutex<Receiver<String>>);
+/// The second is the phase that it says.
+struct Wait(Mutex<Receiver<String>>, Arc<Mutex<&'static str>>);
 
 impl Work for Wait {
     fn status(&self) -> Result<Value, String> {
-        Ok(json!({ "version": "1.0" }))
+        Ok(json!({ "version": "1.0", "phase": *self.1.lock().expect("whole") }))
     }
 
     fn carry_out(
@@ -36,6 +37,7 @@ impl Work for Wait {
 struct World {
     path: PathBuf,
     words: SyncSender<String>,
+    phase: Arc<Mutex<&'static str>>,
     stop: Cancel,
     thread: Option<std::thread::JoinHandle<()>>,
     _directory: tempfile::TempDir,
@@ -47,14 +49,15 @@ impl World {
         let path = directory.path().join("updater.sock");
         fs::write(&path, "left by an earlier run").expect("written");
         let (words, receiver) = sync_channel(1000);
-        let unit = Unit::new(Wait(Mutex::new(receiver)), user);
+        let phase = Arc::new(Mutex::new("idle"));
+        let unit = Unit::new(Wait(Mutex::new(receiver), Arc::clone(&phase)), user);
         let socket = Socket::bind(&path).expect("a socket");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let stop = Cancel::new();
         let ends = stop.clone();
         let thread = std::thread::spawn(move || unit.serve(&socket, &ends).expect("it serves"));
-        Self { path, words, stop, thread: Some(thread), _directory: directory }
+        Self { path, words, phase, stop, thread: Some(thread), _directory: directory }
     }
 
     fn ask(&self, line: &str) -> BufReader<UnixStream> {
@@ -85,6 +88,26 @@ fn next(answers: &mut BufReader<UnixStream>) -> String {
 
 fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+#[test]
+fn what_is_staged_beside_a_trial_does_not_hide_that_it_is_one() {
+    let world = World::new(own_user());
+    let mut first = world.ask(r#"{"do": "stage", "version": "2.0"}"#);
+    world.say("hello");
+    next(&mut first);
+    for (phase, shown) in [
+        ("idle", "staging"),
+        ("staged", "staging"),
+        ("fell-back", "staging"),
+        ("trial", "trial"),
+        ("restarting", "restarting"),
+    ] {
+        *world.phase.lock().expect("whole") = phase;
+        let status = next(&mut world.ask(r#"{"do": "status"}"#));
+        assert!(status.contains(&format!(r#""phase":"{shown}""#)), "{phase}: {status}");
+    }
+    world.say("end");
 }
 
 #[test]

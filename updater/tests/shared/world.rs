@@ -234,7 +234,8 @@ impl World {
     }
 
     pub fn store(&self) -> Store {
-        Store::new(&self.directory.path().join("state"), "channel", self.root_bytes.clone())
+        let places = vec!["channel".to_owned()];
+        Store::new(&self.directory.path().join("state"), places, self.root_bytes.clone())
     }
 }
 
@@ -294,7 +295,7 @@ pub fn run_told(
     let store = world.store();
     let result = (|| -> Result<Arrived, String> {
         let text = |error: TrustError| error.to_string();
-        let channel = Channel::open(&mirrors, &store, CLOCK).map_err(text)?;
+        let channel = Channel::open(&mirrors, &store, CLOCK, version).map_err(text)?;
         let verified = channel.release(version).map_err(text)?;
         let wanted = Wanted::root(&verified.release).map_err(|error| error.to_string())?;
         let running = running.map(|(made, disk)| Running {

@@ -18,7 +18,7 @@ mod cost;
 fn newest(world: &World, places: Vec<Place>, clock: Clock) -> Result<String, TrustError> {
     let mirrors = Mirrors::new(places, quick(), Cancel::new(), &|_| ());
     let store = world.store();
-    let channel = Channel::open(&mirrors, &store, clock)?;
+    let channel = Channel::open(&mirrors, &store, clock, None)?;
     channel.release(None).map(|verified| verified.release.version)
 }
 
@@ -38,7 +38,7 @@ fn the_newest_is_the_one_that_came_last_and_others_are_found_by_name() {
     let notice = |line: &str| notices.borrow_mut().push(line.to_owned());
     let mirrors = Mirrors::new(vec![directory(&world.place())], quick(), Cancel::new(), &notice);
     let store = world.store();
-    let channel = Channel::open(&mirrors, &store, CLOCK).unwrap();
+    let channel = Channel::open(&mirrors, &store, CLOCK, None).unwrap();
     let release = |version| channel.release(version).map(|it| (it.release.version, it.published));
     assert_eq!(release(None).unwrap(), ("0.9-later".to_owned(), Some(NOW)));
     assert_eq!(release(Some("1.0")).unwrap().0, "1.0");
@@ -77,13 +77,6 @@ fn what_has_expired_is_refused_until_it_is_refreshed() {
 fn an_older_state_is_a_rollback_also_after_a_restart_and_another_channel_is_none() {
     let mut world = world();
     let old = world.directory.path().join("old");
-    let copy = |to: &std::path::Path, from: &std::path::Path| {
-        for entry in walk(from) {
-            let at = to.join(entry.strip_prefix(from).unwrap());
-            std::fs::create_dir_all(at.parent().unwrap()).unwrap();
-            std::fs::copy(&entry, at).unwrap();
-        }
-    };
     copy(&old, &world.place());
     let [_, image] = two_images();
     world.add("3.0", &image, &[]);
@@ -95,6 +88,28 @@ fn an_older_state_is_a_rollback_also_after_a_restart_and_another_channel_is_none
     // A mirror that lags behind is passed over.
     let places = vec![directory(&old), directory(&world.place())];
     assert_eq!(newest(&world, places, CLOCK).unwrap(), "3.0");
+}
+
+#[test]
+fn a_place_without_the_version_that_is_wanted_is_passed_over() {
+    let mut world = world();
+    let old = world.directory.path().join("old");
+    copy(&old, &world.place());
+    let [_, image] = two_images();
+    world.add("3.0", &image, &[]);
+    world.publish();
+    let store = world.store();
+    let find = |wanted: &str| {
+        let places = vec![directory(&old), directory(&world.place())];
+        let mirrors = Mirrors::new(places, quick(), Cancel::new(), &|_| ());
+        let channel = Channel::open(&mirrors, &store, CLOCK, Some(wanted)).unwrap();
+        channel.release(Some(wanted)).map(|it| it.release.version).map_err(|why| why.to_string())
+    };
+    // The first of them lags behind, and nobody knows that yet.
+    assert_eq!(find("1.0"), Ok("1.0".to_owned()));
+    assert_eq!(find("3.0"), Ok("3.0".to_owned()));
+    let none = "there is no release `4.0`; there are: 1.0, 0.9-later, 3.0";
+    assert_eq!(find("4.0"), Err(none.to_owned()));
 }
 
 #[test]
@@ -132,6 +147,14 @@ fn a_release_that_says_another_version_than_its_directory_is_refused() {
     world.publish();
     let said = newest(&world, vec![directory(&world.place())], CLOCK).unwrap_err().to_string();
     assert!(said.starts_with("the release 5.0 is refused: it is not the description"), "{said}");
+}
+
+fn copy(to: &std::path::Path, from: &std::path::Path) {
+    for entry in walk(from) {
+        let at = to.join(entry.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        std::fs::copy(&entry, at).unwrap();
+    }
 }
 
 fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -186,6 +186,16 @@ fn what_makes_a_node_unfit_is_named() {
             Kind::Busy,
             "an upgrade is at other nodes already, and at most 1 may be unavailable: b",
         ),
+        (
+            |case| {
+                let request = "other".to_owned();
+                let asked = Request { request, from: "1.1".to_owned(), boot_id: "b".to_owned() };
+                case.nodes[0].mark = Some(Ok(Mark { cordoned: true, asked: Some(asked) }));
+                case.nodes[0].asked = Asked::read(Some("1.3"), Some("other"));
+            },
+            Kind::Busy,
+            "another call is bringing node `a` to 1.3",
+        ),
     ];
     for (breaks, kind, text) in broken {
         let mut case = case();

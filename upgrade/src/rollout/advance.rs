@@ -146,6 +146,9 @@ impl Member {
         let step = self.step(terms);
         self.outcome = match (step, &node.mark) {
             (_, Some(Err(why))) => Some(Outcome::Forbidden(why.clone())),
+            (_, Some(Ok(mark))) if mark.elsewhere(node, &terms.release).is_some() => {
+                mark.elsewhere(node, &terms.release).map(on_its_way).map(Outcome::Elsewhere)
+            }
             (Step::Asked, _) => {
                 let request = self.request(node, terms);
                 request.and_then(|request| judge(terms, node, request))
@@ -160,6 +163,9 @@ impl Member {
             let why = self.where_it_is(terms);
             self.left = Some(why.clone());
             self.outcome = Some(Outcome::Lost(why));
+        }
+        if let Some(Outcome::Elsewhere(why)) = &self.outcome {
+            self.left = Some(why.clone());
         }
         if let Some(Err(why)) = self.node.as_ref().and_then(|node| node.mark.as_ref()) {
             self.left = Some(why.clone());
@@ -256,6 +262,11 @@ impl Member {
         else {
             return;
         };
+        // Somebody has taken it over meanwhile, and lets it go when he is done.
+        if let Some(release) = mark.elsewhere(node, &terms.release) {
+            self.left = Some(on_its_way(release));
+            return;
+        }
         // Whoever is evicted goes to another node, and so only while this one is cordoned.
         if self.evictions.values().any(Eviction::is_on_its_way) {
             return;
@@ -285,4 +296,8 @@ impl Member {
         actions.push(Action::LetGo(Change::of(node), uncordon));
         self.changing = Some(Changing::Other);
     }
+}
+
+fn on_its_way(release: &str) -> String {
+    format!("another call is bringing it to {release}")
 }

@@ -274,6 +274,63 @@ fn a_node_that_somebody_uncordons_meanwhile_is_cordoned_again_and_uncordoned_at_
     assert_eq!(rollout.drained().count(), 0, "its pods do not count before it is cordoned");
 }
 
+/// A node that another call has asked for 1.3, with what its updater says of that.
+fn on_its_way(phase: Option<Phase>) -> Node {
+    let mut object = node("a", Manner::Cordoned);
+    let request = mark::Request { request: "x".into(), from: "1.1".into(), boot_id: "b".into() };
+    object.mark = Some(Ok(Mark { cordoned: true, asked: Some(request) }));
+    object.asked = Asked::read(Some("1.3"), Some("x"));
+    if let Some(phase) = phase {
+        let status = Status::new("1.1", Sha256::from_bytes([7; 32]), phase);
+        object.status = Some(Ok(status.about(object.asked.as_ref().unwrap())));
+    }
+    object
+}
+
+#[test]
+fn a_node_on_its_way_to_another_release_is_left_to_who_asked_it() {
+    for phase in [None, Some(Phase::Staging), Some(Phase::Restarting), Some(Phase::Trial)] {
+        let mut rollout = Rollout::new(terms("r", 2), ["a".to_owned(), "b".to_owned()]);
+        let nodes = Event::Nodes(vec![on_its_way(phase), node("b", Manner::Good)]);
+        assert_eq!(rollout.step(nodes, Duration::ZERO), [], "{phase:?}");
+        assert!(rollout.is_over());
+        let why = "another call is bringing it to 1.3".to_owned();
+        let came = (Outcome::Elsewhere(why.clone()), Some(why));
+        let outcomes = rollout.outcomes();
+        assert_eq!((outcomes[0].1.clone(), outcomes[0].2.clone()), came);
+        assert_eq!(outcomes[1].1, Outcome::NotBegun);
+    }
+}
+
+#[test]
+fn what_another_call_asked_for_and_has_its_answer_is_taken_over() {
+    for phase in [Phase::Refused, Phase::Failed, Phase::FellBack] {
+        let mut rollout = Rollout::new(terms("r", 1), ["a".to_owned()]);
+        let nodes = Event::Nodes(vec![on_its_way(Some(phase))]);
+        assert_eq!(rollout.step(nodes, Duration::ZERO), []);
+        let actions = rollout.step(Event::Pods("a".into(), Vec::new()), Duration::ZERO);
+        let [Action::Ask(_, mark)] = &actions[..] else { panic!("{phase:?}: {actions:?}") };
+        assert!(mark.cordoned, "it is uncordoned in the end");
+    }
+}
+
+#[test]
+fn what_another_call_has_taken_over_is_not_let_go() {
+    let mut rollout = Rollout::new(terms("r", 1), ["a".to_owned()]);
+    let mut ours = on_its_way(None);
+    ours.asked = Asked::read(Some("1.2"), Some("x"));
+    let refused = Status::new("1.1", Sha256::from_bytes([7; 32]), Phase::Refused);
+    ours.status = Some(Ok(refused.about(ours.asked.as_ref().unwrap())));
+    let actions = rollout.step(Event::Nodes(vec![ours]), Duration::ZERO);
+    assert!(matches!(actions[..], [Action::LetGo(..)]), "{actions:?}");
+    let mut theirs = on_its_way(Some(Phase::Staging));
+    theirs.revision = "5".into();
+    let conflict = Event::Changed("a".into(), Changed::Conflict(theirs));
+    assert_eq!(rollout.step(conflict, Duration::ZERO), []);
+    assert!(rollout.is_over());
+    assert!(matches!(rollout.outcomes()[0], (_, Outcome::NotTaken(_), Some(_))));
+}
+
 #[test]
 fn a_refusal_of_the_api_server_ends_it_and_a_busy_one_is_asked_again() {
     let mut rollout = Rollout::new(terms("r", 1), ["a".to_owned()]);

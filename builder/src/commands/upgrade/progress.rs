@@ -92,6 +92,7 @@ pub(super) fn outcome_text(outcome: &Outcome) -> String {
         Outcome::PodsRemain(why) => format!("its pods do not leave: {why}"),
         Outcome::Lost(why) => format!("does not come back: {why}"),
         Outcome::Forbidden(why) => format!("may not be changed: {why}"),
+        Outcome::Elsewhere(why) => why.clone(),
     }
 }
 

@@ -14,8 +14,8 @@ type Came = (String, Outcome, Option<String>);
 /// Prints it, and fails if one of the nodes did.
 ///
 /// # Errors
-/// [`Id::PodsRemain`], [`Id::FellBack`], [`Id::NotTaken`], [`Id::NodeLost`], [`Id::NodeForbidden`] or
-/// [`Id::LeftCordoned`], of the first node that failed; [`Id::Stdout`].
+/// [`Id::PodsRemain`], [`Id::FellBack`], [`Id::NotTaken`], [`Id::NodeLost`], [`Id::NodeForbidden`],
+/// [`Id::UpgradeElsewhere`] or [`Id::LeftCordoned`], of the first node that failed; [`Id::Stdout`].
 pub(super) fn end(global: &Global, terms: &Terms, nodes: &[Came]) -> Result<()> {
     if global.json {
         print_json(&object(terms, nodes.iter().map(told).collect()))?;
@@ -44,6 +44,7 @@ fn told((node, outcome, left): &Came) -> Value {
         Outcome::PodsRemain(why) => ("pods-remain", None, None, Some(why)),
         Outcome::Lost(why) => ("lost", None, None, Some(why)),
         Outcome::Forbidden(why) => ("forbidden", None, None, Some(why)),
+        Outcome::Elsewhere(why) => ("elsewhere", None, None, Some(why)),
     };
     json!({
         "node": node, "outcome": name, "from": from, "to": to, "reason": reason, "left": left,
@@ -65,19 +66,24 @@ fn failure(terms: &Terms, (node, outcome, left): &Came) -> Option<Error> {
         }
         Outcome::Lost(_) => (Id::NodeLost, format!("node `{node}` does not come back")),
         Outcome::Forbidden(_) => (Id::NodeForbidden, format!("node `{node}` may not be changed")),
+        Outcome::Elsewhere(_) => {
+            (Id::UpgradeElsewhere, format!("node `{node}` is not brought to {release}"))
+        }
     };
     let why = match outcome {
         Outcome::FellBack(why)
         | Outcome::NotTaken(why)
         | Outcome::PodsRemain(why)
         | Outcome::Lost(why)
-        | Outcome::Forbidden(why) => why.clone(),
+        | Outcome::Forbidden(why)
+        | Outcome::Elsewhere(why) => why.clone(),
         Outcome::Upgraded { .. } | Outcome::Already(_) | Outcome::NotBegun => String::new(),
     };
     let error = Error::new(id, text).caused_by(why);
     Some(match (outcome, left) {
         (Outcome::FellBack(_), None) => error
             .hint(format!("it runs what it ran; `kubectl describe node {node}` has its Events")),
+        (Outcome::Elsewhere(_), _) => error.hint("`orlop upgrade --status` shows how far it is"),
         (_, Some(_)) => error.hint(format!("it stays cordoned and marked: {}", again())),
         (_, None) => error.hint(format!("`orlop explain {}` says more", id.code())),
     })
@@ -155,6 +161,7 @@ mod tests {
             (vec![came(Outcome::PodsRemain(why()), None)], Some(Id::PodsRemain)),
             (vec![came(Outcome::Lost(why()), Some("x"))], Some(Id::NodeLost)),
             (vec![came(Outcome::Forbidden(why()), None)], Some(Id::NodeForbidden)),
+            (vec![came(Outcome::Elsewhere(why()), Some("x"))], Some(Id::UpgradeElsewhere)),
         ] {
             let error = nodes.iter().find_map(|came| failure(&terms(), came));
             assert_eq!(error.as_ref().map(Error::id), id, "{nodes:?}");
@@ -175,6 +182,7 @@ mod tests {
             Outcome::PodsRemain(why()),
             Outcome::Lost(why()),
             Outcome::Forbidden(why()),
+            Outcome::Elsewhere(why()),
         ] {
             let mut object = object(&terms(), vec![told(&came(outcome, Some("x")))]);
             object["schema"] = 1.into();

@@ -239,8 +239,14 @@ fn a_release_is_withdrawn_and_promoted_as_it_is() {
     assert_eq!(names(&to.join("targets/2.0")), names(&from.join("targets/2.0")));
     let again = world.with(NOW, |it| it.promote(&source, "2.0", &to, KEEP).unwrap_err());
     assert_eq!(again.id(), Id::Published);
-    let none = world.with(NOW, |it| it.promote(&source, "3.0", &to, KEEP).unwrap_err());
+    let new = world.path("new");
+    for to in [&to, &new] {
+        let none = world.with(NOW, |it| it.promote(&source, "3.0", to, KEEP).unwrap_err());
+        assert_eq!(none.id(), Id::UnknownRelease);
+    }
+    let none = world.with(NOW, |it| it.withdraw(&new, "2.0").unwrap_err());
     assert_eq!(none.id(), Id::UnknownRelease);
+    assert!(!new.exists(), "no directory is made for what is not there");
     let left = world.with(NOW, |it| it.withdraw(&from, "2.0").unwrap());
     assert_eq!((left.versions, left.removed), (vec!["1.0".into()], vec!["2.0".into()]));
     assert_eq!(world.verify("from", None, NOW).unwrap().release.version, "1.0");
