@@ -37,7 +37,7 @@ pub(super) enum Event {
     Progress(Progress),
     /// Staging has ended.
     Staged(Result<Staged, NotStaged>),
-    /// What came of [`Action::Keep`].
+    /// What came of [`Action::Keep`] or [`Action::Forget`].
     Kept(Result<(), String>),
     /// What came of [`Action::Arm`].
     Armed(Result<(), String>),
@@ -58,6 +58,8 @@ pub(super) enum Action {
     Cancel,
     /// Remember how far a request was served.
     Keep(Served),
+    /// Forget it: nobody asks any more.
+    Forget,
     /// The next boot is a trial of this version.
     Arm(String),
     /// Restart the machine, with a reason.
@@ -91,6 +93,8 @@ enum Restart {
 #[derive(Debug)]
 pub(super) struct Driver {
     seen: Option<Seen>,
+    /// Whether it is known at all if there is an object.
+    looked: bool,
     standing: Standing,
     served: Option<Served>,
     doing: Doing,
@@ -106,7 +110,7 @@ impl Driver {
     pub(super) fn new(standing: Standing, served: Option<Served>, seed: u64) -> Self {
         let reporter = Reporter::new(seed);
         let (seen, doing, held, forgotten) = (None, Doing::Nothing, None, None);
-        Self { seen, standing, served, doing, held, forgotten, reporter }
+        Self { seen, looked: false, standing, served, doing, held, forgotten, reporter }
     }
 
     /// Takes in what was heard at `now`, a monotonic time, and where the node stands then.
@@ -164,7 +168,7 @@ impl Driver {
                 }
             }
         }
-        self.seen = seen;
+        (self.seen, self.looked) = (seen, true);
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -211,6 +215,22 @@ impl Driver {
         self.doing = Doing::Keeping;
         self.served = Some(served.clone());
         actions.push(Action::Keep(served));
+    }
+
+    fn forget(&mut self, actions: &mut Vec<Action>) {
+        (self.doing, self.served) = (Doing::Keeping, None);
+        actions.push(Action::Forget);
+    }
+
+    /// Nobody asks for anything. What was asked for before and has not come to its end does not hold up
+    /// what else the node does.
+    fn let_go(&mut self, actions: &mut Vec<Action>) {
+        let served = self.served.clone().filter(|served| served.end.is_none());
+        let Some(served) = served.filter(|_| !self.standing.trial) else { return };
+        match decide::ended(&served, &self.standing) {
+            None => self.forget(actions),
+            end => self.keep(Served { end, ..served }, actions),
+        }
     }
 
     fn kept(&mut self, result: Result<(), String>, now: Duration) {
@@ -281,15 +301,17 @@ impl Driver {
         if self.held.as_ref().is_some_and(|(until, _)| *until <= now) {
             self.held = None;
         }
-        let (Doing::Nothing, Some(seen), None) = (&self.doing, &self.seen, &self.held) else {
+        if self.doing != Doing::Nothing || self.held.is_some() || !self.looked {
             return;
-        };
-        if self.forgotten.is_some_and(|again| again <= now)
-            && let Some(served) = self.served.clone()
-        {
-            return self.keep(served, actions);
         }
-        let Some(asked) = seen.asked.clone() else { return };
+        if self.forgotten.is_some_and(|again| again <= now) {
+            return match self.served.clone() {
+                Some(served) => self.keep(served, actions),
+                None => self.forget(actions),
+            };
+        }
+        let asked = self.seen.as_ref().and_then(|seen| seen.asked.clone());
+        let Some(asked) = asked else { return self.let_go(actions) };
         match decide(&asked, self.served.as_ref(), &self.standing) {
             Decision::Rest(..) | Decision::OtherTrial => {}
             Decision::Keep(served) => self.keep(served, actions),

@@ -189,6 +189,10 @@ impl<'s: 'scope, 'scope> Rim<'s, '_> {
                 let kept = served.write(root).map_err(|error| error.to_string());
                 Some(Event::Kept(kept))
             }
+            Action::Forget => {
+                let forgotten = Served::forget(root).map_err(|error| error.to_string());
+                Some(Event::Kept(forgotten))
+            }
             Action::Arm(version) => {
                 self.say(&format!(
                     "release {version} was asked for at the Node object: it is tried"

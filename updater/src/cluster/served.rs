@@ -7,7 +7,7 @@ use std::path::Path;
 use formats::fleet::{Asked, Phase};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{below, read, replace};
+use crate::files::{below, read, remove, replace};
 
 /// Where it is remembered.
 pub const PATH: &str = "/var/lib/orlop/updates/request";
@@ -66,6 +66,15 @@ impl Served {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
+    /// Forgets it: nobody asks for it any more, and it was not tried to its end. That it is not there is on
+    /// the disk when this returns.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub fn forget(root: &Path) -> io::Result<()> {
+        remove(&below(root, PATH))
+    }
+
     /// Remembers it. It is on the disk when this returns.
     ///
     /// # Errors
@@ -106,6 +115,8 @@ mod tests {
             fs::write(below(root.path(), PATH), damaged).unwrap();
             assert_eq!(Served::read(root.path()).unwrap(), None);
         }
+        Served::forget(root.path()).unwrap();
+        assert!(!below(root.path(), PATH).exists());
     }
 
     #[test]

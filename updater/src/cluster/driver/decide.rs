@@ -81,6 +81,17 @@ pub(super) fn decide(asked: &Asked, last: Option<&Served>, standing: &Standing) 
     }
 }
 
+/// How a request has ended that nobody asks for any more; nothing if it was not tried to its end, and so
+/// has none.
+pub(super) fn ended(served: &Served, standing: &Standing) -> Option<End> {
+    let version = served.version.as_deref()?;
+    if version == standing.version {
+        return Some(End { phase: Phase::Idle, reason: None });
+    }
+    let fallback = standing.fallback.as_ref().filter(|fallback| fallback.version == version)?;
+    Some(End::of(Phase::FellBack, fallback.reason.clone()))
+}
+
 /// The release was to be tried, and another one runs.
 fn try_it(served: &Served, standing: &Standing, fell_back: Option<String>) -> Decision {
     let spare =

@@ -131,6 +131,10 @@ impl Node {
                 self.served = Some(served);
                 Ok(())
             })),
+            Action::Forget => {
+                self.served = None;
+                Some(Event::Kept(Ok(())))
+            }
             Action::Arm(version) => {
                 let served = self.served.as_ref().expect("it is remembered before");
                 assert_eq!((served.version.as_ref(), &served.end), (Some(&version), &None));
@@ -398,6 +402,51 @@ fn a_node_object_that_is_gone_gets_no_answer_until_it_is_back() {
     node.look();
     node.passes(60);
     assert_eq!((node.phases.len(), node.reported().phase), (answers + 1, Phase::Idle));
+}
+
+#[test]
+fn a_request_that_nobody_makes_any_more_ends_and_holds_up_nothing() {
+    // Its trial was armed, and the loader has not started it. Meanwhile the object was deleted, or the
+    // annotation.
+    for is_deleted in [true, false] {
+        let mut node = Node::new();
+        node.ask(Some("2"), None);
+        node.stage_ends(in_spare("2"));
+        match is_deleted {
+            true => node.object = None,
+            false => node.object.as_mut().unwrap().asked = None,
+        }
+        assert!(node.served.as_ref().is_some_and(|served| served.end.is_none()));
+        node.restarts(Fate::NeverBegins);
+        assert_eq!((node.served.clone(), node.arms), (None, if is_deleted { 1 } else { 0 }));
+        // Who asks once more is served once more.
+        let asked = Asked::read(Some("2"), None);
+        node.object = Some(Seen { uid: "v".into(), asked, reported: None });
+        node.look();
+        assert_eq!(node.staged.len(), 2);
+    }
+    // While nobody knows whether there is an object nothing ends.
+    let mut node = Node::new();
+    node.ask(Some("2"), None);
+    node.stage_ends(in_spare("2"));
+    node.api_is_away = true;
+    node.restarts(Fate::NeverBegins);
+    node.passes(3600);
+    assert!(node.served.is_some_and(|served| served.end.is_none()));
+}
+
+#[test]
+fn what_a_request_came_to_is_kept_although_nobody_makes_it_any_more() {
+    for (fate, phase) in [(Fate::Healthy, Phase::Idle), (Fate::FallsBack, Phase::FellBack)] {
+        let mut node = Node::new();
+        node.ask(Some("2"), None);
+        node.stage_ends(in_spare("2"));
+        node.object = None;
+        node.restarts(fate);
+        node.judged();
+        let end = node.served.and_then(|served| served.end);
+        assert_eq!(end.map(|end| end.phase), Some(phase));
+    }
 }
 
 #[test]
