@@ -29,7 +29,7 @@ orlop-updater [--socket PATH] [--json] COMMAND
                              restart into its trial
   rollback                   restart from the slot of before
   cancel                     stop what is being done; if nothing is, give up
-                             what is staged
+                             what is staged, or that the node goes back
   update-loader              replace the boot loader by that of the image that
                              runs: nothing else ever does
   renew                      begin the records of updates anew, after both

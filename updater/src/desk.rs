@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::armed_by::{self, By};
 use crate::cancel::Cancel;
 use crate::clock::monotonic;
 use crate::cluster::{self, FailedBefore, NotStaged, Served, Standing};
@@ -61,6 +62,18 @@ impl Desk {
     }
 }
 
+/// What the policy makes of the result of `check`.
+fn verdict(found: &Value) -> Verdict {
+    let text = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
+    let version = text("newest").to_owned();
+    match (text("against-by-policy"), text("root-hash").parse()) {
+        ("", Ok(root_hash)) => Verdict::Takes(Candidate { version, root_hash }),
+        ("", Err(_)) => Verdict::Against(format!("the release {version} is none")),
+        (against, _) if version.is_empty() => Verdict::Against(against.to_owned()),
+        (against, _) => Verdict::Against(format!("the release {version}: {against}")),
+    }
+}
+
 /// For the log, which nobody waits for.
 fn log(event: &Event) {
     if let Event::Notice { text } = event {
@@ -80,11 +93,20 @@ impl policy::Desk for Desk {
     fn node(&mut self) -> Result<policy::Node, String> {
         let facts = self.facts()?;
         let root = &self.updater().root;
-        let meta = Node::open(root, &facts)?.remembered()?;
+        let mut node = Node::open(root, &facts)?;
+        let meta = node.remembered()?;
+        // Who asks at the Node object is being served until that has come to an end.
+        let asked = Served::read(root).ok().flatten().is_some_and(|served| served.end.is_none());
+        let armed = meta.trial.as_ref().map(|trial| trial.release.root_hash);
         let others = Others {
-            // Who asks at the Node object is being served until that has come to an end.
-            asked: Served::read(root).ok().flatten().is_some_and(|served| served.end.is_none()),
-            armed_by_policy: self.updater().is_armed_by_policy(),
+            asked,
+            armed_by_policy: match armed.map(|hash| armed_by::whoever(root, &hash)) {
+                Some(By::Policy) => true,
+                // Whoever had asked does not any more.
+                Some(By::Fleet) => !asked,
+                Some(By::Person) | None => false,
+            },
+            goes_back: node.goes_back()?.is_some(),
             going_down: below(root, formats::system::SHUTDOWN_REASON).exists(),
         };
         Ok(policy::Node::of(&facts.update, facts.floor, &facts.node, &meta, others))
@@ -92,13 +114,7 @@ impl policy::Desk for Desk {
 
     fn check(&mut self) -> Result<Verdict, policy::Miss> {
         let found = self.by_policy(Request::Check {})?;
-        let text = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
-        let version = text("newest").to_owned();
-        Ok(match (text("against-by-policy"), text("root-hash").parse()) {
-            ("", Ok(root_hash)) => Verdict::Takes(Candidate { version, root_hash }),
-            ("", Err(_)) => Verdict::Against(format!("the release {version} is none")),
-            (against, _) => Verdict::Against(format!("the release {version}: {against}")),
-        })
+        Ok(verdict(&found))
     }
 
     fn stage(&mut self, release: &Candidate) -> Result<(), policy::Miss> {
@@ -198,5 +214,35 @@ impl cluster::Desk for Desk {
         let root = &self.updater().root;
         restart::ask(root, restart::loaded(root), reason)
             .map_err(|error| format!("PID 1 cannot be asked for a restart: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use formats::digest::Sha256;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_channel_that_was_emptied_is_an_answer_and_no_failure() {
+        let hash = Sha256::of("2");
+        let none = "the channel has no release";
+        for (found, want) in [
+            (
+                json!({ "newest": "2", "root-hash": hash.to_string(), "against-by-policy": null }),
+                Verdict::Takes(Candidate { version: "2".to_owned(), root_hash: hash }),
+            ),
+            (
+                json!({ "newest": "2", "root-hash": hash.to_string(), "against-by-policy": "no" }),
+                Verdict::Against("the release 2: no".to_owned()),
+            ),
+            (
+                json!({ "newest": null, "root-hash": null, "against-by-policy": none }),
+                Verdict::Against(none.to_owned()),
+            ),
+        ] {
+            assert_eq!(verdict(&found), want, "{found}");
+        }
     }
 }

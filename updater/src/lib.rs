@@ -4,6 +4,7 @@
 //!
 //! [`plan`] decides and touches nothing, [`steps`] does what was decided.
 
+mod armed_by;
 pub mod boot_loader;
 pub mod cancel;
 pub mod client;

@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod judge;
 mod loader;
+mod next;
 pub mod parts;
 mod stage;
 mod status;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use formats::boot_entries::Slot;
 use formats::digest::Sha256;
-use formats::meta::{Meta, Phase, Release};
+use formats::meta::{Meta, Release};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -25,9 +26,10 @@ use crate::facts::Facts;
 use crate::files::below;
 use crate::firmware::Firmware;
 use crate::plan::Running;
-use crate::steps::{Machine, Partitions, StepError};
+use crate::steps::{Machine, Partitions};
 use crate::trial::oneshot::Variables;
 use crate::words::words;
+pub use next::Next;
 pub use parts::Parts;
 pub use stage::{Came, Staging};
 pub use status::Place;
@@ -160,31 +162,6 @@ impl Node {
     /// In words: something else is wrong with them than that they are damaged, or META cannot be written.
     pub fn renew_records(&mut self) -> Result<(), String> {
         self.machine.renew_record().map_err(|error| words(&error))
-    }
-
-    /// The version of what is armed and does not run.
-    ///
-    /// # Errors
-    /// In words: META cannot be read.
-    pub fn armed(&mut self) -> Result<Option<String>, String> {
-        let running = self.machine.running().root_hash;
-        let trial = self.remembered()?.trial;
-        let armed = trial.filter(|it| it.phase == Phase::Armed && it.release.root_hash != running);
-        Ok(armed.map(|trial| trial.release.version))
-    }
-
-    /// Gives up what is staged or armed; the version of it.
-    ///
-    /// # Errors
-    /// In words: there is nothing, or it runs already.
-    pub fn give_up(&mut self) -> Result<String, String> {
-        let cannot = |error: StepError| words(&error);
-        let meta = self.machine.record().map_err(cannot)?;
-        let trial = meta.trial.as_ref().map(|trial| trial.release.version.clone());
-        let staged = meta.staged.as_ref().map(|staged| staged.release.version.clone());
-        self.machine.cancel().map_err(cannot)?;
-        drop(crate::trial::note::forget(&self.root));
-        Ok(trial.or(staged).unwrap_or_default())
     }
 
     fn running_image(&self) -> io::Result<FileDevice> {

@@ -85,7 +85,7 @@ pub enum Armed {
     No,
     /// By the policy: it may take that back.
     ByPolicy,
-    /// By somebody else, who has yet to restart the machine.
+    /// By somebody else, who has yet to restart the machine; or to go back.
     BySomebody,
 }
 
@@ -225,7 +225,7 @@ impl fmt::Display for Why {
             Self::Manual => "the policy is `manual`",
             Self::Clock => "the clock is before this image was made",
             Self::Trial => "a trial is judged first",
-            Self::Asked => "somebody has asked for a release",
+            Self::Asked => "somebody has asked for a release, or to go back",
             Self::Nothing => "there is no release to take",
             Self::Window => "a release waits for a window",
             Self::Armed => "a release is tried at the next restart, which is for others to do",

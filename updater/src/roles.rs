@@ -68,6 +68,11 @@ fn serve(updater: Updater, socket: &Path, say: &mut dyn FnMut(&str)) -> Result<(
     let cannot = |error: std::io::Error| format!("`{}`: {error}", socket.display());
     let listening = Socket::bind(socket).map_err(cannot)?;
     let begun = begin(&updater, say);
+    if begun.is_some()
+        && let Err(why) = updater.settle()
+    {
+        say(&why);
+    }
     let root = updater.root.clone();
     // The unit `trial` judges what was noted.
     let is_noted = || crate::files::below(&root, formats::system::THIS_IS_A_TRIAL).exists();
@@ -174,6 +179,10 @@ impl Slots for OnTrial {
 
     fn fail(&mut self, reason: &str) -> Result<(), String> {
         self.on(|node| node.machine().unhealthy(reason).map(drop).map_err(|error| words(&error)))
+    }
+
+    fn put_off(&mut self) -> Result<(), String> {
+        self.on(|node| node.machine().put_off().map_err(|error| words(&error)))
     }
 
     fn interrupt(&mut self) -> Result<(), String> {

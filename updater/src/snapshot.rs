@@ -44,6 +44,19 @@ pub enum SnapshotError {
     /// There are more files than there should be.
     #[error("containerd and kubelet have more than {0} databases")]
     TooMany(usize),
+    /// A copy of them has no room.
+    #[error(
+        "a copy of the databases of containerd and kubelet needs {needed} bytes in `{place}`, and \
+         {free} are free: make room there, such as by removing images that no pod needs"
+    )]
+    NoRoom {
+        /// What it needs.
+        needed: u64,
+        /// What is free.
+        free: u64,
+        /// Where.
+        place: &'static str,
+    },
     /// The copy is not what its list says.
     #[error("the copy of `{0}` is damaged")]
     Damaged(String),
@@ -55,6 +68,29 @@ pub enum SnapshotError {
         /// What it says.
         error: io::Error,
     },
+}
+
+impl SnapshotError {
+    /// Whether it is the node that has no copy, whichever release is tried: how much there is to copy, and
+    /// how much room.
+    pub fn is_of_the_node(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::TooMany(_) | Self::NoRoom { .. } => true,
+            Self::Damaged(_) => false,
+            Self::Io { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+        }
+    }
+}
+
+/// That a copy of what there is now can be made: for who is about to arm a trial. What grows or comes to
+/// lie there until then is seen by the trial only.
+///
+/// # Errors
+/// See [`SnapshotError`].
+pub fn check_room(root: &Path) -> Result<(), SnapshotError> {
+    copy::check_room(root)
 }
 
 /// To be called before containerd and kubelet start, in every boot for which a trial was noted; `own`

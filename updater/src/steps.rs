@@ -8,6 +8,7 @@
 //! Each action is on the disk before the next begins, so a power cut leaves one that another start of
 //! the machine goes on from.
 
+mod arm;
 mod partitions;
 mod spare;
 mod trial;
@@ -23,9 +24,11 @@ use crate::esp::{Esp, EspError};
 use crate::firmware::Firmware;
 use crate::meta::{Store, StoreError};
 use crate::plan::{Action, Asked, Boot, Health, Plan, Refusal, Running, State, Unhealthy};
+use crate::words::words;
 
+pub use arm::{Armed, How};
 pub use partitions::Partitions;
-pub use spare::{Armed, How, Spare, SpareError, Staged, Take};
+pub use spare::{Spare, SpareError, Staged, Take};
 pub use trial::{Promoted, Start, Trial};
 
 /// What of the disk is meant.
@@ -81,6 +84,17 @@ pub enum StepError {
     /// What was remembered cannot be read, so nothing may be updated.
     #[error("what this node remembers of its updates cannot be read")]
     Unrecorded(#[source] StoreError),
+    /// A trial was armed by half, and that could not be taken back.
+    #[error(
+        "{}; the trial is armed by half, for this fails too: {}; ask once more, or give it up by `cancel`",
+        words(.failed.as_ref()), words(.undo.as_ref())
+    )]
+    HalfArmed {
+        /// Why it was not armed.
+        failed: Box<StepError>,
+        /// Why it stays so.
+        undo: Box<StepError>,
+    },
     /// A device fails.
     #[error("cannot {0}")]
     Io(String, #[source] io::Error),
@@ -328,7 +342,15 @@ impl<D: Disks, F: Firmware> Machine<D, F> {
         self.perform(plan)
     }
 
-    /// Gives up what is staged or armed.
+    /// What the next boot goes back to, because somebody said so.
+    ///
+    /// # Errors
+    /// See [`StepError`].
+    pub fn goes_back(&mut self) -> Result<Option<formats::meta::Release>, StepError> {
+        Ok(self.state(&[])?.goes_back().cloned())
+    }
+
+    /// Gives up what is staged or armed, or that the node goes back.
     ///
     /// # Errors
     /// See [`StepError`].

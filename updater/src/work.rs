@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 
 use formats::digest::Sha256;
+use formats::meta::Release;
 use serde_json::{Value, json};
 
+use crate::armed_by::{self, By};
 use crate::boot_loader::Terms;
 use crate::cancel::Cancel;
 use crate::client::Mirrors;
@@ -31,10 +33,6 @@ pub struct Updater {
     pub now: fn() -> i64,
 }
 
-/// Is there while a trial is armed that the policy has armed. It lies in memory, as long as the machine
-/// runs.
-const BY_POLICY: &str = "/run/orlop/updater-armed-by-policy";
-
 /// A release came, or there was no need.
 enum Stage {
     /// It is what runs: its version.
@@ -43,21 +41,6 @@ enum Stage {
 }
 
 impl Updater {
-    /// Whether the policy has armed the trial that is armed, if one is.
-    pub(crate) fn is_armed_by_policy(&self) -> bool {
-        below(&self.root, BY_POLICY).exists()
-    }
-
-    /// Remembers who has armed a trial. Where that fails it is somebody, and the policy leaves it alone.
-    fn armed(&self, asked: Option<Asked>) {
-        let mark = below(&self.root, BY_POLICY);
-        let marked = match asked {
-            Some(Asked::Policy) => std::fs::write(&mark, ""),
-            _ => std::fs::remove_file(&mark),
-        };
-        marked.unwrap_or_default();
-    }
-
     /// Whether the machine was told to go down.
     fn goes_down(&self) -> bool {
         below(&self.root, formats::system::SHUTDOWN_REASON).exists()
@@ -92,8 +75,11 @@ impl Updater {
             (facts.node.epoch, facts.node.failed) = (epoch, failed);
         }
         self.with_channel(&facts, (None, None), cancel, tell, |channel, now| {
-            let verified = channel.release(None).map_err(|error| words(&error))?;
             let listed = channel.releases();
+            if listed.is_empty() {
+                return Ok(nothing(&facts, channel));
+            }
+            let verified = channel.release(None).map_err(|error| words(&error))?;
             let asked = |asked| eligible(&verified, &facts.node, &listed, asked, (now, now));
             let reason = |taken: Result<(), NotForUs>| taken.err().map(|why| why.to_string());
             Ok(json!({
@@ -108,6 +94,15 @@ impl Updater {
         })
     }
 
+    /// Brings to its end what was cut off when the unit was last, in this boot.
+    ///
+    /// # Errors
+    /// In words: the slots cannot be opened, or it stays as it was.
+    pub fn settle(&self) -> Result<(), String> {
+        let _lock = node::lock(&self.root)?;
+        Node::open(&self.root, &facts::read(&self.root)?)?.settle()
+    }
+
     /// Opens the slots, with what they know of this node. The lock must be held.
     fn open(&self) -> Result<(Node, Facts), String> {
         let mut facts = facts::read(&self.root)?;
@@ -115,6 +110,10 @@ impl Updater {
         node::boot::begin(&self.root, &facts, (self.now)())?;
         let mut node = Node::open(&self.root, &facts)?;
         (facts.node.epoch, facts.node.failed) = node.known()?;
+        if let Err(why) = node.settle() {
+            // Whoever asks hears what is in his way.
+            eprintln!("{why}");
+        }
         Ok((node, facts))
     }
 
@@ -151,6 +150,21 @@ impl Updater {
                 Err(NotForUs::Runs) => return Ok(Stage::Runs(release.version.clone())),
                 taken => taken.map_err(|why| refused(&why))?,
             }
+            if let Some(armed) = node.armed()? {
+                if release.root.hash == armed.root_hash.to_string() {
+                    return Ok(Stage::Staged(release.version.clone(), Came::There));
+                }
+                if wish.asked != Asked::Policy
+                    && armed_by::whoever(&self.root, &armed.root_hash) != By::Person
+                {
+                    let given_up = self.disarm(node)?;
+                    let text = format!(
+                        "{given_up}, which no person had armed, is given up: {} was asked for",
+                        release.version
+                    );
+                    tell(Event::Notice { text });
+                }
+            }
             let told = |progress| tell(Event::Progress(progress));
             let came = node.stage(release, &Staging { channel, asked: wish.asked, told: &told })?;
             Ok(Stage::Staged(release.version.clone(), came))
@@ -170,8 +184,8 @@ impl Updater {
         let wants = |version: &str| {
             wish.from.is_none() && wish.version.as_ref().is_none_or(|wanted| wanted == version)
         };
-        if let Some(version) = node.armed()?.filter(|version| wants(version)) {
-            return self.start_trial(&version, restart::loaded(&self.root), is_restarted, result);
+        if let Some(armed) = node.armed()?.filter(|armed| wants(&armed.version)) {
+            return self.start_armed(&armed, wish.asked, is_restarted, result);
         }
         // What is staged was verified when it was.
         let is_there = node.staged()?.is_some_and(|staged| wants(&staged.version));
@@ -180,6 +194,13 @@ impl Updater {
                 Stage::Runs(version) => return Ok(json!({ "runs": version })),
                 Stage::Staged(version, came) => result = staged(&version, came),
             }
+        }
+        if let Some(armed) = node.armed()? {
+            return self.start_armed(&armed, wish.asked, is_restarted, result);
+        }
+        // Before it is armed: whoever is killed in between has not made it somebody else's.
+        if let Some(staged) = node.staged()? {
+            self.remember(wish.asked, &staged.root_hash);
         }
         let prober = Prober::new(&self.root, Some(Box::new(Api::new(&self.root))));
         let notice = notices(tell);
@@ -192,11 +213,29 @@ impl Updater {
             now: (self.now)(),
             told: &notice,
         })?;
-        self.armed(Some(wish.asked));
-        if let Err(error) = restart::require(&self.root, &format!("{} is staged", ready.version)) {
-            notice(&format!("others are not told that a restart is due: {error}"));
+        if let Err(why) = node.settle() {
+            notice(&why);
         }
         self.start_trial(&ready.version, ready.how, is_restarted, result)
+    }
+
+    /// Remembers who arms a trial. Where that fails it is somebody, and the policy leaves it alone.
+    fn remember(&self, asked: Asked, root_hash: &Sha256) {
+        armed_by::remember(&self.root, asked.into(), root_hash).unwrap_or_default();
+    }
+
+    /// A trial is armed already, and is from now on that of who asks.
+    fn start_armed(
+        &self,
+        armed: &Release,
+        asked: Asked,
+        is_restarted: bool,
+        result: Value,
+    ) -> Result<Value, Failed> {
+        if asked != Asked::Policy {
+            self.remember(asked, &armed.root_hash);
+        }
+        self.start_trial(&armed.version, restart::loaded(&self.root), is_restarted, result)
     }
 
     /// A trial is armed: restarts the machine if that is wanted, and says so.
@@ -216,10 +255,13 @@ impl Updater {
         Ok(result)
     }
 
-    fn roll_back(&self, is_restarted: bool) -> Result<Value, String> {
+    fn roll_back(&self, is_restarted: bool, tell: &dyn Fn(Event)) -> Result<Value, String> {
         let _lock = node::lock(&self.root)?;
         let (mut node, _) = self.open()?;
         let release = node.roll_back((self.now)())?;
+        if let Err(text) = node.settle() {
+            tell(Event::Notice { text });
+        }
         if is_restarted {
             let why = format!("the node goes back to release {}", release.version);
             restart::ask(&self.root, restart::How::Reboot, &why).map_err(no_restart)?;
@@ -241,16 +283,28 @@ impl Updater {
     fn give_up(&self) -> Result<Value, String> {
         let _lock = node::lock(&self.root)?;
         let (mut node, _) = self.open()?;
-        let version = node.give_up()?;
-        self.armed(None);
-        restart::no_longer_required(&self.root)
-            .map_err(|error| format!("others still think that a restart is due: {error}"))?;
-        Ok(json!({ "cancelled": format!("release {version}") }))
+        Ok(json!({ "cancelled": self.disarm(&mut node)? }))
+    }
+
+    fn disarm(&self, node: &mut Node) -> Result<String, String> {
+        let given_up = node.give_up()?;
+        // What stays of it says nothing of another release.
+        armed_by::forget(&self.root).unwrap_or_default();
+        Ok(given_up)
     }
 }
 
 fn notices<'a>(tell: &'a dyn Fn(Event)) -> impl Fn(&str) + 'a {
     move |text| tell(Event::Notice { text: text.to_owned() })
+}
+
+/// The result of `check` where the channel has nothing, such as after the last release was withdrawn.
+fn nothing(facts: &Facts, channel: &Channel<'_>) -> Value {
+    let why = "the channel has no release";
+    json!({
+        "runs": facts.node.version, "newest": null, "root-hash": null, "published": null,
+        "expires": channel.trusted().expires(), "against": why, "against-by-policy": why,
+    })
 }
 
 fn when(is_restarted: bool) -> &'static str {
@@ -281,13 +335,15 @@ impl Work for Updater {
         };
         let loader = node.as_ref().ok().and_then(|node| node.loader().ok());
         let of_image = node.as_ref().ok().and_then(|node| node.loader_of_image().ok());
+        let back = node.as_mut().ok().and_then(|node| node.goes_back().ok().flatten());
         let meta = node.ok().and_then(|mut node| node.remembered().ok());
         let meta = meta.unwrap_or_default();
-        let place = Place::of(&meta, facts.node.running, self.goes_down());
+        let place = Place::of(&meta, facts.node.running, back.as_ref(), self.goes_down());
         Ok(json!({
             "phase": place.phase,
             "staged": place.staged,
             "fallback": place.fallback,
+            "rollback": place.rollback,
             "image": facts.node.image,
             "version": facts.node.version,
             "root-hash": facts.node.running.to_string(),
@@ -318,7 +374,7 @@ impl Work for Updater {
                 let wish = Wish { version: version.clone(), from: from.clone(), asked: *asked };
                 self.upgrade(&wish, *restart, cancel, tell)
             }
-            Request::Rollback { restart } => Ok(self.roll_back(*restart)?),
+            Request::Rollback { restart } => Ok(self.roll_back(*restart, tell)?),
             Request::UpdateLoader { force, dry_run } => {
                 let _lock = node::lock(&self.root)?;
                 let (mut node, _) = self.open()?;

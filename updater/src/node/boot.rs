@@ -25,8 +25,13 @@ pub enum Begun {
     Trial,
     /// A release was left, which is noticed now.
     FellBack(Fallback),
-    /// A release that was to be tried was not, and is staged as before: its version.
-    NotJudged(String),
+    /// A release that was to be tried was not, and is staged as before.
+    NotJudged {
+        /// Its version.
+        version: String,
+        /// Why, if its trial has said so.
+        reason: Option<String>,
+    },
     /// A promotion was completed; the release, and whether it is the one that runs.
     Promoted {
         /// Its version.
@@ -45,8 +50,11 @@ impl Begun {
             Self::FellBack(Fallback { version, reason, .. }) => {
                 Some(format!("release {version} was left: {reason}"))
             }
-            Self::NotJudged(version) => {
-                Some(format!("release {version} was not tried to its end, and is staged as before"))
+            Self::NotJudged { version, reason } => {
+                let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                Some(format!(
+                    "release {version} was not tried to its end, and is staged as before{why}"
+                ))
             }
             Self::Promoted { version, runs: true } => {
                 Some(format!("release {version} was found healthy before, and stays"))
@@ -79,7 +87,9 @@ pub fn begin(root: &Path, facts: &Facts, now: i64) -> Result<Begun, String> {
     let begun = match start.map_err(|error| words(&error))? {
         Start::Trial(_) => Begun::Trial,
         Start::Boot(Boot::FellBack(fallback)) => Begun::FellBack(fallback),
-        Start::Boot(Boot::NotJudged(staged)) => Begun::NotJudged(staged.release.version),
+        Start::Boot(Boot::NotJudged(staged)) => {
+            Begun::NotJudged { version: staged.release.version, reason: word }
+        }
         Start::Boot(Boot::Promoted(release)) => {
             let runs = release.root_hash == own;
             Begun::Promoted { version: release.version, runs }

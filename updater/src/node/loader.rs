@@ -55,10 +55,12 @@ impl Node {
         let slot = self.slot();
         let meta = self.remembered()?;
         let state = self.machine.state(&[]).map_err(|error| words(&error))?;
-        state.check_no_trial().map_err(|refusal| refusal.to_string())?;
+        state.check_stays().map_err(|refusal| refusal.to_string())?;
         if meta.good(slot).is_none_or(|good| good.root_hash != running) {
             return Err(
-                "this version was not found healthy yet: the boot loader is left alone".into()
+                "this version was not found healthy yet: the boot loader is left alone until it is, \
+                 the log of `updater` says what is lacking"
+                    .into()
             );
         }
         let offered = self.own_loader()?;

@@ -40,11 +40,13 @@ pub struct Place {
     pub staged: Option<String>,
     /// What it fell back from last.
     pub fallback: Option<fleet::Fallback>,
+    /// The version that the next restart goes back to, because somebody has said so.
+    pub rollback: Option<String>,
 }
 
 impl Place {
-    /// Of what META has, on a node that runs this root and is told to go down or not.
-    pub fn of(meta: &Meta, running: Sha256, goes_down: bool) -> Self {
+    /// Of what META has, on a node that runs this root, goes back or not, and is told to go down or not.
+    pub fn of(meta: &Meta, running: Sha256, back: Option<&Release>, goes_down: bool) -> Self {
         let trial = meta.trial.as_ref();
         let runs = trial.is_some_and(|trial| trial.release.root_hash == running);
         let waits = trial.filter(|_| !runs).map(|trial| &trial.release);
@@ -52,13 +54,15 @@ impl Place {
         let phase = match (trial.is_some(), in_slot, &meta.fallback) {
             (true, ..) if runs => fleet::Phase::Trial,
             (true, ..) if goes_down => fleet::Phase::Restarting,
+            (false, ..) if back.is_some() && goes_down => fleet::Phase::Restarting,
             (true, ..) => fleet::Phase::Staged,
             (false, Some(_), _) => fleet::Phase::Staged,
             (false, None, Some(_)) => fleet::Phase::FellBack,
             (false, None, None) => fleet::Phase::Idle,
         };
         let staged = in_slot.or(waits).map(|release| release.version.clone());
-        Self { phase, staged, fallback: meta.fallback.as_ref().map(Into::into) }
+        let rollback = back.map(|release| release.version.clone());
+        Self { phase, staged, fallback: meta.fallback.as_ref().map(Into::into), rollback }
     }
 }
 

@@ -69,6 +69,15 @@ impl Node {
     /// the disk fails. The next boot is then of what runs.
     pub fn try_staged(&mut self, trying: &Trying<'_>) -> Result<Ready, String> {
         let release = self.staged()?.ok_or("no release is staged")?;
+        // Of a trial that the power ended between its note and its copy: years later it would be put back.
+        snapshot::forget(&self.root)
+            .map_err(|error| format!("what an earlier trial has copied cannot go: {error}"))?;
+        snapshot::check_room(&self.root).map_err(|error| {
+            format!(
+                "release {} is not tried, for its trial could not begin: {error}",
+                release.version
+            )
+        })?;
         let kubelet = gate::runs_kubelet(&self.root);
         let note = Note {
             root_hash: release.root_hash,
@@ -81,13 +90,11 @@ impl Node {
         if let Err(error) = ended::forget_records(&self.root) {
             (trying.told)(&format!("what an earlier panic has left stays: {error}"));
         }
-        // Of a trial that the power ended between its note and its copy: years later it would be put back.
-        snapshot::forget(&self.root)
-            .map_err(|error| format!("what an earlier trial has copied cannot go: {error}"))?;
         let noted = note::write(&self.root, &note);
         noted.map_err(|error| format!("STATE does not take the note of the trial: {error}"))?;
         let armed = self.arm(trying);
-        if armed.is_err() {
+        // What is armed by half may start, and is to be known as a trial then.
+        if armed.is_err() && self.remembered().is_ok_and(|meta| meta.trial.is_none()) {
             // What is left of it would only cost the next boot a look.
             drop(note::forget(&self.root));
         }

@@ -195,7 +195,10 @@ impl State {
                 same.map(|content| Release { uki: content.digest, ..release.clone() });
         }
         meta.epoch = meta.epoch.max(release.epoch);
-        meta.failed.retain(|failed| failed.root_hash != release.root_hash);
+        // Whoever leaves it by hand does so although it is healthy.
+        if self.goes_back().is_none() {
+            meta.failed.retain(|failed| failed.root_hash != release.root_hash);
+        }
         let both = meta.good(other).is_some();
         meta.good[slot.index()] = Some(release);
         let mut actions: Vec<_> = self.remember(meta).into_iter().collect();
@@ -266,16 +269,40 @@ impl State {
         Plan { actions, outcome: () }
     }
 
-    /// A trial could not be armed in this way: what is staged is as it was.
+    /// This boot is a trial and could not begin, for a reason that is the node's and not the release's: the
+    /// next boot is of the other slot, and finds what it was to try staged as before. It is said in words
+    /// that the release there knows, whatever its version: of a trial that may not have been armed. Each
+    /// counts as an attempt, so that it comes to an end.
+    pub fn put_off(&self) -> Plan<()> {
+        let trial = self.meta.trial.clone().filter(|_| self.is_trial());
+        let judged = |it: &Trial| matches!(it.phase, Phase::Healthy | Phase::Unhealthy(_));
+        let Some(trial) = trial.filter(|trial| !judged(trial)) else {
+            return Plan { actions: Vec::new(), outcome: () };
+        };
+        let mut actions = Vec::new();
+        if is_top(self.names, trial.slot) {
+            actions.extend(self.name(above(self.names, trial.slot.other())));
+        }
+        // A counted entry would say by itself that it was started.
+        let trial = Trial { method: Method::OneShot, phase: Phase::Arming, ..trial };
+        actions.extend(self.remember(Meta { trial: Some(trial), ..self.meta.clone() }));
+        Plan { actions, outcome: () }
+    }
+
+    /// A trial could not be armed in this way, or not to the end: what is staged is as it was. The loader
+    /// first, for what it may start META has to know.
     pub fn unarmed(&self) -> Plan<()> {
-        let Some(trial) = self.meta.trial.clone() else {
+        let waits = |it: &Trial| matches!(it.phase, Phase::Arming | Phase::Armed);
+        let trial = self.meta.trial.clone().filter(|it| it.slot == self.spare() && waits(it));
+        let Some(trial) = trial else {
             return Plan { actions: Vec::new(), outcome: () };
         };
         let Trial { slot, release, attempts, .. } = trial;
         let staged = Staged { slot, release, attempts: attempts.saturating_sub(1) };
         let meta = Meta { trial: None, staged: Some(staged), ..self.meta.clone() };
-        let mut actions: Vec<_> = self.remember(meta).into_iter().collect();
+        let mut actions: Vec<_> = self.one_shot.iter().map(|_| Action::NotOnce).collect();
         actions.extend(self.name(above(self.names, self.running.slot)));
+        actions.extend(self.remember(meta));
         Plan { actions, outcome: () }
     }
 }

@@ -137,8 +137,17 @@ pub enum Refusal {
     /// A trial is judged first.
     #[error("release {0} is on trial: it is judged first")]
     OnTrial(String),
+    /// Somebody goes back with the next boot.
+    #[error(
+        "the node goes back to release {0} at the next restart: first restart, or give that up by \
+         `cancel`"
+    )]
+    GoesBack(String),
     /// What runs was never healthy: nothing good would be left.
-    #[error("this version was not found healthy yet, and the other slot would be lost")]
+    #[error(
+        "this version was not found healthy yet, and the other slot would be lost: wait until it is, \
+         the log of `updater` says what is lacking; or go back by `rollback`"
+    )]
     NotHealthy,
     /// The UKI of what runs is damaged.
     #[error("the UKI of slot {0}, which runs, is damaged: the other one is needed")]
@@ -147,8 +156,13 @@ pub enum Refusal {
     #[error("no release is staged")]
     NothingStaged,
     /// There is nothing to go back to.
-    #[error("slot {0} holds no version that was healthy")]
+    #[error("there is nothing to go back to: slot {0} holds no version that was healthy here")]
     NothingGood(Slot),
+    /// There is no other release to go back to.
+    #[error(
+        "there is nothing to go back to: slot {0} holds the release that runs, as on a new disk"
+    )]
+    SameRelease(Slot),
     /// The UKI of the other slot is damaged.
     #[error("the UKI of slot {0} is damaged")]
     OtherUki(Slot),
@@ -204,11 +218,17 @@ impl State {
         self.check_running(asked)
     }
 
-    /// That no release is on trial or waits for it.
+    /// That the next boot is of what runs: no release is on trial or waits for it, and nobody goes back.
     ///
     /// # Errors
-    /// [`Refusal::OnTrial`], [`Refusal::Armed`].
-    pub fn check_no_trial(&self) -> Result<(), Refusal> {
+    /// [`Refusal::OnTrial`], [`Refusal::Armed`], [`Refusal::GoesBack`].
+    pub fn check_stays(&self) -> Result<(), Refusal> {
+        self.check_no_trial()?;
+        self.goes_back().map_or(Ok(()), |to| Err(Refusal::GoesBack(to.version.clone())))
+    }
+
+    /// That no release is on trial or waits for it.
+    pub(super) fn check_no_trial(&self) -> Result<(), Refusal> {
         let Some(trial) = &self.meta.trial else { return Ok(()) };
         let version = trial.release.version.clone();
         Err(if self.is_trial() { Refusal::OnTrial(version) } else { Refusal::Armed(version) })
@@ -220,7 +240,7 @@ impl State {
     /// # Errors
     /// See [`Refusal`].
     pub fn check_running(&self, asked: Asked) -> Result<(), Refusal> {
-        self.check_no_trial()?;
+        self.check_stays()?;
         if !self.is_proven() && asked != Asked::PersonAnyway {
             return Err(Refusal::NotHealthy);
         }

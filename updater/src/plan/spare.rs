@@ -3,9 +3,12 @@
 use formats::boot_entries::Slot;
 use formats::meta::{Meta, Method, Phase, Release, Staged, Trial};
 
-use super::names::{above, armed, once};
+use super::names::{above, armed, is_top, once};
 use super::offer::{Asked, Offer, Refusal};
 use super::{Action, Plan, State};
+
+/// Why what runs is not taken again by itself once somebody went back.
+const BY_HAND: &str = "rolled back by hand";
 
 /// What becomes of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +89,7 @@ impl State {
         Ok(Plan { actions, outcome: armed })
     }
 
-    /// Gives up what is staged or armed.
+    /// Gives up what is staged or armed, or that the node goes back.
     ///
     /// # Errors
     /// There is nothing, or it runs or was found healthy already.
@@ -105,6 +108,7 @@ impl State {
                 actions.extend(self.one_shot.is_some().then_some(Action::NotOnce));
                 actions.extend(self.name(above(self.names, self.running.slot)));
             }
+            None if self.goes_back().is_some() => return Ok(self.stay()),
             None if self.meta.staged.is_none() => return Err(Refusal::NothingStaged),
             None => {}
         }
@@ -118,11 +122,14 @@ impl State {
     /// What runs now is not taken again by itself.
     ///
     /// # Errors
-    /// There is nothing good, it is too old or damaged, or a trial is under way.
+    /// There is nothing good, it is the same, too old or damaged, or a trial is under way.
     pub fn roll_back(&self, now: u64) -> Result<Plan<Release>, Refusal> {
         let slot = self.spare();
         self.check_no_trial()?;
         let good = self.good(slot).cloned().ok_or(Refusal::NothingGood(slot))?;
+        if good.root_hash == self.running.root_hash {
+            return Err(Refusal::SameRelease(slot));
+        }
         if good.epoch < self.meta.epoch {
             return Err(Refusal::Epoch { offered: good.epoch, least: self.meta.epoch });
         }
@@ -131,11 +138,35 @@ impl State {
             return Err(Refusal::OtherUki(slot));
         }
         let mut meta = self.meta.clone();
-        meta.add_failed(&self.running_release(), now, "rolled back by hand");
+        meta.add_failed(&self.running_release(), now, BY_HAND);
         let mut actions: Vec<_> = self.remember(meta).into_iter().collect();
         // The one that is left can be fallen back to if it was healthy.
         let pair = if self.is_proven() { armed } else { above };
         actions.extend(self.name(pair(self.names, slot)));
         Ok(Plan { actions, outcome: good })
+    }
+
+    /// What [`Self::roll_back`] has made the next boot, if that is still to come: its entry stands on top,
+    /// and what runs is left by hand. Of an entry that somebody has chosen in the loader it says the same,
+    /// for the same follows.
+    pub fn goes_back(&self) -> Option<&Release> {
+        let (own, slot) = (self.running.slot, self.spare());
+        let left =
+            self.meta.failure(&self.running.root_hash).is_some_and(|it| it.reason == BY_HAND);
+        let starts = !is_top(self.names, own)
+            && !self.names[slot.index()].is_used_up()
+            && self.listed[slot.index()];
+        self.good(slot).filter(|_| self.meta.trial.is_none() && left && starts)
+    }
+
+    /// Takes [`Self::roll_back`] back. The entries first: whoever is cut off here has a mark too many, which
+    /// the next healthy boot removes.
+    fn stay(&self) -> Plan<()> {
+        let mut actions: Vec<_> =
+            self.name(above(self.names, self.running.slot)).into_iter().collect();
+        let mut meta = self.meta.clone();
+        meta.failed.retain(|failed| failed.root_hash != self.running.root_hash);
+        actions.extend(self.remember(meta));
+        Plan { actions, outcome: () }
     }
 }

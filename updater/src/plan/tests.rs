@@ -104,7 +104,8 @@ fn a_release_that_is_not_for_this_node_is_refused_in_words() {
         ),
         (
             |state, _| state.meta.good[0] = None,
-            "this version was not found healthy yet, and the other slot would be lost",
+            "this version was not found healthy yet, and the other slot would be lost: wait until it \
+             is, the log of `updater` says what is lacking; or go back by `rollback`",
         ),
         (
             |state, _| state.contents[0] = content("1.0"),
@@ -291,7 +292,17 @@ fn going_back_needs_something_good_of_an_epoch_that_is_allowed() {
         change(&mut state);
         state.roll_back(9).expect_err("refused").to_string()
     };
-    assert_eq!(refused(|it| it.meta.good[1] = None), "slot B holds no version that was healthy");
+    assert_eq!(
+        refused(|it| it.meta.good[1] = None),
+        "there is nothing to go back to: slot B holds no version that was healthy here"
+    );
+    assert_eq!(
+        refused(|it| {
+            it.meta.good[1] = Some(release("2.0", 5));
+            it.contents[1] = content("2.0");
+        }),
+        "there is nothing to go back to: slot B holds the release that runs, as on a new disk"
+    );
     assert_eq!(
         refused(|it| it.meta.epoch = 6),
         "the release has epoch 5, and this node takes none below 6"
@@ -308,6 +319,106 @@ fn going_back_needs_something_good_of_an_epoch_that_is_allowed() {
         }),
         "release 2.0 is on trial: it is judged first"
     );
+}
+
+/// The node after these actions.
+fn after<T>(state: &State, plan: &Plan<T>) -> State {
+    let mut state = state.clone();
+    for action in &plan.actions {
+        match action {
+            Action::Remember(meta) => state.meta = meta.as_ref().clone(),
+            Action::Name(names) => state.names = *names,
+            Action::Unlist(slot) => state.listed[slot.index()] = false,
+            Action::Once(id) => state.one_shot = Some(id.clone()),
+            Action::NotOnce => state.one_shot = None,
+        }
+    }
+    state
+}
+
+#[test]
+fn who_goes_back_with_a_later_restart_is_known_and_nobody_comes_in_between() {
+    let before = state();
+    assert_eq!(before.goes_back(), None);
+    let back = after(&before, &before.roll_back(9).expect("it is good"));
+    assert_eq!(back.goes_back(), Some(&release("1.0", 5)));
+    // The judgement of this boot comes later. What is left by hand is not taken again all the same.
+    let healthy = after(&back, &back.healthy());
+    assert!(healthy.meta.failure(&hash("2.0")).is_some(), "the node would take it again");
+    assert_eq!((healthy.goes_back(), healthy.names), (Some(&release("1.0", 5)), back.names));
+    let words = "the node goes back to release 1.0 at the next restart: first restart, or give that \
+                 up by `cancel`";
+    for asked in [Asked::Policy, Asked::Fleet, Asked::Person] {
+        let refused = back.take(&offer(), asked, SLOT, 1024).expect_err("it would be lost");
+        assert_eq!(refused.to_string(), words);
+    }
+    // Whoever says it again is not refused.
+    assert!(back.roll_back(10).is_ok());
+    let stays = after(&back, &back.cancel().expect("there is something"));
+    assert_eq!((stays.goes_back(), stays.names), (None, names(["6a.efi", "5b.efi"])));
+    assert_eq!(stays.meta, before.meta);
+    assert_eq!(stays.cancel(), Err(Refusal::NothingStaged));
+    // Cut off after the entries: the mark goes with the next healthy boot.
+    let cut = State { names: stays.names, ..back.clone() };
+    assert_eq!(after(&cut, &cut.healthy()).meta.failed, []);
+    // The other slot is used up: the loader has come here.
+    let used = State { names: names(["4a.efi", "5b+0-3.efi"]), ..back };
+    assert_eq!(used.goes_back(), None);
+}
+
+#[test]
+fn a_trial_that_could_not_begin_is_staged_again_and_not_without_end() {
+    for (method, pair) in
+        [(Method::OneShot, ["4a.efi", "3b.efi"]), (Method::Counted, ["4a.efi", "5b+0-1.efi"])]
+    {
+        let mut begun = state();
+        begun.meta.good[1] = None;
+        begun.names = names(pair);
+        begun.contents[1] = content("3.0");
+        let of = |attempts| Trial { method, attempts, ..trial(Phase::Begun) };
+        for attempts in 1..=3 {
+            begun.meta.trial = Some(of(attempts));
+            let tried = State {
+                running: Running {
+                    slot: Slot::B,
+                    root_hash: hash("3.0"),
+                    version: "3.0".to_owned(),
+                    ..begun.running.clone()
+                },
+                ..begun.clone()
+            };
+            let put_off = after(&tried, &tried.put_off());
+            let back = State { running: begun.running.clone(), ..put_off };
+            let ended = after(&back, &back.start(7, Some("it was interrupted: no room")));
+            let failed = ended.meta.failure(&hash("3.0")).is_some();
+            let staged = ended.meta.staged.as_ref().map(|staged| staged.attempts);
+            let want = if attempts < 3 { (false, Some(attempts)) } else { (true, None) };
+            assert_eq!((failed, staged), want, "{method:?}");
+            assert!(names::is_top(ended.names, Slot::A));
+        }
+    }
+}
+
+#[test]
+fn what_was_armed_by_half_is_taken_back_from_the_loader_before_meta_says_so() {
+    for phase in [Phase::Arming, Phase::Armed] {
+        let mut half = state();
+        half.names = names(["4a.efi", "5b+1.efi"]);
+        half.one_shot = Some("5b.efi".to_owned());
+        half.meta.trial = Some(trial(phase));
+        let plan = half.unarmed();
+        let [Action::NotOnce, Action::Name(pair), Action::Remember(meta)] = &plan.actions[..]
+        else {
+            panic!("{:?}", plan.actions)
+        };
+        assert_eq!(*pair, names(["6a.efi", "5b.efi"]));
+        let staged = meta.staged.as_ref().map(|it| (it.release.version.as_str(), it.attempts));
+        assert_eq!((&meta.trial, staged), (&None, Some(("3.0", 0))));
+    }
+    // What runs is no more to be taken back.
+    let mut runs = state();
+    runs.meta.trial = Some(Trial { slot: Slot::A, ..trial(Phase::Armed) });
+    assert_eq!(runs.unarmed().actions, []);
 }
 
 #[test]

@@ -11,8 +11,10 @@ use crate::eligible;
 pub struct Others {
     /// [`Node::asked`].
     pub asked: bool,
-    /// A trial that is armed was armed by the policy.
+    /// A trial that is armed was armed by the policy, or nobody wants it any more.
     pub armed_by_policy: bool,
+    /// Somebody has arranged that the next boot goes back.
+    pub goes_back: bool,
     /// The machine goes down.
     pub going_down: bool,
 }
@@ -39,6 +41,7 @@ impl Node {
             floor,
             on_trial: others.going_down || (trial.is_some() && !waits),
             armed: match (waits, others.armed_by_policy) {
+                _ if others.goes_back => Armed::BySomebody,
                 (false, _) => Armed::No,
                 (true, true) => Armed::ByPolicy,
                 (true, false) => Armed::BySomebody,
@@ -87,12 +90,14 @@ mod tests {
         let nobody = Others::default();
         let policy = Others { armed_by_policy: true, ..nobody };
         let down = Others { going_down: true, ..nobody };
+        let back = Others { goes_back: true, ..nobody };
         let staged = Staged { slot: Slot::B, release: release("2"), attempts: 0 };
         let staged = Meta { staged: Some(staged), ..Meta::default() };
         let two = Some(Sha256::of("2"));
         for (meta, others, want) in [
             (Meta::default(), policy, (None, Armed::No, false)),
             (Meta::default(), down, (None, Armed::No, true)),
+            (Meta::default(), back, (None, Armed::BySomebody, false)),
             (staged, policy, (two, Armed::No, false)),
             (trial("2", Phase::Arming), nobody, (two, Armed::BySomebody, false)),
             (trial("2", Phase::Armed), nobody, (two, Armed::BySomebody, false)),

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use formats::digest::{Hasher, Sha256};
+use rustix::fs::statvfs;
 
 use super::list::{
     CONTAINERD, Copied, DEVICE_PLUGINS, KUBELET, LAYERS, List, PULLED, PULLING, Trial, is_name,
@@ -22,6 +23,10 @@ const BEGUN: &str = "/var/lib/orlop/.before-trial.begun";
 const ASIDE: &str = "/var/lib/orlop/layers-of-a-trial";
 /// The list of a copy, in its directory.
 const LIST: &str = "list";
+/// Where a copy is made, or will be: the first that is there says how much is free.
+const PLACES: [&str; 3] = ["/var/lib/orlop", "/var/lib", "/var"];
+/// Bytes beside a copy.
+const BESIDE: u64 = 1 << 20;
 /// Bytes of a list.
 const LONGEST_LIST: u64 = 4 << 20;
 /// Bytes of all databases: that of a node with a thousand pods has some ten million.
@@ -50,14 +55,24 @@ pub(super) fn take(root: &Path, trial: &Trial) -> Result<Done, SnapshotError> {
     for old in [&copy, &begun] {
         remove(old).doing(|| format!("remove {}", old.display()))?;
     }
-    let found = databases(root)?;
-    let size = found.iter().map(|(_, size)| size).sum();
-    if size > MOST_BYTES {
-        return Err(SnapshotError::TooLarge { size, most: MOST_BYTES });
+    let (found, _) = small_databases(root)?;
+    let taken = take_anew(root, trial, found, (&copy, &begun));
+    if taken.is_err() {
+        // What there is of it would only take the room that there is not. It was no copy yet.
+        drop(remove(&begun));
     }
+    taken
+}
+
+fn take_anew(
+    root: &Path,
+    trial: &Trial,
+    found: Vec<(String, u64)>,
+    (copy, begun): (&Path, &Path),
+) -> Result<Done, SnapshotError> {
     let making = || format!("make {}", begun.display());
-    fs::create_dir_all(begun.parent().unwrap_or(&begun)).doing(making)?;
-    fs::DirBuilder::new().mode(0o700).create(&begun).doing(making)?;
+    fs::create_dir_all(begun.parent().unwrap_or(begun)).doing(making)?;
+    fs::DirBuilder::new().mode(0o700).create(begun).doing(making)?;
     let (mut files, mut bytes) = (Vec::new(), 0);
     for (number, (path, _)) in found.into_iter().enumerate() {
         let to = begun.join(number.to_string());
@@ -69,10 +84,41 @@ pub(super) fn take(root: &Path, trial: &Trial) -> Result<Done, SnapshotError> {
     let count = files.len();
     let list = List { trial: *trial, files, layers: layers(root)?.into_iter().collect() };
     replace(&begun.join(LIST), &list.text()).doing(|| "write the list of the copy".to_owned())?;
-    fs::rename(&begun, &copy)
-        .and_then(|()| sync_directory(copy.parent().unwrap_or(&copy)))
+    fs::rename(begun, copy)
+        .and_then(|()| sync_directory(copy.parent().unwrap_or(copy)))
         .doing(|| format!("make {}", copy.display()))?;
     Ok(Done::Copied(count, bytes))
+}
+
+/// That what there is can be copied. What an earlier trial has copied is gone by then.
+pub(super) fn check_room(root: &Path) -> Result<(), SnapshotError> {
+    let (found, size) = small_databases(root)?;
+    let place = PLACES.into_iter().find(|place| below(root, place).exists()).unwrap_or("/");
+    let room = statvfs(below(root, place)).map_err(io::Error::from);
+    let room = room.doing(|| format!("look how much is free in {place}"))?;
+    fits(needed(found.len(), size), room.f_bavail.saturating_mul(room.f_frsize), place)
+}
+
+pub(super) fn fits(needed: u64, free: u64, place: &'static str) -> Result<(), SnapshotError> {
+    if free < needed { Err(SnapshotError::NoRoom { needed, free, place }) } else { Ok(()) }
+}
+
+/// Bytes of a copy on the disk: each file has a block that is not full, its line in the list, and its
+/// name; note and outcome of the trial lie beside it.
+pub(super) fn needed(files: usize, size: u64) -> u64 {
+    const EACH: u64 = 8192;
+    let files = u64::try_from(files).unwrap_or(u64::MAX);
+    size.saturating_add(files.saturating_mul(EACH)).saturating_add(BESIDE)
+}
+
+/// What is to be copied, and its bytes.
+fn small_databases(root: &Path) -> Result<(Vec<(String, u64)>, u64), SnapshotError> {
+    let found = databases(root)?;
+    let size = found.iter().map(|(_, size)| size).sum();
+    if size > MOST_BYTES {
+        return Err(SnapshotError::TooLarge { size, most: MOST_BYTES });
+    }
+    Ok((found, size))
 }
 
 /// Puts them back if there is a copy of this trial, and removes it.

@@ -146,6 +146,50 @@ fn what_is_too_large_is_not_copied_at_all() {
     let error = node.boot("new").unwrap_err();
     assert!(matches!(error, SnapshotError::TooLarge { .. }), "{error}");
     assert!(!node.path(COPY).exists());
+    // Whoever looks before the trial sees the same.
+    assert_eq!(check_room(node.0.path()).unwrap_err().to_string(), error.to_string());
+}
+
+#[test]
+fn how_much_room_a_copy_needs_is_said_before_there_is_a_trial() {
+    check_room(Node::new().0.path()).unwrap();
+    // A block that is not full, a name and a line for each file, and a MiB for what lies beside.
+    let needed = copy::needed(3, 26);
+    assert_eq!(needed, 26 + 3 * 8192 + (1 << 20));
+    assert!(copy::fits(needed, needed, "/var/lib/orlop").is_ok());
+    let error = copy::fits(needed, needed - 1, "/var/lib/orlop").unwrap_err();
+    let want = "a copy of the databases of containerd and kubelet needs 1073178 bytes in \
+                `/var/lib/orlop`, and 1073177 are free: make room there, such as by removing images \
+                that no pod needs";
+    assert_eq!(error.to_string(), want);
+}
+
+#[test]
+fn a_node_without_room_says_nothing_of_the_release() {
+    let io = |kind: io::ErrorKind| SnapshotError::Io { doing: "copy x".into(), error: kind.into() };
+    for (error, is_of_the_node) in [
+        (io(io::ErrorKind::StorageFull), true),
+        (io(io::ErrorKind::QuotaExceeded), true),
+        (SnapshotError::TooMany(4096), true),
+        (SnapshotError::NoRoom { needed: 2, free: 1, place: "/var" }, true),
+        (io(io::ErrorKind::PermissionDenied), false),
+        (SnapshotError::Damaged("x".into()), false),
+    ] {
+        assert_eq!(error.is_of_the_node(), is_of_the_node, "{error}");
+    }
+}
+
+#[test]
+fn what_was_copied_before_it_failed_takes_no_room() {
+    let node = Node::new();
+    let layers = node.path(&format!("{LAYER_BASE}/snapshots"));
+    fs::remove_dir_all(&layers).unwrap();
+    // It leads to itself.
+    std::os::unix::fs::symlink("snapshots", &layers).unwrap();
+    let error = node.boot("new").unwrap_err();
+    assert!(error.to_string().starts_with("cannot look into "), "{error}");
+    let left: Vec<_> = fs::read_dir(node.path("/var/lib/orlop")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

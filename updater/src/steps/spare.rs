@@ -1,11 +1,11 @@
-//! The spare slot: taken, filled by whoever fetches, read back, staged and armed.
+//! The spare slot: taken, filled by whoever fetches, read back and staged.
 
 use std::io::{self, Read};
 
 use formats::boot_entries::Slot;
 use formats::digest::Sha256;
 use formats::incoming::Root;
-use formats::meta::{self, Method};
+use formats::meta;
 use formats::verity::{HashBlock, TreeHasher};
 
 use super::uki::{self, Wrong};
@@ -29,14 +29,7 @@ pub struct Spare<'m, D, F> {
 /// The release lies in the spare slot, was read back from the medium and found to be what was signed.
 #[derive(Debug)]
 pub struct Staged<'m, D, F> {
-    machine: &'m mut Machine<D, F>,
-}
-
-/// The next boot is the trial, if it is a boot by this method.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Armed {
-    /// What is remembered of it; its method says how to boot.
-    pub trial: meta::Trial,
+    pub(super) machine: &'m mut Machine<D, F>,
 }
 
 /// What becomes of an offer.
@@ -46,15 +39,6 @@ pub enum Take<'m, D, F> {
     Spare(Spare<'m, D, F>),
     /// It is there already.
     Staged(Staged<'m, D, F>),
-}
-
-/// How a trial shall be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// By a reboot: the loader's variable, or a counted entry where the firmware keeps none.
-    Reboot,
-    /// By kexec, without the firmware.
-    Kexec,
 }
 
 /// What was brought into the spare slot is not what was signed, or did not get there.
@@ -195,33 +179,6 @@ impl<D: Disks, F: Firmware> Staged<'_, D, F> {
     pub fn release(&mut self) -> Result<Option<meta::Release>, StepError> {
         let staged = self.machine.record()?.staged.as_ref();
         Ok(staged.map(|staged| staged.release.clone()))
-    }
-
-    /// Arms the trial (step 5). Where the firmware does not keep the loader's variable the entry itself
-    /// is made to start once.
-    ///
-    /// # Errors
-    /// See [`StepError`].
-    pub fn arm(self, how: How, asked: Asked, now: u64) -> Result<Armed, StepError> {
-        let machine = self.machine;
-        let mut arm = |method| {
-            let plan = machine.state(&Slot::BOTH)?.arm(method, asked, now)?;
-            machine.perform(plan)
-        };
-        let trial = match how {
-            How::Kexec => arm(Method::Kexec)?,
-            How::Reboot => match arm(Method::OneShot) {
-                Err(StepError::Firmware(what, error)) => {
-                    machine.trouble = Some(StepError::Firmware(what, error));
-                    let plan = machine.state(&[])?.unarmed();
-                    machine.perform(plan)?;
-                    let plan = machine.state(&Slot::BOTH)?.arm(Method::Counted, asked, now)?;
-                    machine.perform(plan)?
-                }
-                armed => armed?,
-            },
-        };
-        Ok(Armed { trial })
     }
 }
 

@@ -73,6 +73,13 @@ pub trait Slots {
     /// In words: it is left all the same, with less of a reason.
     fn fail(&mut self, reason: &str) -> Result<(), String>;
 
+    /// The trial could not begin, by no fault of the release: it is left with the next boot, and is staged
+    /// there as before.
+    ///
+    /// # Errors
+    /// In words.
+    fn put_off(&mut self) -> Result<(), String>;
+
     /// The machine goes down in good order before it was decided.
     ///
     /// # Errors
@@ -86,7 +93,8 @@ pub type Begin<'a> = dyn FnMut(&mut dyn FnMut(&str)) -> Option<String> + 'a;
 
 /// Copies the small databases before a trial's containerd opens them, or puts them back after a
 /// fall-back, and tells people of that. In a trial without a copy the machine is restarted: such a
-/// release could leave what the one before it cannot read. `begin` is called once the databases are as
+/// release could leave what the one before it cannot read. Where it is the node that has no room, or too
+/// much to copy, the release has not failed by that. `begin` is called once the databases are as
 /// this boot needs them, for it forgets the note. `say` is given lines for people.
 ///
 /// # Errors
@@ -115,9 +123,14 @@ pub fn before_containerd(
         }
         Err(error) if own == noted.root_hash => {
             let reason = format!("the databases could not be copied: {error}");
-            slots.fail(&reason).unwrap_or_else(|why| say(&why));
+            let (left, verdict) = match error.is_of_the_node() {
+                true => (slots.put_off(), Verdict::Interrupted),
+                false => (slots.fail(&reason), Verdict::Unhealthy),
+            };
+            left.unwrap_or_else(|why| say(&why));
             // Whatever comes of it: a unit that is done would let containerd start.
-            return match give_up(root, own, &reason) {
+            return match give_up(root, Outcome { root_hash: own, verdict, reason: reason.clone() })
+            {
                 Ok(()) => Err(reason),
                 Err(error) => Err(format!("{reason}; {error}")),
             };
@@ -153,12 +166,14 @@ fn leave(root: &Path, lines: &[String]) -> io::Result<()> {
     fs::write(path, lines.join("\n") + "\n")
 }
 
-fn give_up(root: &Path, own: Sha256, reason: &str) -> io::Result<()> {
-    let outcome =
-        Outcome { root_hash: own, verdict: Verdict::Unhealthy, reason: reason.to_owned() };
+fn give_up(root: &Path, outcome: Outcome) -> io::Result<()> {
     let kept = note::write_outcome(root, &outcome);
+    let what = match outcome.verdict {
+        Verdict::Interrupted => "the trial could not begin",
+        _ => "the trial has failed",
+    };
     // A STATE that takes nothing more must not keep a bad release.
-    restart::ask(root, restart::How::Reboot, &format!("the trial has failed: {reason}")).and(kept)
+    restart::ask(root, restart::How::Reboot, &format!("{what}: {}", outcome.reason)).and(kept)
 }
 
 /// Judges this boot, which is a trial, and has it promoted or the machine restarted. Returns when the
@@ -247,6 +262,8 @@ mod tests {
     #[derive(Default)]
     struct Noted(Vec<String>);
 
+    const PUT_OFF: &str = "it is put off";
+
     impl Slots for Noted {
         fn promote(&mut self) -> Result<(), String> {
             Ok(())
@@ -254,6 +271,11 @@ mod tests {
 
         fn fail(&mut self, reason: &str) -> Result<(), String> {
             self.0.push(reason.to_owned());
+            Ok(())
+        }
+
+        fn put_off(&mut self) -> Result<(), String> {
+            self.0.push(PUT_OFF.to_owned());
             Ok(())
         }
 
@@ -267,10 +289,21 @@ mod tests {
     }
 
     fn before_and(root: &Path, begin: &mut Begin<'_>) -> (Result<(), String>, Vec<String>) {
-        let (mut lines, mut slots) = (Vec::new(), Noted::default());
+        let mut slots = Noted::default();
+        let ended = before_with(root, &mut slots, begin);
+        assert_eq!(slots.0.len(), usize::from(ended.0.is_err()));
+        assert!(!slots.0.iter().any(|told| told == PUT_OFF));
+        ended
+    }
+
+    fn before_with(
+        root: &Path,
+        slots: &mut Noted,
+        begin: &mut Begin<'_>,
+    ) -> (Result<(), String>, Vec<String>) {
+        let mut lines = Vec::new();
         let mut say = |line: &str| lines.push(line.to_owned());
-        let result = before_containerd(root, &mut slots, begin, &mut say);
-        assert_eq!(slots.0.len(), usize::from(result.is_err()));
+        let result = before_containerd(root, slots, begin, &mut say);
         (result, lines)
     }
 
@@ -343,6 +376,26 @@ mod tests {
         let outcome = note::outcome(root).unwrap().unwrap();
         assert_eq!(outcome.verdict, Verdict::Unhealthy);
         assert!(outcome.reason.starts_with("the databases could not be copied: "), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_node_that_has_too_much_to_copy_puts_the_trial_off_and_the_release_has_not_failed() {
+        let node = node("new");
+        let root = node.path();
+        note::write(root, &note_of("new")).unwrap();
+        write(root, STATE, "");
+        let state = fs::File::options().write(true).open(below(root, STATE)).unwrap();
+        state.set_len(snapshot::copy::MOST_BYTES + 1).unwrap();
+        let mut slots = Noted::default();
+        let (result, _) = before_with(root, &mut slots, &mut |_| None);
+        assert!(result.is_err(), "its unit would be done");
+        assert_eq!(slots.0, [PUT_OFF]);
+        assert_eq!(note::outcome(root).unwrap().unwrap().verdict, Verdict::Interrupted);
+        boot(root, "old");
+        let fell_back = ended::fall_back(root, Sha256::of("old")).unwrap().unwrap();
+        let why = "it was interrupted: the databases could not be copied: the databases of \
+                   containerd and kubelet have 268435457 bytes, more than 268435456";
+        assert_eq!((fell_back.kind, fell_back.reason.as_str()), (Kind::Interrupted, why));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod disk;
 mod fat;
 #[path = "../../../formats/src/boot_entries/firmware.rs"]
 mod firmware;
+mod half;
 mod longer;
 #[allow(dead_code, reason = "as above")]
 mod node;
@@ -193,7 +194,15 @@ fn judge_all(history: History, how: How, variables: Variables, least: usize) {
     let mut numbers = numbers();
     for manner in [Manner::Good, Manner::Panics, Manner::Hangs, Manner::Unhealthy] {
         let acts: &[Act] = match manner {
-            Manner::Good => &[Act::Upgrade, Act::Interrupt, Act::Cancel, Act::Return, Act::Decay],
+            Manner::Good => &[
+                Act::Upgrade,
+                Act::Interrupt,
+                Act::PutOff,
+                Act::Cancel,
+                Act::Return,
+                Act::Stay,
+                Act::Decay,
+            ],
             _ => &[Act::Upgrade],
         };
         for act in acts {

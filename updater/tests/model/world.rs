@@ -78,8 +78,12 @@ pub(crate) enum Act {
     Interrupt,
     /// It is cancelled after it was armed.
     Cancel,
+    /// The trial cannot begin, by no fault of the version, and is armed again.
+    PutOff,
     /// After the promotion somebody goes back.
     Return,
+    /// He takes that back before the restart.
+    Stay,
     /// After the promotion the version never gets healthy again.
     Decay,
 }
@@ -102,8 +106,8 @@ pub(crate) fn begin(story: &Story) -> Node {
 pub(crate) fn begin_beside(story: &Story, files: &[File]) -> Node {
     // Below a new epoch nobody goes back.
     let epoch = match (story.act, story.history) {
-        (Act::Return, History::New) => 0,
-        (Act::Return, History::Veteran) => 1,
+        (Act::Return | Act::Stay, History::New) => 0,
+        (Act::Return | Act::Stay, History::Veteran) => 1,
         _ => 2,
     };
     let node = Node::beside(&Rc::new(versions(story.manner, epoch)), story.variables, files);
@@ -148,13 +152,26 @@ pub(crate) fn tell(node: &Node, story: &Story) -> (Slot, usize, usize) {
             let staged = machine.staged().unwrap().unwrap();
             staged.arm(story.how, Asked::Policy, NOW).unwrap();
         }
+        Act::PutOff => {
+            assert_eq!(start(node, story.how), Booted::Root(slot.other(), TRIED));
+            let mut machine = node.machine(slot.other(), TRIED);
+            assert!(matches!(machine.start(NOW, None).unwrap(), Start::Trial(_)));
+            machine.put_off().unwrap();
+            assert_eq!(node.boot(), Booted::Root(slot, version));
+            let mut machine = node.machine(slot, version);
+            let start = machine.start(NOW, Some("it was interrupted: no room")).unwrap();
+            assert!(matches!(start, Start::Boot(Boot::NotJudged(_))), "{start:?}");
+            machine.healthy().unwrap();
+            let staged = machine.staged().unwrap().unwrap();
+            staged.arm(story.how, Asked::Policy, NOW).unwrap();
+        }
         Act::Cancel => {
             node.machine(slot, version).cancel().unwrap();
             let end = settle(node).unwrap();
             assert_eq!(end, (slot, version, 0));
             return end;
         }
-        Act::Return | Act::Decay => {}
+        Act::Return | Act::Stay | Act::Decay => {}
     }
     let mut end = match start(node, story.how) {
         Booted::Root(slot, version) => match run(node, slot, version).unwrap() {
@@ -168,6 +185,21 @@ pub(crate) fn tell(node: &Node, story: &Story) -> (Slot, usize, usize) {
         node.machine(end.0, end.1).roll_back(NOW).unwrap();
         end = settle(node).unwrap();
         assert_eq!((end.0, end.1), (slot, version));
+    }
+    if story.act == Act::Stay {
+        let mut machine = node.machine(end.0, end.1);
+        machine.roll_back(NOW).unwrap();
+        // Whoever judges this boot comes later.
+        machine.healthy().unwrap();
+        assert!(machine.goes_back().unwrap().is_some());
+        machine.cancel().unwrap();
+        let (slot, version, _) = end;
+        end = settle(node).unwrap();
+        assert_eq!(end, (slot, version, 0));
+        assert_eq!(
+            node.machine(slot, version).record().unwrap().failure(&node.versions[TRIED].root_hash),
+            None
+        );
     }
     if story.act == Act::Decay {
         assert_eq!(end, (slot.other(), TRIED, 0));
