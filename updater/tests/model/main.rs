@@ -199,6 +199,7 @@ fn judge_all(history: History, how: How, variables: Variables, least: usize) {
                 Act::Interrupt,
                 Act::PutOff,
                 Act::Cancel,
+                Act::Unarm,
                 Act::Return,
                 Act::Stay,
                 Act::Decay,

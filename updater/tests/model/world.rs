@@ -78,6 +78,8 @@ pub(crate) enum Act {
     Interrupt,
     /// It is cancelled after it was armed.
     Cancel,
+    /// It was armed by half, is taken back, and armed again.
+    Unarm,
     /// The trial cannot begin, by no fault of the version, and is armed again.
     PutOff,
     /// After the promotion somebody goes back.
@@ -162,6 +164,13 @@ pub(crate) fn tell(node: &Node, story: &Story) -> (Slot, usize, usize) {
             let start = machine.start(NOW, Some("it was interrupted: no room")).unwrap();
             assert!(matches!(start, Start::Boot(Boot::NotJudged(_))), "{start:?}");
             machine.healthy().unwrap();
+            let staged = machine.staged().unwrap().unwrap();
+            staged.arm(story.how, Asked::Policy, NOW).unwrap();
+        }
+        Act::Unarm => {
+            node.machine(slot, version).unarm().unwrap();
+            assert_eq!(settle(node).unwrap(), (slot, version, 0));
+            let mut machine = node.machine(slot, version);
             let staged = machine.staged().unwrap().unwrap();
             staged.arm(story.how, Asked::Policy, NOW).unwrap();
         }
