@@ -140,7 +140,7 @@ fn a_node_that_runs_the_release_is_left_alone_whatever_it_is() {
 #[test]
 fn what_makes_a_node_unfit_is_named() {
     type Breaks = fn(&mut Case);
-    let broken: [(Breaks, Kind, &str); 9] = [
+    let broken: [(Breaks, Kind, &str); 10] = [
         (|case| case.names[0] = "c".to_owned(), Kind::Unfit, "there is no node `c`"),
         (
             |case| case.nodes[0].ready = Err("no CNI".to_owned()),
