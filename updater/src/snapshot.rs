@@ -15,6 +15,8 @@ use formats::digest::Sha256;
 use formats::trial::Note;
 
 use crate::files::below;
+use crate::trial::note;
+use crate::trial::run::is_full;
 
 /// Where a copy is.
 pub use formats::system::TRIAL_COPY as COPY;
@@ -77,9 +79,7 @@ impl SnapshotError {
         match self {
             Self::TooLarge { .. } | Self::TooMany(_) | Self::NoRoom { .. } => true,
             Self::Damaged(_) => false,
-            Self::Io { error, .. } => {
-                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
+            Self::Io { error, .. } => is_full(error),
         }
     }
 }
@@ -106,6 +106,23 @@ pub fn before_containerd(root: &Path, note: &Note, own: Sha256) -> Result<Done, 
         return copy::take(root, &trial);
     }
     copy::put_back(root, &trial)
+}
+
+/// Whether databases of before a trial have yet to be put back: a trial is noted that is over, for `own`, which
+/// runs, is another release, and its copy is there. Then note and copy stay, and no other trial is armed, for
+/// that would have a copy of its own.
+///
+/// # Errors
+/// Note or copy cannot be read.
+pub fn is_due(root: &Path, own: Sha256) -> Result<bool, SnapshotError> {
+    let noted = note::noted(root).map_err(|error| {
+        let doing = "read the note of a trial".to_owned();
+        SnapshotError::Io { doing, error }
+    })?;
+    match noted.filter(|note| note.root_hash != own) {
+        Some(note) => copy::is_of(root, &list::Trial { of: note.root_hash, from: note.from }),
+        None => Ok(false),
+    }
 }
 
 /// Removes the copy: the release was promoted, or the trial is over and they were put back.

@@ -146,6 +146,18 @@ impl Judge {
         }
     }
 
+    /// What was given all of its time by `now` and does not hold: after a verdict that came before the end,
+    /// what else does not hold may yet have come.
+    pub fn failing(&self, now: Duration) -> Vec<Condition> {
+        let passed = now.saturating_sub(self.began);
+        let is_over = |item: &&Item| {
+            let own = item.wanted.deadline.filter(|_| !item.held);
+            passed >= own.map_or(self.deadline, |own| own.min(self.deadline))
+        };
+        let failing = self.items.iter().filter(|item| !item.holds(now)).filter(is_over);
+        failing.map(|item| item.wanted.condition.clone()).collect()
+    }
+
     /// When the verdict may change without an answer, at the latest.
     pub fn next(&self) -> Duration {
         let own = |item: &Item| item.wanted.deadline.filter(|_| !item.held);

@@ -10,6 +10,7 @@ use super::{Node, seconds};
 use crate::facts::Facts;
 use crate::files::below;
 use crate::plan::Boot;
+use crate::snapshot;
 use crate::steps::Start;
 use crate::trial::ended::{self, Kind};
 use crate::trial::note;
@@ -100,8 +101,9 @@ pub fn begin(root: &Path, facts: &Facts, now: i64) -> Result<Begun, String> {
     fs::create_dir_all(marker.parent().unwrap_or(&marker)).map_err(cannot)?;
     fs::write(&marker, "").map_err(cannot)?;
     // What was noted of a trial is in META from now on. What cannot be removed is in nobody's way: the next
-    // trial replaces it. A panic that no trial has ended in is there for who looks after the node.
-    if begun != Begun::Trial {
+    // trial replaces it. A panic that no trial has ended in is there for who looks after the node. By the
+    // note the next boot knows that databases have yet to be put back.
+    if begun != Begun::Trial && !snapshot::is_due(root, own).unwrap_or(false) {
         drop(note::forget(root));
     }
     if matches!(begun, Begun::FellBack(_)) {

@@ -1,11 +1,12 @@
 //! A copy of the databases: made whole or not at all, checked before it is put back, and put back whole
-//! however often that is interrupted: it is there until all is in its place.
+//! however often that is interrupted: its list is there until all is in its place, and what is not in the
+//! copy any more is.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use formats::digest::{Hasher, Sha256};
 use rustix::fs::statvfs;
@@ -19,8 +20,6 @@ use crate::files::{below, read, replace, sync_directory};
 
 /// Where a copy is made.
 const BEGUN: &str = "/var/lib/orlop/.before-trial.begun";
-/// Layers that the databases do not know, until they are removed.
-const ASIDE: &str = "/var/lib/orlop/layers-of-a-trial";
 /// The list of a copy, in its directory.
 const LIST: &str = "list";
 /// Where a copy is made, or will be: the first that is there says how much is free.
@@ -121,7 +120,8 @@ fn small_databases(root: &Path) -> Result<(Vec<(String, u64)>, u64), SnapshotErr
     Ok((found, size))
 }
 
-/// Puts them back if there is a copy of this trial, and removes it.
+/// Puts them back if there is a copy of this trial, and removes it. They are renamed out of the copy, so no
+/// room is needed that a full disk does not have, and what is there of the trial makes some.
 pub(super) fn put_back(root: &Path, trial: &Trial) -> Result<Done, SnapshotError> {
     let copy = below(root, COPY);
     let forget = || remove(&copy).doing(|| format!("remove {}", copy.display()));
@@ -129,26 +129,18 @@ pub(super) fn put_back(root: &Path, trial: &Trial) -> Result<Done, SnapshotError
         forget()?;
         return Ok(Done::Nothing);
     };
-    // All of them beside their places first: until here nothing is changed.
-    let mut ready = Vec::new();
-    for (number, copied) in list.files.iter().enumerate() {
-        let place = below(root, &copied.path);
-        let beside = beside(&place);
-        let directory = place.parent().unwrap_or(root).to_owned();
-        let made = fs::create_dir_all(&directory)
-            .and_then(|()| copy_file(&copy.join(number.to_string()), &beside));
-        let made = made.doing(|| format!("put back {}", copied.path))?;
-        if made != (copied.size, copied.digest) {
-            // What is beside stays no longer than until the next try.
-            return Err(SnapshotError::Damaged(copied.path.clone()));
-        }
-        ready.push((beside, place, directory));
+    let moves =
+        list.files.iter().enumerate().map(|(number, copied)| {
+            (copy.join(number.to_string()), below(root, &copied.path), copied)
+        });
+    let mut moves: Vec<_> = moves.collect();
+    // First what takes the place of something, which makes room.
+    moves.sort_by_key(|(_, place, _)| !place.exists());
+    for (from, place, copied) in &moves {
+        check(from, place, copied)?;
     }
+    // Until here nothing is changed.
     let mut directories = BTreeSet::new();
-    for (beside, place, directory) in ready {
-        fs::rename(&beside, &place).doing(|| format!("put back {}", place.display()))?;
-        directories.insert(directory);
-    }
     // Of a plugin that only the new release has, or of what it did.
     for (path, _) in databases(root)? {
         if !list.files.iter().any(|copied| copied.path == path) {
@@ -157,32 +149,52 @@ pub(super) fn put_back(root: &Path, trial: &Trial) -> Result<Done, SnapshotError
             directories.insert(place.parent().unwrap_or(root).to_owned());
         }
     }
-    put_layers_aside(root, &list.layers)?;
+    for (from, place, copied) in &moves {
+        let directory = place.parent().unwrap_or(root);
+        let moved = match fs::create_dir_all(directory).and_then(|()| fs::rename(from, place)) {
+            // It was, before the power went.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !from.exists() => Ok(()),
+            moved => moved,
+        };
+        moved.doing(|| format!("put back {}", copied.path))?;
+        directories.insert(directory.to_owned());
+    }
+    remove_layers(root, &list.layers)?;
     for directory in &directories {
         sync_directory(directory).doing(|| format!("write {}", directory.display()))?;
     }
     forget()?;
-    remove(&below(root, ASIDE)).doing(|| format!("remove {ASIDE}"))?;
     Ok(Done::Restored(list.files.len()))
 }
 
-/// The databases do not know them, and would give their numbers to others, whose directory cannot be
-/// made then.
-fn put_layers_aside(root: &Path, known: &[String]) -> Result<(), SnapshotError> {
-    let aside = below(root, ASIDE);
-    for name in layers(root)? {
-        if known.contains(&name) {
-            continue;
+/// That a file of the copy is what its list says; or that it is not there any more, for it is in its place.
+fn check(from: &Path, place: &Path, copied: &Copied) -> Result<(), SnapshotError> {
+    let found = match digest_of(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let is_back = place.is_file();
+            return if is_back { Ok(()) } else { Err(SnapshotError::Damaged(copied.path.clone())) };
         }
-        let from = below(root, LAYERS).join(&name);
-        let to = aside.join(&name);
-        let moved = fs::create_dir_all(&aside)
-            .and_then(|()| remove(&to))
-            .and_then(|()| fs::rename(&from, &to));
-        moved.doing(|| format!("put aside {}", from.display()))?;
+        found => found.doing(|| format!("read the copy of {}", copied.path))?,
+    };
+    if found == (copied.size, copied.digest) {
+        Ok(())
+    } else {
+        Err(SnapshotError::Damaged(copied.path.clone()))
     }
-    if aside.exists() {
-        sync_directory(&below(root, LAYERS)).doing(|| format!("write {LAYERS}"))?;
+}
+
+/// Whether there is a copy of this trial.
+pub(super) fn is_of(root: &Path, trial: &Trial) -> Result<bool, SnapshotError> {
+    Ok(list_of(&below(root, COPY))?.is_some_and(|list| list.trial == *trial))
+}
+
+/// Removes directories of layers that the databases do not know: they would give their numbers to others,
+/// whose directory cannot be made then.
+fn remove_layers(root: &Path, known: &[String]) -> Result<(), SnapshotError> {
+    let unknown = layers(root)?.into_iter().filter(|name| !known.contains(name));
+    for name in unknown {
+        let layer = below(root, LAYERS).join(name);
+        fs::remove_dir_all(&layer).doing(|| format!("remove {}", layer.display()))?;
     }
     Ok(())
 }
@@ -202,35 +214,40 @@ fn list_of(copy: &Path) -> Result<Option<List>, SnapshotError> {
     Ok(text.and_then(|text| List::parse(&text)))
 }
 
-/// A name that neither containerd nor kubelet looks at.
-fn beside(place: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(place.file_name().unwrap_or_default());
-    name.push(".before-trial");
-    place.with_file_name(name)
-}
-
 /// Copies a file with its mode, to the disk; its size and digest.
 fn copy_file(from: &Path, to: &Path) -> io::Result<(u64, Sha256)> {
     let mut source = File::open(from)?;
     let mode = source.metadata()?.permissions().mode() & 0o7777;
     let mut options = File::options();
     let mut target = options.write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let read = pass(&mut source, |piece| target.write_all(piece))?;
+    target.set_permissions(fs::Permissions::from_mode(mode))?;
+    target.sync_all()?;
+    Ok(read)
+}
+
+/// The size and digest of a file.
+fn digest_of(path: &Path) -> io::Result<(u64, Sha256)> {
+    pass(&mut File::open(path)?, |_| Ok(()))
+}
+
+/// Reads to the end, with each piece given away; the size and digest of all.
+fn pass(
+    source: &mut File,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<(u64, Sha256)> {
     let (mut size, mut hasher) = (0, Hasher::new());
     let mut buffer = vec![0; 1 << 16];
     loop {
         match source.read(&mut buffer)? {
-            0 => break,
+            0 => return Ok((size, hasher.finish())),
             length => {
                 hasher.update(&buffer[..length]);
-                target.write_all(&buffer[..length])?;
+                take(&buffer[..length])?;
                 size += length as u64;
             }
         }
     }
-    target.set_permissions(fs::Permissions::from_mode(mode))?;
-    target.sync_all()?;
-    Ok((size, hasher.finish()))
 }
 
 /// Each database that is there and its bytes, in the order of their paths.

@@ -93,6 +93,20 @@ fn a_fall_back_has_what_was_there_before_and_nothing_of_the_trial() {
 }
 
 #[test]
+fn what_is_put_back_is_the_copy_itself_so_a_full_disk_has_room_for_it() {
+    use std::os::unix::fs::MetadataExt as _;
+    let node = Node::new();
+    node.boot("new").unwrap();
+    node.migrate();
+    let number = |path: &Path| fs::metadata(path).unwrap().ino();
+    let copies: Vec<_> = ["0", "1", "2"].map(|it| number(&node.path(COPY).join(it))).into();
+    assert_eq!(node.boot("old").unwrap(), Done::Restored(3));
+    let places = [META.to_owned(), format!("{LAYER_BASE}/metadata.db"), STATE.to_owned()];
+    let places: Vec<_> = places.iter().map(|place| number(&node.path(place))).collect();
+    assert_eq!(places, copies);
+}
+
+#[test]
 fn a_promoted_release_keeps_what_it_has() {
     let node = Node::new();
     node.boot("new").unwrap();
@@ -129,9 +143,13 @@ fn a_copy_that_is_damaged_changes_nothing() {
     assert!(error.to_string().starts_with("the copy of `/var/lib/containerd/"), "{error}");
     let meta = fs::read_to_string(node.path(META)).unwrap();
     assert!(meta.starts_with("new meta"), "half of it: {meta}");
-    // It is whole after all.
+    // It is whole after all, and then half of it is nowhere.
     fs::write(&copy, "old layers").unwrap();
-    assert_eq!(node.boot("old").unwrap(), Done::Restored(3));
+    fs::remove_file(node.path(COPY).join("2")).unwrap();
+    let error = node.boot("old").unwrap_err();
+    assert!(matches!(error, SnapshotError::Damaged(path) if path == STATE));
+    let meta = fs::read_to_string(node.path(META)).unwrap();
+    assert!(meta.starts_with("new meta"), "half of it: {meta}");
 }
 
 #[test]
@@ -202,24 +220,22 @@ fn a_node_that_never_ran_has_nothing_to_copy() {
 }
 
 proptest! {
-    /// A power cut is somewhere between two steps: what was made beside is there or not, names are
-    /// changed or not. Whatever was done of it, the next boot puts all back.
+    /// A power cut is somewhere between two steps: names are changed or not. Whatever was done of it, the
+    /// next boot puts all back.
     #[test]
-    fn what_was_half_put_back_is_put_back_whole(done in prop::collection::vec(any::<bool>(), 6)) {
+    fn what_was_half_put_back_is_put_back_whole(done in prop::collection::vec(any::<bool>(), 4)) {
         let node = Node::new();
         let before = node.contents();
         node.boot("new").unwrap();
         node.migrate();
         let files = [META.to_owned(), format!("{LAYER_BASE}/metadata.db"), STATE.to_owned()];
         for (number, file) in files.iter().enumerate() {
-            let place = node.path(file);
-            let name = format!(".{}.before-trial", place.file_name().unwrap().display());
             if done[number] {
-                fs::write(place.with_file_name(name), "half").unwrap();
+                fs::rename(node.path(COPY).join(number.to_string()), node.path(file)).unwrap();
             }
-            if done[3 + number] {
-                fs::copy(node.path(COPY).join(number.to_string()), &place).unwrap();
-            }
+        }
+        if done[3] {
+            fs::remove_dir_all(node.path(&format!("{LAYER_BASE}/snapshots/3"))).unwrap();
         }
         prop_assert_eq!(node.boot("old").unwrap(), Done::Restored(3));
         let mut after = node.contents();

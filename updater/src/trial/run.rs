@@ -42,11 +42,23 @@ pub enum Ended {
     Promoted,
     /// It is not healthy, or could not be promoted: ask PID 1 for a restart with this reason.
     Failed(String),
+    /// STATE is full and does not take how it went. That is the node's fault, whatever was found: ask PID 1
+    /// for a restart, and the release is staged as before.
+    NoRoom(String),
     /// The machine goes down before it was decided.
     Interrupted,
     /// It failed in an earlier boot and runs all the same: somebody chose it. It is not judged again,
     /// or the machine would restart for ever.
     FailedBefore(String),
+}
+
+/// What came of judging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// The verdict.
+    pub verdict: health::Verdict,
+    /// What was given all of its time and does not hold.
+    pub failing: Vec<Condition>,
 }
 
 /// What is heard in a trial.
@@ -70,7 +82,7 @@ pub enum Heard {
 /// time that it changes. `stop` is given to who hears that the machine goes down.
 ///
 /// # Errors
-/// STATE does not take how it went: treat it as a failure.
+/// STATE fails, and does not take how it went: treat it as a failure.
 pub fn run(
     setup: &Setup<'_>,
     stop: impl FnOnce(Sender<Heard>),
@@ -93,20 +105,34 @@ pub fn run(
     let keep = |verdict, reason: &str| {
         note::write_outcome(root, &Outcome { root_hash: own, verdict, reason: reason.to_owned() })
     };
-    match decided {
+    let no_room = |error: io::Error, found: &str| match is_full(&error) {
+        true => Ok(Ended::NoRoom(format!("STATE does not take how it went: {error}; {found}"))),
+        false => Err(error),
+    };
+    match decided.map(|decided| decided.verdict) {
         Some(health::Verdict::Healthy) => {
-            keep(Verdict::Healthy, "all that it was asked was good")?;
-            stay(root, own, promote)
+            match keep(Verdict::Healthy, "all that it was asked was good") {
+                Ok(()) => stay(root, own, promote),
+                Err(error) => no_room(error, "all that it was asked was good"),
+            }
         }
-        Some(health::Verdict::Unhealthy(reason)) => {
-            keep(Verdict::Unhealthy, &reason)?;
-            Ok(Ended::Failed(reason))
-        }
+        Some(health::Verdict::Unhealthy(reason)) => match keep(Verdict::Unhealthy, &reason) {
+            Ok(()) => Ok(Ended::Failed(reason)),
+            Err(error) => no_room(error, &reason),
+        },
         Some(health::Verdict::Waiting(_)) | None => {
-            keep(Verdict::Interrupted, "the machine was told to go down")?;
+            // META learns it too.
+            if let Err(error) = keep(Verdict::Interrupted, "the machine was told to go down") {
+                told(&format!("STATE does not take that the trial was interrupted: {error}"));
+            }
             Ok(Ended::Interrupted)
         }
     }
+}
+
+/// Whether a file system has refused something because there is no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Asks all that a gate asks until that is decided, for `deadline` at most; `None` if it was stopped
@@ -117,7 +143,7 @@ pub fn judge(
     deadline: Duration,
     stop: impl FnOnce(Sender<Heard>),
     told: &mut dyn FnMut(&str),
-) -> Option<health::Verdict> {
+) -> Option<Decided> {
     let (heard, ears) = channel();
     stop(heard.clone());
     let judge = Judge::new(gate.wanted(), deadline, monotonic());
@@ -189,14 +215,11 @@ fn ask_all(gate: &Gate, prober: &Arc<Prober>, heard: &Sender<Heard>) -> Asking {
 }
 
 /// `None` if it was stopped before it was decided.
-fn listen(
-    mut judge: Judge,
-    ears: &Receiver<Heard>,
-    told: &mut dyn FnMut(&str),
-) -> Option<health::Verdict> {
+fn listen(mut judge: Judge, ears: &Receiver<Heard>, told: &mut dyn FnMut(&str)) -> Option<Decided> {
     let mut last = String::new();
     loop {
-        match judge.verdict(monotonic()) {
+        let now = monotonic();
+        match judge.verdict(now) {
             health::Verdict::Waiting(what) if what != last => {
                 // Seconds pass, and are no news.
                 if what.split(" is good for ").next() != last.split(" is good for ").next() {
@@ -205,7 +228,7 @@ fn listen(
                 last = what;
             }
             health::Verdict::Waiting(_) => {}
-            decided => return Some(decided),
+            verdict => return Some(Decided { verdict, failing: judge.failing(now) }),
         }
         let pause = judge.next().saturating_sub(monotonic()).max(Duration::from_millis(1));
         match ears.recv_timeout(pause) {
@@ -218,21 +241,18 @@ fn listen(
     }
 }
 
-/// How a node is before an update: which conditions fail in each of `rounds` looks. One that fails once
-/// and then holds is no excuse. `pause` waits between two looks.
+/// How a node is before an update: which conditions fail in each of `rounds` looks. One that holds once is
+/// no excuse. `pause` waits between two looks, and says whether to go on.
 pub fn failing(
     gate: &Gate,
     rounds: usize,
     mut ask: impl FnMut(&How, Duration) -> Result<(), String>,
-    mut pause: impl FnMut(),
+    mut pause: impl FnMut() -> bool,
 ) -> Vec<Condition> {
     let mut left: Vec<_> = gate.asked.iter().collect();
     for round in 0..rounds {
-        if left.is_empty() {
+        if left.is_empty() || (round > 0 && !pause()) {
             break;
-        }
-        if round > 0 {
-            pause();
         }
         left.retain(|asked| ask(&asked.how, asked.timeout).is_err());
     }

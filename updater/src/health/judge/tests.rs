@@ -195,3 +195,25 @@ proptest! {
         prop_assert!(judge.next() <= BEGAN + s(deadline));
     }
 }
+
+#[test]
+fn what_fails_is_what_was_given_all_its_time() {
+    let failing = |answers: &[(u64, Condition, Result<(), String>)], end: u64| {
+        let mut judge = judge();
+        for (at, condition, answer) in answers {
+            judge.take(BEGAN + s(*at), condition, answer.clone());
+        }
+        judge.failing(BEGAN + s(end))
+    };
+    let good = (299, Condition::Cri, Ok(()));
+    for (answers, end, want) in [
+        (vec![], 119, vec![]),
+        // The check has two minutes; what else has not answered may yet come.
+        (vec![], 120, vec![dns()]),
+        (vec![(5, dns(), Ok(())), (130, dns(), bad("no"))], 150, vec![]),
+        (vec![(5, dns(), Ok(()))], 300, vec![Condition::Cri, Condition::Kubelet]),
+        (vec![good], 300, vec![Condition::Kubelet, dns()]),
+    ] {
+        assert_eq!(failing(&answers, end), want, "{answers:?} {end}");
+    }
+}

@@ -142,7 +142,11 @@ fn what_fails_once_and_then_holds_is_no_excuse() {
             _ => Err("no".to_owned()),
         }
     };
-    let failing = failing(&gate, 3, ask, || pauses += 1);
+    let pause = || {
+        pauses += 1;
+        true
+    };
+    let failing = failing(&gate, 3, ask, pause);
     assert_eq!(failing, [Condition::Kubelet]);
     assert_eq!((looks, pauses), (4 + 2 + 1, 2));
 }
