@@ -10,6 +10,7 @@ pub mod parts;
 mod stage;
 mod status;
 mod try_out;
+pub mod verdict;
 
 use std::fs::{self, File};
 use std::io;
@@ -25,7 +26,7 @@ use crate::device::{Access, DirectDevice, FileDevice};
 use crate::facts::Facts;
 use crate::files::below;
 use crate::firmware::Firmware;
-use crate::plan::Running;
+use crate::plan::{Health, Running};
 use crate::steps::{Machine, Partitions};
 use crate::trial::oneshot::Variables;
 use crate::words::words;
@@ -34,6 +35,7 @@ pub use parts::Parts;
 pub use stage::{Came, Staging};
 pub use status::Place;
 pub use try_out::{Ready, Trying};
+pub use verdict::Judgement;
 
 /// Who holds a lock on this file changes the slots, and nobody else.
 const LOCK: &str = "/run/orlop/updater.lock";
@@ -154,6 +156,26 @@ impl Node {
     /// In words: there is none, or it cannot be arranged.
     pub fn roll_back(&mut self, now: i64) -> Result<Release, String> {
         self.machine.roll_back(seconds(now)).map_err(|error| words(&error))
+    }
+
+    /// Whether what runs was found healthy here, in this boot or an earlier one.
+    ///
+    /// # Errors
+    /// In words: META cannot be read.
+    pub fn is_proven(&mut self) -> Result<bool, String> {
+        let (slot, running) = (self.slot(), self.machine.running().root_hash);
+        Ok(self.remembered()?.good(slot).is_some_and(|good| good.root_hash == running))
+    }
+
+    /// This boot was found healthy: META learns it (steps 6 and 7), and whoever is about to arm a trial.
+    ///
+    /// # Errors
+    /// In words: META, the disk or the file for others fails.
+    pub fn found_healthy(&mut self) -> Result<Health, String> {
+        let health = self.machine.healthy().map_err(|error| words(&error))?;
+        verdict::remember(&self.root, &Judgement::Healthy)
+            .map_err(|error| format!("cannot keep that this boot is healthy: {error}"))?;
+        Ok(health)
     }
 
     /// Begins the records anew, of which none can be read.

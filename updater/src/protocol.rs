@@ -146,6 +146,9 @@ pub enum Event {
         /// Nothing was touched: the release is not for this node.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         refused: bool,
+        /// It passes by itself: whoever asks again later may be served.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        later: bool,
     },
     /// Somebody else is at it. The last event.
     Busy {
@@ -163,11 +166,25 @@ pub struct Failed {
     pub why: String,
     /// Nothing was touched: the release is not for this node.
     pub refused: bool,
+    /// It passes by itself: whoever asks again later may be served.
+    pub later: bool,
+}
+
+impl Failed {
+    /// The release is not for this node.
+    pub fn refused(why: String) -> Self {
+        Self { why, refused: true, later: false }
+    }
+
+    /// It may be otherwise in a while.
+    pub fn later(why: String) -> Self {
+        Self { why, refused: false, later: true }
+    }
 }
 
 impl From<String> for Failed {
     fn from(why: String) -> Self {
-        Self { why, refused: false }
+        Self { why, refused: false, later: false }
     }
 }
 
@@ -178,8 +195,8 @@ impl From<&str> for Failed {
 }
 
 impl From<Failed> for Event {
-    fn from(Failed { why, refused }: Failed) -> Self {
-        Self::Failed { why, refused }
+    fn from(Failed { why, refused, later }: Failed) -> Self {
+        Self::Failed { why, refused, later }
     }
 }
 
@@ -259,8 +276,13 @@ mod tests {
                 false,
             ),
             (
-                Event::Failed { why: "x".into(), refused: false },
+                Event::Failed { why: "x".into(), refused: false, later: false },
                 r#"{"event":"failed","why":"x"}"#,
+                true,
+            ),
+            (
+                Event::Failed { why: "x".into(), refused: false, later: true },
+                r#"{"event":"failed","why":"x","later":true}"#,
                 true,
             ),
             (

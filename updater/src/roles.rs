@@ -9,7 +9,7 @@ use crate::cluster::{self, Api};
 use crate::desk::Desk;
 use crate::facts;
 use crate::health::Prober;
-use crate::health::gate::DEADLINE;
+use crate::health::gate::deadline;
 use crate::node::{self, Node, boot, judge};
 use crate::policy;
 use crate::serve::{Socket, Unit};
@@ -155,8 +155,7 @@ fn begun(updater: &Updater, say: &mut dyn FnMut(&str)) -> Option<boot::Begun> {
 /// What the node's owner says of trials; a config that cannot be read says nothing.
 fn settings(root: &Path) -> Settings {
     let update = facts::read(root).map(|facts| facts.update).unwrap_or_default();
-    let deadline = update.deadline.map_or(DEADLINE, |it| Duration::from_secs(it.into()));
-    Settings { deadline, node_ready: update.node_ready }
+    Settings { deadline: deadline(&update), node_ready: update.node_ready }
 }
 
 /// The slots of the node that runs, for whoever judges it.
@@ -174,7 +173,7 @@ impl OnTrial {
 
 impl Slots for OnTrial {
     fn promote(&mut self) -> Result<(), String> {
-        self.on(|node| node.machine().healthy().map(drop).map_err(|error| words(&error)))
+        self.on(|node| node.found_healthy().map(drop))
     }
 
     fn fail(&mut self, reason: &str) -> Result<(), String> {

@@ -192,8 +192,8 @@ impl<W: Work> Unit<W> {
         for event in events {
             match event {
                 Event::Done { result } => return Ok(result),
-                Event::Failed { why, refused } => {
-                    return Err(Miss::Failed(Failed { why, refused }));
+                Event::Failed { why, refused, later } => {
+                    return Err(Miss::Failed(Failed { why, refused, later }));
                 }
                 event => hear(&event),
             }

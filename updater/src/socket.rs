@@ -36,6 +36,9 @@ pub(crate) fn talk(
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
         match text("event") {
             "done" => return Ok(event["result"].take()),
+            "failed" if event["later"] == true => {
+                return Err(Refused::Busy(text("why").to_owned()));
+            }
             "failed" => return Err(Refused::Failed(text("why").to_owned())),
             "busy" => {
                 let seconds = event.get("seconds").and_then(Value::as_u64).unwrap_or(0);

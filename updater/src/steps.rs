@@ -23,7 +23,7 @@ use crate::device::Device;
 use crate::esp::{Esp, EspError};
 use crate::firmware::Firmware;
 use crate::meta::{Store, StoreError};
-use crate::plan::{Action, Asked, Boot, Health, Plan, Refusal, Running, State, Unhealthy};
+use crate::plan::{Action, Asked, Boot, Health, Offer, Plan, Refusal, Running, State, Unhealthy};
 use crate::words::words;
 
 pub use arm::{Armed, How};
@@ -146,6 +146,15 @@ impl<D: Disks, F: Firmware> Machine<D, F> {
     pub fn check(&mut self, asked: Asked) -> Result<(), StepError> {
         let state = self.state(&[self.running.slot])?;
         Ok(state.check_running(asked)?)
+    }
+
+    /// That a release is for this node, whatever the spare slot is for.
+    ///
+    /// # Errors
+    /// [`StepError::Refused`], and what fails.
+    pub fn check_offer(&mut self, offer: &Offer, asked: Asked) -> Result<(), StepError> {
+        let (size, uki_size) = (self.disks.spare_root().size(), self.esp.uki_size());
+        Ok(self.state(&[])?.check_offer(offer, asked, size, uki_size)?)
     }
 
     /// What runs.

@@ -15,9 +15,9 @@ use crate::cluster::Api;
 use crate::eligible::{self, NotForUs, eligible};
 use crate::facts::{self, Facts};
 use crate::files::below;
-use crate::health::Prober;
+use crate::health::{Prober, gate};
 use crate::node::{self, Came, Node, Place, Staging};
-use crate::plan::Asked;
+use crate::plan::{Asked, Refusal};
 use crate::protocol::{Event, Failed, Request, Wish};
 use crate::serve::Work;
 use crate::trial::restart;
@@ -124,6 +124,10 @@ impl Updater {
         cancel: &Cancel,
         tell: &dyn Fn(Event),
     ) -> Result<Stage, Failed> {
+        // Who asks again and again does not ask the channel each time.
+        if matches!(wish.asked, Asked::Policy | Asked::Fleet) && !node.is_proven()? {
+            return Err(Failed::later(Refusal::NotHealthy.to_string()));
+        }
         let from_where = (wish.from.as_deref(), wish.version.as_deref());
         self.with_channel(facts, from_where, cancel, tell, |channel, now| {
             let verified = channel.release(wish.version.as_deref());
@@ -138,9 +142,8 @@ impl Updater {
                 Asked::Policy => eligible::Asked::ByPolicy,
                 Asked::Fleet | Asked::Person | Asked::PersonAnyway => eligible::Asked::ByName,
             };
-            let refused = |why: &NotForUs| Failed {
-                why: format!("the release {} is not taken: {why}", release.version),
-                refused: true,
+            let refused = |why: &NotForUs| {
+                Failed::refused(format!("the release {} is not taken: {why}", release.version))
             };
             let has_failed = |hash: &Sha256| release.root.hash == hash.to_string();
             if wish.asked == Asked::Fleet && facts.node.failed.iter().any(has_failed) {
@@ -150,23 +153,32 @@ impl Updater {
                 Err(NotForUs::Runs) => return Ok(Stage::Runs(release.version.clone())),
                 taken => taken.map_err(|why| refused(&why))?,
             }
-            if let Some(armed) = node.armed()? {
-                if release.root.hash == armed.root_hash.to_string() {
-                    return Ok(Stage::Staged(release.version.clone(), Came::There));
-                }
-                if wish.asked != Asked::Policy
-                    && armed_by::whoever(&self.root, &armed.root_hash) != By::Person
-                {
-                    let given_up = self.disarm(node)?;
-                    let text = format!(
-                        "{given_up}, which no person had armed, is given up: {} was asked for",
-                        release.version
-                    );
-                    tell(Event::Notice { text });
-                }
+            let armed = node.armed()?;
+            let hash = |it: &Release| it.root_hash.to_string();
+            if armed.as_ref().is_some_and(|armed| hash(armed) == release.root.hash) {
+                return Ok(Stage::Staged(release.version.clone(), Came::There));
             }
+            let gives_way = armed.is_some_and(|armed| {
+                wish.asked != Asked::Policy
+                    && armed_by::whoever(&self.root, &armed.root_hash) != By::Person
+            });
+            let give_way = |node: &mut Node| {
+                let given_up = self.disarm(node)?;
+                let text = format!(
+                    "{given_up}, which no person had armed, is given up: {} was asked for",
+                    release.version
+                );
+                tell(Event::Notice { text });
+                Ok(())
+            };
             let told = |progress| tell(Event::Progress(progress));
-            let came = node.stage(release, &Staging { channel, asked: wish.asked, told: &told })?;
+            let staging = Staging {
+                channel,
+                asked: wish.asked,
+                gives_way: gives_way.then_some(&give_way),
+                told: &told,
+            };
+            let came = node.stage(release, &staging)?;
             Ok(Stage::Staged(release.version.clone(), came))
         })
     }
@@ -184,8 +196,20 @@ impl Updater {
         let wants = |version: &str| {
             wish.from.is_none() && wish.version.as_ref().is_none_or(|wanted| wanted == version)
         };
+        let prober = Prober::new(&self.root, Some(Box::new(Api::new(&self.root))));
+        let notice = notices(tell);
+        let trying = node::Trying {
+            asked: wish.asked,
+            kexec: facts.update.kexec,
+            node_ready: facts.update.node_ready,
+            prober: &prober,
+            deadline: gate::deadline(&facts.update),
+            cancel,
+            now: (self.now)(),
+            told: &notice,
+        };
         if let Some(armed) = node.armed()?.filter(|armed| wants(&armed.version)) {
-            return self.start_armed(&armed, wish.asked, is_restarted, result);
+            return self.start_armed((&mut node, &armed), &trying, is_restarted, result);
         }
         // What is staged was verified when it was.
         let is_there = node.staged()?.is_some_and(|staged| wants(&staged.version));
@@ -196,23 +220,13 @@ impl Updater {
             }
         }
         if let Some(armed) = node.armed()? {
-            return self.start_armed(&armed, wish.asked, is_restarted, result);
+            return self.start_armed((&mut node, &armed), &trying, is_restarted, result);
         }
         // Before it is armed: whoever is killed in between has not made it somebody else's.
         if let Some(staged) = node.staged()? {
             self.remember(wish.asked, &staged.root_hash);
         }
-        let prober = Prober::new(&self.root, Some(Box::new(Api::new(&self.root))));
-        let notice = notices(tell);
-        let ready = node.try_staged(&node::Trying {
-            asked: wish.asked,
-            kexec: facts.update.kexec,
-            node_ready: facts.update.node_ready,
-            prober: &prober,
-            cancel,
-            now: (self.now)(),
-            told: &notice,
-        })?;
+        let ready = node.try_staged(&trying)?;
         if let Err(why) = node.settle() {
             notice(&why);
         }
@@ -224,16 +238,21 @@ impl Updater {
         armed_by::remember(&self.root, asked.into(), root_hash).unwrap_or_default();
     }
 
-    /// A trial is armed already, and is from now on that of who asks.
+    /// A trial is armed already, and is from now on that of who asks. What it excuses is looked at again where
+    /// the restart follows.
     fn start_armed(
         &self,
-        armed: &Release,
-        asked: Asked,
+        (node, armed): (&mut Node, &Release),
+        trying: &node::Trying<'_>,
         is_restarted: bool,
         result: Value,
     ) -> Result<Value, Failed> {
-        if asked != Asked::Policy {
-            self.remember(asked, &armed.root_hash);
+        // Who asks at the Node object has the machine restarted himself.
+        if is_restarted || trying.asked == Asked::Fleet {
+            node.look_again(armed, trying)?;
+        }
+        if trying.asked != Asked::Policy {
+            self.remember(trying.asked, &armed.root_hash);
         }
         self.start_trial(&armed.version, restart::loaded(&self.root), is_restarted, result)
     }
@@ -336,6 +355,8 @@ impl Work for Updater {
         let loader = node.as_ref().ok().and_then(|node| node.loader().ok());
         let of_image = node.as_ref().ok().and_then(|node| node.loader_of_image().ok());
         let back = node.as_mut().ok().and_then(|node| node.goes_back().ok().flatten());
+        // A node without slots has none to judge.
+        let judged = node.as_ref().ok().map(|_| node::verdict::of(&self.root).word());
         let meta = node.ok().and_then(|mut node| node.remembered().ok());
         let meta = meta.unwrap_or_default();
         let place = Place::of(&meta, facts.node.running, back.as_ref(), self.goes_down());
@@ -344,6 +365,7 @@ impl Work for Updater {
             "staged": place.staged,
             "fallback": place.fallback,
             "rollback": place.rollback,
+            "judged": judged,
             "image": facts.node.image,
             "version": facts.node.version,
             "root-hash": facts.node.running.to_string(),

@@ -88,8 +88,9 @@ fn carry_out(request: &str, say: &mut impl FnMut(&str) -> io::Result<()>) -> io:
             let mut healthy = false;
             // The updater may not be there yet, or be starting again.
             drop(ask(r#"{"do":"status"}"#, &mut |line| {
-                // A promotion says that it is before it is through.
-                healthy |= [r#""healthy":{"#, r#""trial":null"#].iter().all(|it| line.contains(it));
+                // A promotion says that it is before it is through, and an earlier boot may have said so.
+                let says = [r#""healthy":{"#, r#""judged":"healthy""#, r#""trial":null"#];
+                healthy |= says.iter().all(|it| line.contains(it));
                 Ok(())
             }));
             if healthy {

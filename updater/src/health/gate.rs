@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use formats::health::{Check, Condition, DIRECTORY, Question};
+use formats::node_config::Update;
 
 use crate::files::below;
 use crate::health::judge::{LONGEST_GAP, Wanted};
@@ -119,8 +120,7 @@ impl Gate {
             timeout: check.timeout,
         }));
         let is_excused = |condition: &Condition| {
-            !matches!(condition, Condition::Verity | Condition::State)
-                && failed_before.contains(&condition.to_string())
+            !always_counts(condition) && failed_before.contains(&condition.to_string())
         };
         let (excused, asked): (Vec<_>, _) =
             asked.into_iter().partition(|asked: &Asked| is_excused(&asked.wanted.condition));
@@ -128,10 +128,29 @@ impl Gate {
         Self { asked, excused }
     }
 
+    /// Of this what may be excused at all, and of that what `is_asked` says.
+    pub fn excusable(&self, is_asked: impl Fn(&Condition) -> bool) -> Self {
+        let asked = self.asked.iter().filter(|asked| {
+            let condition = &asked.wanted.condition;
+            !always_counts(condition) && is_asked(condition)
+        });
+        Self { asked: asked.cloned().collect(), excused: Vec::new() }
+    }
+
     /// What is judged.
     pub fn wanted(&self) -> Vec<Wanted> {
         self.asked.iter().map(|asked| asked.wanted.clone()).collect()
     }
+}
+
+/// The time in which a boot is judged, for this owner.
+pub fn deadline(update: &Update) -> Duration {
+    update.deadline.map_or(DEADLINE, |it| Duration::from_secs(it.into()))
+}
+
+/// Whatever was before: every release must have it.
+fn always_counts(condition: &Condition) -> bool {
+    matches!(condition, Condition::Verity | Condition::State)
 }
 
 /// Whether the node runs kubelet, by what was made of its node config in this boot.

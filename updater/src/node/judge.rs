@@ -7,7 +7,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use formats::health::Condition;
+
+use super::verdict::{self, Judgement};
 use super::{Node, lock};
+use crate::clock::monotonic;
 use crate::facts;
 use crate::health::gate::{self, Gate};
 use crate::health::{Node as Runs, Prober, Verdict};
@@ -41,13 +45,18 @@ pub fn judge(
         .map_err(|error| format!("the checks of this image cannot be read: {error}"))?;
     wrong.iter().for_each(|line| say(line));
     let mut told = false;
+    if let Judgement::NotYet(_) = verdict::of(root) {
+        // What is remembered of an earlier process of this boot says more.
+        remember(root, &Judgement::NotYet(Some(monotonic() + settings.deadline)))?;
+    }
     loop {
         let runs = Runs { kubelet: gate::runs_kubelet(root), node_ready: settings.node_ready };
         let gate = Gate::new(&runs, &checks, &BTreeSet::new());
-        let verdict = run::judge(&gate, prober, settings.deadline, |_| {}, &mut |_| {});
+        let decided = run::judge(&gate, prober, settings.deadline, |_| {}, &mut |_| {});
+        let Some(run::Decided { verdict, failing }) = decided else { continue };
         match verdict {
-            Some(Verdict::Healthy) => return healthy(root),
-            Some(Verdict::Unhealthy(reason)) => match unhealthy(root, &reason)? {
+            Verdict::Healthy => return healthy(root),
+            Verdict::Unhealthy(reason) => match unhealthy(root, &reason, &failing)? {
                 Unhealthy::Reboot => {
                     say(&format!("the release is not healthy: {reason}"));
                     let asked = format!("the trial has failed: {reason}");
@@ -62,7 +71,7 @@ pub fn judge(
                 }
                 Unhealthy::Stay => {}
             },
-            Some(Verdict::Waiting(_)) | None => {}
+            Verdict::Waiting(_) => {}
         }
     }
 }
@@ -73,13 +82,20 @@ fn open(root: &Path) -> Result<Node, String> {
 
 fn healthy(root: &Path) -> Result<Judged, String> {
     let _lock = lock(root)?;
-    match open(root)?.machine().healthy().map_err(|error| words(&error))? {
+    match open(root)?.found_healthy()? {
         Health::Promoted(release) => Ok(Judged::Promoted(release.version)),
         Health::Kept => Ok(Judged::Healthy),
     }
 }
 
-fn unhealthy(root: &Path, reason: &str) -> Result<Unhealthy, String> {
+fn unhealthy(root: &Path, reason: &str, failing: &[Condition]) -> Result<Unhealthy, String> {
     let _lock = lock(root)?;
+    let failing = failing.iter().map(ToString::to_string).collect();
+    remember(root, &Judgement::Unhealthy(failing))?;
     open(root)?.machine().unhealthy(reason).map_err(|error| words(&error))
+}
+
+fn remember(root: &Path, judgement: &Judgement) -> Result<(), String> {
+    verdict::remember(root, judgement)
+        .map_err(|error| format!("cannot keep how this boot is judged: {error}"))
 }

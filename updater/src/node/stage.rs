@@ -14,7 +14,8 @@ use formats::verity::{Verity, tree_size};
 use super::Node;
 use crate::device::{Device as _, MemoryDevice};
 use crate::plan::{Asked, Offer, Refusal};
-use crate::steps::Take;
+use crate::protocol::Failed;
+use crate::steps::{StepError, Take};
 use crate::transport::{Arrived, Progress, Running, Wanted, fetch_image};
 use crate::trust::Channel;
 use crate::words::words;
@@ -25,6 +26,9 @@ pub struct Staging<'a> {
     pub channel: &'a Channel<'a>,
     /// Who wants it.
     pub asked: Asked,
+    /// Another release is armed and gives way to this one: does that, once all is checked that can be
+    /// without a slot.
+    pub gives_way: Option<&'a dyn Fn(&mut Node) -> Result<(), String>>,
     /// Hears of the root image.
     pub told: &'a dyn Fn(Progress),
 }
@@ -54,28 +58,35 @@ impl Node {
     /// the disk, read back, and may be tried.
     ///
     /// # Errors
-    /// In words. Nothing in the spare slot can be booted then, and another call goes on.
-    pub fn stage(&mut self, release: &Release, staging: &Staging<'_>) -> Result<Came, String> {
+    /// In words. Nothing in the spare slot can be booted then, unless another release was armed and stays so;
+    /// and another call goes on.
+    pub fn stage(&mut self, release: &Release, staging: &Staging<'_>) -> Result<Came, Failed> {
         let root = release.root().map_err(|error| words(&error))?;
         if let Some(uki) = self.staged_uki(root.hash)? {
             let offer = offer(release, root.clone(), uki)?;
-            let took = self.machine.take(offer, staging.asked).map_err(|error| words(&error))?;
+            let took = self.machine.take(offer, staging.asked).map_err(refused)?;
             if let Take::Staged(_) = took {
                 return Ok(Came::There);
             }
         }
-        self.machine.check(staging.asked).map_err(|error| words(&error))?;
+        if staging.gives_way.is_none() {
+            self.machine.check(staging.asked).map_err(refused)?;
+        }
         let wanted = Wanted::root(release).map_err(|error| words(&error))?;
         let (needed, available) = (wanted.size(), self.machine.spare_size());
         if needed > available {
-            return Err(Refusal::RootTooLarge { needed, available }.to_string());
+            return Err(Refusal::RootTooLarge { needed, available }.to_string().into());
         }
         let (uki, came) = self.fetch_uki(release, root.hash, staging.channel)?;
         let offer = offer(release, root, Sha256::of(&uki))?;
+        if let Some(give_way) = staging.gives_way {
+            self.machine.check_offer(&offer, staging.asked).map_err(refused)?;
+            give_way(self)?;
+        }
         let image = self.running_image();
         let image = image.map_err(|error| format!("cannot open the image that runs: {error}"))?;
         let running = self.machine.running().root_hash;
-        let took = self.machine.take(offer, staging.asked).map_err(|error| words(&error))?;
+        let took = self.machine.take(offer, staging.asked).map_err(refused)?;
         let Take::Spare(mut spare) = took else { return Ok(Came::There) };
         let running = Running { hash: running, size: image.size(), device: &image };
         let arrived =
@@ -151,6 +162,15 @@ impl Whole {
 
     fn image(&self) -> Running<'_> {
         Running { hash: self.hash, size: self.memory.size(), device: &self.memory }
+    }
+}
+
+/// What a step says. That what runs was not found healthy yet passes.
+fn refused(error: StepError) -> Failed {
+    let why = words(&error);
+    match error {
+        StepError::Refused(Refusal::NotHealthy) => Failed::later(why),
+        _ => why.into(),
     }
 }
 

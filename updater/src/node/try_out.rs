@@ -5,16 +5,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use formats::command_line;
+use formats::health::Condition;
 use formats::meta::Release;
 use formats::trial::Note;
 use formats::uki::Uki;
 
+use super::verdict::{self, Judgement};
 use super::{Node, seconds};
 use crate::cancel::Cancel;
 use crate::files::{below, read};
 use crate::health::gate::{self, Gate};
 use crate::health::{Node as Runs, Prober};
 use crate::plan::Asked;
+use crate::protocol::Failed;
 use crate::snapshot;
 use crate::steps::{How, StepError};
 use crate::trial::kexec::{KexecError, Plan};
@@ -38,6 +41,8 @@ pub struct Trying<'a> {
     pub node_ready: bool,
     /// Asks what the node is like now.
     pub prober: &'a Prober,
+    /// The time in which a boot is judged: what has failed for so long fails.
+    pub deadline: Duration,
     /// Ends the looks.
     pub cancel: &'a Cancel,
     /// What the time is, in seconds since 1970.
@@ -65,10 +70,20 @@ impl Node {
     /// Makes the next boot the trial of what is staged.
     ///
     /// # Errors
-    /// In words: nothing is staged, what runs is not good to come back to, STATE does not take the note, or
-    /// the disk fails. The next boot is then of what runs.
-    pub fn try_staged(&mut self, trying: &Trying<'_>) -> Result<Ready, String> {
+    /// In words: nothing is staged, this boot is not judged yet, what runs is not good to come back to, STATE
+    /// does not take the note, or the disk fails. The next boot is then of what runs.
+    pub fn try_staged(&mut self, trying: &Trying<'_>) -> Result<Ready, Failed> {
         let release = self.staged()?.ok_or("no release is staged")?;
+        let known = self.known_to_fail(&release, trying)?;
+        let running = self.machine.running().root_hash;
+        if snapshot::is_due(&self.root, running).map_err(|error| words(&error))? {
+            return Err(format!(
+                "release {} is not tried, for databases of before an earlier trial are not put back yet: \
+                 restart, which tries it again",
+                release.version
+            )
+            .into());
+        }
         // Of a trial that the power ended between its note and its copy: years later it would be put back.
         snapshot::forget(&self.root)
             .map_err(|error| format!("what an earlier trial has copied cannot go: {error}"))?;
@@ -81,10 +96,10 @@ impl Node {
         let kubelet = gate::runs_kubelet(&self.root);
         let note = Note {
             root_hash: release.root_hash,
-            from: self.machine.running().root_hash,
+            from: running,
             version: release.version.clone(),
             kubelet,
-            failed_before: self.failing(kubelet, trying)?,
+            failed_before: self.failing(kubelet, &known, trying)?,
         };
         // What is found after the trial is to be of the trial.
         if let Err(error) = ended::forget_records(&self.root) {
@@ -105,6 +120,49 @@ impl Node {
         Ok(Ready { version: release.version, how })
     }
 
+    /// Looks again what a trial that is armed excuses, shortly before the restart: what holds by now counts.
+    ///
+    /// # Errors
+    /// In words: the looks were cancelled, or STATE does not take the note. The trial is as it was.
+    pub fn look_again(&mut self, armed: &Release, trying: &Trying<'_>) -> Result<(), Failed> {
+        let known = self.known_to_fail(armed, trying)?;
+        let cannot = |what: &str, error: std::io::Error| {
+            format!("STATE does not {what} the note of the trial: {error}")
+        };
+        let noted = note::noted(&self.root).map_err(|error| cannot("give", error))?;
+        let Some(mut note) = noted.filter(|note| note.root_hash == armed.root_hash) else {
+            return Ok(());
+        };
+        let failing = self.failing(note.kubelet, &known, trying)?;
+        if failing != note.failed_before {
+            note.failed_before = failing;
+            note::write(&self.root, &note).map_err(|error| cannot("take", error))?;
+        }
+        Ok(())
+    }
+
+    /// Names of the conditions that were judged to fail in this boot.
+    fn known_to_fail(
+        &self,
+        release: &Release,
+        trying: &Trying<'_>,
+    ) -> Result<BTreeSet<String>, Failed> {
+        let judgement = verdict::of(&self.root);
+        match judgement {
+            Judgement::Healthy => Ok(BTreeSet::new()),
+            Judgement::Unhealthy(failing) => Ok(failing),
+            Judgement::NotYet(_) if trying.asked == Asked::PersonAnyway => Ok(BTreeSet::new()),
+            Judgement::NotYet(_) => {
+                let seconds = judgement.seconds_left(trying.deadline);
+                Err(Failed::later(format!(
+                    "release {} is not tried yet, for this boot is not judged yet, and what does not answer \
+                     may only not have come up: ask again in {seconds} s at the latest",
+                    release.version
+                )))
+            }
+        }
+    }
+
     /// What is staged.
     ///
     /// # Errors
@@ -117,8 +175,14 @@ impl Node {
         }
     }
 
-    /// Names of the conditions that fail already.
-    fn failing(&self, kubelet: bool, trying: &Trying<'_>) -> Result<BTreeSet<String>, String> {
+    /// Names of the conditions that fail already: those of which that is known, if they still do, and what
+    /// else fails as long as a boot is judged. A unit that is down for a moment is no excuse for a release.
+    fn failing(
+        &self,
+        kubelet: bool,
+        known: &BTreeSet<String>,
+        trying: &Trying<'_>,
+    ) -> Result<BTreeSet<String>, String> {
         let (checks, wrong) = gate::checks(&self.root)
             .map_err(|error| format!("the checks of this image cannot be read: {error}"))?;
         wrong.iter().for_each(|line| (trying.told)(line));
@@ -126,8 +190,23 @@ impl Node {
         let gate = Gate::new(&runs, &checks, &BTreeSet::new());
         let ask = |how: &_, limit| trying.prober.ask(how, limit);
         // Whether somebody asks to stop is looked at below.
-        let pause = || trying.cancel.pause(BETWEEN).unwrap_or_default();
-        let failing = run::failing(&gate, LOOKS, ask, pause);
+        let pause = || trying.cancel.pause(BETWEEN).is_ok();
+        let fail = |gate: Gate, looks| run::failing(&gate, looks, ask, pause);
+        let mut failing = fail(gate.excusable(|_| true), LOOKS);
+        let is_known = |condition: &Condition| known.contains(&condition.to_string());
+        let news: Vec<_> = failing.iter().filter(|it| !is_known(it)).cloned().collect();
+        if !news.is_empty() {
+            let seconds = trying.deadline.as_secs();
+            for name in &news {
+                (trying.told)(&format!(
+                    "{name} fails, and did not when this boot was judged: it has {seconds} s to come back"
+                ));
+            }
+            failing.retain(is_known);
+            let looks = trying.deadline.as_secs().div_ceil(BETWEEN.as_secs()).saturating_add(1);
+            let looks = usize::try_from(looks).unwrap_or(usize::MAX);
+            failing.extend(fail(gate.excusable(|it| news.contains(it)), looks));
+        }
         trying.cancel.check().map_err(|cancelled| cancelled.to_string())?;
         let names: BTreeSet<_> = failing.iter().map(ToString::to_string).collect();
         for name in &names {

@@ -181,6 +181,21 @@ impl State {
         slot_size: u64,
         uki_size: u64,
     ) -> Result<(), Refusal> {
+        self.check_offer(offer, asked, slot_size, uki_size)?;
+        self.check_running(asked)
+    }
+
+    /// Of that what the release itself is asked, whatever stands in the slots.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn check_offer(
+        &self,
+        offer: &Offer,
+        asked: Asked,
+        slot_size: u64,
+        uki_size: u64,
+    ) -> Result<(), Refusal> {
         let (own, meta) = (&self.running, &self.meta);
         let pair = |offered: &str, own: &str| (offered.to_owned(), own.to_owned());
         if offer.image != own.image {
@@ -215,7 +230,7 @@ impl State {
         if offer.uki_size != uki_size {
             return Err(Refusal::UkiSize { offered: offer.uki_size, own: uki_size });
         }
-        self.check_running(asked)
+        Ok(())
     }
 
     /// That the next boot is of what runs: no release is on trial or waits for it, and nobody goes back.
