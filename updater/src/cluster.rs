@@ -52,8 +52,8 @@ pub trait Desk: Send + Sync {
     /// The next boot is a trial of what is staged; it is the release of this version.
     ///
     /// # Errors
-    /// In words: the next boot is as it was.
-    fn arm(&self, version: &str) -> Result<(), String>;
+    /// See [`NotArmed`]: the next boot is as it was.
+    fn arm(&self, version: &str) -> Result<(), NotArmed>;
 
     /// Asks for an orderly restart and returns. `reason` is a line for people.
     ///
@@ -86,6 +86,8 @@ pub struct Standing {
     pub spare: Option<Spare>,
     /// Why the node fell back last.
     pub fallback: Option<meta::Fallback>,
+    /// What it has tried and left, or left by hand, and was not found healthy since.
+    pub failed: Vec<meta::Failed>,
 }
 
 /// What lies in the spare slot.
@@ -115,10 +117,21 @@ pub enum NotStaged {
     /// It could not be fetched, written or verified.
     #[error("{0}")]
     Failed(String),
-    /// Somebody else has the slots; it may be otherwise in a while.
-    #[error("somebody else is at it: {0}")]
+    /// Somebody else has the slots, or the node is not ready for it yet; it may be otherwise in a while.
+    #[error("{0}")]
     Busy(String),
     /// It was stopped.
     #[error("it was cancelled")]
     Cancelled,
+}
+
+/// Why a trial was not armed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotArmed {
+    /// As for [`NotStaged::Busy`].
+    #[error("{0}")]
+    Busy(String),
+    /// It could not be.
+    #[error("{0}")]
+    Failed(String),
 }

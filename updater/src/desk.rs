@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::armed_by::{self, By};
 use crate::cancel::Cancel;
 use crate::clock::monotonic;
-use crate::cluster::{self, FailedBefore, NotStaged, Served, Standing};
+use crate::cluster::{self, FailedBefore, NotArmed, NotStaged, Served, Standing};
 use crate::facts::{self, Facts};
 use crate::files::{below, read};
 use crate::node::Node;
@@ -51,6 +51,7 @@ impl Desk {
         let done = self.unit.carry_out(request, Cancel::new(), &mut log);
         done.map_err(|miss| match miss {
             Miss::Busy(_) => policy::Miss::Busy,
+            Miss::Failed(failed) if failed.later => policy::Miss::Busy,
             Miss::Failed(failed) => policy::Miss::Failed(failed.why),
         })
     }
@@ -72,6 +73,11 @@ fn verdict(found: &Value) -> Verdict {
         (against, _) if version.is_empty() => Verdict::Against(against.to_owned()),
         (against, _) => Verdict::Against(format!("the release {version}: {against}")),
     }
+}
+
+/// Who has the slots, in words.
+fn somebody(doing: &str) -> String {
+    format!("somebody else is at it: {doing}")
 }
 
 /// For the log, which nobody waits for.
@@ -157,6 +163,7 @@ impl cluster::Desk for Desk {
             trial: false,
             spare: None,
             fallback: None,
+            failed: Vec::new(),
         };
         // A node without slots runs something all the same.
         let node = Node::open(&self.updater().root, &facts);
@@ -169,6 +176,7 @@ impl cluster::Desk for Desk {
         let spare = staged.or(armed);
         standing.spare = spare.map(|(version, attempts)| cluster::Spare { version, attempts });
         standing.fallback = meta.fallback;
+        standing.failed = meta.failed;
         Ok(standing)
     }
 
@@ -193,20 +201,22 @@ impl cluster::Desk for Desk {
                 Some(version) => Ok(cluster::Staged::InSpare(version.to_owned())),
                 None => Ok(cluster::Staged::Runs),
             },
-            Err(Miss::Busy(doing)) => Err(NotStaged::Busy(doing)),
+            Err(Miss::Busy(doing)) => Err(NotStaged::Busy(somebody(&doing))),
             Err(Miss::Failed(_)) if cancel.check().is_err() => Err(NotStaged::Cancelled),
+            Err(Miss::Failed(failed)) if failed.later => Err(NotStaged::Busy(failed.why)),
             Err(Miss::Failed(failed)) if failed.refused => Err(NotStaged::Refused(failed.why)),
             Err(Miss::Failed(failed)) => Err(NotStaged::Failed(failed.why)),
         }
     }
 
-    fn arm(&self, version: &str) -> Result<(), String> {
+    fn arm(&self, version: &str) -> Result<(), NotArmed> {
         let version = Some(version.to_owned());
         let request = Request::Upgrade { version, from: None, asked: Asked::Fleet, restart: false };
         match self.unit.carry_out(request, Cancel::new(), &mut log) {
             Ok(_) => Ok(()),
-            Err(Miss::Busy(doing)) => Err(format!("somebody else is at it: {doing}")),
-            Err(Miss::Failed(failed)) => Err(failed.why),
+            Err(Miss::Busy(doing)) => Err(NotArmed::Busy(somebody(&doing))),
+            Err(Miss::Failed(failed)) if failed.later => Err(NotArmed::Busy(failed.why)),
+            Err(Miss::Failed(failed)) => Err(NotArmed::Failed(failed.why)),
         }
     }
 

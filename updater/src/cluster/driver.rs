@@ -13,7 +13,7 @@ use formats::fleet::{Asked, Phase, Status};
 use super::occasion::{self, Occasion};
 use super::report::Reporter;
 use super::served::{End, Served};
-use super::{FailedBefore, NotStaged, Staged, Standing};
+use super::{FailedBefore, NotArmed, NotStaged, Staged, Standing};
 use crate::transport::{self, Progress};
 use decide::{Decision, decide};
 
@@ -40,7 +40,7 @@ pub(super) enum Event {
     /// What came of [`Action::Keep`] or [`Action::Forget`].
     Kept(Result<(), String>),
     /// What came of [`Action::Arm`].
-    Armed(Result<(), String>),
+    Armed(Result<(), NotArmed>),
     /// What came of [`Action::Restart`].
     Restarting(Result<(), String>),
     /// What came of [`Action::Report`].
@@ -98,7 +98,7 @@ pub(super) struct Driver {
     standing: Standing,
     served: Option<Served>,
     doing: Doing,
-    /// Somebody else is at it: until when nothing is tried, and who.
+    /// Somebody else is at it, or the node is not ready for it: until when nothing is tried, and why.
     held: Option<(Duration, String)>,
     /// STATE has not taken what was served: when it is tried again.
     forgotten: Option<Duration>,
@@ -122,7 +122,7 @@ impl Driver {
             Event::Progress(progress) => self.progress(progress),
             Event::Staged(result) => self.staged(result, now, &mut actions),
             Event::Kept(result) => self.kept(result, now),
-            Event::Armed(result) => self.armed(result, &mut actions),
+            Event::Armed(result) => self.armed(result, now, &mut actions),
             Event::Restarting(result) => {
                 if let (Doing::Leaving { restart, .. }, Err(why)) = (&mut self.doing, result) {
                     *restart = Restart::Failed(why, now + RESTART_AGAIN);
@@ -247,7 +247,7 @@ impl Driver {
         }
     }
 
-    fn armed(&mut self, result: Result<(), String>, actions: &mut Vec<Action>) {
+    fn armed(&mut self, result: Result<(), NotArmed>, now: Duration, actions: &mut Vec<Action>) {
         let doing = std::mem::replace(&mut self.doing, Doing::Nothing);
         let Doing::Arming { asked, version } = doing else {
             self.doing = doing;
@@ -259,7 +259,9 @@ impl Driver {
                 // Once, whatever comes of it: the machine goes down with or without an API server.
                 actions.extend(self.status().map(Action::Report));
             }
-            Err(why) => {
+            // It lies there, and is tried again.
+            Err(NotArmed::Busy(why)) => self.held = Some((now + BUSY, why)),
+            Err(NotArmed::Failed(why)) => {
                 let end = Some(End::of(Phase::Failed, why));
                 self.keep(Served { asked, version: Some(version), end }, actions);
             }
@@ -363,11 +365,13 @@ impl Driver {
                 Some(asked) => match decide(asked, self.served.as_ref(), &self.standing) {
                     Decision::Rest(phase, reason) => Status { reason, ..of(phase).about(asked) },
                     Decision::OtherTrial => of(Phase::Trial),
-                    // What comes next is not begun: somebody else is at it.
-                    Decision::Keep(_) | Decision::Stage(..) | Decision::Arm(_) => Status {
-                        reason: self.held.as_ref().map(|(_, who)| who.clone()),
-                        ..of(Phase::Staging).about(asked)
-                    },
+                    // What comes next is not begun: it is held up.
+                    next @ (Decision::Keep(_) | Decision::Stage(..) | Decision::Arm(_)) => {
+                        let lies_there = matches!(next, Decision::Arm(_));
+                        let phase = if lies_there { Phase::Staged } else { Phase::Staging };
+                        let reason = self.held.as_ref().map(|(_, why)| why.clone());
+                        Status { reason, ..of(phase).about(asked) }
+                    }
                 },
             },
         };

@@ -71,14 +71,23 @@ pub(super) fn decide(asked: &Asked, last: Option<&Served>, standing: &Standing) 
         .filter(|fallback| served.version.as_ref() == Some(&fallback.version))
         .map(|fallback| fallback.reason.clone());
     match &served.end {
+        // It ran here. What came after it is a fall-back only where this node has left it.
         Some(End { phase: Phase::Idle, .. }) => {
-            let reason =
-                fell_back.unwrap_or_else(|| "it ran here, and was left by hand".to_owned());
-            Decision::Rest(Phase::FellBack, Some(reason))
+            match fell_back.or_else(|| left(served, standing)) {
+                Some(reason) => Decision::Rest(Phase::FellBack, Some(reason)),
+                None => Decision::Rest(Phase::Idle, None),
+            }
         }
         Some(End { phase, reason }) => Decision::Rest(*phase, reason.clone()),
         None => try_it(served, standing, fell_back),
     }
+}
+
+/// Why the node has left the release of a request, if it has.
+fn left(served: &Served, standing: &Standing) -> Option<String> {
+    let version = served.version.as_ref()?;
+    let left = standing.failed.iter().rev().find(|failed| failed.version == *version)?;
+    Some(left.reason.clone())
 }
 
 /// How a request has ended that nobody asks for any more; nothing if it was not tried to its end, and so
@@ -114,7 +123,7 @@ fn try_it(served: &Served, standing: &Standing, fell_back: Option<String>) -> De
 #[cfg(test)]
 mod tests {
     use formats::digest::Sha256;
-    use formats::meta::Fallback;
+    use formats::meta::{Failed, Fallback};
 
     use super::*;
 
@@ -124,7 +133,8 @@ mod tests {
 
     fn runs(version: &str) -> Standing {
         let (version, root_hash) = (version.to_owned(), Sha256::of(version));
-        Standing { version, root_hash, boot_id: None, trial: false, spare: None, fallback: None }
+        let (spare, fallback, failed) = (None, None, Vec::new());
+        Standing { version, root_hash, boot_id: None, trial: false, spare, fallback, failed }
     }
 
     fn served(version: Option<&str>, end: Option<End>) -> Served {
@@ -188,9 +198,19 @@ mod tests {
         }
         // It was served, ran, and somebody went back, or the loader did.
         let ran = served(Some("2"), end(Phase::Idle));
-        let (asked, left) = (asked("2", Some("a")), "it ran here, and was left by hand");
-        assert_eq!(decide(&asked, Some(&ran), &runs("1")), rest(Phase::FellBack, left));
+        let asked = asked("2", Some("a"));
+        let left = Failed {
+            version: "2".into(),
+            root_hash: Sha256::of("2"),
+            time: 1,
+            reason: "rolled back by hand".into(),
+        };
+        let by_hand = Standing { failed: vec![left], ..runs("1") };
+        let want = rest(Phase::FellBack, "rolled back by hand");
+        assert_eq!(decide(&asked, Some(&ran), &by_hand), want);
         assert_eq!(decide(&asked, Some(&ran), &fell_back()), rest(Phase::FellBack, "bad"));
+        // Its policy or a person has brought another one, which the node stays with.
+        assert_eq!(decide(&asked, Some(&ran), &runs("3")), rest(Phase::Idle, ""));
     }
 
     #[test]

@@ -37,6 +37,7 @@ struct Node {
     state_is_full: bool,
     api_is_away: bool,
     arm_fails: bool,
+    arm_is_busy: bool,
     /// Since somebody has asked for something else.
     arms: u32,
     seen: Option<Asked>,
@@ -47,7 +48,8 @@ struct Node {
 
 fn standing(version: &str) -> Standing {
     let (version, root_hash) = (version.to_owned(), Sha256::of(version));
-    Standing { version, root_hash, boot_id: None, trial: false, spare: None, fallback: None }
+    let (spare, fallback, failed) = (None, None, Vec::new());
+    Standing { version, root_hash, boot_id: None, trial: false, spare, fallback, failed }
 }
 
 impl Node {
@@ -66,6 +68,7 @@ impl Node {
             state_is_full: false,
             api_is_away: false,
             arm_fails: false,
+            arm_is_busy: false,
             arms: 0,
             seen: None,
             told: Vec::new(),
@@ -142,7 +145,10 @@ impl Node {
                 let spare = self.standing.spare.as_mut().expect("something lies there");
                 assert_eq!(spare.version, version);
                 if self.arm_fails {
-                    return Some(Event::Armed(Err("no variables".to_owned())));
+                    return Some(Event::Armed(Err(NotArmed::Failed("no variables".to_owned()))));
+                }
+                if self.arm_is_busy {
+                    return Some(Event::Armed(Err(NotArmed::Busy("not judged yet".to_owned()))));
                 }
                 self.arms += 1;
                 assert!(self.arms <= 3, "one request is tried three times at most");
@@ -363,8 +369,8 @@ fn who_asks_for_something_else_meanwhile_stops_what_is_staged() {
 fn somebody_else_who_has_the_slots_is_waited_for() {
     let mut node = Node::new();
     node.ask(Some("2"), None);
-    node.stage_ends(Err(NotStaged::Busy("stage 1.9".into())));
     let why = "somebody else is at it: stage 1.9";
+    node.stage_ends(Err(NotStaged::Busy(why.into())));
     assert_eq!(
         (node.reported().phase, node.reported().reason.as_deref()),
         (Phase::Staging, Some(why))
@@ -374,6 +380,41 @@ fn somebody_else_who_has_the_slots_is_waited_for() {
     assert_eq!(node.driver.wakes_at(node.now), node.now + Duration::from_secs(1));
     node.passes(1);
     assert_eq!((node.staged.len(), node.reported().reason.clone()), (2, None));
+}
+
+#[test]
+fn a_node_that_cannot_arm_yet_is_waited_for() {
+    let mut node = Node::new();
+    node.arm_is_busy = true;
+    node.ask(Some("2"), None);
+    node.stage_ends(in_spare("2"));
+    node.passes(3600);
+    let said = node.reported();
+    assert_eq!((said.phase, said.reason.as_deref()), (Phase::Staged, Some("not judged yet")));
+    assert_eq!(node.driver.wakes_at(node.now), node.now + BUSY);
+    node.arm_is_busy = false;
+    node.passes(BUSY.as_secs());
+    assert!(node.goes_down);
+    node.restarts(Fate::Healthy);
+    node.judged();
+    assert_eq!(node.reported().phase, Phase::Idle);
+    assert_eq!(node.told, ["UpdateStaged", "UpdateTrial", "UpdatePromoted"]);
+}
+
+#[test]
+fn who_goes_on_to_another_release_has_not_fallen_back() {
+    let mut node = Node::new();
+    node.ask(Some("2"), None);
+    node.stage_ends(in_spare("2"));
+    node.restarts(Fate::Healthy);
+    node.judged();
+    let told = node.told.clone();
+    // The annotation stays, and the policy brings the next one.
+    node.standing = standing("3");
+    node.start();
+    node.passes(3600);
+    assert_eq!((node.reported().phase, node.reported().version.as_str()), (Phase::Idle, "3"));
+    assert_eq!(node.told, told);
 }
 
 #[test]
@@ -479,6 +520,7 @@ enum Step {
     StateIsFull(bool),
     ApiIsAway(bool),
     ArmFails(bool),
+    ArmIsBusy(bool),
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -503,6 +545,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::StateIsFull),
         1 => any::<bool>().prop_map(Step::ApiIsAway),
         1 => any::<bool>().prop_map(Step::ArmFails),
+        1 => any::<bool>().prop_map(Step::ArmIsBusy),
     ]
 }
 
@@ -525,10 +568,12 @@ proptest! {
                 Step::StateIsFull(is) => node.state_is_full = is,
                 Step::ApiIsAway(is) => node.api_is_away = is,
                 Step::ArmFails(fails) => node.arm_fails = fails,
+                Step::ArmIsBusy(is) => node.arm_is_busy = is,
             }
         }
         // Then nobody asks for anything new, and all is well but for the release.
-        (node.state_is_full, node.api_is_away, node.arm_fails) = (false, false, false);
+        (node.state_is_full, node.api_is_away) = (false, false);
+        (node.arm_fails, node.arm_is_busy) = (false, false);
         node.look();
         let before = node.staged.len();
         for _ in 0..12 {

@@ -11,6 +11,7 @@ use formats::fleet::{Phase, RELEASE, REQUEST, STATUS, Status};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cluster::NotArmed;
 use crate::cluster::credentials::tests::{joined, pair_of, write};
 use crate::cluster::mock_api::{Answer, Asked, MockApi};
 use crate::cluster::{NotStaged, PATH, Spare, Staged};
@@ -150,7 +151,7 @@ impl Desk for MockDesk {
         }
     }
 
-    fn arm(&self, version: &str) -> Result<(), String> {
+    fn arm(&self, version: &str) -> Result<(), NotArmed> {
         self.did(Did::Armed(version.to_owned()));
         Ok(())
     }
@@ -231,6 +232,7 @@ fn node(test: impl FnOnce(&mut World, &Path)) {
         trial: false,
         spare: None,
         fallback: None,
+        failed: Vec::new(),
     };
     let desk = MockDesk {
         standing: Mutex::new(standing),
