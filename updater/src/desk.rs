@@ -12,6 +12,7 @@ use crate::clock::monotonic;
 use crate::cluster::{self, FailedBefore, NotArmed, NotStaged, Served, Standing};
 use crate::facts::{self, Facts};
 use crate::files::{below, read};
+use crate::given_up;
 use crate::node::Node;
 use crate::plan::Asked;
 use crate::policy::{self, Bell, Candidate, Go, Others, Verdict};
@@ -48,7 +49,11 @@ impl Desk {
     }
 
     fn by_policy(&self, request: Request) -> Result<Value, policy::Miss> {
-        let done = self.unit.carry_out(request, Cancel::new(), &mut log);
+        self.until_cancelled(request, &Cancel::new())
+    }
+
+    fn until_cancelled(&self, request: Request, cancel: &Cancel) -> Result<Value, policy::Miss> {
+        let done = self.unit.carry_out(request, cancel.clone(), &mut log);
         done.map_err(|miss| match miss {
             Miss::Busy(_) => policy::Miss::Busy,
             Miss::Failed(failed) if failed.later => policy::Miss::Busy,
@@ -56,10 +61,22 @@ impl Desk {
         })
     }
 
+    /// Takes a release a step further. Who stops that has given it up.
+    fn take(&self, request: Request, release: &Candidate) -> Result<(), policy::Miss> {
+        let cancel = Cancel::new();
+        let done = self.until_cancelled(request, &cancel);
+        if done.is_err() && cancel.check().is_err() {
+            let Candidate { version, root_hash } = release;
+            let remembered = given_up::remember(&self.updater().root, version, root_hash);
+            remembered.unwrap_or_default();
+        }
+        done.map(drop)
+    }
+
     fn try_out(&self, release: &Candidate, restart: bool) -> Result<(), policy::Miss> {
         let version = Some(release.version.clone());
         let request = Request::Upgrade { version, from: None, asked: Asked::Policy, restart };
-        self.by_policy(request).map(drop)
+        self.take(request, release)
     }
 }
 
@@ -115,7 +132,9 @@ impl policy::Desk for Desk {
             goes_back: node.goes_back()?.is_some(),
             going_down: below(root, formats::system::SHUTDOWN_REASON).exists(),
         };
-        Ok(policy::Node::of(&facts.update, facts.floor, &facts.node, &meta, others))
+        let node = policy::Node::of(&facts.update, facts.floor, &facts.node, &meta, others);
+        let given_up = given_up::all(root).into_iter().map(|(_, hash)| hash).collect();
+        Ok(policy::Node { given_up, ..node })
     }
 
     fn check(&mut self) -> Result<Verdict, policy::Miss> {
@@ -126,7 +145,7 @@ impl policy::Desk for Desk {
     fn stage(&mut self, release: &Candidate) -> Result<(), policy::Miss> {
         let mut wish = Wish::newest(Asked::Policy);
         wish.version = Some(release.version.clone());
-        self.by_policy(Request::Stage(wish)).map(drop)
+        self.take(Request::Stage(wish), release)
     }
 
     fn arm(&mut self, release: &Candidate) -> Result<(), policy::Miss> {
@@ -134,7 +153,7 @@ impl policy::Desk for Desk {
     }
 
     fn disarm(&mut self) -> Result<(), policy::Miss> {
-        self.by_policy(Request::Cancel {}).map(drop)
+        self.by_policy(Request::Disarm {}).map(drop)
     }
 
     fn upgrade(&mut self, release: &Candidate) -> Result<(), policy::Miss> {

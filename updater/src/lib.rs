@@ -19,6 +19,7 @@ pub mod facts;
 mod files;
 pub mod firmware;
 pub mod follow;
+mod given_up;
 pub mod health;
 pub mod meta;
 pub mod node;

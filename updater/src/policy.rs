@@ -76,6 +76,8 @@ pub struct Node {
     pub staged: Option<Sha256>,
     /// Root hashes of images that have failed on it.
     pub failed: Vec<Sha256>,
+    /// Root hashes of what a person has given up since the machine started.
+    pub given_up: Vec<Sha256>,
 }
 
 /// Whether the next boot is a trial, and by whom.
@@ -217,6 +219,8 @@ pub enum Why {
     Armed,
     /// It failed to be taken, and is tried again later.
     Later,
+    /// A person has given it up.
+    GivenUp,
 }
 
 impl fmt::Display for Why {
@@ -230,6 +234,9 @@ impl fmt::Display for Why {
             Self::Window => "a release waits for a window",
             Self::Armed => "a release is tried at the next restart, which is for others to do",
             Self::Later => "a release could not be taken and is tried again later",
+            Self::GivenUp => {
+                "a person has given up the release, which is not taken again before the machine restarts"
+            }
         })
     }
 }
@@ -270,13 +277,18 @@ pub fn decide(node: &Node, past: &Past, now: i64) -> Next {
         }
         _ => None,
     };
+    let (given_up, takes) = match takes {
+        Some((_, release)) if node.given_up.contains(&release.root_hash) => (true, None),
+        takes => (false, takes),
+    };
     let is_staged = takes.is_some_and(|(_, release)| node.staged == Some(release.root_hash));
     // Before it has looked, it does not know better.
     if node.armed == Armed::ByPolicy && !is_staged && past.seen.is_some() {
         return Next::Do(Deed::Disarm);
     }
     let Some((seen, release)) = takes else {
-        return Next::Wait(wake(now, next_look, turn), Why::Nothing);
+        let why = if given_up { Why::GivenUp } else { Why::Nothing };
+        return Next::Wait(wake(now, next_look, turn), why);
     };
     if is_staged && node.armed == Armed::ByPolicy && *policy == Policy::Stage {
         return Next::Wait(wake(now, next_look, turn), Why::Armed);

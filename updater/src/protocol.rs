@@ -55,6 +55,9 @@ pub enum Request {
     },
     /// To stop what is being done; if nothing is, to give up what is staged.
     Cancel {},
+    /// The policy takes back what it has armed. Nobody asks for that by the socket.
+    #[serde(skip)]
+    Disarm {},
     /// To begin the records of META anew, of which none can be read.
     Renew {},
 }
@@ -117,7 +120,7 @@ impl Request {
             }
             Self::Rollback { .. } => "rollback".to_owned(),
             Self::UpdateLoader { .. } => "update-loader".to_owned(),
-            Self::Cancel {} => "cancel".to_owned(),
+            Self::Cancel {} | Self::Disarm {} => "cancel".to_owned(),
             Self::Renew {} => "renew".to_owned(),
         }
     }

@@ -15,6 +15,7 @@ use crate::cluster::Api;
 use crate::eligible::{self, NotForUs, eligible};
 use crate::facts::{self, Facts};
 use crate::files::below;
+use crate::given_up;
 use crate::health::{Prober, gate};
 use crate::node::{self, Came, Node, Place, Staging};
 use crate::plan::{Asked, Refusal};
@@ -235,6 +236,10 @@ impl Updater {
 
     /// Remembers who arms a trial. Where that fails it is somebody, and the policy leaves it alone.
     fn remember(&self, asked: Asked, root_hash: &Sha256) {
+        if asked != Asked::Policy {
+            // What he has given up before he wants by now.
+            given_up::forget(&self.root, root_hash).unwrap_or_default();
+        }
         armed_by::remember(&self.root, asked.into(), root_hash).unwrap_or_default();
     }
 
@@ -299,10 +304,20 @@ impl Updater {
         Ok(json!({ "renewed": "the records of META" }))
     }
 
-    fn give_up(&self) -> Result<Value, String> {
+    /// Gives up what is staged or armed. What a person gives up the policy does not take again.
+    fn give_up(&self, by: By) -> Result<Value, String> {
         let _lock = node::lock(&self.root)?;
         let (mut node, _) = self.open()?;
-        Ok(json!({ "cancelled": self.disarm(&mut node)? }))
+        let next = node.goes_back()?;
+        let meta = node.remembered()?;
+        let release = meta.trial.map(|it| it.release).or(meta.staged.map(|it| it.release));
+        let cancelled = self.disarm(&mut node)?;
+        if let Some(release) = release.filter(|_| by == By::Person && next.is_none()) {
+            // Where that fails the policy takes it again, and another `cancel` helps.
+            given_up::remember(&self.root, &release.version, &release.root_hash)
+                .unwrap_or_default();
+        }
+        Ok(json!({ "cancelled": cancelled }))
     }
 
     fn disarm(&self, node: &mut Node) -> Result<String, String> {
@@ -366,6 +381,7 @@ impl Work for Updater {
             "fallback": place.fallback,
             "rollback": place.rollback,
             "judged": judged,
+            "given-up": given_up::all(&self.root).pop().map(|(version, _)| version),
             "image": facts.node.image,
             "version": facts.node.version,
             "root-hash": facts.node.running.to_string(),
@@ -403,7 +419,8 @@ impl Work for Updater {
                 Ok(node.update_loader(Terms { force: *force, dry_run: *dry_run })?)
             }
             Request::Status {} => Ok(self.status()?),
-            Request::Cancel {} => Ok(self.give_up()?),
+            Request::Cancel {} => Ok(self.give_up(By::Person)?),
+            Request::Disarm {} => Ok(self.give_up(By::Policy)?),
             Request::Renew {} => Ok(self.renew()?),
         }
     }

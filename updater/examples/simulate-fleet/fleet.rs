@@ -352,6 +352,7 @@ fn member(settings: &Settings, channel: &Channel, number: u32) -> Member {
             asked: false,
             staged: None,
             failed: failed.clone(),
+            given_up: Vec::new(),
         },
         past: Past::new(MONDAY - settings.interval),
         is: eligible::Node {

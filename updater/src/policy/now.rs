@@ -20,7 +20,8 @@ pub struct Others {
 }
 
 impl Node {
-    /// The node with this config, whose image was made at `floor`, in seconds since 1970.
+    /// The node with this config, whose image was made at `floor`, in seconds since 1970, and of which nobody
+    /// has given up anything.
     pub fn of(
         update: &Update,
         floor: i64,
@@ -49,6 +50,7 @@ impl Node {
             asked: others.asked,
             staged: in_slot.map(|release| release.root_hash),
             failed: meta.failed.iter().map(|failed| failed.root_hash).collect(),
+            given_up: Vec::new(),
         }
     }
 }

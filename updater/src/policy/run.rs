@@ -130,7 +130,10 @@ pub fn run(desk: &mut impl Desk) {
 fn words(why: Why, past: &Past) -> String {
     match (&past.seen, why) {
         (Some((_, Verdict::Against(against))), Why::Nothing) => format!("{why}: {against}"),
-        (Some((_, Verdict::Takes(release))), Why::Window | Why::Armed | Why::Later) => {
+        (
+            Some((_, Verdict::Takes(release))),
+            Why::Window | Why::Armed | Why::Later | Why::GivenUp,
+        ) => {
             format!("{why}: {}", release.version)
         }
         // That it has not looked yet is no news.

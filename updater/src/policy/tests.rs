@@ -30,6 +30,7 @@ fn node(policy: Policy, windows: &[&str]) -> Node {
         asked: false,
         staged: None,
         failed: Vec::new(),
+        given_up: Vec::new(),
     }
 }
 
@@ -95,6 +96,20 @@ fn nothing_is_done_by_a_wrong_clock_in_a_trial_or_against_a_person() {
     }
     let failed = Node { failed: vec![Sha256::of("2")], ..node(Policy::Automatic, &[]) };
     assert!(matches!(decide(&failed, &past, THURSDAY), Next::Wait(_, Why::Nothing)));
+}
+
+#[test]
+fn what_a_person_gives_up_is_not_taken_again_and_another_release_is() {
+    let now = Spread::of("0123").next(THURSDAY, HOUR);
+    for policy in [Policy::Stage, Policy::Automatic] {
+        let given_up = Node { given_up: vec![Sha256::of("2")], ..node(policy, &[]) };
+        assert_eq!(decide(&given_up, &seen(now, "2"), now), Next::Wait(now + HOUR, Why::GivenUp));
+        let newer = Next::Do(Deed::Stage(release("3")));
+        assert_eq!(decide(&given_up, &seen(now, "3"), now), newer);
+        // Somebody else has armed it, and does not want it any more.
+        let armed = Node { armed: Armed::ByPolicy, staged: Some(Sha256::of("2")), ..given_up };
+        assert_eq!(decide(&armed, &seen(now, "2"), now), Next::Do(Deed::Disarm));
+    }
 }
 
 #[test]
