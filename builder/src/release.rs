@@ -8,6 +8,7 @@
 mod coming;
 pub mod commit;
 mod files;
+mod fits;
 mod history;
 mod image;
 pub mod kept;

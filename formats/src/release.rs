@@ -10,7 +10,7 @@ use crate::digest::Sha256;
 use crate::incoming::Root;
 use crate::tuf::key::unhex;
 
-pub use listed::{Listed, custom, listed};
+pub use listed::{Listed, custom, is_reached, listed, number};
 
 /// The version of the form. Fields may come without a new one, and readers pass over what they do not
 /// know.

@@ -1,7 +1,7 @@
 //! What is known beforehand of the release that nodes are asked for, where a channel was named.
 
 use formats::digest::Sha256;
-use formats::release::Release;
+use formats::release::{Listed, Release, is_reached};
 
 /// What the channel says of it.
 #[derive(Debug, Clone)]
@@ -14,8 +14,8 @@ pub struct Known {
     pub whole: u64,
     /// Bytes of the UKI and its hash tree alone.
     pub uki: u64,
-    /// All versions of the channel, the oldest first.
-    pub versions: Vec<String>,
+    /// All releases of the channel, the oldest first.
+    pub listed: Vec<Listed>,
 }
 
 /// What a node will fetch.
@@ -58,9 +58,8 @@ impl Known {
         if !architecture.is_empty() && architecture != ours {
             return Some(format!("its processors are {architecture}, and {to} is for {ours}"));
         }
-        let place = |version: &str| self.versions.iter().position(|known| known == version);
         let (from, least) = (version?, min_from.as_deref()?);
-        (place(from)? < place(least)?)
+        (!is_reached(&self.listed, Some(least), from))
             .then(|| format!("it runs {from}, and {to} is reached from {least} on"))
     }
 }
@@ -70,6 +69,16 @@ pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn listed(versions: &[&str]) -> Vec<Listed> {
+        let each = versions.iter().zip(1..).map(|(version, number)| Listed {
+            number,
+            version: (*version).to_owned(),
+            published: None,
+            epoch: 0,
+        });
+        each.collect()
+    }
 
     /// A release 1.2 with a delta from 1.1 whose root hash is `11...`, and one from 1.0 of `10...`.
     pub(crate) fn known() -> Known {
@@ -89,7 +98,7 @@ pub(crate) mod tests {
             kubelet: Some("v1.36.3".to_owned()),
             whole: 5000,
             uki: 1000,
-            versions: ["1.0", "1.1", "1.2"].map(str::to_owned).to_vec(),
+            listed: listed(&["1.0", "1.1", "1.2"]),
         }
     }
 
@@ -111,7 +120,8 @@ pub(crate) mod tests {
         for (version, architecture, fits) in [
             (Some("1.1"), "amd64", true),
             (Some("1.0"), "amd64", false),
-            (Some("0.9"), "amd64", true),
+            // It is gone, so it came before all that there is.
+            (Some("0.9"), "amd64", false),
             (None, "amd64", true),
             (Some("1.1"), "", true),
             (Some("1.1"), "arm64", false),

@@ -31,7 +31,7 @@ pub struct Args {
     /// Sign only the timestamp anew, and the snapshot if half of its time is over
     #[arg(long)]
     refresh: bool,
-    /// The version [default: that of the recipe]
+    /// Publish it only if its image is of this version, which the recipe says [default: any]
     #[arg(long, value_name = "VERSION", requires = "build")]
     version: Option<String>,
     /// A number that never falls on a node: it takes no release of a lower one [default: the highest of DIR]
@@ -111,7 +111,7 @@ pub struct ToArgs {
     /// The directory of releases
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// How many releases stay, a new one included
+    /// How many releases stay, a new one included; and those that a `--min-from` of these names
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = some)]
     keep: usize,
     #[command(flatten)]
@@ -160,6 +160,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
         release: None,
         versions: pushed.versions.clone(),
         removed: Vec::new(),
+        stranded: Vec::new(),
         timestamp: pushed.timestamp,
         expires: pushed.expires,
     });
@@ -207,7 +208,15 @@ pub fn promote(
 pub fn withdraw(args: &WithdrawArgs, global: &Global, progress: &Progress) -> Result<()> {
     let mut keyring = args.to.keys.keyring(progress)?;
     let mut publisher = Publisher::new(&mut keyring, seconds())?;
-    tell(&args.to.to, &publisher.withdraw(&args.to.to, &args.release)?, None, global)
+    let published = publisher.withdraw(&args.to.to, &args.release)?;
+    for after in &published.stranded {
+        let gone = &args.release;
+        progress.warn(format!(
+            "{after} is reached from {gone} on, which is gone: nodes of releases before {gone} cannot take \
+             {after}"
+        ));
+    }
+    tell(&args.to.to, &published, None, global)
 }
 
 fn tell(
@@ -216,7 +225,7 @@ fn tell(
     pushed: Option<(&Location, &Pushed)>,
     global: &Global,
 ) -> Result<()> {
-    let Published { release, versions, removed, timestamp, expires } = published;
+    let Published { release, versions, removed, timestamp, expires, .. } = published;
     let expires = Moment::at(*expires);
     if global.json {
         return print_json(&serde_json::json!({

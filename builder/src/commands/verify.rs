@@ -104,8 +104,10 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
     let place = place(&args.place, settings, progress)?;
     let kept = args.trust.kept(&place, progress)?;
     let now = args.at.unwrap_or_else(seconds);
-    let Verified { release, roles, expires, versions } =
-        verify(&place, kept, args.version.as_deref(), now)?;
+    let verified = verify(&place, kept, args.version.as_deref(), now)?;
+    let versions = verified.versions();
+    let Verified { release, roles, expires, .. } = &verified;
+    let expires = *expires;
     if global.json {
         let roles = roles.iter().map(|(name, version, expires)| ToldRole {
             name,
@@ -128,7 +130,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
         release.image, release.version, release.kernel, release.root.hash
     );
     for (role, version, expires) in roles {
-        text += &format!("{role} {version}, until {}\n", Moment::at(expires));
+        text += &format!("{role} {version}, until {}\n", Moment::at(*expires));
     }
     print(text + &format!("trusted until {}\n", Moment::at(expires)))
 }

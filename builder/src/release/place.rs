@@ -69,6 +69,11 @@ impl<'a> Place<'a> {
         Ok(Self { directory, before, _lock: lock })
     }
 
+    /// Where it is.
+    pub(super) fn directory(&self) -> &'a Path {
+        self.directory
+    }
+
     /// Puts a file into its place, on the disk and whole, in place of what is there.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.copy(name, &mut &*bytes)

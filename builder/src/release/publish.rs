@@ -14,6 +14,7 @@ use formats::tuf::{
 
 use super::coming::Coming;
 use super::files::draft;
+use super::fits::{self, Steps};
 use super::history::History;
 use super::place::Place;
 use super::reader::{self, Reader};
@@ -51,6 +52,8 @@ pub struct Published {
     pub timestamp: u64,
     /// Until when it is good, in seconds since 1970.
     pub expires: i64,
+    /// Releases that are reached from one on that went.
+    pub stranded: Vec<String>,
 }
 
 /// Files of targets by their paths below `targets`.
@@ -122,13 +125,12 @@ impl<'k, 'a> Publisher<'k, 'a> {
         let history = History::read(directory, &state.targets())?;
         let epoch = terms.epoch.or_else(|| Some(history.epoch()));
         // Packing takes long, and this is known before.
-        let version = match &terms.version {
-            Some(version) => version.clone(),
-            None => written::report(build)?.version,
-        };
-        history.is_free(&version, None)?;
+        let report = written::report(build)?;
+        fits::version(build, &report.version, terms.version.as_deref())?;
+        history.is_free(&report.version, None)?;
+        let architecture = report.architecture.to_string();
+        fits::directory(directory, &state, (&report.image, &architecture))?;
         let mut draft = draft(build, &Terms { epoch, ..terms.clone() }, jobs)?;
-        history.is_free(&draft.release.version, None)?;
         history.allows(&draft.release)?;
         let mut coming = Coming::new(&place, &draft.release.version);
         // Each is dropped as soon as it is in its place: images are large.
@@ -184,6 +186,7 @@ impl<'k, 'a> Publisher<'k, 'a> {
             return Err(published(directory, version));
         }
         let release = describe(&mut reader, &trusted, version)?;
+        fits::directory(directory, &state, (&release.image, &release.architecture))?;
         let history = History::read(directory, &state.targets())?;
         history.allows(&release)?;
         let mut coming = Coming::new(&place, version);
@@ -215,9 +218,8 @@ impl<'k, 'a> Publisher<'k, 'a> {
         keep: usize,
     ) -> Result<Published> {
         let mut targets = state.targets();
-        let there = versions(&targets);
-        let removed = there[..there.len().saturating_sub(keep.saturating_sub(1))].iter();
-        let removed: Vec<_> = removed.map(|(_, version)| version.clone()).collect();
+        let new = (release.version.as_str(), release.min_from.as_deref());
+        let removed = Steps::new(place.directory(), state).beyond(new, keep)?;
         for version in &removed {
             remove(&mut targets, version);
         }
@@ -247,10 +249,10 @@ impl<'k, 'a> Publisher<'k, 'a> {
         if !versions(&targets).iter().any(|(_, known)| known == version) {
             return Err(none());
         }
+        let stranded = Steps::new(directory, &state).after(version)?;
         remove(&mut targets, version);
-        let mut published = self.edition(&place, &state, &signers, targets)?;
-        published.removed = vec![version.to_owned()];
-        Ok(published)
+        let published = self.edition(&place, &state, &signers, targets)?;
+        Ok(Published { removed: vec![version.to_owned()], stranded, ..published })
     }
 
     /// Signs the timestamp anew, and the snapshot if half of its time is over, and nothing else.
@@ -315,6 +317,7 @@ impl<'k, 'a> Publisher<'k, 'a> {
             release: None,
             versions: versions(targets).into_iter().map(|(_, version)| version).collect(),
             removed: Vec::new(),
+            stranded: Vec::new(),
             timestamp: next.head.version,
             expires: until.into_iter().min().unwrap_or(i64::MIN),
         })
@@ -386,6 +389,7 @@ impl<'k, 'a> Publisher<'k, 'a> {
             release: None,
             versions: versions(&targets).into_iter().map(|(_, version)| version).collect(),
             removed: Vec::new(),
+            stranded: Vec::new(),
             timestamp,
             expires: until.unwrap_or(i64::MIN),
         })

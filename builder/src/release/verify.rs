@@ -4,14 +4,14 @@
 use std::fs::File;
 
 use formats::incoming::{LARGEST, Root, Slot};
-use formats::release::{self, Release};
+use formats::release::{self, Listed, Release, listed};
 use formats::tuf::{Found, Metadata as _, Reason, TargetPath, Trusted};
 
 use super::files;
 use super::image::{InMemory, Nowhere, unpack_into};
 use super::kept::Kept;
 use super::reader::{Place, Reader};
-use super::{refused, versions};
+use super::refused;
 use crate::error::{Context as _, Error, Id, Result};
 
 /// For so many bytes of an image memory is asked at once; a larger one grows.
@@ -26,8 +26,15 @@ pub struct Verified {
     pub roles: Vec<(&'static str, u64, i64)>,
     /// Until when all of it is to be believed, in seconds since 1970.
     pub expires: i64,
+    /// All releases that there are, the oldest first.
+    pub listed: Vec<Listed>,
+}
+
+impl Verified {
     /// All versions that there are, the oldest first.
-    pub versions: Vec<String>,
+    pub fn versions(&self) -> Vec<&str> {
+        self.listed.iter().map(|it| it.version.as_str()).collect()
+    }
 }
 
 fn roles(trusted: &Trusted) -> Vec<(&'static str, u64, i64)> {
@@ -190,7 +197,8 @@ pub fn verify_each(
     let mut reader = Reader::new(place, kept);
     let trusted = reader.refresh(now)?;
     let targets = trusted.targets().ok_or_else(|| refused(Reason::Missing.of("targets.json")))?;
-    let versions: Vec<_> = versions(targets).into_iter().map(|(_, version)| version).collect();
+    let listed = listed(targets);
+    let versions: Vec<_> = listed.iter().map(|it| it.version.clone()).collect();
     let unknown = |what: String| Error::new(Id::UnknownRelease, what);
     let version = match version {
         Some(version) if versions.iter().any(|known| known == version) => version,
@@ -207,5 +215,5 @@ pub fn verify_each(
     files(&mut reader, &trusted, &release, &mut |name, found, file| {
         each(name, found.file.length, file)
     })?;
-    Ok(Verified { release, roles: roles(&trusted), expires: trusted.expires(), versions })
+    Ok(Verified { release, roles: roles(&trusted), expires: trusted.expires(), listed })
 }

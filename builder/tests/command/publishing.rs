@@ -8,7 +8,7 @@ use builder::process::Command;
 use expect_test::expect;
 
 use crate::project::{Ended, Project, refusal, start};
-use crate::releases::{copy, files, project, publish, verify};
+use crate::releases::{build, copy, files, project, publish, verify};
 use crate::serve::Serving;
 
 const ROOT: [&str; 2] = ["--root", "keys/1.root.json"];
@@ -89,7 +89,8 @@ fn publish_killed_at_every_deed_leaves_one_state_or_the_next_and_goes_on() {
     let project = project();
     publish(&project, "1.0", "base");
     project.good(&["keys", "rotate", "snapshot", "--keys", "keys"]);
-    let words = ["publish", "orlop-out/tiny", "--version", "2.0", "--keys", "keys", "--to", "site"];
+    let build = build(&project, "2.0");
+    let words = ["publish", &build, "--keys", "keys", "--to", "site"];
     let look = || verify(&project, &[&["site", "--state", "state"][..], &ROOT].concat());
     let mut seen = Vec::new();
     for deed in deeds() {
@@ -174,14 +175,16 @@ fn of_two_publishers_at_once_one_is_told() {
     let slow = keys.replace("file = \"timestamp.pem\"", "sign-with = [\"./slow\"]");
     assert_ne!(keys, slow);
     project.write("keys/keys.toml", slow);
-    let words = ["publish", "orlop-out/tiny", "--keys", "keys", "--to", "site", "--version"];
-    let mut first = start(project.command(&[&words[..], &["2.0"]].concat()));
+    let builds = ["2.0", "3.0"].map(|version| build(&project, version));
+    let words = ["--keys", "keys", "--to", "site"];
+    let of = |build: usize| [&["publish", &*builds[build]][..], &words].concat();
+    let mut first = start(project.command(&of(0)));
     while !project.path("keys/begun").exists() {
         assert!(first.try_wait().unwrap().is_none(), "the first one has ended");
         std::thread::yield_now();
     }
     for words in [
-        &[&words[..], &["3.0"]].concat()[..],
+        &of(1)[..],
         &["withdraw", "1.0", "--keys", "keys", "--to", "site"],
         &["publish", "--refresh", "--keys", "keys", "--to", "site"],
     ] {

@@ -27,10 +27,27 @@ pub(crate) fn project() -> Project {
     project
 }
 
-/// Publishes the build under a version.
+/// The build of a version, which is made if there is none: an image says which version it is.
+pub(crate) fn build(project: &Project, version: &str) -> String {
+    if version == "1.0" {
+        return "orlop-out/tiny".to_owned();
+    }
+    let directory = format!("orlop-out/{version}");
+    if !project.path(&directory).exists() {
+        let recipe = String::from_utf8(project.read("recipe.toml")).unwrap();
+        let other = recipe.replace("version = \"1.0\"", &format!("version = \"{version}\""));
+        assert_ne!(recipe, other);
+        project.write("recipe.toml", other);
+        project.good(&["build", "--no-commit", "-o", &directory]);
+        project.write("recipe.toml", recipe);
+    }
+    directory
+}
+
+/// Publishes the build of a version.
 pub(crate) fn publish(project: &Project, version: &str, to: &str) {
-    let words = ["publish", "orlop-out/tiny", "--version", version, "--to", to, "--keys", "keys"];
-    project.good(&words);
+    let build = build(project, version);
+    project.good(&["publish", &build, "--version", version, "--to", to, "--keys", "keys"]);
 }
 
 /// Copies a directory.

@@ -47,6 +47,21 @@ pub fn listed(targets: &Targets) -> Vec<Listed> {
     releases
 }
 
+/// The number of a release by its version, if there is one.
+pub fn number(channel: &[Listed], version: &str) -> Option<u64> {
+    channel.iter().find(|it| it.version == version).map(|it| it.number)
+}
+
+/// Whether a node that runs `runs` may take a release with this `min_from`: whether what runs is that
+/// release, or came to the channel after it. A version that the channel does not have any more came before
+/// all that it has.
+pub fn is_reached(channel: &[Listed], min_from: Option<&str>, runs: &str) -> bool {
+    min_from.is_none_or(|first| {
+        let place = |version| number(channel, version).unwrap_or(0);
+        runs == first || place(runs) > place(first)
+    })
+}
+
 /// What `custom` of a `release.json` says of it.
 pub fn custom(number: u64, published: i64, epoch: u64) -> Object {
     let natural = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -61,6 +76,30 @@ mod tests {
     use super::*;
     use crate::digest::Sha256;
     use crate::tuf::{Head, TargetFile};
+
+    #[test]
+    fn a_release_is_reached_by_the_order_in_which_releases_came_whatever_their_versions() {
+        let listed = |(number, version): (u64, &str)| Listed {
+            number,
+            version: version.to_owned(),
+            published: None,
+            epoch: 0,
+        };
+        let channel = [(4, "9.0"), (5, "beta"), (6, "alpha"), (7, "1.0")].map(listed);
+        for (min_from, runs, want) in [
+            (None, "gone", true),
+            (Some("beta"), "beta", true),
+            (Some("beta"), "alpha", true),
+            (Some("beta"), "1.0", true),
+            (Some("beta"), "9.0", false),
+            (Some("9.0"), "gone", false),
+            (Some("gone"), "gone", true),
+            (Some("gone"), "9.0", true),
+            (Some("gone"), "gone too", false),
+        ] {
+            assert_eq!(is_reached(&channel, min_from, runs), want, "{min_from:?} {runs}");
+        }
+    }
 
     #[test]
     fn releases_are_listed_by_number_and_other_files_are_none() {

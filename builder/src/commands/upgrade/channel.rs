@@ -62,8 +62,8 @@ pub(super) fn look(
         }
         Ok(())
     })?;
-    let (release, versions) = (verified.release, verified.versions);
-    Ok(Some(Known { release, kubelet, whole: whole + uki, uki, versions }))
+    let (release, listed) = (verified.release, verified.listed);
+    Ok(Some(Known { release, kubelet, whole: whole + uki, uki, listed }))
 }
 
 /// The version of kubelet that an SBOM names; one that is no SBOM names none.

@@ -484,13 +484,80 @@ fn what_a_directory_has_had_counts_also_when_it_is_gone() {
     world.with(NOW, |it| it.promote(&other, "2.0", &to, KEEP).unwrap());
     let root = fs::read(world.path("keys/1.root.json")).unwrap();
     let verified = verify(&reader::directory(&to), Kept::once(&root), None, NOW).unwrap();
-    assert_eq!(verified.versions, ["3.0", "2.0"], "the last that came is the newest");
+    assert_eq!(verified.versions(), ["3.0", "2.0"], "the last that came is the newest");
     // Another one of this version may not.
     world.publish("2.0", "third").unwrap();
     world.with(NOW, |it| it.withdraw(&to, "2.0").unwrap());
     let third = reader::directory(&world.path("third"));
     let error = world.with(NOW, |it| it.promote(&third, "2.0", &to, KEEP).unwrap_err());
     assert_eq!(error.id(), Id::ReleaseTerms, "its epoch is 0");
+}
+
+#[test]
+fn a_release_has_the_version_that_its_image_says() {
+    let world = World::new();
+    let (build, to) = (world.build("1.0"), world.path("releases"));
+    let publish = |version: &str| {
+        let terms = Terms { version: Some(version.to_owned()), ..Terms::default() };
+        world.with(NOW, |it| it.publish(&build, &to, &terms, KEEP, 1))
+    };
+    let error = publish("2.0").unwrap_err();
+    let said = error.chain().replace(build.to_str().unwrap(), "BUILD");
+    assert_eq!(
+        (error.id(), said.as_str()),
+        (Id::ReleaseTerms, "`BUILD` is version 1.0 by its image, and not 2.0")
+    );
+    assert!(!to.join("metadata").exists(), "nothing was published");
+    assert_eq!(publish("1.0").unwrap().release.unwrap().version, "1.0");
+}
+
+#[test]
+fn a_directory_has_one_image_for_one_architecture() {
+    let world = World::new();
+    world.publish("1.0", "releases").unwrap();
+    let build = world.build("2.0");
+    let report = build.join("build.json");
+    let text = fs::read_to_string(&report).unwrap();
+    let to = world.path("releases");
+    let publish =
+        |to: &Path| world.with(NOW, |it| it.publish(&build, to, &Terms::default(), KEEP, 1));
+    for (change, of) in [
+        (text.replace("\"tiny\"", "\"storage\""), "`storage` for amd64"),
+        (text.replacen('{', "{\"architecture\":\"arm64\",", 1), "`tiny` for arm64"),
+    ] {
+        fs::write(&report, change).unwrap();
+        let error = publish(&to).unwrap_err();
+        let said = error.chain();
+        assert!(error.id() == Id::ReleaseTerms && said.ends_with(of), "{said}");
+        // Nor by promotion.
+        let (from, place) = (format!("of {of}"), world.path(&format!("of {of}")));
+        publish(&place).unwrap();
+        let other = reader::directory(&world.path(&from));
+        let error = world.with(NOW, |it| it.promote(&other, "2.0", &to, KEEP).unwrap_err());
+        assert!(error.id() == Id::ReleaseTerms && error.chain().ends_with(of));
+    }
+    assert_eq!(world.verify("releases", None, NOW).unwrap().versions(), ["1.0"]);
+}
+
+#[test]
+fn what_a_release_is_reached_from_stays_and_is_told_of_when_it_is_withdrawn() {
+    let world = World::new();
+    let to = world.path("releases");
+    let publish = |version: &str, min_from: Option<&str>| {
+        let terms = Terms { min_from: min_from.map(str::to_owned), ..Terms::default() };
+        let build = world.build(version);
+        let published = world.with(NOW, |it| it.publish(&build, &to, &terms, KEEP, 1)).unwrap();
+        (published.versions, published.removed)
+    };
+    let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    publish("1.0", None);
+    publish("1.1", Some("1.0"));
+    // Two stay, and by them what they are reached from, and what that is reached from.
+    assert_eq!(publish("1.2", Some("1.1")), (names(&["1.0", "1.1", "1.2"]), names(&[])));
+    assert_eq!(publish("1.3", None), (names(&["1.0", "1.1", "1.2", "1.3"]), names(&[])));
+    let gone = world.with(NOW, |it| it.withdraw(&to, "1.1").unwrap());
+    assert_eq!((gone.removed, gone.stranded), (names(&["1.1"]), names(&["1.2"])));
+    assert_eq!(publish("1.4", Some("1.3")), (names(&["1.3", "1.4"]), names(&["1.0", "1.2"])));
 }
 
 #[test]
