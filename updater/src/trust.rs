@@ -111,16 +111,21 @@ pub struct Channel<'a> {
     mirrors: &'a Mirrors<'a>,
     store: &'a Store,
     trusted: Trusted,
+    /// The first file of metadata that could not be kept, and why.
+    unkept: Unkept,
 }
+
+type Unkept = Option<(String, io::Error)>;
 
 impl<'a> Channel<'a> {
     /// Brings what is trusted up to date, from the first of the places that has what can be believed.
     /// Places that lie, lag behind what is known or do not answer are passed over; with `wanted` also those
-    /// that have no release of this version, as long as another one has it.
+    /// that have no release of this version, as long as another one has it. Metadata that STATE does not take
+    /// is verified all the same, against what was kept before: see [`Self::is_kept`].
     ///
     /// # Errors
     /// [`TrustError::Clock`] before anything is asked for; [`TrustError::Nobody`] with what each place
-    /// has done; [`TrustError::Store`].
+    /// has done; [`TrustError::Store`], what is kept cannot be read.
     pub fn open(
         mirrors: &'a Mirrors<'a>,
         store: &'a Store,
@@ -131,10 +136,10 @@ impl<'a> Channel<'a> {
             return Err(TrustError::Clock(clock));
         }
         let mut places = Vec::new();
-        let mut without: Option<(usize, Trusted)> = None;
+        let mut without: Option<(usize, Trusted, Unkept)> = None;
         for at in mirrors.order() {
             let mut refresh = Refresh::new(clock.now, Limits::DEFAULT);
-            let mut look = Look { mirrors, store, at };
+            let mut look = Look { mirrors, store, at, unkept: None };
             let why = match run(&mut refresh, &mut look) {
                 Ok(()) => match refresh.into_trusted() {
                     Some(trusted) => {
@@ -144,10 +149,10 @@ impl<'a> Channel<'a> {
                         };
                         if wanted.is_none_or(has) {
                             mirrors.prefer(at);
-                            return Ok(Self { mirrors, store, trusted });
+                            return Ok(Self::of(mirrors, store, trusted, look.unkept));
                         }
                         // What came later is newer, for what is older is not believed any more.
-                        without = Some((at, trusted));
+                        without = Some((at, trusted, look.unkept));
                         continue;
                     }
                     None => Reason::NoRoot.of("root.json").into(),
@@ -162,9 +167,30 @@ impl<'a> Channel<'a> {
             mirrors.notice(&format!("{place} is passed over: {why}"));
             places.push((place, why));
         }
-        let (at, trusted) = without.ok_or(TrustError::Nobody(Places(places)))?;
+        let (at, trusted, unkept) =
+            without.ok_or(TrustError::Nobody(Places(places)))?;
         mirrors.prefer(at);
-        Ok(Self { mirrors, store, trusted })
+        Ok(Self::of(mirrors, store, trusted, unkept))
+    }
+
+    fn of(mirrors: &'a Mirrors<'a>, store: &'a Store, trusted: Trusted, unkept: Unkept) -> Self {
+        if let Some((file, error)) = &unkept {
+            mirrors.notice(&format!(
+                "the metadata `{file}` is verified and cannot be kept, so no release is taken: {error}"
+            ));
+        }
+        Self { mirrors, store, trusted, unkept }
+    }
+
+    /// That the next look at this channel begins with what this one has seen. A release is taken only then:
+    /// else an older one, that was withdrawn since, could be shown to the node afterwards.
+    ///
+    /// # Errors
+    /// [`TrustError::Store`].
+    pub fn is_kept(&self) -> Result<(), TrustError> {
+        let Some((file, error)) = &self.unkept else { return Ok(()) };
+        let source = io::Error::new(error.kind(), error.to_string());
+        Err(TrustError::Store { file: file.clone(), source })
     }
 
     /// What is trusted.
@@ -210,7 +236,8 @@ impl<'a> Channel<'a> {
         let path: TargetPath = path.parse().map_err(|_| Reason::NoTarget.of(path))?;
         let mut search = Search::new(&self.trusted, path, Limits::DEFAULT)?;
         let at = self.mirrors.order().first().copied().unwrap_or_default();
-        run(&mut search, &mut Look { mirrors: self.mirrors, store: self.store, at })?;
+        let (mirrors, store, unkept) = (self.mirrors, self.store, None);
+        run(&mut search, &mut Look { mirrors, store, at, unkept })?;
         Ok(search.found()?)
     }
 
@@ -236,6 +263,7 @@ struct Look<'a> {
     mirrors: &'a Mirrors<'a>,
     store: &'a Store,
     at: usize,
+    unkept: Unkept,
 }
 
 impl Io for Look<'_> {
@@ -251,13 +279,17 @@ impl Io for Look<'_> {
     }
 
     fn store(&mut self, file: &str, bytes: &[u8]) -> Result<(), TrustError> {
-        let failed = |source| TrustError::Store { file: file.to_owned(), source };
-        self.store.store(file, bytes).map_err(failed)
+        if let Err(error) = self.store.store(file, bytes) {
+            self.unkept.get_or_insert((file.to_owned(), error));
+        }
+        Ok(())
     }
 
     fn remove(&mut self, file: &str) -> Result<(), TrustError> {
-        let failed = |source| TrustError::Store { file: file.to_owned(), source };
-        self.store.remove(file).map_err(failed)
+        if let Err(error) = self.store.remove(file) {
+            self.unkept.get_or_insert((file.to_owned(), error));
+        }
+        Ok(())
     }
 }
 

@@ -131,6 +131,7 @@ impl Updater {
         }
         let from_where = (wish.from.as_deref(), wish.version.as_deref());
         self.with_channel(facts, from_where, cancel, tell, |channel, now| {
+            channel.is_kept().map_err(|error| words(&error))?;
             let verified = channel.release(wish.version.as_deref());
             let verified = verified.map_err(|error| words(&error))?;
             let Verified { release, .. } = &verified;
@@ -180,6 +181,12 @@ impl Updater {
                 told: &told,
             };
             let came = node.stage(release, &staging)?;
+            if wish.asked != Asked::Policy
+                && let Ok(hash) = release.root.hash.parse()
+            {
+                // What he has given up before he wants by now.
+                given_up::forget(&self.root, &hash).unwrap_or_default();
+            }
             Ok(Stage::Staged(release.version.clone(), came))
         })
     }
@@ -237,7 +244,6 @@ impl Updater {
     /// Remembers who arms a trial. Where that fails it is somebody, and the policy leaves it alone.
     fn remember(&self, asked: Asked, root_hash: &Sha256) {
         if asked != Asked::Policy {
-            // What he has given up before he wants by now.
             given_up::forget(&self.root, root_hash).unwrap_or_default();
         }
         armed_by::remember(&self.root, asked.into(), root_hash).unwrap_or_default();
