@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::follow::{self, Refused};
+use crate::follow::{self, Came, Refused};
 use crate::plan::Asked;
 use crate::protocol::{Request, SOCKET, Wish};
 use crate::roles::Role;
@@ -264,19 +264,24 @@ impl follow::Updater for Far<'_> {
         self.talk(&Request::Status {})
     }
 
-    fn stage(&mut self, version: &str) -> Result<(), Refused> {
+    fn stage(&mut self, version: &str) -> Result<Came, Refused> {
         let version = Some(version.to_owned());
-        self.talk(&Request::Stage(Wish { version, ..Wish::newest(Asked::Person) })).map(drop)
+        self.talk(&Request::Stage(Wish { version, ..Wish::newest(Asked::Person) })).map(came)
     }
 
-    fn restart(&mut self) -> Result<(), Refused> {
-        let (version, from, asked) = (None, None, Asked::Person);
-        self.talk(&Request::Upgrade { version, from, asked, restart: true }).map(drop)
+    fn restart(&mut self, version: &str) -> Result<Came, Refused> {
+        let (version, from, asked) = (Some(version.to_owned()), None, Asked::Person);
+        self.talk(&Request::Upgrade { version, from, asked, restart: true }).map(came)
     }
 
     fn wait(&mut self) {
         std::thread::sleep(BETWEEN);
     }
+}
+
+/// What a result of `stage` and `upgrade` says: only `runs`, if there was nothing to do.
+fn came(result: Value) -> Came {
+    if result.get("runs").is_some() { Came::Runs } else { Came::Done }
 }
 
 /// A result, a line for each of its members.

@@ -30,6 +30,9 @@ pub struct Standing {
     /// What it fell back from last, until a release was promoted.
     #[serde(default)]
     pub fallback: Option<Fallback>,
+    /// How this boot was judged; nothing on a node without slots, whose boots are not.
+    #[serde(default)]
+    pub judged: Option<String>,
     /// What its slots say.
     #[serde(default)]
     pub slots: Slots,
@@ -66,6 +69,8 @@ impl Standing {
 pub enum Step {
     /// Nothing: the node runs it, and it was found healthy.
     Done,
+    /// Nothing: the node runs it, and it was not found healthy in its time.
+    Unhealthy,
     /// Nothing: the node tried it and left it, with the reason.
     FellBack(String),
     /// Wait.
@@ -81,6 +86,8 @@ pub enum Step {
 pub enum Wait {
     /// A trial is judged.
     Trial,
+    /// The boot is judged, of what was asked for.
+    Judgement,
     /// The machine restarts.
     Restart,
     /// A slot is filled for somebody else.
@@ -91,6 +98,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Trial => "a trial is judged",
+            Self::Judgement => "it runs, and this boot is judged",
             Self::Restart => "the machine restarts",
             Self::Staging => "a release is being staged for somebody else",
         })
@@ -106,7 +114,7 @@ pub fn next(wanted: &str, standing: &Standing) -> Step {
         _ => {}
     }
     if standing.version == wanted {
-        return Step::Done;
+        return runs(standing);
     }
     if let Some(reason) = standing.left(wanted) {
         return Step::FellBack(reason.to_owned());
@@ -115,6 +123,15 @@ pub fn next(wanted: &str, standing: &Standing) -> Step {
         return Step::Wait(Wait::Staging);
     }
     if standing.staged.as_deref() == Some(wanted) { Step::Restart } else { Step::Stage }
+}
+
+/// The node runs what is wanted: what that leads to.
+fn runs(standing: &Standing) -> Step {
+    match standing.judged.as_deref() {
+        Some("not-yet") => Step::Wait(Wait::Judgement),
+        Some("unhealthy") => Step::Unhealthy,
+        _ => Step::Done,
+    }
 }
 
 /// Why something that was asked for was not done.
@@ -140,16 +157,26 @@ pub trait Updater {
     ///
     /// # Errors
     /// [`Refused`].
-    fn stage(&mut self, version: &str) -> Result<(), Refused>;
+    fn stage(&mut self, version: &str) -> Result<Came, Refused>;
 
-    /// Arms the trial of what is staged, and has the machine restarted. Whoever asked mostly ends with it.
+    /// Arms the trial of this release, which is staged, and has the machine restarted. Whoever asked mostly
+    /// ends with it.
     ///
     /// # Errors
     /// [`Refused`].
-    fn restart(&mut self) -> Result<(), Refused>;
+    fn restart(&mut self, version: &str) -> Result<Came, Refused>;
 
     /// Waits for some seconds.
     fn wait(&mut self);
+}
+
+/// What came of something that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// It is done.
+    Done,
+    /// There was nothing to do: the node runs that release, whatever version its image says.
+    Runs,
 }
 
 /// Has a node run `wanted`. Returns when it does and the release was found healthy. `say` is given lines
@@ -170,243 +197,64 @@ pub fn run(
         }
     };
     loop {
-        let done = updater.status().and_then(|status| {
-            let standing: Standing = serde_json::from_value(status).map_err(|error| {
-                Refused::Failed(format!("the node does not say where it stands: {error}"))
-            })?;
-            nobody = 0;
-            match next(wanted, &standing) {
-                Step::Done => return Ok(Some(Ok(()))),
-                Step::FellBack(reason) => {
-                    let why = format!("the node tried the release {wanted} and left it: {reason}");
-                    return Ok(Some(Err(why)));
-                }
-                Step::Wait(what) => tell(what.to_string()),
-                Step::Stage => {
-                    tell(format!("the release {wanted} is being staged"));
-                    return updater.stage(wanted).map(|()| None);
-                }
-                Step::Restart => {
-                    tell(format!("the machine restarts with the release {wanted}"));
-                    updater.restart()?;
-                }
-            }
-            updater.wait();
-            Ok(None)
-        });
-        match done {
+        let come = match look(wanted, updater, &mut tell, &mut nobody) {
             Ok(Some(end)) => return end,
-            Ok(None) => {}
+            Ok(None) => None,
             Err(Refused::Failed(why)) => return Err(why),
-            Err(Refused::Busy(why)) => {
-                tell(why);
-                updater.wait();
-            }
+            Err(Refused::Busy(why)) => Some(why),
             Err(Refused::Nobody(why)) => {
                 nobody += 1;
                 if nobody >= PATIENCE {
                     return Err(why);
                 }
-                tell(why);
-                updater.wait();
+                Some(why)
             }
-        }
+        };
+        come.into_iter().for_each(&mut tell);
+        // Whatever came of it: nobody looks twice without a pause.
+        updater.wait();
     }
+}
+
+/// Looks at the node once, and does what comes next: the end, if it is there.
+fn look(
+    wanted: &str,
+    updater: &mut impl Updater,
+    tell: &mut dyn FnMut(String),
+    nobody: &mut u32,
+) -> Result<Option<Result<(), String>>, Refused> {
+    let standing: Standing = serde_json::from_value(updater.status()?).map_err(|error| {
+        Refused::Failed(format!("the node does not say where it stands: {error}"))
+    })?;
+    *nobody = 0;
+    let step = match next(wanted, &standing) {
+        Step::Stage => {
+            tell(format!("the release {wanted} is being staged"));
+            (updater.stage(wanted)? == Came::Runs).then(|| runs(&standing))
+        }
+        Step::Restart => {
+            tell(format!("the machine restarts with the release {wanted}"));
+            (updater.restart(wanted)? == Came::Runs).then(|| runs(&standing))
+        }
+        step => Some(step),
+    };
+    Ok(match step {
+        Some(Step::Done) => Some(Ok(())),
+        Some(Step::Unhealthy) => Some(Err(format!(
+            "the node runs the release {wanted}, and was not found healthy in this boot: the log of \
+             `updater` says what is lacking"
+        ))),
+        Some(Step::FellBack(reason)) => {
+            Some(Err(format!("the node tried the release {wanted} and left it: {reason}")))
+        }
+        Some(Step::Wait(what)) => {
+            tell(what.to_string());
+            None
+        }
+        // Done, and seen with the next look.
+        Some(Step::Stage | Step::Restart) | None => None,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    fn standing(version: &str, phase: Phase) -> Standing {
-        let (staged, fallback, slots) = (None, None, Slots::default());
-        Standing { version: version.to_owned(), phase, staged, fallback, slots }
-    }
-
-    fn fell_back(version: &str) -> Option<Fallback> {
-        Some(Fallback { version: version.to_owned(), reason: "kubelet".to_owned(), time: 1 })
-    }
-
-    #[test]
-    fn what_a_node_says_leads_to_one_step() {
-        let staged = Standing { staged: Some("2".to_owned()), ..standing("1", Phase::Staged) };
-        let left = Standing { fallback: fell_back("2"), ..standing("1", Phase::FellBack) };
-        // Two Plans for one node do not take turns: what was left stays so when the other was left, too.
-        let failed = vec![Left { version: "2".to_owned(), reason: "the CRI".to_owned() }];
-        let slots = Slots { failed };
-        let long_ago = Standing { fallback: fell_back("3"), slots, ..left.clone() };
-        for (standing, want) in [
-            (standing("2", Phase::Idle), Step::Done),
-            (standing("2", Phase::Trial), Step::Wait(Wait::Trial)),
-            (standing("1", Phase::Restarting), Step::Wait(Wait::Restart)),
-            (standing("1", Phase::Staging), Step::Wait(Wait::Staging)),
-            (standing("1", Phase::Idle), Step::Stage),
-            // Of a later updater.
-            (standing("1", Phase::Unknown), Step::Stage),
-            (staged.clone(), Step::Restart),
-            (Standing { staged: Some("3".to_owned()), ..staged.clone() }, Step::Stage),
-            (left.clone(), Step::FellBack("kubelet".to_owned())),
-            (long_ago, Step::FellBack("the CRI".to_owned())),
-            // Even if somebody has staged it again, nobody said that it is to be tried again.
-            (
-                Standing { fallback: fell_back("2"), ..staged.clone() },
-                Step::FellBack("kubelet".into()),
-            ),
-            (Standing { fallback: fell_back("0"), ..staged }, Step::Restart),
-        ] {
-            assert_eq!(next("2", &standing), want, "{standing:?}");
-        }
-    }
-
-    #[test]
-    fn members_that_are_not_known_are_passed_over() {
-        let said = json!({
-            "image": "node", "version": "1", "phase": "hovering", "slots": {}, "doing": null,
-            "fallback": { "version": "2", "reason": "x", "time": 7, "more": 1 },
-        });
-        let slots =
-            json!({ "slots": { "failed": [{ "version": "0", "reason": "y", "time": 3 }] } });
-        let mut whole = said.clone();
-        whole["slots"] = slots["slots"].clone();
-        let read: Standing = serde_json::from_value(whole).unwrap();
-        assert_eq!(read.left("0"), Some("y"));
-        let read: Standing = serde_json::from_value(said).unwrap();
-        assert_eq!((read.phase, read.fallback.unwrap().time), (Phase::Unknown, 7));
-    }
-
-    /// A node and whoever asks it, who is killed by each restart and started again.
-    struct Node {
-        version: String,
-        phase: Phase,
-        staged: Option<String>,
-        fallback: Option<Fallback>,
-        is_bad: bool,
-        restarts: u32,
-        /// What happens beside, one for each call.
-        trouble: Vec<Option<Refused>>,
-    }
-
-    impl Node {
-        fn trouble(&mut self) -> Result<(), Refused> {
-            self.trouble.pop().flatten().map_or(Ok(()), Err)
-        }
-    }
-
-    impl Updater for Node {
-        fn status(&mut self) -> Result<Value, Refused> {
-            self.trouble()?;
-            Ok(json!({
-                "version": self.version, "phase": self.phase, "staged": self.staged,
-                "fallback": self.fallback,
-            }))
-        }
-
-        fn stage(&mut self, version: &str) -> Result<(), Refused> {
-            assert_ne!(version, self.version);
-            self.trouble()?;
-            (self.staged, self.phase) = (Some(version.to_owned()), Phase::Staged);
-            Ok(())
-        }
-
-        fn restart(&mut self) -> Result<(), Refused> {
-            assert!(self.staged.is_some(), "nothing is staged");
-            self.trouble()?;
-            self.restarts += 1;
-            self.phase = Phase::Restarting;
-            Ok(())
-        }
-
-        /// Time passes.
-        fn wait(&mut self) {
-            match self.phase {
-                Phase::Restarting => {
-                    self.phase = Phase::Trial;
-                    let staged = self.staged.take().unwrap();
-                    self.staged = Some(std::mem::replace(&mut self.version, staged));
-                }
-                Phase::Trial => {
-                    let other = self.staged.take().unwrap();
-                    if self.is_bad {
-                        let version = std::mem::replace(&mut self.version, other);
-                        self.fallback = fell_back(&version);
-                        self.phase = Phase::FellBack;
-                    } else {
-                        (self.fallback, self.phase) = (None, Phase::Idle);
-                    }
-                }
-                Phase::Staging => self.phase = Phase::Idle,
-                _ => {}
-            }
-        }
-    }
-
-    fn node(is_bad: bool, trouble: Vec<Option<Refused>>) -> Node {
-        let version = "1".to_owned();
-        let phase = Phase::Idle;
-        Node { version, phase, staged: None, fallback: None, is_bad, restarts: 0, trouble }
-    }
-
-    #[test]
-    fn a_release_is_staged_started_judged_and_then_there_is_nothing_to_do() {
-        let mut node = node(false, Vec::new());
-        let mut said = Vec::new();
-        let mut say = |line: &str| said.push(line.to_owned());
-        assert_eq!(run("2", &mut node, &mut say), Ok(()));
-        assert_eq!(run("2", &mut node, &mut say), Ok(()));
-        assert_eq!((node.version.as_str(), node.restarts), ("2", 1));
-        let want = [
-            "the release 2 is being staged",
-            "the machine restarts with the release 2",
-            "a trial is judged",
-        ];
-        assert_eq!(said, want);
-    }
-
-    #[test]
-    fn a_release_that_fell_back_fails_and_is_not_tried_again() {
-        let mut node = node(true, Vec::new());
-        let why = Err("the node tried the release 2 and left it: kubelet".to_owned());
-        for _ in 0..3 {
-            assert_eq!(run("2", &mut node, &mut |_| ()), why);
-        }
-        assert_eq!((node.version.as_str(), node.restarts), ("1", 1));
-    }
-
-    #[test]
-    fn nobody_is_waited_for_and_not_for_ever() {
-        let gone = || Some(Refused::Nobody("nobody listens".to_owned()));
-        let mut late = node(false, (0..PATIENCE - 1).map(|_| gone()).collect());
-        assert_eq!(run("1", &mut late, &mut |_| ()), Ok(()));
-        let mut away = node(false, (0..PATIENCE).map(|_| gone()).collect());
-        assert_eq!(run("1", &mut away, &mut |_| ()), Err("nobody listens".to_owned()));
-    }
-
-    fn trouble() -> impl Strategy<Value = Option<Refused>> {
-        prop_oneof![
-            3 => Just(None),
-            1 => Just(Some(Refused::Busy("somebody else is at it".to_owned()))),
-            1 => Just(Some(Refused::Nobody("nobody listens".to_owned()))),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_comes_between_a_node_is_restarted_once(
-            is_bad: bool,
-            trouble in prop::collection::vec(trouble(), 0..30),
-            staging: bool,
-        ) {
-            let mut node = node(is_bad, trouble);
-            if staging {
-                node.phase = Phase::Staging;
-            }
-            let first = run("2", &mut node, &mut |_| ());
-            prop_assert_eq!(first.is_ok(), !is_bad);
-            prop_assert_eq!(run("2", &mut node, &mut |_| ()).is_ok(), !is_bad);
-            prop_assert_eq!(node.restarts, 1);
-        }
-    }
-}
+mod tests;
