@@ -13,12 +13,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Cancelled};
 use crate::protocol::{Event, Failed, LONGEST, Request};
 use crate::transport::Progress;
 
 /// How long a client may take to say what he wants, or to hear what he is told.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long what is to stop may take: it looks up at the next block, or when a server that it waits for is
+/// given up.
+const STOPS: Duration = Duration::from_secs(45);
 
 /// What the unit does when it is asked.
 pub trait Work: Send + Sync + 'static {
@@ -57,6 +61,47 @@ struct Doing {
     progress: Option<Progress>,
     /// Who hears of it.
     listeners: Vec<Sender<Event>>,
+}
+
+/// Something that was asked to stop.
+struct Stopping {
+    title: String,
+    /// It is a `cancel` itself: its end is that of both.
+    is_one_too: bool,
+    events: Receiver<Event>,
+}
+
+impl Stopping {
+    /// What came of it: known once it has ended.
+    fn end(self, limit: Duration) -> Event {
+        let (title, until) = (self.title, Instant::now() + limit);
+        let last = loop {
+            match self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(event) if event.is_last() => break Some(event),
+                Ok(_) => {}
+                Err(_) => break None,
+            }
+        };
+        let failed = |why: String| Event::from(Failed::from(why));
+        match last {
+            Some(event) if self.is_one_too => event,
+            Some(Event::Failed { why, .. }) => {
+                let mut result = json!({ "cancelled": title });
+                if !why.ends_with(&Cancelled.to_string()) {
+                    // It has ended by itself, in the same moment.
+                    result["why"] = json!(why);
+                }
+                Event::Done { result }
+            }
+            Some(_) => failed(format!(
+                "`{title}` could not be stopped any more, and is done: what it has arranged for the next \
+                 restart is given up by another `cancel`"
+            )),
+            None => failed(format!(
+                "`{title}` was asked to stop and has not ended yet: `status` says when it has"
+            )),
+        }
+    }
 }
 
 /// The unit.
@@ -149,10 +194,9 @@ impl<W: Work> Unit<W> {
                 let event = self.status().map_or_else(failed, |result| Event::Done { result });
                 return stream.write_all(event.line().as_bytes());
             }
-            Ok(Request::Cancel {}) => match self.cancel() {
-                Some(title) => {
-                    let result = json!({ "cancelled": title });
-                    return stream.write_all(Event::Done { result }.line().as_bytes());
+            Ok(Request::Cancel {}) => match self.stop() {
+                Some(stopping) => {
+                    return stream.write_all(stopping.end(STOPS).line().as_bytes());
                 }
                 None => self.begin(Request::Cancel {}, Cancel::new()),
             },
@@ -231,13 +275,18 @@ impl<W: Work> Unit<W> {
         Ok(status)
     }
 
-    /// What was stopped.
-    fn cancel(&self) -> Option<String> {
-        let doing = self.doing();
-        doing.as_ref().map(|doing| {
+    /// Asks what is being done to stop. That nothing is to be given up any more is not stopped itself.
+    fn stop(&self) -> Option<Stopping> {
+        let mut doing = self.doing();
+        let doing = doing.as_mut()?;
+        let (sender, events) = channel();
+        doing.listeners.push(sender);
+        let title = doing.title.clone();
+        let is_one_too = title == Request::Cancel {}.title();
+        if !is_one_too {
             doing.cancel.cancel();
-            doing.title.clone()
-        })
+        }
+        Some(Stopping { title, is_one_too, events })
     }
 
     /// Begins with it in a thread of its own, if nobody is at it.

@@ -22,6 +22,15 @@ impl Work for Wait {
         let words = self.0.lock().expect("whole");
         loop {
             match words.recv_timeout(Duration::from_millis(5)) {
+                // From here on nothing stops it.
+                Ok(text) if text == "deaf" => {
+                    tell(Event::Notice { text });
+                    let last = words.iter().find(|text| text == "end" || text == "fail");
+                    return match last.as_deref() {
+                        Some("end") => Ok(json!({ "did": request.title() })),
+                        _ => Err("a server is gone".into()),
+                    };
+                }
                 Ok(text) if text == "end" => return Ok(json!({ "did": request.title() })),
                 Ok(text) => tell(Event::Notice { text }),
                 Err(RecvTimeoutError::Disconnected) => return Err("nobody is there".into()),
@@ -151,6 +160,37 @@ fn a_client_that_goes_does_not_stop_it_and_cancel_does() {
     let mut nothing = world.ask(r#"{"do": "cancel"}"#);
     world.say("end");
     assert_eq!(next(&mut nothing), r#"{"event":"done","result":{"did":"cancel"}}"#);
+}
+
+#[test]
+fn cancel_says_what_came_of_it() {
+    let stop = |request: Request, words: &[&str], limit: Duration| {
+        let (sender, receiver) = sync_channel(1000);
+        let say = |word: &&str| sender.send((*word).to_owned()).expect("heard");
+        say(&"deaf");
+        let phase = Arc::new(Mutex::new("idle"));
+        let unit = Unit::new(Wait(Mutex::new(receiver), phase), own_user());
+        let first = unit.begin(request, Cancel::new()).expect("nobody is at it");
+        let stopping = unit.stop().expect("something is being done");
+        words.iter().for_each(say);
+        (stopping.end(limit), first, sender)
+    };
+    let ends = Duration::from_secs(60);
+    let (said, first, _) = stop(Request::Rollback { restart: true }, &["end"], ends);
+    let Event::Failed { why, .. } = said else { panic!("{said:?}") };
+    assert!(why.starts_with("`rollback` could not be stopped any more, and is done"), "{why}");
+    assert!(first.iter().last().expect("its end").line().contains(r#"{"did":"rollback"}"#));
+    // What does not end in time is not said to have ended.
+    let (said, _, _goes_on) = stop(Request::Renew {}, &[], Duration::ZERO);
+    let Event::Failed { why, .. } = said else { panic!("{said:?}") };
+    assert!(why.starts_with("`renew` was asked to stop and has not ended yet"), "{why}");
+    // What has failed by itself in the same moment says why.
+    let (said, _, _) = stop(Request::Check {}, &["fail"], ends);
+    let result = json!({ "cancelled": "check", "why": "a server is gone" });
+    assert_eq!(said, Event::Done { result });
+    // Two who give up the same hear the same.
+    let (said, _, _) = stop(Request::Cancel {}, &["end"], ends);
+    assert_eq!(said, Event::Done { result: json!({ "did": "cancel" }) });
 }
 
 #[test]
