@@ -83,13 +83,18 @@ impl Desk {
 /// What the policy makes of the result of `check`.
 fn verdict(found: &Value) -> Verdict {
     let text = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
-    let version = text("newest").to_owned();
-    match (text("against-by-policy"), text("root-hash").parse()) {
-        ("", Ok(root_hash)) => Verdict::Takes(Candidate { version, root_hash }),
-        ("", Err(_)) => Verdict::Against(format!("the release {version} is none")),
-        (against, _) if version.is_empty() => Verdict::Against(against.to_owned()),
-        (against, _) => Verdict::Against(format!("the release {version}: {against}")),
+    let takes = |key: &str| found["by-policy"].get(key).and_then(Value::as_str);
+    if let (Some(version), Some(Ok(root_hash))) =
+        (takes("version"), takes("root-hash").map(str::parse))
+    {
+        return Verdict::Takes(Candidate { version: version.to_owned(), root_hash });
     }
+    let (version, against) = (text("newest"), text("against-by-policy"));
+    Verdict::Against(if version.is_empty() {
+        against.to_owned()
+    } else {
+        format!("the release {version}: {against}")
+    })
 }
 
 /// Who has the slots, in words.
@@ -259,11 +264,12 @@ mod tests {
         let none = "the channel has no release";
         for (found, want) in [
             (
-                json!({ "newest": "2", "root-hash": hash.to_string(), "against-by-policy": null }),
+                json!({ "newest": "3", "against-by-policy": "its time comes later",
+                        "by-policy": { "version": "2", "root-hash": hash.to_string() } }),
                 Verdict::Takes(Candidate { version: "2".to_owned(), root_hash: hash }),
             ),
             (
-                json!({ "newest": "2", "root-hash": hash.to_string(), "against-by-policy": "no" }),
+                json!({ "newest": "2", "against-by-policy": "no", "by-policy": null }),
                 Verdict::Against("the release 2: no".to_owned()),
             ),
             (

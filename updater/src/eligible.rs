@@ -1,7 +1,7 @@
 //! Whether a node may take a release: purely, from what the release says and what the node is.
 
 use formats::digest::Sha256;
-use formats::release::{Listed, Release, Wave};
+use formats::release::{Listed, Release, Wave, is_reached, number};
 
 use crate::trust::Verified;
 
@@ -73,6 +73,9 @@ pub enum NotForUs {
         /// What runs.
         ours: String,
     },
+    /// It came to the channel before what runs.
+    #[error("it came before {0}, which this node has")]
+    Older(String),
     /// It has failed here.
     #[error("it has failed on this node: it is taken again only when somebody names it")]
     Failed,
@@ -82,6 +85,13 @@ pub enum NotForUs {
     /// No wave has this node.
     #[error("it is for {0} percent of the nodes, and this one is not among them")]
     NotInAWave(u8),
+}
+
+impl NotForUs {
+    /// Whether it is a release of something else, which has no place among those for this node.
+    pub fn is_of_others(&self) -> bool {
+        matches!(self, Self::Image { .. } | Self::Architecture { .. })
+    }
 }
 
 /// Whether a node may take a release at `now`, in seconds since 1970. `channel` is what there is, the
@@ -112,9 +122,15 @@ pub fn eligible(
     if *epoch < node.epoch {
         return Err(NotForUs::Epoch { theirs: *epoch, ours: node.epoch });
     }
-    min_from(release, node, channel)?;
+    let min_from = release.min_from.as_deref();
+    if let Some(first) = min_from.filter(|_| !is_reached(channel, min_from, &node.version)) {
+        return Err(NotForUs::MinFrom { first: first.to_owned(), ours: node.version.clone() });
+    }
     if asked == Asked::ByName {
         return Ok(());
+    }
+    if number(channel, &release.version) < number(channel, &node.version) {
+        return Err(NotForUs::Older(node.version.clone()));
     }
     if node.failed.iter().any(is) {
         return Err(NotForUs::Failed);
@@ -127,18 +143,6 @@ pub fn eligible(
         }
         Opens::Never(percent) => Err(NotForUs::NotInAWave(percent)),
     }
-}
-
-/// A version that the channel does not have any more came before all that it has.
-fn min_from(release: &Release, node: &Node, channel: &[Listed]) -> Result<(), NotForUs> {
-    let Some(first) = &release.min_from else { return Ok(()) };
-    let number = |version: &str| {
-        channel.iter().find(|it| it.version == version).map_or(0, |listed| listed.number)
-    };
-    if node.version == *first || number(&node.version) > number(first) {
-        return Ok(());
-    }
-    Err(NotForUs::MinFrom { first: first.clone(), ours: node.version.clone() })
 }
 
 /// When a node's turn comes.
@@ -230,6 +234,10 @@ mod tests {
         }
         assert_eq!(said(r#", "min-from": "2""#, ByPolicy, same), Ok(()));
         assert_eq!(said(r#", "min-from": "long-gone""#, ByPolicy, same), Ok(()));
+        let later = [listed(6, "3"), listed(7, "2")];
+        let older = |asked| eligible(&release(""), &node(), &later, asked, (1001 * HOUR, 0));
+        assert_eq!(older(ByPolicy), Err(NotForUs::Older("2".to_owned())));
+        assert_eq!(older(ByName), Ok(()), "somebody wants to go back");
         let failed = |it: &mut Node| it.failed = vec![Sha256::of("new")];
         assert!(
             said("", ByPolicy, failed).expect_err("failed").contains("has failed on this node")

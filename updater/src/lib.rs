@@ -7,6 +7,7 @@
 mod armed_by;
 pub mod boot_loader;
 pub mod cancel;
+pub mod choose;
 pub mod client;
 mod clock;
 pub mod cluster;

@@ -103,14 +103,14 @@ pub struct Candidate {
 /// What a look at the channel has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Its newest release is for this node, now.
+    /// This release is for this node, now: the newest that it may take.
     Takes(Candidate),
     /// There is none, with the reason.
     Against(String),
 }
 
 impl Verdict {
-    /// Of the newest release of a channel that has `listed`, at `now`, in seconds since 1970.
+    /// Of one release of a channel that has `listed`, at `now`, in seconds since 1970.
     pub fn of(verified: &Verified, node: &eligible::Node, listed: &[Listed], now: i64) -> Self {
         let release = &verified.release;
         let taken = eligible(verified, node, listed, Asked::ByPolicy, (now, now));

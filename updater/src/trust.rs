@@ -5,6 +5,7 @@ mod store;
 
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use formats::moment::Moment;
 use formats::release::{self, Listed, Release, ReleaseError, listed};
@@ -79,12 +80,32 @@ pub enum TrustError {
 
 /// All places that were asked, each with why it is not believed.
 #[derive(Debug)]
-pub struct Places(pub Vec<(String, TrustError)>);
+pub struct Places {
+    all: Vec<(String, TrustError)>,
+    /// Where what is known of the channel is kept, if that stands against one of them.
+    known: Option<PathBuf>,
+}
+
+impl Places {
+    fn new(all: Vec<(String, TrustError)>, store: &Store) -> Self {
+        let falls = all.iter().any(|(_, why)| why.is_rollback());
+        let known = store.channel().ok().filter(|_| falls).map(Path::to_owned);
+        Self { all, known }
+    }
+}
+
+impl TrustError {
+    /// Whether more was known of the channel before than the place says now.
+    fn is_rollback(&self) -> bool {
+        let Self::Refused(Refused { reason, .. }) = self else { return false };
+        matches!(reason, Reason::Rollback { .. } | Reason::RollbackOf { .. } | Reason::Removed(_))
+    }
+}
 
 impl fmt::Display for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut sign = ':';
-        for (place, why) in &self.0 {
+        for (place, why) in &self.all {
             // The failure of a fetch names the place itself.
             match why {
                 TrustError::Fetch(why) => write!(f, "{sign} {why}")?,
@@ -92,7 +113,14 @@ impl fmt::Display for Places {
             }
             sign = ';';
         }
-        Ok(())
+        self.known.as_ref().map_or(Ok(()), |known| {
+            let known = known.display();
+            write!(
+                f,
+                "; if that is no old copy, and what was known is of another channel that was in one list with \
+                 it: the node begins anew with this one once the directory `{known}` is removed"
+            )
+        })
     }
 }
 
@@ -168,7 +196,7 @@ impl<'a> Channel<'a> {
             places.push((place, why));
         }
         let (at, trusted, unkept) =
-            without.ok_or(TrustError::Nobody(Places(places)))?;
+            without.ok_or(TrustError::Nobody(Places::new(places, store)))?;
         mirrors.prefer(at);
         Ok(Self::of(mirrors, store, trusted, unkept))
     }
@@ -203,7 +231,7 @@ impl<'a> Channel<'a> {
         self.trusted.targets().map(listed).unwrap_or_default()
     }
 
-    /// What a release says of itself: that with this version, or the newest.
+    /// What a release says of itself: that with this version, or the newest of all.
     ///
     /// # Errors
     /// There is none, or it is not to be believed.

@@ -1,6 +1,8 @@
 //! What the unit does when it is asked: from the node's own files to a release, and by transport and the
 //! steps to a slot that starts.
 
+mod look;
+
 use std::path::PathBuf;
 
 use formats::digest::Sha256;
@@ -22,7 +24,7 @@ use crate::plan::{Asked, Refusal};
 use crate::protocol::{Event, Failed, Request, Wish};
 use crate::serve::Work;
 use crate::trial::restart;
-use crate::trust::{Channel, Clock, DIRECTORY, Store, Verified};
+use crate::trust::{Channel, Clock, DIRECTORY, Store, TrustError, Verified};
 use crate::words::words;
 
 /// The work of a node's updater.
@@ -76,22 +78,7 @@ impl Updater {
             (facts.node.epoch, facts.node.failed) = (epoch, failed);
         }
         self.with_channel(&facts, (None, None), cancel, tell, |channel, now| {
-            let listed = channel.releases();
-            if listed.is_empty() {
-                return Ok(nothing(&facts, channel));
-            }
-            let verified = channel.release(None).map_err(|error| words(&error))?;
-            let asked = |asked| eligible(&verified, &facts.node, &listed, asked, (now, now));
-            let reason = |taken: Result<(), NotForUs>| taken.err().map(|why| why.to_string());
-            Ok(json!({
-                "runs": facts.node.version,
-                "newest": verified.release.version,
-                "root-hash": verified.release.root.hash,
-                "published": verified.published,
-                "expires": channel.trusted().expires(),
-                "against": reason(asked(eligible::Asked::ByName)),
-                "against-by-policy": reason(asked(eligible::Asked::ByPolicy)),
-            }))
+            look::found(channel, &facts.node, now)
         })
     }
 
@@ -132,14 +119,21 @@ impl Updater {
         let from_where = (wish.from.as_deref(), wish.version.as_deref());
         self.with_channel(facts, from_where, cancel, tell, |channel, now| {
             channel.is_kept().map_err(|error| words(&error))?;
-            let verified = channel.release(wish.version.as_deref());
-            let verified = verified.map_err(|error| words(&error))?;
-            let Verified { release, .. } = &verified;
             let listed = channel.releases();
-            let own = listed.iter().find(|it| it.version == facts.node.version);
-            if let Some(own) = own {
-                node.machine().released(own.epoch).map_err(|error| words(&error))?;
+            let mut own = facts.node.clone();
+            if wish.from.is_none()
+                && let Some(epoch) = look::epoch_of_what_runs(channel, &own, &listed)?
+            {
+                node.machine().released(epoch).map_err(|error| words(&error))?;
+                own.epoch = epoch;
             }
+            let verified = match &wish.version {
+                Some(version) => channel.release(Some(version)).map_err(|error| words(&error))?,
+                None => look::choice(channel, &own, &listed, now)?
+                    .newest
+                    .ok_or_else(|| words(&TrustError::Empty))?,
+            };
+            let Verified { release, .. } = &verified;
             let asked = match wish.asked {
                 Asked::Policy => eligible::Asked::ByPolicy,
                 Asked::Fleet | Asked::Person | Asked::PersonAnyway => eligible::Asked::ByName,
@@ -148,10 +142,10 @@ impl Updater {
                 Failed::refused(format!("the release {} is not taken: {why}", release.version))
             };
             let has_failed = |hash: &Sha256| release.root.hash == hash.to_string();
-            if wish.asked == Asked::Fleet && facts.node.failed.iter().any(has_failed) {
+            if wish.asked == Asked::Fleet && own.failed.iter().any(has_failed) {
                 return Err(refused(&NotForUs::Failed));
             }
-            match eligible(&verified, &facts.node, &listed, asked, (now, now)) {
+            match eligible(&verified, &own, &listed, asked, (now, now)) {
                 Err(NotForUs::Runs) => return Ok(Stage::Runs(release.version.clone())),
                 taken => taken.map_err(|why| refused(&why))?,
             }
@@ -204,6 +198,7 @@ impl Updater {
         let wants = |version: &str| {
             wish.from.is_none() && wish.version.as_ref().is_none_or(|wanted| wanted == version)
         };
+        cancel.check().map_err(|error| error.to_string())?;
         let prober = Prober::new(&self.root, Some(Box::new(Api::new(&self.root))));
         let notice = notices(tell);
         let trying = node::Trying {
@@ -238,6 +233,7 @@ impl Updater {
         if let Err(why) = node.settle() {
             notice(&why);
         }
+        self.stopped(&mut node, cancel)?;
         self.start_trial(&ready.version, ready.how, is_restarted, result)
     }
 
@@ -285,13 +281,20 @@ impl Updater {
         Ok(result)
     }
 
-    fn roll_back(&self, is_restarted: bool, tell: &dyn Fn(Event)) -> Result<Value, String> {
+    fn roll_back(
+        &self,
+        is_restarted: bool,
+        cancel: &Cancel,
+        tell: &dyn Fn(Event),
+    ) -> Result<Value, String> {
         let _lock = node::lock(&self.root)?;
         let (mut node, _) = self.open()?;
+        cancel.check().map_err(|error| error.to_string())?;
         let release = node.roll_back((self.now)())?;
         if let Err(text) = node.settle() {
             tell(Event::Notice { text });
         }
+        self.stopped(&mut node, cancel)?;
         if is_restarted {
             let why = format!("the node goes back to release {}", release.version);
             restart::ask(&self.root, restart::How::Reboot, &why).map_err(no_restart)?;
@@ -326,6 +329,13 @@ impl Updater {
         Ok(json!({ "cancelled": cancelled }))
     }
 
+    /// Takes back what is arranged for the next boot, if somebody has asked to stop.
+    fn stopped(&self, node: &mut Node, cancel: &Cancel) -> Result<(), String> {
+        let Err(error) = cancel.check() else { return Ok(()) };
+        self.disarm(node)?;
+        Err(error.to_string())
+    }
+
     fn disarm(&self, node: &mut Node) -> Result<String, String> {
         let given_up = node.give_up()?;
         // What stays of it says nothing of another release.
@@ -336,15 +346,6 @@ impl Updater {
 
 fn notices<'a>(tell: &'a dyn Fn(Event)) -> impl Fn(&str) + 'a {
     move |text| tell(Event::Notice { text: text.to_owned() })
-}
-
-/// The result of `check` where the channel has nothing, such as after the last release was withdrawn.
-fn nothing(facts: &Facts, channel: &Channel<'_>) -> Value {
-    let why = "the channel has no release";
-    json!({
-        "runs": facts.node.version, "newest": null, "root-hash": null, "published": null,
-        "expires": channel.trusted().expires(), "against": why, "against-by-policy": why,
-    })
 }
 
 fn when(is_restarted: bool) -> &'static str {
@@ -418,10 +419,11 @@ impl Work for Updater {
                 let wish = Wish { version: version.clone(), from: from.clone(), asked: *asked };
                 self.upgrade(&wish, *restart, cancel, tell)
             }
-            Request::Rollback { restart } => Ok(self.roll_back(*restart, tell)?),
+            Request::Rollback { restart } => Ok(self.roll_back(*restart, cancel, tell)?),
             Request::UpdateLoader { force, dry_run } => {
                 let _lock = node::lock(&self.root)?;
                 let (mut node, _) = self.open()?;
+                cancel.check().map_err(|error| error.to_string())?;
                 Ok(node.update_loader(Terms { force: *force, dry_run: *dry_run })?)
             }
             Request::Status {} => Ok(self.status()?),

@@ -180,7 +180,6 @@ fn offer(release: &Release, root: Root, uki: Sha256) -> Result<Offer, String> {
         architecture: release.architecture.clone(),
         version: release.version.clone(),
         epoch: release.epoch,
-        min_from: release.min_from.clone(),
         root,
         uki,
         uki_size: release.uki().map_err(|error| words(&error))?.size,

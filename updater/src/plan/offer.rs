@@ -1,7 +1,7 @@
-//! Step 0: whether a release is for this node, before anything is touched.
+//! Step 0: whether a release is for this node, before anything is touched. What depends on the channel, such as
+//! from which release on it is reached, is in [`crate::eligible`].
 
 use formats::boot_entries::Slot;
-use formats::deb::Version;
 use formats::digest::Sha256;
 use formats::incoming::Root;
 use formats::meta::{Meta, Release};
@@ -20,8 +20,6 @@ pub struct Offer {
     pub version: String,
     /// Its epoch.
     pub epoch: u64,
-    /// The earliest version from which it may be reached.
-    pub min_from: Option<String>,
     /// Its root image.
     pub root: Root,
     /// The digest of its UKI file.
@@ -101,17 +99,6 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
-    /// Another one must be taken first.
-    #[error("the release is reached from version {least} on, and this node has {own}")]
-    From {
-        /// The earliest.
-        least: String,
-        /// The node's.
-        own: String,
-    },
-    /// Versions that cannot be compared.
-    #[error("`{0}` is no version that can be compared")]
-    Version(String),
     /// No image has this size.
     #[error("the release has a root image of {0} bytes, which none has")]
     RootSize(u64),
@@ -214,12 +201,6 @@ impl State {
             return Err(Refusal::Epoch { offered: offer.epoch, least });
         }
         check_failed(meta, offer, asked)?;
-        if let Some(least) = &offer.min_from
-            && version(&own.version)? < version(least)?
-        {
-            let (least, own) = pair(least, &own.version);
-            return Err(Refusal::From { least, own });
-        }
         if !offer.root.has_a_size() {
             return Err(Refusal::RootSize(offer.root.size));
         }
@@ -277,8 +258,4 @@ fn check_failed(meta: &Meta, offer: &Offer, asked: Asked) -> Result<(), Refusal>
         }
         _ => Ok(()),
     }
-}
-
-fn version(text: &str) -> Result<Version, Refusal> {
-    text.parse().map_err(|_| Refusal::Version(text.to_owned()))
 }

@@ -53,7 +53,6 @@ fn offer() -> Offer {
         architecture: "any".to_owned(),
         version: "3.0".to_owned(),
         epoch: 5,
-        min_from: Some("1.5".to_owned()),
         root: Root { hash: hash("3.0"), salt: [0; 16], size: 40_960 },
         uki: release("3.0", 5).uki,
         uki_size: 1024,
@@ -88,11 +87,6 @@ fn a_release_that_is_not_for_this_node_is_refused_in_words() {
             |state, _| state.meta.epoch = 6,
             "the release has epoch 5, and this node takes none below 6",
         ),
-        (
-            |_, it| it.min_from = Some("2.1".to_owned()),
-            "the release is reached from version 2.1 on, and this node has 2.0",
-        ),
-        (|_, it| it.min_from = Some("a/b".to_owned()), "`a/b` is no version that can be compared"),
         (|_, it| it.root.size = 4097, "the release has a root image of 4097 bytes, which none has"),
         (
             |_, it| it.root.size = 45_056,

@@ -61,7 +61,7 @@ impl Store {
     }
 
     /// The directory of the channel: of those that have one of its places the one that knows the newest.
-    fn channel(&self) -> io::Result<&Path> {
+    pub(super) fn channel(&self) -> io::Result<&Path> {
         if let Some(found) = self.channel.get() {
             return Ok(found);
         }

@@ -67,7 +67,6 @@ impl Version {
             architecture: "any".to_owned(),
             version: self.name.to_owned(),
             epoch: self.epoch,
-            min_from: None,
             root: Root { hash: self.root_hash, salt: SALT, size: 2 * 4096 },
             uki: Sha256::of(&self.uki),
             uki_size: UKI_SIZE,

@@ -129,6 +129,9 @@ pub struct World {
     pub edition: u64,
     pub expires: i64,
     pub architecture: String,
+    pub image: String,
+    pub epoch: u64,
+    pub min_from: Option<String>,
     files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -145,7 +148,21 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let (edition, expires) = (0, NOW + 30 * DAY);
         let (files, architecture) = (BTreeMap::new(), "other".to_owned());
-        Self { directory, signer, root, root_bytes, targets, edition, expires, architecture, files }
+        let (image, epoch, min_from) = ("node".to_owned(), 3, None);
+        Self {
+            directory,
+            signer,
+            root,
+            root_bytes,
+            targets,
+            edition,
+            expires,
+            architecture,
+            image,
+            epoch,
+            min_from,
+            files,
+        }
     }
 
     pub fn place(&self) -> PathBuf {
@@ -155,7 +172,7 @@ impl World {
     pub fn target(&mut self, path: &str, bytes: Vec<u8>, number: Option<u64>) {
         let name: TargetPath = path.parse().unwrap();
         let mut file = TargetFile::new(bytes.len() as u64, Sha256::of(&bytes));
-        file.custom = number.map(|number| custom(number, NOW, 3));
+        file.custom = number.map(|number| custom(number, NOW, self.epoch));
         let place = name.path(file.hashes.prefix(), formats::tuf::Form::File);
         self.files.insert(format!("targets/{place}"), bytes);
         self.targets.targets.insert(name, file);
@@ -189,16 +206,18 @@ impl World {
             self.target(&format!("{version}/delta/{name}.delta"), delta, None);
         }
         let ImageRoot { hash, salt, size } = &image.root;
-        let architecture = &self.architecture;
+        let Self { architecture, image: name, epoch, .. } = &*self;
+        let first = self.min_from.as_ref().map(|first| format!(r#""min-from": "{first}", "#));
+        let first = first.unwrap_or_default();
         let hex = |salt: &[u8]| salt.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (salt, uki_salt) = (hex(salt), hex(&uki.salt));
         let (uki_hash, uki_size) = (uki.hash, uki.size);
         let (all, deltas) = (size + image.tree.len() as u64, deltas.join(", "));
         let text = format!(
-            r#"{{"schema": 1, "image": "node", "version": "{version}", "architecture": "{architecture}",
+            r#"{{"schema": 1, "image": "{name}", "version": "{version}", "architecture": "{architecture}",
               "kernel": "6.12", "root": {{"hash": "{hash}", "salt": "{salt}",
               "data-size": {size}, "size": {all}}},
-              "uki": {{"hash": "{uki_hash}", "salt": "{uki_salt}", "size": {uki_size}}}, "epoch": 3, "deltas": [{deltas}]}}"#
+              "uki": {{"hash": "{uki_hash}", "salt": "{uki_salt}", "size": {uki_size}}}, "epoch": {epoch}, {first}"deltas": [{deltas}]}}"#
         );
         Release::parse(text.as_bytes()).unwrap();
         let number = self.targets.targets.values().filter(|file| file.custom.is_some()).count();

@@ -2,6 +2,7 @@
 //! steps, and the answer comes back. Partitions are files, sysfs is a directory, and nothing boots: a
 //! boot is that the command line names another root.
 
+mod choices;
 mod judged;
 mod node;
 #[path = "../shared/mod.rs"]

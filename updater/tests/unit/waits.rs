@@ -88,7 +88,7 @@ fn who_goes_back_with_a_later_restart_is_shown_heard_of_and_may_stay_after_all()
     let words = "the node goes back to release 1.0 at the next restart: first restart, or give that up \
                  by `cancel`";
     assert_eq!(unit.failed("update-loader"), words);
-    assert_eq!(stages(&node, "1.0", Asked::Policy), Err(words.to_owned()));
+    assert_eq!(stages(&node, "1.0", Asked::Fleet), Err(words.to_owned()));
     // Killed between the entries and the file for others.
     fs::remove_file(node.root().join(REQUIRED)).unwrap();
     node.updater().settle().unwrap();
