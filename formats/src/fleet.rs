@@ -16,6 +16,10 @@ pub const RELEASE: &str = "orlop.dev/release";
 /// again what has failed there before.
 pub const REQUEST: &str = "orlop.dev/request";
 
+/// The annotation that asks the node only to look which release is the newest for it; with another value
+/// for each question. It answers in [`Status::looked`].
+pub const LOOK: &str = "orlop.dev/look";
+
 /// The annotation that the node answers in: [`Status`].
 pub const STATUS: &str = "orlop.dev/status";
 
@@ -26,7 +30,7 @@ pub const NEWEST: &str = "newest";
 pub const SCHEMA: u32 = 1;
 
 /// Bytes of [`STATUS`]: what is longer is not read, and nothing longer is written.
-pub const LARGEST: usize = 4096;
+pub const LARGEST: usize = 8192;
 
 /// Characters of [`REQUEST`] that count.
 pub const LONGEST_REQUEST: usize = 64;
@@ -171,6 +175,30 @@ pub struct Status {
     /// What the node fell back from last, until a release was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+    /// What came of the last look that somebody has asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Looked>,
+}
+
+/// What a node has found when it was asked to look which release is the newest for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Looked {
+    /// The question: [`LOOK`].
+    pub look: String,
+    /// The newest release for this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+    /// Why that cannot be said, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Looked {
+    /// The question out of the value of [`LOOK`]; `None` if nothing is asked.
+    pub fn question(text: Option<&str>) -> Option<String> {
+        text.map(|text| line(text, LONGEST_REQUEST)).filter(|text| !text.is_empty())
+    }
 }
 
 /// A release that was tried and left.
@@ -221,6 +249,7 @@ impl Status {
             fetched: None,
             reason: None,
             fallback: None,
+            looked: None,
         }
     }
 
@@ -280,6 +309,11 @@ impl Status {
         if let Some(fallback) = &mut self.fallback {
             cut(&mut fallback.version, LONGEST_VERSION);
             cut(&mut fallback.reason, LONGEST_REASON);
+        }
+        if let Some(Looked { look, newest, reason }) = &mut self.looked {
+            cut(look, LONGEST_REQUEST);
+            newest.iter_mut().for_each(|text| cut(text, LONGEST_VERSION));
+            reason.iter_mut().for_each(|text| cut(text, LONGEST_REASON));
         }
         self.percent = self.percent.map(|percent| percent.min(100));
         self

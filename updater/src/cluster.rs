@@ -28,7 +28,8 @@ pub(crate) use objects::outside;
 pub use served::{PATH, Served};
 
 /// What the node can do about releases. Who implements it knows slots, channel and PID 1; who calls it
-/// knows the Node object. Nothing of it is called while it is being called, but for [`Desk::standing`].
+/// knows the Node object. Nothing of it is called while it is being called, but for [`Desk::standing`] and
+/// [`Desk::look`].
 pub trait Desk: Send + Sync {
     /// Where the node stands. It is asked often: what takes long is not looked at.
     ///
@@ -48,6 +49,12 @@ pub trait Desk: Send + Sync {
         cancel: &Cancel,
         tell: &(dyn Fn(Progress) + Sync),
     ) -> Result<Staged, NotStaged>;
+
+    /// Looks which release is the newest for this node.
+    ///
+    /// # Errors
+    /// See [`NotStaged`].
+    fn look(&self, cancel: &Cancel) -> Result<String, NotStaged>;
 
     /// The next boot is a trial of what is staged; it is the release of this version.
     ///

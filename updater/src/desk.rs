@@ -102,6 +102,18 @@ fn somebody(doing: &str) -> String {
     format!("somebody else is at it: {doing}")
 }
 
+/// The newest release for this node by the result of `check`, or why there is none that it takes.
+fn newest(found: &Value) -> Result<String, String> {
+    let text = |key: &str| found.get(key).and_then(Value::as_str);
+    match (text("newest"), text("against")) {
+        (None, against) => Err(against.unwrap_or("there is no release").to_owned()),
+        (Some(version), Some(why)) if Some(version) != text("runs") => {
+            Err(format!("the newest release, {version}, is not taken: {why}"))
+        }
+        (Some(version), _) => Ok(version.to_owned()),
+    }
+}
+
 /// For the log, which nobody waits for.
 fn log(event: &Event) {
     if let Event::Notice { text } = event {
@@ -233,6 +245,17 @@ impl cluster::Desk for Desk {
         }
     }
 
+    fn look(&self, cancel: &Cancel) -> Result<String, NotStaged> {
+        match self.unit.carry_out(Request::Check {}, cancel.clone(), &mut log) {
+            Ok(found) => newest(&found).map_err(NotStaged::Failed),
+            Err(Miss::Busy(doing)) => Err(NotStaged::Busy(somebody(&doing))),
+            Err(Miss::Failed(failed)) => Err(NotStaged::Failed(format!(
+                "it is not known which release is the newest: {}",
+                failed.why
+            ))),
+        }
+    }
+
     fn arm(&self, version: &str) -> Result<(), NotArmed> {
         let version = Some(version.to_owned());
         let request = Request::Upgrade { version, from: None, asked: Asked::Fleet, restart: false };
@@ -278,6 +301,21 @@ mod tests {
             ),
         ] {
             assert_eq!(verdict(&found), want, "{found}");
+        }
+    }
+
+    #[test]
+    fn the_newest_release_is_one_that_runs_or_would_be_taken() {
+        for (found, want) in [
+            (json!({ "runs": "1", "newest": "2", "against": null }), Ok("2")),
+            (json!({ "runs": "2", "newest": "2", "against": "it runs already" }), Ok("2")),
+            (
+                json!({ "runs": "1", "newest": "3", "against": "before 2 take that one first" }),
+                Err("the newest release, 3, is not taken: before 2 take that one first"),
+            ),
+            (json!({ "runs": "1", "newest": null, "against": "none" }), Err("none")),
+        ] {
+            assert_eq!(newest(&found), want.map(str::to_owned).map_err(str::to_owned), "{found}");
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::mark::{MARK, Mark};
 use crate::node::{self, Node};
 use crate::pods::{self, Pod};
 use crate::rollout::{Action, Answer, Change, Changed, PodName, Terms, Uncordon};
-use formats::fleet::{RELEASE, REQUEST};
+use formats::fleet::{LOOK, RELEASE, REQUEST};
 
 pub use refusal::Refusal;
 pub(crate) use watch::{Seen, follow};
@@ -139,6 +139,7 @@ impl Api {
     /// Changes a node as an action says.
     pub(crate) async fn change(&self, terms: &Terms, action: &Action) -> Changed {
         let (change, patch) = match action {
+            Action::Look(change) => (change, look(change, terms)),
             Action::Cordon(change, mark) => (change, patch(change, Some(true), Some(mark), None)),
             Action::Ask(change, mark) => (change, patch(change, None, Some(mark), Some(terms))),
             Action::LetGo(change, Uncordon::Yes) => {
@@ -245,6 +246,12 @@ fn patch(
         patch["spec"] = json!({ "unschedulable": value });
     }
     patch
+}
+
+/// A question to a node, which changes nothing else of it.
+fn look(change: &Change, terms: &Terms) -> Value {
+    let annotations = json!({ LOOK: terms.request });
+    json!({ "metadata": { "resourceVersion": change.revision, "annotations": annotations } })
 }
 
 fn request(method: Method, path: &str, body: &Value) -> Request<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! A Node object, as far as an upgrade looks at it.
 
 use formats::digest::Sha256;
-use formats::fleet::{self, Asked, Phase, Status};
+use formats::fleet::{self, Asked, Looked, Phase, Status};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -27,6 +27,8 @@ pub struct Node {
     pub architecture: String,
     /// The release that somebody asks it for.
     pub asked: Option<Asked>,
+    /// That somebody asks it to look which release is the newest for it.
+    pub look: Option<String>,
     /// What its updater says; `None` if it has none, else the status or why it cannot be read.
     pub status: Option<Result<Status, String>>,
     /// That an upgrade is at it, or why that cannot be read.
@@ -55,6 +57,7 @@ impl Node {
             kubelet: line(&status.node_info.kubelet_version),
             architecture: line(&status.node_info.architecture),
             asked: Asked::read(annotation(fleet::RELEASE), annotation(fleet::REQUEST)),
+            look: Looked::question(annotation(fleet::LOOK)),
             status: annotation(fleet::STATUS).map(read),
             mark: annotation(mark::MARK).map(Mark::parse),
             revision: metadata.resource_version,
@@ -77,6 +80,12 @@ impl Node {
         self.status().is_some_and(|status| {
             status.version == version && (status.phase == Phase::Idle || status.phase.is_bad())
         })
+    }
+
+    /// What it has answered to this question.
+    pub fn looked(&self, question: &str) -> Option<&Looked> {
+        let looked = self.status()?.looked.as_ref();
+        looked.filter(|looked| looked.look == question)
     }
 
     /// The root hash of what runs.

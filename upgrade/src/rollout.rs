@@ -2,7 +2,8 @@
 //! actions give a list of actions. All that must outlive the command stands on the Node objects
 //! ([`Mark`]), so whoever begins anew from what is seen there goes on where another was cut off.
 //!
-//! A node goes through: cordoned and marked; its pods evicted; asked for the release, with its version and
+//! Where the newest release is wanted and no channel is known, each node is asked first which one that is for
+//! it, and one that runs it is not touched. A node goes through: cordoned and marked; its pods evicted; asked for the release, with its version and
 //! boot noted in the mark; judged by its own status, its boot and whether it is Ready; uncordoned, unless
 //! it was cordoned before, and the mark gone. After the first failure no further node is asked: those that
 //! were are waited for, those that were only cordoned are let go. A node that is on its way to another
@@ -72,6 +73,8 @@ pub enum Answer {
 /// Something to be done. A change is made only if the node is still at the revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Ask a node which release is the newest for it: nothing else changes.
+    Look(Change),
     /// Cordon a node and write the mark, in one change.
     Cordon(Change, Mark),
     /// Ask a node for the release, and note that in the mark, in one change.
@@ -173,6 +176,10 @@ struct Member {
     changing: Option<Changing>,
     /// When a change may be tried again, and why not before.
     retry: Option<(Duration, String)>,
+    /// Since when it is asked which release is the newest for it.
+    looking: Option<Duration>,
+    /// What it has answered.
+    newest: Option<String>,
     /// Since when it is in the step that it is in.
     since: Option<(Step, Duration)>,
     /// What came of it.

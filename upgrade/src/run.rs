@@ -197,7 +197,8 @@ impl Run {
                     let answer = api.evict(&pod).await;
                     Event::Evicted(node, pod.uid, answer)
                 }
-                Action::Cordon(ref change, _)
+                Action::Look(ref change)
+                | Action::Cordon(ref change, _)
                 | Action::Ask(ref change, _)
                 | Action::LetGo(ref change, _) => {
                     Event::Changed(change.node.clone(), api.change(&terms, &action).await)

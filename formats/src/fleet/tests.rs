@@ -16,6 +16,7 @@ fn full() -> Status {
         fetched: Some(123),
         reason: Some("so".to_owned()),
         fallback: Some(Fallback { version: "1.2".into(), reason: "no".into(), time: 7 }),
+        looked: Some(Looked { look: "Q".into(), newest: Some("1.3".into()), reason: None }),
         ..Status::new("1.1", Sha256::of("1.1"), Phase::Staging).about(&asked("1.2", Some("ID")))
     }
 }
@@ -29,7 +30,7 @@ fn a_status_is_one_line_as_documented() {
     let text = full().text();
     for part in [
         r#""boot-id":"b","phase":"staging","release":"1.2","request":"ID","percent":42,"fetched":123,"#,
-        r#""reason":"so","fallback":{"version":"1.2","reason":"no","time":7}}"#,
+        r#""reason":"so","fallback":{"version":"1.2","reason":"no","time":7},"looked":{"look":"Q","newest":"1.3"}}"#,
     ] {
         assert!(text.contains(part), "{text}");
     }
@@ -106,10 +107,12 @@ prop_compose! {
         (release, request, reason) in (some(".{0,400}"), some(".{0,400}"), some(any::<String>())),
         (percent, fetched) in (some(any::<u8>()), some(any::<u64>())),
         fallback in some((".{0,400}", "[\"\\\\\\x00-\\x20]{0,400}", any::<u64>())),
+        looked in some((".{0,400}", some(".{0,400}"), some(any::<String>()))),
     ) -> Status {
+        let looked = looked.map(|(look, newest, reason)| Looked { look, newest, reason });
         let fallback = fallback.map(|(version, reason, time)| Fallback { version, reason, time });
         let new = Status::new(version, Sha256::of("x"), phase);
-        Status { release, request, reason, percent, fetched, fallback, ..new }
+        Status { release, request, reason, percent, fetched, fallback, looked, ..new }
     }
 }
 

@@ -5,6 +5,7 @@
 //! a start of the updater nor a boot, nor a release that falls back, makes it begin anew.
 
 mod decide;
+mod looks;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::served::{End, Served};
 use super::{FailedBefore, NotArmed, NotStaged, Staged, Standing};
 use crate::transport::{self, Progress};
 use decide::{Decision, decide};
+use looks::Looks;
 
 pub use super::objects::Seen;
 
@@ -37,6 +39,8 @@ pub(super) enum Event {
     Progress(Progress),
     /// Staging has ended.
     Staged(Result<Staged, NotStaged>),
+    /// What came of [`Action::Look`].
+    Looked(String, Result<String, NotStaged>),
     /// What came of [`Action::Keep`] or [`Action::Forget`].
     Kept(Result<(), String>),
     /// What came of [`Action::Arm`].
@@ -52,6 +56,8 @@ pub(super) enum Event {
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
+    /// Begin to look what is the newest, for a question; what comes of it is told when it has ended.
+    Look(String),
     /// Begin to fill the spare slot; what comes of it is told when it has ended.
     Stage(Option<String>, FailedBefore),
     /// Stop that.
@@ -102,6 +108,7 @@ pub(super) struct Driver {
     held: Option<(Duration, String)>,
     /// STATE has not taken what was served: when it is tried again.
     forgotten: Option<Duration>,
+    looks: Looks,
     reporter: Reporter,
 }
 
@@ -110,7 +117,8 @@ impl Driver {
     pub(super) fn new(standing: Standing, served: Option<Served>, seed: u64) -> Self {
         let reporter = Reporter::new(seed);
         let (seen, doing, held, forgotten) = (None, Doing::Nothing, None, None);
-        Self { seen, looked: false, standing, served, doing, held, forgotten, reporter }
+        let looks = Looks::default();
+        Self { seen, looked: false, standing, served, doing, held, forgotten, looks, reporter }
     }
 
     /// Takes in what was heard at `now`, a monotonic time, and where the node stands then.
@@ -121,6 +129,7 @@ impl Driver {
             Event::Seen(seen) => self.see(seen, &mut actions),
             Event::Progress(progress) => self.progress(progress),
             Event::Staged(result) => self.staged(result, now, &mut actions),
+            Event::Looked(question, result) => self.looks.answered(question, result, now),
             Event::Kept(result) => self.kept(result, now),
             Event::Armed(result) => self.armed(result, now, &mut actions),
             Event::Restarting(result) => {
@@ -132,6 +141,7 @@ impl Driver {
             Event::Tick => {}
         }
         self.go_on(now, &mut actions);
+        actions.extend(self.looks.next(now).map(Action::Look));
         if self.reports_at().is_some_and(|due| due <= now)
             && !actions.iter().any(|action| matches!(action, Action::Report(_)))
         {
@@ -148,7 +158,8 @@ impl Driver {
             Doing::Leaving { restart: Restart::Failed(_, again), .. } => Some(*again),
             _ => None,
         };
-        [self.reports_at(), held, restart].into_iter().flatten().fold(look, Duration::min).max(now)
+        let due = [self.reports_at(), held, restart, self.looks.wakes_at()];
+        due.into_iter().flatten().fold(look, Duration::min).max(now)
     }
 
     fn see(&mut self, seen: Option<Seen>, actions: &mut Vec<Action>) {
@@ -168,6 +179,9 @@ impl Driver {
                 }
             }
         }
+        let question = seen.as_ref().and_then(|seen| seen.look.clone());
+        let reported = seen.as_ref().and_then(|seen| seen.reported.as_ref()?.looked.clone());
+        self.looks.see(question, reported);
         (self.seen, self.looked) = (seen, true);
     }
 
@@ -344,6 +358,7 @@ impl Driver {
         let of = |phase| Status {
             boot_id: boot_id.clone(),
             fallback: fallback.as_ref().map(Into::into),
+            looked: self.looks.answer.clone(),
             ..Status::new(version, *root_hash, phase)
         };
         let status = match &self.doing {

@@ -1,7 +1,7 @@
 //! What the API server says, as far as it is read (Kubernetes API, `meta/v1` and `core/v1`). Objects are
 //! asked for without spec and status (`PartialObjectMetadata`); what comes all the same is passed over.
 
-use formats::fleet::{Asked, STATUS, Status};
+use formats::fleet::{Asked, Looked, STATUS, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,6 +17,8 @@ pub struct Seen {
     pub uid: String,
     /// What somebody asks for.
     pub asked: Option<Asked>,
+    /// That somebody asks the node to look what is the newest for it.
+    pub look: Option<String>,
     /// What the node has answered last; nothing if it cannot be read.
     pub reported: Option<Box<Status>>,
 }
@@ -38,6 +40,8 @@ struct Annotations {
     release: Option<String>,
     #[serde(rename = "orlop.dev/request")]
     request: Option<String>,
+    #[serde(rename = "orlop.dev/look")]
+    look: Option<String>,
     #[serde(rename = "orlop.dev/status")]
     status: Option<String>,
 }
@@ -53,11 +57,12 @@ struct Object {
 
 impl Object {
     fn seen(self) -> Seen {
-        let Annotations { release, request, status } =
+        let Annotations { release, request, look, status } =
             self.metadata.annotations.unwrap_or_default();
         Seen {
             uid: self.metadata.uid,
             asked: Asked::read(release.as_deref(), request.as_deref()),
+            look: Looked::question(look.as_deref()),
             reported: status.and_then(|text| Status::parse(&text).ok()).map(Box::new),
         }
     }
@@ -208,7 +213,7 @@ mod tests {
 
     fn seen(asked: Option<(&str, Option<&str>)>, reported: Option<Status>) -> Seen {
         let asked = asked.and_then(|(release, request)| Asked::read(Some(release), request));
-        Seen { uid: "u".into(), asked, reported: reported.map(Box::new) }
+        Seen { uid: "u".into(), asked, look: None, reported: reported.map(Box::new) }
     }
 
     #[test]

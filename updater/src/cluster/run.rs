@@ -85,9 +85,19 @@ pub fn run(setup: &Setup<'_>) {
         });
         let Some((standing, served)) = begin(setup) else { return };
         let driver = Driver::new(standing.clone(), served, seed);
-        let staging = Cancel::new();
-        Rim { setup, api: &api, driver, standing, heard, staging, told: None, uid: String::new() }
-            .listen(scope, &ears);
+        let (staging, looking) = (Cancel::new(), Cancel::new());
+        Rim {
+            setup,
+            api: &api,
+            driver,
+            standing,
+            heard,
+            staging,
+            looking,
+            told: None,
+            uid: String::new(),
+        }
+        .listen(scope, &ears);
         // Who follows may be about to tell something.
         drop(ears);
     });
@@ -122,6 +132,8 @@ struct Rim<'s, 'a> {
     heard: SyncSender<Heard>,
     /// Stops what is being staged.
     staging: Cancel,
+    /// Stops all looks.
+    looking: Cancel,
     /// The trouble that was said last.
     told: Option<String>,
     /// Which Node object it is.
@@ -142,6 +154,7 @@ impl<'s: 'scope, 'scope> Rim<'s, '_> {
                 Err(RecvTimeoutError::Timeout) => Event::Tick,
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.staging.cancel();
+                    self.looking.cancel();
                     return;
                 }
             };
@@ -179,6 +192,14 @@ impl<'s: 'scope, 'scope> Rim<'s, '_> {
         match action {
             Action::Stage(version, failed_before) => {
                 self.stage(version, failed_before, scope);
+                None
+            }
+            Action::Look(question) => {
+                let (heard, cancel) = (self.heard.clone(), self.looking.clone());
+                scope.spawn(move || {
+                    let looked = desk.look(&cancel);
+                    let _ = heard.send(Heard::Event(Event::Looked(question, looked)));
+                });
                 None
             }
             Action::Cancel => {

@@ -33,6 +33,7 @@ fn node(name: &str) -> Node {
         kubelet: "v1.36.3".to_owned(),
         architecture: "amd64".to_owned(),
         asked: None,
+        look: None,
         status: Some(Ok(Status::new("1.1", Sha256::from_bytes([0x11; 32]), Phase::Idle))),
         mark: None,
     }

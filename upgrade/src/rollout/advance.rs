@@ -8,6 +8,23 @@ use super::{Action, Change, Changing, Drain, Member, Outcome, Rollout, Step, Ter
 use crate::mark::{Mark, Request};
 use crate::node::Node;
 
+/// How long a node may take to say which release is the newest for it: it may have to ask its channel again.
+const LOOK_LIMIT: Duration = Duration::from_secs(600);
+
+/// What a node needs that no upgrade is at.
+enum Need {
+    /// To be upgraded.
+    Upgrade,
+    /// Nothing: it runs this version.
+    Nothing(String),
+    /// To be asked which release is the newest for it.
+    Look,
+    /// To answer that.
+    Answer,
+    /// It cannot say: why.
+    Unknown(String),
+}
+
 impl Rollout {
     pub(super) fn advance(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -42,9 +59,28 @@ impl Rollout {
                 continue;
             }
             let Some(node) = &member.node else { continue };
-            if let Some(version) = self.terms.version().filter(|version| node.runs(version)) {
-                member.outcome = Some(Outcome::Already(version.to_owned()));
-                continue;
+            match member.need(node, &self.terms, self.now) {
+                Need::Upgrade => {}
+                Need::Nothing(version) => {
+                    member.outcome = Some(Outcome::Already(version));
+                    continue;
+                }
+                Need::Look => {
+                    if member.changing.is_none() && !member.waits(self.now) {
+                        actions.push(Action::Look(Change::of(node)));
+                        member.changing = Some(Changing::Other);
+                    }
+                    continue;
+                }
+                Need::Answer => {
+                    member.looking.get_or_insert(self.now);
+                    continue;
+                }
+                Need::Unknown(why) => {
+                    member.outcome = Some(Outcome::NotTaken(why));
+                    self.stopping = true;
+                    continue;
+                }
             }
             if !room || member.changing.is_some() || member.waits(self.now) {
                 continue;
@@ -67,7 +103,8 @@ impl Rollout {
         let times = times.flat_map(|member| {
             let retry = member.retry.as_ref().map(|(time, _)| *time);
             let limit = member.since.and_then(|(step, since)| Some(since + limits.limit(step)?));
-            [retry, member.next_eviction(self.now), limit]
+            let asked = member.looking.filter(|_| member.outcome.is_none());
+            [retry, member.next_eviction(self.now), limit, asked.map(|since| since + LOOK_LIMIT)]
         });
         times.flatten().filter(|time| *time > self.now).min()
     }
@@ -101,6 +138,25 @@ impl Change {
 }
 
 impl Member {
+    /// What it needs. Where no version is known, it is for the node to say what is the newest for it.
+    fn need(&self, node: &Node, terms: &Terms, now: Duration) -> Need {
+        let known = terms.version().or(self.newest.as_deref());
+        let version = match (known, node.looked(&terms.request)) {
+            (Some(version), _) => version,
+            (None, Some(looked)) => {
+                let why = looked.reason.clone().unwrap_or_else(|| "it does not say why".to_owned());
+                return Need::Unknown(why);
+            }
+            (None, None) if node.look.as_ref() != Some(&terms.request) => return Need::Look,
+            (None, None) => {
+                let late = self.looking.is_some_and(|since| now >= since + LOOK_LIMIT);
+                let why = "it does not answer which release is the newest for it";
+                return if late { Need::Unknown(why.to_owned()) } else { Need::Answer };
+            }
+        };
+        if node.runs(version) { Need::Nothing(version.to_owned()) } else { Need::Upgrade }
+    }
+
     pub(super) fn step(&self, terms: &Terms) -> Step {
         let Some(node) = self.node.as_ref().filter(|node| node.mark.is_some()) else {
             return Step::Fresh;
@@ -137,6 +193,11 @@ impl Member {
             return self.enter(terms, now);
         }
         self.enter(terms, now);
+        // Once it has answered, whoever asks it after us takes nothing of that away.
+        let looked = self.node.as_ref().and_then(|node| node.looked(&terms.request));
+        if let Some(newest) = looked.and_then(|looked| looked.newest.as_ref()) {
+            self.newest.get_or_insert_with(|| newest.clone());
+        }
         let Some(node) = &self.node else {
             let gone = self.since.is_some().then(|| "there is no such node any more".to_owned());
             self.outcome = gone.clone().map(Outcome::Lost);

@@ -120,6 +120,51 @@ fn nodes_are_upgraded_one_after_the_other_and_one_that_was_cordoned_stays_so() {
     );
 }
 
+/// Runs a call for the newest release, which nobody knows but the nodes.
+fn newest(world: &mut World, question: &str) -> (Vec<Outcome>, Vec<Action>) {
+    let terms = world.asked_for_the_newest(question);
+    let (rollout, pending) = (Rollout::new(terms, world.names()), Vec::new());
+    let mut call = Call { rollout, events: vec![Event::Nodes(world.objects())], pending };
+    let mut done: Vec<Action> = Vec::new();
+    for step in 0..MANY {
+        if call.rollout.is_over() {
+            let outcomes = call.rollout.outcomes().into_iter().map(|(_, outcome, _)| outcome);
+            return (outcomes.collect(), done);
+        }
+        call.happen(world, step);
+        done.extend(
+            call.pending.iter().filter(|it| !done.contains(it)).cloned().collect::<Vec<_>>(),
+        );
+    }
+    panic!("it does not end: {:?}\n{world:?}", call.rollout);
+}
+
+#[test]
+fn a_node_that_runs_what_is_the_newest_for_it_is_asked_that_and_not_touched() {
+    let mut world = World::new(&[Manner::Done, Manner::Good, Manner::Cordoned], 1);
+    let already = Outcome::Already("1.2".into());
+    let upgraded = Outcome::Upgraded { from: "1.1".into(), to: "1.2".into() };
+    let (outcomes, _) = newest(&mut world, "first");
+    assert_eq!(outcomes, [already.clone(), upgraded.clone(), upgraded]);
+    // Again, with nothing new: all are asked, none is cordoned, evicted from or asked for a release.
+    let (outcomes, done) = newest(&mut world, "second");
+    assert_eq!(outcomes, [(); 3].map(|()| already.clone()));
+    assert!(done.iter().all(|it| matches!(it, Action::Look(_))), "{done:?}");
+}
+
+#[test]
+fn a_node_that_cannot_say_what_is_the_newest_stops_the_rest_untouched() {
+    for (manner, want) in [
+        (Manner::Refuses, "its channel is empty"),
+        (Manner::Lost, "it does not answer which release is the newest for it"),
+    ] {
+        let mut world = World::new(&[manner], 1);
+        let (outcomes, done) = newest(&mut world, "first");
+        assert_eq!(outcomes, [Outcome::NotTaken(want.to_owned())]);
+        assert!(done.iter().all(|it| matches!(it, Action::Look(_))), "{done:?}");
+    }
+}
+
 #[test]
 fn after_the_first_failure_none_is_begun_and_what_has_failed_is_let_go() {
     for (manner, want) in [

@@ -116,6 +116,7 @@ mod tests {
             kubelet: "v1.36.3".to_owned(),
             architecture: "amd64".to_owned(),
             asked: None,
+            look: None,
             status,
             mark: None,
         }

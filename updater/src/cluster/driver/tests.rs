@@ -54,7 +54,7 @@ fn standing(version: &str) -> Standing {
 
 impl Node {
     fn new() -> Self {
-        let object = Some(Seen { uid: "u".into(), asked: None, reported: None });
+        let object = Some(Seen { uid: "u".into(), asked: None, look: None, reported: None });
         let mut node = Self {
             driver: Driver::new(standing("1"), None, 1),
             standing: standing("1"),
@@ -123,6 +123,7 @@ impl Node {
                 self.staged.push((version, failed_before));
                 None
             }
+            Action::Look(question) => Some(Event::Looked(question, Ok("3".to_owned()))),
             Action::Cancel => {
                 assert!(self.stages && !self.cancelled);
                 self.cancelled = true;
@@ -462,7 +463,7 @@ fn a_request_that_nobody_makes_any_more_ends_and_holds_up_nothing() {
         assert_eq!((node.served.clone(), node.arms), (None, if is_deleted { 1 } else { 0 }));
         // Who asks once more is served once more.
         let asked = Asked::read(Some("2"), None);
-        node.object = Some(Seen { uid: "v".into(), asked, reported: None });
+        node.object = Some(Seen { uid: "v".into(), asked, look: None, reported: None });
         node.look();
         assert_eq!(node.staged.len(), 2);
     }

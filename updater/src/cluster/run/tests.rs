@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use formats::fleet::{Phase, RELEASE, REQUEST, STATUS, Status};
+use formats::fleet::{LOOK, Looked, Phase, RELEASE, REQUEST, STATUS, Status};
 use serde_json::{Value, json};
 
 use super::*;
@@ -151,6 +151,10 @@ impl Desk for MockDesk {
         }
     }
 
+    fn look(&self, _: &Cancel) -> Result<String, NotStaged> {
+        Ok("3".to_owned())
+    }
+
     fn arm(&self, version: &str) -> Result<(), NotArmed> {
         self.did(Did::Armed(version.to_owned()));
         Ok(())
@@ -205,6 +209,10 @@ impl World {
         let mut kept = self.kept.lock().unwrap();
         kept.annotations.insert(REQUEST.to_owned(), json!(request));
         kept.change(RELEASE, json!(release));
+    }
+
+    fn look(&self, question: &str) {
+        self.kept.lock().unwrap().change(LOOK, json!(question));
     }
 
     fn refuse(&self, status: Option<&'static str>) {
@@ -356,5 +364,21 @@ fn what_is_staged_when_it_ends_is_stopped() {
         world.until("staging", |did| matches!(did, Did::Staged(..)).then_some(()));
         // Nothing came of it, and the next start goes on.
         assert!(!crate::files::below(root, PATH).exists());
+    });
+}
+
+#[test]
+fn who_asks_what_is_the_newest_hears_that_and_nothing_else_is_done() {
+    node(|world, _| {
+        world.answer(Phase::Idle);
+        world.look("q");
+        let looked = world.until("looked", |did| match did {
+            Did::Answered(status) => status.looked.clone().map(|it| (it, status.phase)),
+            _ => None,
+        });
+        let want = Looked { look: "q".into(), newest: Some("3".into()), reason: None };
+        assert_eq!(looked, (want, Phase::Idle));
+        let touched = |did: &Did| matches!(did, Did::Staged(..) | Did::Armed(_) | Did::Restarts);
+        assert!(!world.log.iter().any(touched), "{:?}", world.log);
     });
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use formats::digest::Sha256;
-use formats::fleet::{Asked, Phase, Status};
+use formats::fleet::{Asked, Looked, NEWEST, Phase, Status};
 
 use crate::mark::Mark;
 use crate::node::Node;
@@ -77,6 +77,10 @@ pub(super) struct World {
     machines: BTreeMap<String, Machine>,
     revision: u64,
     most: usize,
+    /// What nodes are asked for.
+    release: String,
+    /// What they are asked when they are asked what is the newest for them.
+    question: String,
     told: Vec<Event>,
     pub(super) now: Duration,
 }
@@ -104,6 +108,7 @@ pub(super) fn node(name: &str, manner: Manner) -> Node {
         kubelet: "v1.36.3".to_owned(),
         architecture: "amd64".to_owned(),
         asked: None,
+        look: None,
         status: Some(Ok(Status::new(version, Sha256::from_bytes([1; 32]), Phase::Idle))),
         mark: None,
     }
@@ -134,7 +139,15 @@ impl World {
             (name, Machine { manner, node, pods, refused: 0, boot: 0, served, progress: 0 })
         };
         let machines = manners.iter().enumerate().map(machine).collect();
-        Self { machines, revision: 1, most, told: Vec::new(), now: Duration::ZERO }
+        let (release, question) = ("1.2".to_owned(), String::new());
+        let (told, now) = (Vec::new(), Duration::ZERO);
+        Self { machines, revision: 1, most, release, question, told, now }
+    }
+
+    /// A call of this name asks for the newest release, of which nodes know themselves.
+    pub(super) fn asked_for_the_newest(&mut self, question: &str) -> Terms {
+        (self.release, self.question) = (NEWEST.to_owned(), question.to_owned());
+        Terms { release: NEWEST.to_owned(), ..terms(question, self.most) }
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -190,6 +203,10 @@ impl World {
                 let answer = self.evict(node, &pod.uid);
                 return Event::Evicted(node.clone(), pod.uid.clone(), answer);
             }
+            Action::Look(change) => {
+                let question = self.question.clone();
+                (change, Box::new(move |node| node.look = Some(question)))
+            }
             Action::Cordon(change, mark) => {
                 let mark = mark.clone();
                 (
@@ -235,8 +252,9 @@ impl World {
         let stays = |pod: &Pod| pod.fate(Losses::default()) == Fate::Stays;
         assert!(machine.pods.iter().all(stays), "asked before its pods have gone");
         let request = mark.asked.as_ref().unwrap().request.clone();
+        let release = self.release.clone();
         Box::new(move |node| {
-            node.asked = Asked::read(Some("1.2"), Some(&request));
+            node.asked = Asked::read(Some(&release), Some(&request));
             node.mark = Some(Ok(mark));
         })
     }
@@ -278,6 +296,22 @@ impl World {
             });
             return;
         }
+        // Who asks only what is the newest hears it at once.
+        let known = machine.node.status().and_then(|status| status.looked.clone());
+        let question = machine.node.look.clone().filter(|look| {
+            machine.manner != Manner::Lost && known.is_none_or(|looked| looked.look != *look)
+        });
+        if let Some(look) = question {
+            let silent = machine.manner == Manner::Refuses;
+            let newest = (!silent).then(|| "1.2".to_owned());
+            let reason = silent.then(|| "its channel is empty".to_owned());
+            self.change(&name, |node| {
+                if let Some(Ok(status)) = &mut node.status {
+                    status.looked = Some(Looked { look, newest, reason });
+                }
+            });
+            return;
+        }
         let asked = machine.node.asked.clone();
         if asked != machine.served {
             machine.served = asked;
@@ -293,12 +327,13 @@ impl World {
         let slow = if machine.manner == Manner::Slow { 10 } else { 1 };
         let (manner, step) = (machine.manner, machine.progress / slow);
         let from = machine.node.status().unwrap().version.clone();
+        let looked = machine.node.status().unwrap().looked.clone();
         let boot =
             machine.boot + u32::from(matches!((manner, step), (_, 3) | (Manner::FallsBack, 4)));
         let status = |version: &str, phase| {
             let boot_id = Some(format!("{name} {boot}"));
             let status = Status::new(version, Sha256::from_bytes([1; 32]), phase);
-            Some(Ok(Status { boot_id, ..status }.about(asked)))
+            Some(Ok(Status { boot_id, looked: looked.clone(), ..status }.about(asked)))
         };
         let new = match (manner, step) {
             (Manner::Refuses, 1) => {
