@@ -63,7 +63,7 @@ fn what_a_later_updater_adds_is_passed_over_and_what_it_changes_is_not() {
         (later.replace(&hash.to_string(), "x"), "`x` is not a sha256"),
         (later.replace("\"version\":\"2\",", ""), "missing field `version`"),
         (String::new(), "is not what a node writes: EOF"),
-        (format!("{later}{}", " ".repeat(LARGEST)), "bytes, and 4096 are read"),
+        (format!("{later}{}", " ".repeat(LARGEST)), "bytes, and 8192 are read"),
     ] {
         let error = Status::parse(&text).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
