@@ -32,7 +32,7 @@ use crate::trial::oneshot::Variables;
 use crate::words::words;
 pub use next::Next;
 pub use parts::Parts;
-pub use stage::{Came, Staging};
+pub use stage::{Came, GiveWay, Staging};
 pub use status::Place;
 pub use try_out::{Ready, Trying};
 pub use verdict::Judgement;
@@ -158,13 +158,15 @@ impl Node {
         self.machine.roll_back(seconds(now)).map_err(|error| words(&error))
     }
 
-    /// Whether what runs was found healthy here, in this boot or an earlier one.
+    /// Whether what runs is no trial and was not found healthy here, in this boot or an earlier one.
     ///
     /// # Errors
     /// In words: META cannot be read.
-    pub fn is_proven(&mut self) -> Result<bool, String> {
+    pub fn is_yet_to_be_proven(&mut self) -> Result<bool, String> {
         let (slot, running) = (self.slot(), self.machine.running().root_hash);
-        Ok(self.remembered()?.good(slot).is_some_and(|good| good.root_hash == running))
+        let meta = self.remembered()?;
+        let is_proven = meta.good(slot).is_some_and(|good| good.root_hash == running);
+        Ok(meta.trial.is_none() && !is_proven)
     }
 
     /// This boot was found healthy: META learns it (steps 6 and 7), and whoever is about to arm a trial.

@@ -113,7 +113,7 @@ impl Updater {
         tell: &dyn Fn(Event),
     ) -> Result<Stage, Failed> {
         // Who asks again and again does not ask the channel each time.
-        if matches!(wish.asked, Asked::Policy | Asked::Fleet) && !node.is_proven()? {
+        if !matches!(wish.asked, Asked::PersonAnyway) && node.is_yet_to_be_proven()? {
             return Err(Failed::later(Refusal::NotHealthy.to_string()));
         }
         let from_where = (wish.from.as_deref(), wish.version.as_deref());

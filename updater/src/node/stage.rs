@@ -20,6 +20,9 @@ use crate::transport::{Arrived, Progress, Running, Wanted, fetch_image};
 use crate::trust::Channel;
 use crate::words::words;
 
+/// Gives up what is armed.
+pub type GiveWay<'a> = dyn Fn(&mut Node) -> Result<(), String> + 'a;
+
 /// What a release needs to come: where it is, who wants it, and who hears how far it is.
 pub struct Staging<'a> {
     /// Where its files are.
@@ -28,7 +31,7 @@ pub struct Staging<'a> {
     pub asked: Asked,
     /// Another release is armed and gives way to this one: does that, once all is checked that can be
     /// without a slot.
-    pub gives_way: Option<&'a dyn Fn(&mut Node) -> Result<(), String>>,
+    pub gives_way: Option<&'a GiveWay<'a>>,
     /// Hears of the root image.
     pub told: &'a dyn Fn(Progress),
 }

@@ -52,7 +52,7 @@ fn a_trial_is_armed_only_in_a_boot_that_was_judged() {
     let unit = Asking::new(&node);
     // A node that has just joined: whoever asks again and again waits, and asks no channel meanwhile.
     server.take_requests();
-    for asked in [Asked::Policy, Asked::Fleet] {
+    for asked in [Asked::Policy, Asked::Fleet, Asked::Person] {
         let failed = asks(&node, &stage("2.0", asked)).unwrap_err();
         assert!(failed.later && failed.why.starts_with("this version was not found healthy yet"));
     }

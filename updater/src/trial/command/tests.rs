@@ -213,11 +213,11 @@ fn what_cannot_be_put_back_is_tried_again_with_its_note_and_what_is_damaged_is_n
     let (result, lines) = before(root);
     assert_eq!(result, Ok(()));
     assert!(lines[1].starts_with(told) && lines[1].ends_with("; the next restart tries it again"));
-    assert_eq!(snapshot::is_due(root, old).unwrap(), true);
+    assert!(snapshot::is_due(root, old).unwrap());
     fs::remove_dir_all(&place).unwrap();
     assert!(before(root).1[1].ends_with("are as before the trial"));
     assert_eq!(fs::read_to_string(&place).unwrap(), "old");
-    assert_eq!(snapshot::is_due(root, old).unwrap(), false);
+    assert!(!snapshot::is_due(root, old).unwrap());
 
     boot(root, "new");
     assert_eq!(before(root).0, Ok(()));
@@ -225,5 +225,5 @@ fn what_cannot_be_put_back_is_tried_again_with_its_note_and_what_is_damaged_is_n
     boot(root, "old");
     let lines = before(root).1;
     assert!(lines[1].starts_with(told) && lines[1].ends_with("; the copy is removed"), "{lines:?}");
-    assert_eq!(snapshot::is_due(root, old).unwrap(), false);
+    assert!(!snapshot::is_due(root, old).unwrap());
 }
