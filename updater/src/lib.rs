@@ -22,6 +22,7 @@ pub mod firmware;
 pub mod follow;
 mod given_up;
 pub mod health;
+mod memory;
 pub mod meta;
 pub mod node;
 pub mod outside;

@@ -10,6 +10,7 @@ use crate::desk::Desk;
 use crate::facts;
 use crate::health::Prober;
 use crate::health::gate::deadline;
+use crate::memory;
 use crate::node::{self, Node, boot, judge};
 use crate::policy;
 use crate::serve::{Socket, Unit};
@@ -67,6 +68,9 @@ impl Role {
 fn serve(updater: Updater, socket: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let cannot = |error: std::io::Error| format!("`{}`: {error}", socket.display());
     let listening = Socket::bind(socket).map_err(cannot)?;
+    if let Err(error) = memory::keep_low(&updater.root) {
+        say(&format!("the memory of this unit has no limit: {error}"));
+    }
     let begun = begin(&updater, say);
     if begun.is_some()
         && let Err(why) = updater.settle()

@@ -79,9 +79,10 @@ pub(crate) fn take(orlop: &Orlop) -> Result<()> {
     let mut on = node.start(orlop)?;
     on.boots(first)?;
     on.is_healthy(first)?;
+    // Both slots of a new disk have the same image.
     let by_delta = stage(&mut on, first, second)?;
     let by_firmware = upgrade(&mut on, second)?;
-    let by_blocks = stage(&mut on, second, third)?;
+    let by_blocks = stage(&mut on, first, third)?;
     let before = on.machine.qemu_cpu_seconds()?;
     let off = on.power_off_and_tell()? - before;
     node.configure(&config("deadline = 540\nkexec = true\n")?)?;
@@ -115,8 +116,8 @@ pub(crate) fn take(orlop: &Orlop) -> Result<()> {
     Ok(())
 }
 
-/// Brings a release to the spare slot.
-fn stage(on: &mut Running, from: &Released, to: &Released) -> Result<Value> {
+/// Brings a release to the spare slot, which has another one.
+fn stage(on: &mut Running, there: &Released, to: &Released) -> Result<Value> {
     let before = updater(on, "cpu.stat")?;
     let came = on.done(&json!({ "do": "stage", "version": to.version }))?;
     ensure!(came["staged"] == *to.version, "{came}");
@@ -126,10 +127,23 @@ fn stage(on: &mut Running, from: &Released, to: &Released) -> Result<Value> {
         "fetched-bytes": came["fetched"],
         "uki-fetched-bytes": came["uki-fetched"],
         "written-blocks": came["written"],
-        "changed-blocks": changed_blocks(from, to)?,
+        "changed-blocks": changed_blocks(there, to)?,
         "updater-guest-cpu-seconds": seconds,
-        "updater-peak-memory-bytes": updater(on, "memory.peak")?,
+        "updater-peak-memory-bytes": peak_memory(on)?,
+        "updater-peak-memory-with-cache-bytes": updater(on, "memory.peak")?,
     }))
+}
+
+/// The most memory that the updater's process has had, in bytes: what the kernel keeps for it of files that
+/// were read is not counted.
+fn peak_memory(on: &mut Running) -> Result<u64> {
+    let processes = on.agent.request("read /sys/fs/cgroup/updater/cgroup.procs", LIMIT)?;
+    let [process] = &processes[..] else { bail!("the updater's processes are {processes:?}") };
+    let status = on.agent.request(&format!("read /proc/{process}/status"), LIMIT)?;
+    let peak = status.iter().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|text| text.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.context("a process has a peak")?.trim().parse()?;
+    Ok(kib << 10)
 }
 
 /// A figure of the updater's control group: microseconds of processors, or bytes of memory.

@@ -36,9 +36,14 @@ fn is_free(node: &Value) -> bool {
     node["spec"]["unschedulable"] != true && node["metadata"]["annotations"][MARK].is_null()
 }
 
-/// What its updater told of a node by Events with this reason.
-fn told(world: &World, node: &str, reason: &str) -> Result<Vec<String>> {
+/// What its updater told of a node by Events with this reason, once one begins so: an Event comes after the
+/// status that people wait for.
+fn told(world: &World, node: &str, reason: &str, start: &str) -> Result<Vec<String>> {
     let of = format!("--field-selector=involvedObject.name={node},reason={reason}");
+    let what = format!("{node}: an Event {reason}");
+    world.cluster.watch(&["events", &of], LIMIT, &what, |event| {
+        event["message"].as_str().is_some_and(|message| message.starts_with(start))
+    })?;
     let events = world.cluster.get(&["events", &of])?;
     let events = events["items"].as_array().context("a list")?;
     let message = |event: &Value| event["message"].as_str().map(str::to_owned);
@@ -86,7 +91,8 @@ pub(crate) fn falls_back(orlop: &Orlop) -> Result<()> {
     ensure!(said.phase == Phase::FellBack && said.reason.as_deref() == Some(reason), "{said:?}");
     let fallback = said.fallback.context("it has fallen back")?;
     ensure!(fallback.version == bad.version && fallback.reason == reason, "{fallback:?}");
-    let events = told(&world, one.name(), "UpdateFellBack")?;
+    let start = format!("release {} was left", bad.version);
+    let events = told(&world, one.name(), "UpdateFellBack", &start)?;
     let [event] = &events[..] else { bail!("{events:?}") };
     ensure!(event.contains(&bad.version) && event.contains(reason), "{event}");
     ensure!(is_free(&object), "{object:#}");
@@ -203,9 +209,7 @@ impl Step<'_> {
             ensure!(said.phase == Phase::Idle && said.version == *to, "{said:?}");
             ensure!(said.fallback.is_none() && is_free(&object), "{object:#}");
             for reason in ["UpdateStaged", "UpdatePromoted"] {
-                let told = told(self.world, &name, reason)?;
-                let ours = told.iter().any(|line| line.starts_with(&format!("release {to} ")));
-                ensure!(ours, "{name}: {reason}: {told:?}");
+                told(self.world, &name, reason, &format!("release {to} "))?;
             }
             let now = node.facts(cluster)?;
             now.is_the_same_node(was)?;
