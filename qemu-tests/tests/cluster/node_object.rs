@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use updater::cancel::Cancel;
 use updater::cluster::run::{Setup, run as look_after};
-use updater::cluster::{Api, Desk, FailedBefore, NotStaged, Spare, Staged, Standing};
+use updater::cluster::{Api, Desk, FailedBefore, NotArmed, NotStaged, Spare, Staged, Standing};
 use updater::health::probe::Cluster as _;
 use updater::transport::Progress;
 
@@ -102,7 +102,12 @@ impl Desk for MockDesk {
         Ok(Staged::InSpare(version))
     }
 
-    fn arm(&self, version: &str) -> Result<(), String> {
+    fn look(&self, _: &Cancel) -> Result<String, NotStaged> {
+        self.did("look");
+        Ok("3".to_owned())
+    }
+
+    fn arm(&self, version: &str) -> Result<(), NotArmed> {
         self.did(format!("arm {version}"));
         Ok(())
     }
@@ -130,6 +135,7 @@ impl Boot {
             trial,
             spare: None,
             fallback: None,
+            failed: Vec::new(),
         };
         let desk = MockDesk { standing: Mutex::new(standing), did: Mutex::new(sender.clone()) };
         let cancel = Cancel::new();
