@@ -16,13 +16,18 @@ use std::io::{Read, Seek as _};
 use formats::tar::read::{Kind, ReadError, Reader};
 
 use files::Files;
-pub use files::{Entry, normal};
+pub use files::{Entry, link, normal};
 use form::{Form, Packing};
 
 use crate::error::{Error, Id, Result};
+use crate::progress::Task;
 
 /// No member has more bytes: with its holes a file of a few bytes can be of any size.
 const MAX_MEMBER: u64 = 16 << 30;
+/// Of a file that is kept in memory, in bytes.
+const SMALL: u64 = 1 << 20;
+/// As many links as Linux follows.
+pub(crate) const MAX_LINKS: usize = 40;
 
 /// An archive whose list of members has been read.
 #[derive(Debug)]
@@ -31,14 +36,33 @@ pub struct Archive<'a> {
     name: &'a str,
     form: Form,
     entries: BTreeMap<String, Entry>,
+    /// Is told of each byte of the file that is read.
+    task: &'a Task,
+    /// By number the content of members that were kept while the list was read.
+    kept: BTreeMap<usize, Vec<u8>>,
 }
 
 impl<'a> Archive<'a> {
-    /// Reads the list of members; `name` is what errors call the archive.
+    /// Reads the list of members; `name` is what errors call the archive. `task` hears of every byte of it
+    /// that is read, each time that it is read.
     ///
     /// # Errors
     /// [`Id::Archive`] if it is none, is damaged, or is of a kind that we do not read.
-    pub fn open(mut file: &'a File, name: &'a str) -> Result<Self> {
+    pub fn open(file: &'a File, name: &'a str, task: &'a Task) -> Result<Self> {
+        Self::open_keeping(file, name, task, &|_| false)
+    }
+
+    /// As [`Archive::open`]. The content of small files of these paths is kept, so that [`Archive::content`]
+    /// need not read a long archive once more for it.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn open_keeping(
+        mut file: &'a File,
+        name: &'a str,
+        task: &'a Task,
+        keep: &dyn Fn(&str) -> bool,
+    ) -> Result<Self> {
         let mut start = Vec::new();
         let read = file.rewind().and_then(|()| file.take(form::START).read_to_end(&mut start));
         read.map_err(|error| cannot(name).caused_by(error))?;
@@ -46,11 +70,14 @@ impl<'a> Archive<'a> {
             Ok(form) => form,
             Err(what) => return Err(no_archive(name, what)),
         };
-        let mut archive = Self { file, name, form, entries: BTreeMap::new() };
-        archive.entries = match form {
-            Form::Tar(packing) => archive.list(packing)?,
-            Form::Zip => zip::list(file).map_err(|problem| archive.bad(problem))?,
-        };
+        let (entries, kept) = (BTreeMap::new(), BTreeMap::new());
+        let mut archive = Self { file, name, form, entries, task, kept };
+        match form {
+            Form::Tar(packing) => archive.list(packing, keep)?,
+            Form::Zip => {
+                archive.entries = zip::list(file).map_err(|problem| archive.bad(problem))?;
+            }
+        }
         Ok(archive)
     }
 
@@ -81,7 +108,7 @@ impl<'a> Archive<'a> {
             if left == 0 {
                 break;
             }
-            if reader.next_member().map_err(|error| self.unreadable(packing, error))?.is_none() {
+            if reader.next_member().map_err(|error| unreadable(self.name, packing, error))?.is_none() {
                 break;
             }
             if members.contains(&number) {
@@ -92,8 +119,35 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
-    fn list(&self, packing: Packing) -> Result<BTreeMap<String, Entry>> {
-        let unreadable = |error| self.unreadable(packing, error);
+    /// The content of one small file; `None` if there is no file of that path, or no small one.
+    ///
+    /// # Errors
+    /// [`Id::Archive`] if the archive is damaged.
+    pub fn content(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let mut path = path.to_owned();
+        let mut entry = self.entries.get(&path);
+        for _ in 0..MAX_LINKS {
+            let Some(Entry::Symlink(target)) = entry else { break };
+            let Some(end) = link(&path, target) else { return Ok(None) };
+            path = end;
+            entry = self.entries.get(&path);
+        }
+        let Some(Entry::File { member, .. }) = entry else { return Ok(None) };
+        if let Some(kept) = self.kept.get(member) {
+            return Ok(Some(kept.clone()));
+        }
+        let mut content = None;
+        self.read(&BTreeSet::from([*member]), |_, file| {
+            content = small(file).map_err(|error| cannot(self.name).caused_by(error))?;
+            Ok(())
+        })?;
+        Ok(content)
+    }
+
+    fn list(&mut self, packing: Packing, keep: &dyn Fn(&str) -> bool) -> Result<()> {
+        let name = self.name;
+        let unreadable = |error| unreadable(name, packing, error);
+        let mut kept = BTreeMap::new();
         let mut files = Files::default();
         let mut reader = Reader::new(self.unpacked(packing)?);
         for number in 0.. {
@@ -110,32 +164,66 @@ impl<'a> Archive<'a> {
                 Kind::Pipe => Entry::Other("a pipe"),
             };
             files.add(&member.name, entry);
+            let path = std::str::from_utf8(&member.name).ok().and_then(normal);
+            if member.kind == Kind::File
+                && member.size <= SMALL
+                && path.is_some_and(|path| keep(&path))
+                && let Some(content) = small(&mut reader).map_err(|error| unreadable(error.into()))?
+            {
+                kept.insert(number, content);
+            }
         }
         // What packs it has a checksum at its very end, behind the archive's own.
         std::io::copy(&mut reader.into_inner(), &mut std::io::sink())
             .map_err(|error| unreadable(error.into()))?;
-        Ok(files.into_entries())
+        (self.entries, self.kept) = (files.into_entries(), kept);
+        Ok(())
     }
 
     fn unpacked(&self, packing: Packing) -> Result<Box<dyn Read + 'a>> {
-        let mut file = self.file;
-        file.rewind().map_err(|error| cannot(self.name).caused_by(error))?;
-        Ok(packing.reader(file))
-    }
-
-    fn unreadable(&self, packing: Packing, error: ReadError) -> Error {
-        match (error, packing) {
-            (ReadError::NotTar, Packing::None) => no_archive(self.name, form::NOTHING_KNOWN),
-            (ReadError::NotTar, packing) => {
-                no_archive(self.name, &format!("packed with {packing} and holds no tar archive"))
-            }
-            (ReadError::Io(error), _) => cannot(self.name).caused_by(error),
-            (error, _) => self.bad(error.to_string()),
-        }
+        let file = self.file;
+        (&*file).rewind().map_err(|error| cannot(self.name).caused_by(error))?;
+        Ok(packing.reader(Counted { file, task: self.task }))
     }
 
     fn bad(&self, problem: impl std::fmt::Display) -> Error {
-        Error::new(Id::Archive, format!("cannot unpack `{}`: {problem}", self.name))
+        bad(self.name, problem)
+    }
+}
+
+fn bad(name: &str, problem: impl std::fmt::Display) -> Error {
+    Error::new(Id::Archive, format!("cannot unpack `{name}`: {problem}"))
+}
+
+fn unreadable(name: &str, packing: Packing, error: ReadError) -> Error {
+    match (error, packing) {
+        (ReadError::NotTar, Packing::None) => no_archive(name, form::NOTHING_KNOWN),
+        (ReadError::NotTar, packing) => {
+            no_archive(name, &format!("packed with {packing} and holds no tar archive"))
+        }
+        (ReadError::Io(error), _) => cannot(name).caused_by(error),
+        (error, _) => bad(name, error),
+    }
+}
+
+/// All that is left of a file, unless that is much.
+fn small(file: &mut dyn Read) -> std::io::Result<Option<Vec<u8>>> {
+    let mut content = Vec::new();
+    file.take(SMALL + 1).read_to_end(&mut content)?;
+    Ok((content.len() as u64 <= SMALL).then_some(content))
+}
+
+/// A file whose bytes are counted as they are read.
+struct Counted<'a> {
+    file: &'a File,
+    task: &'a Task,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.task.advance(read as u64);
+        Ok(read)
     }
 }
 

@@ -106,6 +106,17 @@ pub fn pinned(
     bring(client, store, &[url.secret().to_owned()], (sha256, None), name, task)
 }
 
+/// Says of a file that cannot be had how else it comes into the store.
+pub fn or_by_hand(error: Error, name: &str) -> Error {
+    // What came and is another file would be another file by hand, and a full disk stays full.
+    if matches!(error.id(), Id::WrongDigest | Id::StoreWrite | Id::TooLarge) {
+        return error;
+    }
+    error.hint(format!(
+        "if `{name}` is brought here by other means, `orlop store add FILE` puts it into the store"
+    ))
+}
+
 fn bring(
     client: &Client,
     store: &Store,
@@ -135,8 +146,8 @@ fn bring(
     }
     partial.leave();
     if failures.is_empty() {
-        return Err(Error::new(Id::FetchFailed, format!("no address is known for `{name}`"))
-            .hint("bring the file by other means and run `orlop store add FILE`"));
+        let error = Error::new(Id::FetchFailed, format!("no address is known for `{name}`"));
+        return Err(or_by_hand(error, name));
     }
     let what = format!("cannot fetch `{name}` from any of {} addresses", failures.len());
     Err(together(what, failures))

@@ -27,6 +27,7 @@ pub mod go_mod;
 pub mod http;
 pub mod image;
 pub mod in_use;
+pub mod kata;
 pub mod keys;
 pub mod lock;
 pub mod manifests;

@@ -54,7 +54,7 @@ kinds! {
     /// Compiles Rust programs.
     Cargo = "cargo", 5;
     /// Takes a file from the web apart.
-    Url = "url", 1;
+    Url = "url", 2;
     /// Packs a container image.
     Oci = "oci", 1;
     /// Compiles a profile of AppArmor.

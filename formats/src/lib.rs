@@ -25,6 +25,7 @@ pub mod gpt;
 pub mod health;
 #[cfg(feature = "transport")]
 pub mod incoming;
+pub mod kata;
 pub mod kubelet;
 mod le;
 pub mod loader;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use crate::arguments::{Arguments, Failure};
 use crate::{
-    configure, devices, image_credentials, images, kernel, masquerade, pods, source, state, sysctl,
+    configure, devices, image_credentials, images, kata, kernel, masquerade, pods, source, state, sysctl,
 };
 
 /// One thing that the program can do.
@@ -24,6 +24,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--root DIR]",
         about: "give the kernel the settings that the node config has",
         run: sysctl::command,
+    },
+    Command {
+        name: "check-kata",
+        arguments: "[--root DIR]",
+        about: "find out whether pods can run in virtual machines here",
+        run: kata::command,
     },
     Command {
         name: "configure",

@@ -16,6 +16,7 @@ pub mod fetch;
 pub mod hugepages;
 mod image_credentials;
 pub mod images;
+mod kata;
 mod kernel;
 pub mod leftovers;
 pub mod masquerade;

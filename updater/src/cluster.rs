@@ -8,6 +8,7 @@
 pub mod api;
 pub mod credentials;
 pub mod driver;
+mod labels;
 #[cfg(test)]
 mod mock_api;
 mod objects;

@@ -87,3 +87,40 @@ pub fn normal(path: &str) -> Option<String> {
     let parts: Vec<_> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     (!parts.contains(&"..")).then(|| parts.join("/"))
 }
+
+/// Where a link within an archive leads. None for a target that leads out, or that is absolute: that is a
+/// path of the system.
+pub fn link(member: &str, target: &str) -> Option<String> {
+    let directory = member.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let mut parts: Vec<_> = directory.split('/').filter(|part| !part.is_empty()).collect();
+    if target.starts_with('/') {
+        return None;
+    }
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_where_it_would_lead_on_a_disk_and_never_out() {
+        for (member, target, want) in [
+            ("a/b", "c", Some("a/c")),
+            ("a/b", "./c/../d", Some("a/d")),
+            ("a/b", "../c", Some("c")),
+            ("b", "c", Some("c")),
+            ("a/b", "../../c", None),
+            ("a/b", "/a/c", None),
+        ] {
+            assert_eq!(link(member, target).as_deref(), want, "{member} {target}");
+        }
+    }
+}

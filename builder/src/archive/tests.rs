@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::*;
 use crate::process::Command;
+use crate::progress::{Mode, Progress};
 
 /// A path that was unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,8 @@ fn seen(top: &Path) -> Tree {
 fn ours(archive: &[u8]) -> Result<Tree> {
     let mut file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut file, archive).unwrap();
-    let archive = Archive::open(&file, "the archive")?;
+    let task = Progress::new(Mode::None).task("unpack", None);
+    let archive = Archive::open(&file, "the archive", &task)?;
     let mut contents = BTreeMap::new();
     let members = archive.entries().values().filter_map(|entry| match entry {
         Entry::File { member, .. } => Some(*member),

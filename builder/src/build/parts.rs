@@ -17,12 +17,12 @@ use crate::build::report::Dropped;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::{Role, Rustc};
 use crate::progress::Progress;
-use crate::recipe::model::{Apparmor, Cargo, Go, ImagePath, Name, Url};
+use crate::recipe::model::{Apparmor, Cargo, Go, ImagePath, Kata, Name, Url};
 use crate::source::apparmor::{Parser, Profile};
 use crate::source::cargo::{self, Seen, Toolchain};
 use crate::source::deb::alternatives::Alternative;
 use crate::source::deb::contents::{Contents, Control, Entry, Source};
-use crate::source::{go, local, url};
+use crate::source::{self, go, local, url};
 use crate::step::{self, Inputs, Outcome, Step, Steps};
 use crate::store::Store;
 use crate::stored::StoredBlob;
@@ -227,10 +227,13 @@ fn unpacked(
     component: &Url,
     blob: &Blob,
 ) -> Result<Vec<(TreePath, Node)>> {
+    let kata = request.recipe.kata.as_ref().filter(|kata| kata.payload == *name);
+    let shape = |kata: &Kata| serde_json::to_string(kata).unwrap_or_default();
     let inputs = Inputs::new()
         .with("file", blob.sha256)
         .with_all("unpack", component.unpack.iter().map(|(from, to)| format!("{from:?} {}", to.0)))
-        .with_all("mode", component.mode.map(|mode| format!("{:04o}", mode.0)));
+        .with_all("mode", component.mode.map(|mode| format!("{:04o}", mode.0)))
+        .with_all("kata", kata.map(shape));
     let complete = |entries: &Vec<Entry>| {
         entries.iter().all(|entry| match &entry.node.kind {
             Kind::File(blob) => request.store.has(blob),
@@ -239,7 +242,11 @@ fn unpacked(
     };
     let step = Step::new(step::Kind::Url, format!("url {name}"), inputs);
     let entries = steps.run(&step, complete, || {
-        let nodes = url::nodes(request.store, component, blob)?;
+        let (store, progress) = (request.store, request.progress);
+        let nodes = match kata {
+            Some(kata) => source::kata::nodes(store, component, kata, blob, progress)?,
+            None => url::nodes(store, component, blob, progress)?,
+        };
         Ok(nodes.into_iter().map(|(path, node)| Entry { path, node }).collect())
     })?;
     Ok(entries.into_iter().map(|entry| (entry.path, entry.node)).collect())

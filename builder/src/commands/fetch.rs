@@ -244,6 +244,8 @@ pub fn fetch_blobs(
     });
     let wanted: Vec<_> = debs.chain(files).collect();
     fetch::all(store, &wanted, progress, CONNECTIONS).map_err(|error| {
+        let lacking = urls.iter().filter(|file| !store.has(&file.blob));
+        let error = lacking.fold(error, |error, file| fetch::or_by_hand(error, &file.component));
         if error.id() == Id::NotFound && !packages.is_empty() {
             return error.hint(
                 "mirrors drop old versions: `orlop lock` moves to the current ones, or name a \

@@ -121,7 +121,8 @@ pub fn make(
         // How long it is, the file tells; a server may not, or have a page for people instead.
         let task = progress.task(name.as_str(), None);
         let sha256 = file.sha256.0;
-        let blob = fetch::pinned(&client, &store, &file.url, sha256, name.as_str(), &task)?;
+        let blob = fetch::pinned(&client, &store, &file.url, sha256, name.as_str(), &task)
+            .map_err(|error| fetch::or_by_hand(error, name.as_str()))?;
         task.done(format!("{} bytes", blob.size));
         urls.push(UrlFile { component: name.to_string(), url: file.url.to_string(), blob });
     }

@@ -1,9 +1,10 @@
 //! `orlop manifests`: objects of Kubernetes to apply to a cluster.
 
-use crate::arguments::Global;
+use crate::arguments::{Global, RecipeArgs};
 use crate::commands::{print, print_json};
-use crate::error::Result;
-use crate::manifests::{Manifests, Subject, updater};
+use crate::error::{Error, Id, Result};
+use crate::manifests::{Manifests, Subject, kata, updater};
+use crate::recipe;
 
 /// What they are for.
 #[derive(Debug, clap::Subcommand)]
@@ -15,15 +16,30 @@ pub enum Command {
         #[arg(long = "for", value_name = "SUBJECT")]
         subjects: Vec<Subject>,
     },
+    /// A RuntimeClass for each way in which the image of a recipe runs pods in virtual machines
+    Kata {
+        #[command(flatten)]
+        recipe: RecipeArgs,
+    },
 }
 
 /// Prints them.
 ///
 /// # Errors
-/// [`crate::error::Id::Stdout`].
+/// [`Id::Stdout`]; those of loading the recipe, [`Id::RecipeCheck`] if it has no `[kata]`.
 pub fn run(command: &Command, global: &Global) -> Result<()> {
-    let Command::Updater { subjects } = command;
-    show(&updater(subjects), global)
+    match command {
+        Command::Updater { subjects } => show(&updater(subjects), global),
+        Command::Kata { recipe } => {
+            let loaded = recipe::load(&recipe.recipe, recipe.profile.as_deref())?;
+            let Some(table) = &loaded.recipe.kata else {
+                let message = format!("`{}` has no `[kata]`", recipe.recipe.display());
+                return Err(Error::new(Id::RecipeCheck, message)
+                    .hint("`recipes/worker.toml` has, and docs/kata.md explains it"));
+            };
+            show(&kata(table), global)
+        }
+    }
 }
 
 /// As YAML, or the same as JSON.

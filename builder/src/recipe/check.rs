@@ -1,6 +1,7 @@
 //! `orlop check`: what is wrong with a recipe that reads well, found without network and without
 //! building, all at once.
 
+mod kata;
 mod places;
 mod sizes;
 
@@ -49,6 +50,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     check.debian(recipe);
     check.components(&[], &recipe.go, &recipe.cargo, &recipe.local);
     check.urls(recipe);
+    kata::check(&mut check, recipe);
     check.images(recipe);
     check.apparmor(recipe);
     check.users(recipe);
@@ -455,7 +457,10 @@ impl Check<'_> {
             }
             let keys = ["url", name, "unpack"];
             let members = url.unpack.keys().filter(|member| *member != ".").count();
-            if url.unpack.is_empty() {
+            let is_kata = recipe.kata.as_ref().is_some_and(|kata| kata.payload.as_str() == name);
+            if url.unpack.is_empty() && is_kata {
+                // What is taken of it, `kata.hypervisor` says.
+            } else if url.unpack.is_empty() {
                 self.wrong(&keys, format!("`url.{name}` puts nothing into the image"));
             } else if url.unpack.contains_key("") {
                 let message = format!("`url.{name}` takes what has no name");

@@ -5,6 +5,7 @@
 //! the name [`HOST_PATH`].
 
 mod budget;
+mod kata;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::credentials::Written;
 
 pub use self::budget::{Budget, Bytes, Count, Percent};
+pub use self::kata::{Guest, Hypervisor, Kata, UPSTREAM};
 pub use self::values::{
     Digest, FileMode, ImagePath, ImageReference, Mib, Name, Owner, Pattern, Schema, Snapshot,
 };
@@ -53,6 +55,9 @@ pub struct Recipe {
     /// two that give one path conflict unless `replace` lists it.
     #[serde(default)]
     pub local: BTreeMap<Name, Local>,
+    /// Pods in virtual machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kata: Option<Kata>,
     /// Container images that lie in the root as archives.
     #[serde(default)]
     pub oci: BTreeMap<Name, Oci>,
@@ -229,7 +234,8 @@ pub struct Url {
     /// What it hashes to.
     pub sha256: Digest,
     /// Where it goes: members and directories of the archive by path, or `"."` for the file
-    /// itself.
+    /// itself. Of a release of Kata that is taken which `kata.hypervisor` needs, whatever stands here.
+    #[serde(default)]
     pub unpack: BTreeMap<String, ImagePath>,
     /// The mode of all these files; if not said, 0644, or 0755 for what the archive lets its
     /// owner execute in a directory that is taken whole.

@@ -10,11 +10,15 @@ use formats::tree::{Blob, Node, TreePath};
 
 use crate::archive::{self, Archive, Entry};
 use crate::error::{Context as _, Error, Id, Result};
+use crate::figures::bytes;
+use crate::progress::{Mode, Progress};
 use crate::recipe::model::{self, FileMode, ImagePath};
 use crate::store::{Batch, Store};
 
 /// How many similar members an error names.
 const NEAR: usize = 3;
+/// Of a file that it takes long to unpack, so that people are shown how far that is.
+const LARGE: u64 = 16 << 20;
 
 /// The nodes that this component gives the tree, sorted by path; the file itself is in the store
 /// already, and so are the unpacked ones afterwards.
@@ -22,43 +26,64 @@ const NEAR: usize = 3;
 /// # Errors
 /// [`Id::StoreMissing`] if the file was not fetched; [`Id::Archive`] if it is not an archive or
 /// is broken; [`Id::ArchiveMember`] if it does not hold what the recipe wants of it.
-pub fn nodes(store: &Store, url: &model::Url, blob: &Blob) -> Result<Vec<(TreePath, Node)>> {
+pub fn nodes(
+    store: &Store,
+    url: &model::Url,
+    blob: &Blob,
+    progress: &Progress,
+) -> Result<Vec<(TreePath, Node)>> {
     if let Some(ImagePath(at)) = url.unpack.get(FILE_ITSELF) {
         return Ok(vec![(at.clone(), Node::file(*blob, url.mode.unwrap_or_default().0))]);
     }
+    opened(store, url, blob, progress, &|_| false, |archive| {
+        let mut wanted = Wanted::new(url, archive);
+        for (member, ImagePath(at)) in &url.unpack {
+            wanted.take(member, at)?;
+        }
+        wanted.into_nodes(store)
+    })
+}
+
+/// Gives `with` the archive, whose list of members is read; the content of small files for which `keep` says
+/// so is in memory then.
+///
+/// # Errors
+/// As [`nodes`], and what `with` fails with.
+pub(super) fn opened<T>(
+    store: &Store,
+    url: &model::Url,
+    blob: &Blob,
+    progress: &Progress,
+    keep: &dyn Fn(&str) -> bool,
+    with: impl FnOnce(&Archive<'_>) -> Result<T>,
+) -> Result<T> {
     let address = url.url.to_string();
+    // Once for the list and once, at the most, for the members.
+    let task = (blob.size >= LARGE)
+        .then(|| progress.task(format!("unpack {address}"), Some(2 * blob.size)));
+    let quiet = Progress::new(Mode::None).task("unpack", None);
     let file = store.open_blob(blob);
     let file = file.map_err(|error| error.within(format!("cannot unpack `{address}`")))?;
-    let archive = Archive::open(&file, &address)?;
-    let mut wanted = Wanted { url, archive: &archive, nodes: BTreeMap::new() };
-    for (member, ImagePath(at)) in &url.unpack {
-        wanted.take(member, at)?;
+    let archive =
+        Archive::open_keeping(&file, &address, task.as_ref().unwrap_or(&quiet), keep)?;
+    let result = with(&archive)?;
+    if let Some(task) = task {
+        task.done(format!("{} read", bytes(blob.size)));
     }
-    let wanted = wanted.nodes;
-    let files = wanted.values().filter_map(|want| match want {
-        Want::File { member, .. } => Some(*member),
-        Want::Node(_) => None,
-    });
-    let mut contents = BTreeMap::new();
-    let batch = store.batch();
-    archive.read(&files.collect(), |member, content| {
-        contents.insert(member, put(&batch, url, content)?);
-        Ok(())
-    })?;
-    batch.finish()?;
-    let nodes = wanted.into_iter().map(|(at, want)| match want {
-        Want::Node(node) => Ok((at, node)),
-        Want::File { member, mode } => {
-            let blob = contents.get(&member).copied();
-            let blob = blob.ok_or_else(|| Error::new(Id::Bug, "a member was not read"))?;
-            Ok((at, Node::file(blob, mode)))
-        }
-    });
-    nodes.collect()
+    Ok(result)
 }
 
 /// What stands in `unpack` for the file itself.
 pub const FILE_ITSELF: &str = ".";
+
+/// Where the modes of files come from if the recipe says none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Modes {
+    /// All are 0644.
+    Plain,
+    /// 0755 for what the archive lets its owner execute: one mode would not fit all.
+    Archive,
+}
 
 /// What is to be put at a path.
 enum Want {
@@ -67,44 +92,105 @@ enum Want {
 }
 
 /// What is to be taken out of an archive, by image path.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     url: &'a model::Url,
     archive: &'a Archive<'a>,
     nodes: BTreeMap<TreePath, Want>,
+    /// Where links that were named lead: what stands there comes along unless it is taken anyway.
+    ends: Vec<(String, TreePath)>,
 }
 
-impl Wanted<'_> {
-    /// Takes one line of `unpack`: a member, or a directory with all below it.
-    fn take(&mut self, member: &str, at: &TreePath) -> Result<()> {
+impl<'a> Wanted<'a> {
+    pub(super) fn new(url: &'a model::Url, archive: &'a Archive<'a>) -> Self {
+        Self { url, archive, nodes: BTreeMap::new(), ends: Vec::new() }
+    }
+
+    /// Takes one line of `unpack`: a member, or a directory with all below it. A link that is named brings
+    /// what it leads to within the archive, to where it leads in the image.
+    pub(super) fn take(&mut self, member: &str, at: &TreePath) -> Result<()> {
+        self.take_as(member, at, Modes::Plain)
+    }
+
+    /// As [`Wanted::take`], with the modes that files of whole directories have.
+    pub(super) fn take_as(&mut self, member: &str, at: &TreePath, modes: Modes) -> Result<()> {
         let entries = self.archive.entries();
         let path = archive::normal(member).ok_or_else(|| self.missing(member))?;
         match entries.get(&path) {
             Some(Entry::Directory) => {}
             None if path.is_empty() => {}
-            Some(entry) => return self.put(&path, entry, at.clone(), false),
+            Some(entry) => {
+                if let Entry::Symlink(target) = entry
+                    && let Some(end) = archive::link(&path, target)
+                    && let Some(end_at) = archive::link(at.as_str(), target)
+                    && let Ok(end_at) = TreePath::new(&end_at)
+                {
+                    self.ends.push((end, end_at));
+                }
+                return self.put(&path, entry, at.clone(), modes);
+            }
             None => return Err(self.missing(&path)),
         }
-        self.put(&path, &Entry::Directory, at.clone(), true)?;
+        self.put(&path, &Entry::Directory, at.clone(), Modes::Archive)?;
         let below = if path.is_empty() { path } else { format!("{path}/") };
         for (path, entry) in entries.range(below.clone()..) {
             let Some(inner) = path.strip_prefix(&below) else { break };
             let at = at.join(inner).or_fail(Id::ArchiveMember, || {
                 format!("`{path}` in `{}` cannot have this name in an image", self.url.url)
             })?;
-            self.put(path, entry, at, true)?;
+            self.put(path, entry, at, Modes::Archive)?;
         }
         Ok(())
     }
 
-    /// Puts an entry at a path; `whole` if it comes with a whole directory, where one mode would
-    /// not fit all.
-    fn put(&mut self, path: &str, entry: &Entry, at: TreePath, whole: bool) -> Result<()> {
+    /// What links lead to, link after link. A directory does not come along, nor what is no member: that
+    /// may be elsewhere in the image.
+    fn follow(&mut self) -> Result<()> {
+        for _ in 0..archive::MAX_LINKS {
+            for (end, at) in std::mem::take(&mut self.ends) {
+                let leads = self.archive.entries().get(&end);
+                let comes = matches!(leads, Some(Entry::File { .. } | Entry::Symlink(_)));
+                if comes && !self.nodes.contains_key(&at) {
+                    self.take_as(&end, &at, Modes::Archive)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes, and all their content in the store: all of it or, if something fails, nothing.
+    pub(super) fn into_nodes(mut self, store: &Store) -> Result<Vec<(TreePath, Node)>> {
+        self.follow()?;
+        let files = self.nodes.values().filter_map(|want| match want {
+            Want::File { member, .. } => Some(*member),
+            Want::Node(_) => None,
+        });
+        let mut contents = BTreeMap::new();
+        let batch = store.batch();
+        self.archive.read(&files.collect(), |member, content| {
+            contents.insert(member, put(&batch, self.url, content)?);
+            Ok(())
+        })?;
+        batch.finish()?;
+        let nodes = self.nodes.into_iter().map(|(at, want)| match want {
+            Want::Node(node) => Ok((at, node)),
+            Want::File { member, mode } => {
+                let blob = contents.get(&member).copied();
+                let blob = blob.ok_or_else(|| Error::new(Id::Bug, "a member was not read"))?;
+                Ok((at, Node::file(blob, mode)))
+            }
+        });
+        nodes.collect()
+    }
+
+    /// Puts an entry at a path.
+    fn put(&mut self, path: &str, entry: &Entry, at: TreePath, modes: Modes) -> Result<()> {
         let url = &self.url.url;
         let want = match entry {
             Entry::Directory => Want::Node(Node::directory(0o755)),
             Entry::Symlink(target) => Want::Node(Node::symlink(target)),
             Entry::File { member, executable } => {
-                let usual = FileMode(if whole && *executable { 0o755 } else { 0o644 });
+                let executable = modes == Modes::Archive && *executable;
+                let usual = FileMode(if executable { 0o755 } else { 0o644 });
                 Want::File { member: *member, mode: self.url.mode.unwrap_or(usual).0 }
             }
             Entry::Other(what) => {
@@ -124,7 +210,7 @@ impl Wanted<'_> {
         }
     }
 
-    fn missing(&self, member: &str) -> Error {
+    pub(super) fn missing(&self, member: &str) -> Error {
         let message = format!("there is no `{member}` in `{}`", self.url.url);
         let error = Error::new(Id::ArchiveMember, message);
         let entries = self.archive.entries();
@@ -238,7 +324,7 @@ mod tests {
                 .collect(),
             mode,
         };
-        let nodes = nodes(&store, &url, &blob)?;
+        let nodes = nodes(&store, &url, &blob, &Progress::new(Mode::None))?;
         for (_, node) in &nodes {
             if let formats::tree::Kind::File(blob) = node.kind {
                 assert!(store.has(&blob));

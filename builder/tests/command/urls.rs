@@ -66,6 +66,7 @@ fn a_file_with_another_digest_is_refused_when_the_lock_is_made() {
                 exit 5
                 error[E0507]: the server answered with a web page instead of `MIRROR/tool`
                   hint: is there a login page or a filter between this host and the server?
+                  hint: if `tool` is brought here by other means, `orlop store add FILE` puts it into the store
             "#]],
         );
     }
@@ -153,6 +154,7 @@ fn the_users_netrc_is_read_by_lock_and_fetch() {
             exit 5
             error[E0514]: the server of `MIRROR/tool` wants a name and a password
               hint: write the name and the password for `127.0.0.1` into `~/.netrc`
+              hint: if `tool` is brought here by other means, `orlop store add FILE` puts it into the store
         "#]],
     );
     let netrc = project.home().join(Path::new(".netrc"));

@@ -182,11 +182,15 @@ impl Api {
 
     /// Writes the node's answer on its object, and nothing else.
     pub(super) fn annotate(&self, status: &Status, limit: Duration) -> Result<(), Trouble> {
+        self.change(&objects::patch(status), limit)
+    }
+
+    /// Changes the own Node object by a merge patch.
+    pub(super) fn change(&self, patch: &Value, limit: Duration) -> Result<(), Trouble> {
         let connection = self.connect()?;
         let node = &connection.credentials.node;
         let path = format!("/api/v1/nodes/{node}?fieldManager={COMPONENT}");
-        let patch = objects::patch(status);
-        let (method, limits) = (Method::Patch(MERGE_PATCH, &patch), within(limit));
+        let (method, limits) = (Method::Patch(MERGE_PATCH, patch), within(limit));
         connection.read(&Request { method, path: &path, accept: METADATA, limits }).map(drop)
     }
 

@@ -5,6 +5,7 @@ use formats::fleet::{Asked, Looked, STATUS, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::labels::Labels;
 use super::occasion::{Kind, Occasion};
 
 /// Bytes of an object: etcd takes no larger ones, and JSON is longer than what it keeps.
@@ -21,6 +22,8 @@ pub struct Seen {
     pub look: Option<String>,
     /// What the node has answered last; nothing if it cannot be read.
     pub reported: Option<Box<Status>>,
+    /// Its labels, as far as they are looked after.
+    pub labels: Labels,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +33,7 @@ struct Meta {
     uid: String,
     resource_version: String,
     annotations: Option<Annotations>,
+    labels: Option<Labels>,
 }
 
 /// Those that matter, by the names of [`formats::fleet`]; a Node has others, of any size.
@@ -64,6 +68,7 @@ impl Object {
             asked: Asked::read(release.as_deref(), request.as_deref()),
             look: Looked::question(look.as_deref()),
             reported: status.and_then(|text| Status::parse(&text).ok()).map(Box::new),
+            labels: self.metadata.labels.unwrap_or_default(),
         }
     }
 }
@@ -213,7 +218,8 @@ mod tests {
 
     fn seen(asked: Option<(&str, Option<&str>)>, reported: Option<Status>) -> Seen {
         let asked = asked.and_then(|(release, request)| Asked::read(Some(release), request));
-        Seen { uid: "u".into(), asked, look: None, reported: reported.map(Box::new) }
+        let labels = Labels::default();
+        Seen { uid: "u".into(), asked, look: None, reported: reported.map(Box::new), labels }
     }
 
     #[test]

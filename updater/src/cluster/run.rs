@@ -12,6 +12,7 @@ use formats::digest::Sha256;
 use super::api::{Api, Trouble};
 use super::credentials::Unjoined;
 use super::driver::{Action, Driver, Event};
+use super::labels::{self, Labels};
 use super::watch::{self, News};
 use super::{Desk, FailedBefore, Served, Standing};
 use crate::cancel::Cancel;
@@ -96,6 +97,7 @@ pub fn run(setup: &Setup<'_>) {
             looking,
             told: None,
             uid: String::new(),
+            labels: None,
         }
         .listen(scope, &ears);
         // Who follows may be about to tell something.
@@ -138,6 +140,8 @@ struct Rim<'s, 'a> {
     told: Option<String>,
     /// Which Node object it is.
     uid: String,
+    /// Its labels, until they were changed: then they are seen anew.
+    labels: Option<Labels>,
 }
 
 impl<'s: 'scope, 'scope> Rim<'s, '_> {
@@ -161,8 +165,10 @@ impl<'s: 'scope, 'scope> Rim<'s, '_> {
             if let Event::Seen(seen) = &event {
                 self.told = None;
                 self.uid = seen.as_ref().map(|seen| seen.uid.clone()).unwrap_or_default();
+                self.labels = seen.as_ref().map(|seen| seen.labels.clone());
             }
             self.take(event, scope);
+            self.label();
         }
     }
 
@@ -236,6 +242,22 @@ impl<'s: 'scope, 'scope> Rim<'s, '_> {
                 }
                 None
             }
+        }
+    }
+
+    /// Has the object say what the node can do. What does not come off is tried again with the next event,
+    /// which is a minute away at the most.
+    fn label(&mut self) {
+        let Some(is) = &self.labels else { return };
+        let patch = match labels::found(&self.setup.root) {
+            Ok(Some(found)) => labels::patch(is, &found),
+            Ok(None) => None,
+            Err(why) => return self.say(&why),
+        };
+        let Some(patch) = patch else { return };
+        match self.api.change(&patch, LIMIT) {
+            Ok(()) => self.labels = None,
+            Err(trouble) => self.trouble(&trouble),
         }
     }
 

@@ -11,6 +11,7 @@ use formats::tree::TreePath;
 use super::super::model::{Cargo, Go, ImagePath, Local, Name, Recipe, TreeRules};
 use super::Check;
 use crate::digest;
+use crate::kata;
 use crate::source::local::{self, FoundKind};
 
 /// A line that puts something at a path.
@@ -182,6 +183,12 @@ fn lines(check: &mut Check<'_>, recipe: &Recipe) -> Vec<(ImagePath, Line)> {
             };
             let keys = ["url", name.as_str(), "unpack", member];
             lines.push((path.clone(), Line::new(what, &keys)));
+        }
+    }
+    if let Some(at) = recipe.kata.as_ref().map(|kata| &kata.at) {
+        lines.push((at.clone(), Line::new(What::Either, &["kata", "at"])));
+        for path in kata::made() {
+            lines.push((made(path), Line::new(What::File, &["kata"])));
         }
     }
     let none = (BTreeMap::new(), BTreeMap::new());

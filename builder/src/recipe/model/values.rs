@@ -38,6 +38,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// One that stands in our own code.
+    pub(super) fn known(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
 }
 
 impl fmt::Display for Name {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::Spare;
+use crate::cluster::labels::Labels;
 
 /// What becomes of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,9 @@ fn standing(version: &str) -> Standing {
 
 impl Node {
     fn new() -> Self {
-        let object = Some(Seen { uid: "u".into(), asked: None, look: None, reported: None });
+        let labels = Labels::default();
+        let object =
+            Some(Seen { uid: "u".into(), asked: None, look: None, reported: None, labels });
         let mut node = Self {
             driver: Driver::new(standing("1"), None, 1),
             standing: standing("1"),
