@@ -152,6 +152,10 @@ impl<'a> Archive<'a> {
         let mut reader = Reader::new(self.unpacked(packing)?);
         for number in 0.. {
             let Some(member) = reader.next_member().map_err(unreadable)? else { break };
+            let path = std::str::from_utf8(&member.name).ok().and_then(normal);
+            let is_kept = member.kind == Kind::File
+                && member.size <= SMALL
+                && path.is_some_and(|path| keep(&path));
             let entry = match member.kind {
                 Kind::File if member.size > MAX_MEMBER => {
                     Entry::Other("a file of more than 16 GiB")
@@ -164,10 +168,7 @@ impl<'a> Archive<'a> {
                 Kind::Pipe => Entry::Other("a pipe"),
             };
             files.add(&member.name, entry);
-            let path = std::str::from_utf8(&member.name).ok().and_then(normal);
-            if member.kind == Kind::File
-                && member.size <= SMALL
-                && path.is_some_and(|path| keep(&path))
+            if is_kept
                 && let Some(content) = small(&mut reader).map_err(|error| unreadable(error.into()))?
             {
                 kept.insert(number, content);

@@ -76,6 +76,7 @@ impl Handler {
 pub fn facts(kata: &Kata) -> Facts {
     Facts {
         hypervisor: kata.hypervisor.name().to_owned(),
+        handlers: handlers(kata).iter().map(|handler| handler.name.to_owned()).collect(),
         memory_in_shm: (kata.hypervisor, kata.guest) == (Hypervisor::Qemu, Guest::Standard),
         tees: handlers(kata).iter().filter_map(|handler| handler.tee).collect(),
     }

@@ -64,3 +64,7 @@ mod documented;
 #[cfg(test)]
 #[path = "../tests/shared/mock_registry.rs"]
 mod mock_registry;
+
+#[cfg(test)]
+#[path = "../tests/shared/kata_release.rs"]
+mod kata_release;

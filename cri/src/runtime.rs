@@ -97,6 +97,17 @@ impl<T: Transport> Client<T> {
         Ok(version)
     }
 
+    /// `Status`: the names of the ways to start a pod that the runtime knows, but for the default one, which
+    /// has none.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn handlers(&mut self, limit: Duration) -> Result<Vec<String>, Error> {
+        let path = "/runtime.v1.RuntimeService/Status";
+        let response = self.unary(path, Message::new().as_bytes(), limit)?;
+        Ok(read_handlers(&response)?)
+    }
+
     /// `GetContainerEvents`: what happens from now on, for as long as the runtime lives.
     ///
     /// # Errors
@@ -225,6 +236,26 @@ impl From<Malformed> for Error {
     }
 }
 
+fn read_handlers(message: &[u8]) -> Result<Vec<String>, Malformed> {
+    let mut handlers = Vec::new();
+    protobuf::each(message, |field, value| {
+        if field == 3 {
+            handlers.push(value.bytes());
+        }
+    })?;
+    let name = |handler| {
+        let mut name = String::new();
+        protobuf::each(handler, |field, value| {
+            if field == 1 {
+                name = value.text();
+            }
+        })?;
+        Ok(name)
+    };
+    let names = handlers.into_iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    Ok(names.into_iter().filter(|name| !name.is_empty()).collect())
+}
+
 fn read_version(message: &[u8]) -> Result<Version, Malformed> {
     let mut version = Version::default();
     protobuf::each(message, |field, value| match field {
@@ -351,6 +382,15 @@ mod tests {
         let message = Message::new().text(1, "0.1.0").text(2, "containerd").text(3, "v2.4.2");
         let version = read_version(message.text(4, "v1").as_bytes()).expect("a version");
         assert_eq!(version.to_string(), "CRI v1 containerd v2.4.2");
+    }
+
+    #[test]
+    fn the_handlers_of_a_runtime_are_read_without_the_default_one() {
+        let handler = |name| Message::new().text(1, name);
+        let status = Message::new().message(1, &handler("conditions"));
+        let status = status.message(3, &handler("")).message(3, &handler("kata"));
+        let handlers = read_handlers(status.message(3, &handler("runc")).as_bytes());
+        assert_eq!(handlers.expect("a status"), ["kata", "runc"]);
     }
 
     #[test]

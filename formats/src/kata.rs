@@ -39,6 +39,8 @@ pub struct Found {
 pub struct Facts {
     /// What runs them, as recipes call it.
     pub hypervisor: String,
+    /// By which names containerd knows how to start them.
+    pub handlers: Vec<String>,
     /// Whether their memory lies in `/dev/shm`, from where another process serves their files.
     pub memory_in_shm: bool,
     /// For which kinds of confidential guests there is a handler; empty if guests are of the usual kind.
@@ -85,13 +87,14 @@ mod tests {
     fn facts_survive_json() {
         let facts = Facts {
             hypervisor: "qemu".to_owned(),
+            handlers: vec!["kata".to_owned()],
             memory_in_shm: false,
             tees: vec![Tee::Snp, Tee::Tdx],
         };
         let text = serde_json::to_string(&facts).unwrap();
         assert_eq!(
             text,
-            r#"{"hypervisor":"qemu","memory-in-shm":false,"tees":["snp","tdx"]}"#
+            r#"{"hypervisor":"qemu","handlers":["kata"],"memory-in-shm":false,"tees":["snp","tdx"]}"#
         );
         assert_eq!(serde_json::from_str::<Facts>(&text).unwrap(), facts);
         let found = Found { runs: true, tee: Some(Tee::Tdx) };

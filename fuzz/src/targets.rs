@@ -28,6 +28,7 @@ use builder::keys::PublicKey;
 use builder::keys::file::KeyFile;
 use builder::keys::roles::Roles;
 use builder::lock::Lock;
+use builder::progress::{self, Progress};
 use builder::source::deb::mirror::{Mirrors, Search};
 use builder::source::deb::signature::{self, Keys};
 use builder::source::deb::{index, unpack};
@@ -62,6 +63,8 @@ pub(crate) use transport::{delta, root_zst};
 
 /// Content of a member that is looked at; what a few bytes may unpack to is none of a target's.
 const ENOUGH: u64 = 1 << 20;
+/// Members that are asked for by their path: an archive is read anew for each.
+const FEW: usize = 4;
 
 fn text(bytes: &[u8], take: impl FnOnce(&str)) {
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -119,7 +122,11 @@ pub(crate) fn apt_sources(bytes: &[u8]) {
 
 pub(crate) fn archive(bytes: &[u8]) {
     opened(bytes, |file| {
-        let Ok(archive) = Archive::open(file, "archive") else { return };
+        let task = Progress::new(progress::Mode::None).task("unpack", None);
+        let Ok(archive) = Archive::open(file, "archive", &task) else { return };
+        for path in archive.entries().keys().take(FEW) {
+            let _ = archive.content(path);
+        }
         let member = |entry: &Entry| match entry {
             Entry::File { member, .. } => Some(*member),
             _ => None,

@@ -9,12 +9,15 @@ mod tee;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use formats::kata::{FOUND, Facts, Found, PATH};
 use rustix::mount::MountFlags;
 
 use crate::arguments::{Arguments, Failure};
+use crate::images::{SOCKET, connect};
 use crate::problems;
 use crate::root::{Keep, PUBLIC, Root};
 
@@ -26,6 +29,8 @@ const LIMIT: u64 = 1 << 20;
 const PROCESSORS: &str = "/proc/cpuinfo";
 /// PID 1's, which the kernel runs when it lacks a module.
 const MODPROBE: &str = "/usr/lib/orlop/applets/modprobe";
+/// For containerd to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Where a guest's memory lies which another process serves files to.
 const SHARED_MEMORY: &str = "/dev/shm";
 /// Of the machine's memory. A pod's memory counts in its control group wherever it lies; this keeps what
@@ -52,6 +57,8 @@ impl Vendor {
 trait Machine {
     /// Loads modules; what could not be loaded, in words.
     fn load(&self, modules: &[&str]) -> Result<(), String>;
+    /// The handlers that containerd has.
+    fn handlers(&self) -> Result<Vec<String>, String>;
     /// Makes room for the memory of guests.
     fn make_room(&self) -> io::Result<()>;
 }
@@ -80,7 +87,8 @@ pub(crate) fn command(arguments: &mut Arguments) -> Result<(), Failure> {
 /// What the machine can do, and a line for what it cannot.
 fn check(root: &Root, facts: &Facts, machine: &dyn Machine) -> (Found, Vec<String>) {
     let mut troubles = Vec::new();
-    match runs(root, facts, machine, &mut troubles) {
+    let can = is_known(facts, machine).and_then(|()| runs(root, facts, machine, &mut troubles));
+    match can {
         Err(why) => {
             troubles.push(format!("no pod can run in a virtual machine (Kata): {why}"));
             (Found::default(), troubles)
@@ -94,6 +102,16 @@ fn check(root: &Root, facts: &Facts, machine: &dyn Machine) -> (Found, Vec<Strin
                 (Found::default(), troubles)
             }
         },
+    }
+}
+
+/// That containerd took the file which the image has for it.
+fn is_known(facts: &Facts, machine: &dyn Machine) -> Result<(), String> {
+    let known = machine.handlers();
+    let known = known.map_err(|why| format!("containerd does not say what it can start: {why}"))?;
+    match facts.handlers.iter().find(|handler| !known.contains(handler)) {
+        Some(handler) => Err(format!("containerd has no handler `{handler}`")),
+        None => Ok(()),
     }
 }
 
@@ -167,6 +185,13 @@ impl Machine for Own {
             ("", Some(signal)) => Err(cannot(&format!("modprobe was ended by signal {signal}"))),
             (said, _) => Err(cannot(&said.replace('\n', "; "))),
         }
+    }
+
+    fn handlers(&self) -> Result<Vec<String>, String> {
+        let mut containerd = connect(Path::new(SOCKET))?;
+        let handlers = containerd.handlers(ANSWER).map_err(|error| error.to_string())?;
+        eprintln!("containerd has the handlers {}", handlers.join(", "));
+        Ok(handlers)
     }
 
     fn make_room(&self) -> io::Result<()> {

@@ -103,3 +103,6 @@ fn add_made(
     nodes.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

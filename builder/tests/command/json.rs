@@ -140,6 +140,8 @@ const LINES: &[(&str, Want)] = &[
     ("config example", Object("`orlop config show` and `orlop config example`")),
     ("manifests updater --for user:me --for serviceaccount:a/b", Object("`orlop manifests`")),
     ("manifests updater --for me", Failure("E0200")),
+    ("manifests kata", Failure("E0308")),
+    ("manifests kata kata.toml", Object("`orlop manifests`")),
     ("store path", Object("`orlop store path`")),
     ("store add good.toml wrong.toml", Object("`orlop store add`")),
     ("store add overlay", Failure("E0701")),
@@ -203,6 +205,8 @@ fn project() -> Project {
         ),
     );
     project.write("good.toml", "schema = 1\nhostname = \"a\"\n");
+    let kata = "schema = 1\nextends = 'recipe.toml'\nkata.hypervisor = 'qemu'\n";
+    project.write("kata.toml", kata);
     project.write("weak.toml", "schema = 1\nsecurity.lockdown = 'none'\n");
     project.write("wrong.toml", "schema = 1\nhostnam = \"a\"\nx = 1\n");
     project

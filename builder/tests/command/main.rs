@@ -18,6 +18,10 @@ mod full;
 mod go;
 mod ids;
 mod json;
+mod kata;
+#[path = "../shared/kata_release.rs"]
+#[expect(dead_code, reason = "the unit tests of releases need more of it")]
+mod kata_release;
 mod keys;
 mod kills;
 mod locking;

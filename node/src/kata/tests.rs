@@ -12,6 +12,8 @@ use super::*;
 struct Mock {
     lacks: &'static [&'static str],
     no_room: bool,
+    /// Containerd has no more than runc.
+    no_handler: bool,
     did: RefCell<Vec<String>>,
 }
 
@@ -22,6 +24,11 @@ impl Machine for Mock {
             Some(module) => Err(format!("the kernel's module {module} cannot be loaded: no")),
             None => Ok(()),
         }
+    }
+
+    fn handlers(&self) -> Result<Vec<String>, String> {
+        let all = ["runc", "kata", "kata-snp", "kata-tdx"].map(str::to_owned);
+        Ok(all.into_iter().take(if self.no_handler { 1 } else { 4 }).collect())
     }
 
     fn make_room(&self) -> io::Result<()> {
@@ -44,7 +51,8 @@ fn machine(flags: &str, files: &[(&str, &str)]) -> (TempDir, Root) {
 }
 
 fn facts(hypervisor: &str, memory_in_shm: bool, tees: &[Tee]) -> Facts {
-    Facts { hypervisor: hypervisor.to_owned(), memory_in_shm, tees: tees.to_vec() }
+    let handlers = vec!["kata".to_owned()];
+    Facts { hypervisor: hypervisor.to_owned(), handlers, memory_in_shm, tees: tees.to_vec() }
 }
 
 #[test]
@@ -82,6 +90,8 @@ fn what_is_wanting_is_one_line_and_nothing_is_found() {
     );
     let off = said("vmx", "/none", Mock { lacks: &["kvm_intel"], ..Mock::default() });
     assert_eq!(off, "the kernel's module kvm_intel cannot be loaded: no");
+    let unknown = said("vmx", "/none", Mock { no_handler: true, ..Mock::default() });
+    assert_eq!(unknown, "containerd has no handler `kata`");
     for device in DEVICES {
         let gone = said("svm", device, Mock::default());
         assert_eq!(gone, format!("{device} cannot be opened: No such file or directory (os error 2)"));

@@ -12,7 +12,7 @@ use crate::shutdown;
 fn shipped() -> Units {
     let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs-overlays");
     let mut units = built_in::units().expect("good units");
-    for overlay in ["base", "node"] {
+    for overlay in ["base", "node", "worker"] {
         let directory = overlays.join(overlay).join("usr/lib/orlop/units");
         for entry in std::fs::read_dir(directory).expect("a directory") {
             let path = entry.expect("an entry").path();
