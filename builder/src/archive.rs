@@ -108,7 +108,11 @@ impl<'a> Archive<'a> {
             if left == 0 {
                 break;
             }
-            if reader.next_member().map_err(|error| unreadable(self.name, packing, error))?.is_none() {
+            if reader
+                .next_member()
+                .map_err(|error| unreadable(self.name, packing, error))?
+                .is_none()
+            {
                 break;
             }
             if members.contains(&number) {
@@ -169,7 +173,8 @@ impl<'a> Archive<'a> {
             };
             files.add(&member.name, entry);
             if is_kept
-                && let Some(content) = small(&mut reader).map_err(|error| unreadable(error.into()))?
+                && let Some(content) =
+                    small(&mut reader).map_err(|error| unreadable(error.into()))?
             {
                 kept.insert(number, content);
             }

@@ -43,10 +43,9 @@ pub fn handlers(kata: &Kata) -> Vec<Handler> {
             },
         ],
         (Guest::Standard, Hypervisor::Qemu) => standard(&["configuration-qemu-runtime-rs.toml"]),
-        (Guest::Standard, Hypervisor::CloudHypervisor) => standard(&[
-            "configuration-clh-runtime-rs.toml",
-            "configuration-cloud-hypervisor.toml",
-        ]),
+        (Guest::Standard, Hypervisor::CloudHypervisor) => {
+            standard(&["configuration-clh-runtime-rs.toml", "configuration-cloud-hypervisor.toml"])
+        }
         (Guest::Standard, Hypervisor::Dragonball) => standard(&["configuration-dragonball.toml"]),
         (Guest::Standard, Hypervisor::Firecracker) => {
             standard(&["configuration-rs-fc.toml", "configuration-fc-rs.toml"])

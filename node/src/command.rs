@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use crate::arguments::{Arguments, Failure};
 use crate::{
-    configure, devices, image_credentials, images, kata, kernel, masquerade, pods, source, state, sysctl,
+    configure, devices, image_credentials, images, kata, kernel, masquerade, pods, source, state,
+    sysctl,
 };
 
 /// One thing that the program can do.

@@ -71,7 +71,8 @@ trait Machine {
 pub(crate) fn command(arguments: &mut Arguments) -> Result<(), Failure> {
     let root = Root::new(arguments.option("--root")?.unwrap_or_else(|| "/".to_owned()));
     arguments.finish()?;
-    let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Failed(format!("{what}: {error}"));
+    let failed =
+        |what: &str, error: &dyn std::fmt::Display| Failure::Failed(format!("{what}: {error}"));
     let facts = root.read(PATH, LIMIT).map_err(|error| failed(PATH, &error))?;
     let facts = facts.ok_or_else(|| failed(PATH, &"it is not there"))?;
     let facts = serde_json::from_slice(&facts).map_err(|error| failed(PATH, &error))?;
@@ -98,7 +99,9 @@ fn check(root: &Root, facts: &Facts, machine: &dyn Machine) -> (Found, Vec<Strin
             Ok(tee) => (Found { runs: true, tee: Some(tee) }, troubles),
             Err(why) => {
                 // The image has handlers for confidential guests alone.
-                troubles.push(format!("no pod can run in a confidential virtual machine (Kata): {why}"));
+                troubles.push(format!(
+                    "no pod can run in a confidential virtual machine (Kata): {why}"
+                ));
                 (Found::default(), troubles)
             }
         },
@@ -121,7 +124,8 @@ fn runs(
     machine: &dyn Machine,
     troubles: &mut Vec<String>,
 ) -> Result<(), String> {
-    let processors = root.read(PROCESSORS, LIMIT).map_err(|error| format!("{PROCESSORS}: {error}"))?;
+    let processors =
+        root.read(PROCESSORS, LIMIT).map_err(|error| format!("{PROCESSORS}: {error}"))?;
     let vendor = vendor(&String::from_utf8_lossy(&processors.unwrap_or_default())).ok_or(
         "the processor shows no virtualization (neither `vmx` nor `svm`): turn it on in the firmware, \
          or nesting at the hypervisor",

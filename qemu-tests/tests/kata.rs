@@ -82,8 +82,10 @@ impl Worker {
 
     /// A file of the image, copied out of the store.
     fn copy(&self, orlop: &Orlop, path: &str, to: &Path) -> Result<()> {
-        let tree = formats::manifest::parse(&fs::read_to_string(self.image().join("manifest.txt"))?)?;
-        let node = tree.get(&TreePath::new(path)?).with_context(|| format!("there is no {path}"))?;
+        let tree =
+            formats::manifest::parse(&fs::read_to_string(self.image().join("manifest.txt"))?)?;
+        let node =
+            tree.get(&TreePath::new(path)?).with_context(|| format!("there is no {path}"))?;
         let Kind::File(content) = &node.kind else { anyhow::bail!("{path} is no file") };
         fs::copy(blob(&orlop.store()?, &content.sha256.to_string()), to)?;
         fs::set_permissions(to, fs::Permissions::from_mode(u32::from(node.mode)))?;
@@ -144,7 +146,8 @@ fn booted(orlop: &Orlop, processor: &str, words: &[&str]) -> Result<String> {
 }
 
 fn a_worker_without_kvm(orlop: &Orlop) -> Result<()> {
-    let words = ["no pod can run in a virtual machine (Kata): the processor shows no virtualization"];
+    let words =
+        ["no pod can run in a virtual machine (Kata): the processor shows no virtualization"];
     let log = booted(orlop, "max,erms=off,fsrm=off,svm=off", &words)?;
     // CRI's `Status`, as the unit has asked for it.
     ensure!(log.contains("containerd has the handlers") && log.contains("kata"), "{log}");

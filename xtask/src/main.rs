@@ -8,6 +8,7 @@ mod command;
 mod fuzz;
 mod image;
 mod judges;
+mod kata;
 mod picture;
 mod quickstart;
 mod setup;
@@ -43,6 +44,8 @@ enum Command {
     Picture(picture::Args),
     /// A fleet that takes a release by policy: what it costs the server, and whom a bad one reaches
     SimulateFleet(simulate::Args),
+    /// Run a pod in a virtual machine with a release of Kata that is given: by hand, on QEMU 10 or later
+    KataCheck(kata::Args),
     /// Measure; prints figures and never judges
     #[command(subcommand)]
     Bench(bench::Command),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run_targets(&args),
         Command::Picture(args) => picture::run(&args),
         Command::SimulateFleet(args) => simulate::run_fleet(&args),
+        Command::KataCheck(args) => kata::run_check(&args),
         Command::Bench(command) => bench::run(&command),
     };
     match outcome {

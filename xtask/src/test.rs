@@ -13,6 +13,7 @@ use anyhow::{Result, bail};
 use crate::command::{cargo, cargo_test, line, output, run};
 use crate::{bench, image, setup, tidy};
 use side_by_side::Prepared;
+pub(crate) use side_by_side::named;
 use tally::Tally;
 
 /// The manifest of the workspace beside ours, which is built without the standard library.

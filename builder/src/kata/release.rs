@@ -73,7 +73,9 @@ pub enum Unfit {
         release: String,
     },
     /// A configuration names a file that is not there.
-    #[error("`{configuration}` in `{release}` names `{file}` as `{key}`, and the release has no such file")]
+    #[error(
+        "`{configuration}` in `{release}` names `{file}` as `{key}`, and the release has no such file"
+    )]
     Names {
         /// The configuration.
         configuration: String,
@@ -213,8 +215,8 @@ impl Release<'_> {
         let hypervisors = table.get("hypervisor").and_then(toml::Value::as_table);
         let mut tables = hypervisors.into_iter().flat_map(|all| all.values());
         let hypervisor = tables.find_map(toml::Value::as_table);
-        let hypervisor =
-            hypervisor.ok_or_else(|| unreadable("it has no table `[hypervisor.NAME]`".to_owned()))?;
+        let hypervisor = hypervisor
+            .ok_or_else(|| unreadable("it has no table `[hypervisor.NAME]`".to_owned()))?;
         let text_of = |key: &str| hypervisor.get(key).and_then(toml::Value::as_str).unwrap_or("");
         // Dragonball serves files itself, and a confidential guest sees none of the host's.
         let serves_files = text_of("shared_fs").starts_with("virtio-fs");
@@ -252,7 +254,11 @@ impl Release<'_> {
                 && !FOREIGN.iter().any(|foreign| name.starts_with(foreign))
         });
         let files: Vec<_> = files.map(|(path, _)| path.clone()).collect();
-        if files.is_empty() { Err(self.lacks(format!("{directory}bios-256k.bin"))) } else { Ok(files) }
+        if files.is_empty() {
+            Err(self.lacks(format!("{directory}bios-256k.bin")))
+        } else {
+            Ok(files)
+        }
     }
 
     /// What stands at the end of links, of which only those within the release count.

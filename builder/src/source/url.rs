@@ -64,8 +64,7 @@ pub(super) fn opened<T>(
     let quiet = Progress::new(Mode::None).task("unpack", None);
     let file = store.open_blob(blob);
     let file = file.map_err(|error| error.within(format!("cannot unpack `{address}`")))?;
-    let archive =
-        Archive::open_keeping(&file, &address, task.as_ref().unwrap_or(&quiet), keep)?;
+    let archive = Archive::open_keeping(&file, &address, task.as_ref().unwrap_or(&quiet), keep)?;
     let result = with(&archive)?;
     if let Some(task) = task {
         task.done(format!("{} read", bytes(blob.size)));

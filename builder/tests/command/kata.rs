@@ -46,7 +46,10 @@ fn an_image_takes_of_a_release_what_its_hypervisor_needs_and_only_that_is_made_a
     let ended = project.good(&["build", "--offline", "--explain", "-o", "dragonball"]);
     assert!(ended.stderr.contains("url kata"), "{}", ended.stderr);
     let names = taken(&project, "dragonball");
-    assert!(!names.iter().any(|name| name.contains("qemu") || name.contains("virtiofsd")), "{names:?}");
+    assert!(
+        !names.iter().any(|name| name.contains("qemu") || name.contains("virtiofsd")),
+        "{names:?}"
+    );
     // What that saves.
     let diff = project.run(&["diff", "qemu", "dragonball"]).stdout;
     assert!(diff.contains("/opt/kata/bin/qemu-system-x86_64"), "{diff}");
@@ -150,7 +153,10 @@ fn a_recipe_that_cannot_be_is_told_before_anything_is_fetched() {
 fn a_class_is_printed_for_each_handler_of_the_recipe() {
     let project = project("hypervisor = \"cloud-hypervisor\"", b"");
     let printed = project.good(&["manifests", "kata"]).stdout;
-    assert!(printed.contains("kind: RuntimeClass\n") && printed.contains("handler: kata\n"), "{printed}");
+    assert!(
+        printed.contains("kind: RuntimeClass\n") && printed.contains("handler: kata\n"),
+        "{printed}"
+    );
     project.change("[kata]\nhypervisor = \"cloud-hypervisor\"\n", "");
     project.refused(
         &["manifests", "kata"],

@@ -189,8 +189,7 @@ impl MadeRelease {
             match member {
                 Member::File(content) | Member::Program(content) => {
                     let mode = if matches!(member, Member::Program(_)) { 0o755 } else { 0o644 };
-                    let mut header =
-                        header(tar::EntryType::Regular, mode, content.len() as u64);
+                    let mut header = header(tar::EntryType::Regular, mode, content.len() as u64);
                     tar.append_data(&mut header, path, &content[..]).unwrap();
                 }
                 Member::Link(target) => {

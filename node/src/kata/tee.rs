@@ -42,10 +42,12 @@ pub(super) fn find(root: &Root, wanted: &[Tee]) -> Result<Tee, String> {
     for &tee in wanted {
         let Needs { parameter, device, cure } = needs(tee);
         let reason = match root.read(parameter, LIMIT) {
-            Ok(Some(value)) if value.trim_ascii() == b"Y" => match device.map(|it| super::opens(root, it)) {
-                None | Some(Ok(())) => return Ok(tee),
-                Some(Err(why)) => why,
-            },
+            Ok(Some(value)) if value.trim_ascii() == b"Y" => {
+                match device.map(|it| super::opens(root, it)) {
+                    None | Some(Ok(())) => return Ok(tee),
+                    Some(Err(why)) => why,
+                }
+            }
             Ok(Some(_)) => format!("KVM says that it is off ({parameter})"),
             Ok(None) => format!("there is no {parameter}"),
             Err(error) => format!("{parameter}: {error}"),

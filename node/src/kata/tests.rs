@@ -42,7 +42,8 @@ const DEVICES: [&str; 4] = ["/dev/kvm", "/dev/net/tun", "/dev/vhost-net", "/dev/
 fn machine(flags: &str, files: &[(&str, &str)]) -> (TempDir, Root) {
     let directory = tempfile::tempdir().unwrap();
     let root = Root::new(directory.path());
-    let processors = format!("processor\t: 0\nvendor_id\t: x\nflags\t\t: fpu {flags} sse\n\nprocessor\t: 1\n");
+    let processors =
+        format!("processor\t: 0\nvendor_id\t: x\nflags\t\t: fpu {flags} sse\n\nprocessor\t: 1\n");
     let devices = DEVICES.map(|device| (device, ""));
     for (path, text) in devices.iter().chain(files).chain(&[(PROCESSORS, processors.as_str())]) {
         root.write(path, text.as_bytes(), PUBLIC, Keep::ThisBoot).unwrap();
@@ -63,7 +64,10 @@ fn a_machine_with_virtualization_loads_its_module_and_makes_room() {
         let (found, troubles) = check(&root, &facts("qemu", true, &[]), &mock);
         assert_eq!((found, troubles), (Found { runs: true, tee: None }, vec![]));
         let load = format!("load {module}");
-        assert_eq!(mock.did.into_inner(), [load.as_str(), "load tun vhost_net vhost_vsock", "room"]);
+        assert_eq!(
+            mock.did.into_inner(),
+            [load.as_str(), "load tun vhost_net vhost_vsock", "room"]
+        );
     }
     let (_directory, root) = machine("svm", &[]);
     root.remove("/dev/vhost-vsock").unwrap();
@@ -94,7 +98,10 @@ fn what_is_wanting_is_one_line_and_nothing_is_found() {
     assert_eq!(unknown, "containerd has no handler `kata`");
     for device in DEVICES {
         let gone = said("svm", device, Mock::default());
-        assert_eq!(gone, format!("{device} cannot be opened: No such file or directory (os error 2)"));
+        assert_eq!(
+            gone,
+            format!("{device} cannot be opened: No such file or directory (os error 2)")
+        );
     }
 }
 
@@ -103,7 +110,10 @@ fn room_that_cannot_be_made_is_told_and_stops_nothing() {
     let (_directory, root) = machine("svm", &[]);
     let mock = Mock { no_room: true, ..Mock::default() };
     let (found, troubles) = check(&root, &facts("qemu", true, &[]), &mock);
-    assert!(found.runs && troubles[0].ends_with("/dev/shm cannot be made larger: busy"), "{troubles:?}");
+    assert!(
+        found.runs && troubles[0].ends_with("/dev/shm cannot be made larger: busy"),
+        "{troubles:?}"
+    );
 }
 
 #[test]
@@ -129,6 +139,9 @@ fn a_confidential_image_says_what_the_host_lacks_for_it() {
         let [trouble] = &troubles[..] else { panic!("{troubles:?}") };
         let start = "no pod can run in a confidential virtual machine (Kata): ";
         assert!(trouble.starts_with(&format!("{start}{why}")), "{trouble}");
-        assert!(trouble.contains("And no Intel TDX, for there is no /sys/module/kvm_intel"), "{trouble}");
+        assert!(
+            trouble.contains("And no Intel TDX, for there is no /sys/module/kvm_intel"),
+            "{trouble}"
+        );
     }
 }

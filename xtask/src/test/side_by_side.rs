@@ -35,7 +35,7 @@ pub(super) const PROGRAMS: [&str; 12] = [
 
 /// `cargo test` of some of them. In the whole workspace, so that its crates have the features that they
 /// have in all other tests, and are not compiled again.
-pub(super) fn named(programs: &[&str]) -> Command {
+pub(crate) fn named(programs: &[&str]) -> Command {
     let mut command = cargo_test();
     command.arg("--workspace").args(programs.iter().flat_map(|name| ["--test", name]));
     command

@@ -83,7 +83,9 @@ impl TryFrom<String> for Hypervisor {
         Self::ALL.into_iter().find(|one| one.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name);
             match near(&text, names) {
-                Some(meant) => format!("`{text}` is no hypervisor of Kata: did you mean `{meant}`?"),
+                Some(meant) => {
+                    format!("`{text}` is no hypervisor of Kata: did you mean `{meant}`?")
+                }
                 None => {
                     format!("`{text}` is no hypervisor of Kata: there are `{}`", names.join("`, `"))
                 }

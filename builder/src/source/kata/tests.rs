@@ -29,7 +29,8 @@ fn packed(bytes: &[u8], kata: &str) -> Result<Laid> {
     let (url, sha256) = ("https://mirror.example/kata".into(), Digest(blob.sha256));
     let url = Url { url, sha256, unpack: Default::default(), mode: None };
     let before = store.blobs().unwrap().len();
-    let nodes = nodes(&store, &url, &toml::from_str(kata).unwrap(), &blob, &Progress::new(Mode::None));
+    let nodes =
+        nodes(&store, &url, &toml::from_str(kata).unwrap(), &blob, &Progress::new(Mode::None));
     if nodes.is_err() {
         assert_eq!(store.blobs().unwrap().len(), before, "nothing is half there");
     }
@@ -195,14 +196,20 @@ fn files_hold_what_they_hold_in_the_release() {
 fn in_another_place_every_path_is_rewritten_and_qemu_finds_its_firmware() {
     let laid = laid(&MadeRelease::new(), "hypervisor = 'qemu'\nat = '/usr/lib/kata'").unwrap();
     let list = laid.list();
-    assert!(!list.contains("/opt/kata/bin/") && list.contains("/usr/lib/kata/bin/qemu-system-x86_64 0755"));
+    assert!(
+        !list.contains("/opt/kata/bin/")
+            && list.contains("/usr/lib/kata/bin/qemu-system-x86_64 0755")
+    );
     let link = "/usr/lib/kata/bin/qemu-bundle/opt/kata/share -> ../../../../share\n";
     assert!(list.contains(link), "{list}");
     let configuration = "/usr/lib/kata/share/defaults/kata-containers/runtime-rs/configuration-qemu-runtime-rs.toml";
     let text = laid.text(configuration);
     assert!(!text.contains("/opt/kata"), "{text}");
     assert!(text.contains("path = \"/usr/lib/kata/bin/qemu-system-x86_64\""), "{text}");
-    assert!(text.contains("valid_virtio_fs_daemon_paths = [\"/usr/lib/kata/libexec/virtiofsd\"]"), "{text}");
+    assert!(
+        text.contains("valid_virtio_fs_daemon_paths = [\"/usr/lib/kata/libexec/virtiofsd\"]"),
+        "{text}"
+    );
     // All that the configuration names is there.
     for word in text.split('"').filter(|word| word.starts_with("/usr/lib/kata/")) {
         assert!(list.contains(&format!("{word} ")), "{word}");
@@ -269,8 +276,16 @@ fn a_release_without_what_is_needed_is_refused_and_leaves_nothing() {
         ("bin/qemu-system-x86_64", "bin/qemu-system-x86_64", "path"),
         ("libexec/virtiofsd", "libexec/virtiofsd", "virtio_fs_daemon"),
         // The end of a link.
-        ("share/kata-containers/vmlinux-6.18.35-202", "share/kata-containers/vmlinux.container", "kernel"),
-        ("share/kata-containers/kata-containers.img", "share/kata-containers/kata-containers.img", "image"),
+        (
+            "share/kata-containers/vmlinux-6.18.35-202",
+            "share/kata-containers/vmlinux.container",
+            "kernel",
+        ),
+        (
+            "share/kata-containers/kata-containers.img",
+            "share/kata-containers/kata-containers.img",
+            "image",
+        ),
     ] {
         let names = configuration("qemu-runtime-rs");
         let want = format!(
@@ -285,7 +300,8 @@ fn a_release_without_what_is_needed_is_refused_and_leaves_nothing() {
         &format!("there is no `{member}` in `{url}`"),
     );
     let mut without_firmware = release();
-    for name in ["bios-256k.bin", "efi-virtio.rom", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin"] {
+    for name in ["bios-256k.bin", "efi-virtio.rom", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin"]
+    {
         without_firmware = without_firmware.without(&format!("share/kata-qemu/qemu/{name}"));
     }
     let bios = "opt/kata/share/kata-qemu/qemu/bios-256k.bin";
@@ -295,7 +311,8 @@ fn a_release_without_what_is_needed_is_refused_and_leaves_nothing() {
 #[test]
 fn a_configuration_that_says_nothing_of_use_is_refused() {
     let path = "share/defaults/kata-containers/runtime-rs/configuration-qemu-runtime-rs.toml";
-    let named = format!("`opt/kata/{path}` in `https://mirror.example/kata` is no configuration of Kata");
+    let named =
+        format!("`opt/kata/{path}` in `https://mirror.example/kata` is no configuration of Kata");
     for (text, why) in [
         ("[hypervisor", "unclosed table, expected `]`"),
         ("[agent]", "it has no table `[hypervisor.NAME]`"),
