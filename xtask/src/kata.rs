@@ -1,12 +1,10 @@
 //! `cargo xtask kata-check`: that a pod runs in a virtual machine, with a release of Kata as upstream has it.
 //! It is for hands: the release has more than a gigabyte, and no test fetches it.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use formats::digest::Hasher;
 
 use crate::command::{output, program, run, workspace};
 use crate::{image, test};
@@ -37,15 +35,17 @@ pub(crate) fn run_check(args: &Args) -> Result<()> {
     let version = output(program("qemu-system-x86_64").arg("--version"))?;
     let major = major(&version).with_context(|| format!("QEMU says `{version}` of itself"))?;
     ensure!(major >= LEAST_QEMU, "QEMU {LEAST_QEMU} or later is needed, and here is {major}");
-    let sha256 = sha256(&args.payload)?;
+    // Programs are run in the checkout.
+    let payload = std::path::absolute(&args.payload)?;
+    let orlop = image::orlop()?;
+    // It prints the digest of what it has taken.
+    let added = output(program(&orlop).args(["store", "add"]).arg(payload))?;
+    let sha256 = added.split_whitespace().next().context("`orlop store add` says no digest")?;
     let place = workspace().join("target/kata-check");
     fs::create_dir_all(&place)?;
     fs::write(place.join("settings.toml"), SETTINGS)?;
     let recipe = place.join("worker.toml");
-    fs::write(&recipe, recipe_of(&workspace().join("recipes/worker.toml"), &sha256))?;
-
-    let orlop = image::orlop()?;
-    run(program(&orlop).args(["store", "add"]).arg(&args.payload))?;
+    fs::write(&recipe, recipe_of(&workspace().join("recipes/worker.toml"), sha256))?;
     image::fetch(&orlop, &recipe)?;
     let worker = place.join("image");
     run(program(&orlop).args(["build", "--no-commit"]).arg(&recipe).arg("-o").arg(&worker))?;
@@ -62,26 +62,6 @@ fn recipe_of(worker: &Path, sha256: &str) -> String {
         "schema = 1\nextends = {worker:?}\n[url.kata]\nsha256 = \"{sha256}\"\n\
          [local.kata-check]\npath = \"settings.toml\"\nat = \"{at}\"\n"
     )
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    let cannot = || format!("cannot read {}", path.display());
-    let mut hasher = Hashed(Hasher::new());
-    io::copy(&mut File::open(path).with_context(cannot)?, &mut hasher).with_context(cannot)?;
-    Ok(hasher.0.finish().to_string())
-}
-
-struct Hashed(Hasher);
-
-impl io::Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Out of `QEMU emulator version 10.0.3 (Debian 1:10.0.3+ds-0+deb13u1)`.

@@ -18,7 +18,7 @@ use crate::project::Project;
 const PINS: &[(Kind, u32, &str)] = &[
     (Kind::Unpack, 4, "ebedce93ed96cff30e940b22ae9332d4693b26e3c8105a6d492f6ec24b20d2ff"),
     (Kind::Kernel, 7, "978cce71a7e40ea2fea31d45d09e08ec14ff10eba72bde492d4f2f9c85a5d766"),
-    (Kind::Url, 1, "4cf966d48656d3185e43884e92e107d52aada7c34067b5360c95948d9b1633f6"),
+    (Kind::Url, 2, "4cf966d48656d3185e43884e92e107d52aada7c34067b5360c95948d9b1633f6"),
     (Kind::Oci, 1, "a62735a0e1f8db71e6b0f64d7c928806cea6d4dc042b6a8b3dceecd86cdabf97"),
     (Kind::Allow, 2, "c99b4fdb1e9482c100b22fa7351f544442f6120a366e2f4ae95245ead588e13e"),
     (Kind::Initrd, 1, "791366ded87ed516e6636cdc31bdddf999b0b664037b6b83aeca1dfa95b7deca"),

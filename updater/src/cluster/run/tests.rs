@@ -32,6 +32,8 @@ enum Did {
     Said(String),
     /// A list instead of a watch.
     Listed,
+    /// What its labels are changed by.
+    Labelled(Value),
 }
 
 /// A Node object, as the mock keeps it.
@@ -90,6 +92,11 @@ impl Kept {
             }
             ("PATCH", _) => {
                 let patch: Value = serde_json::from_str(&asked.body).unwrap();
+                let labels = &patch["metadata"]["labels"];
+                if labels.is_object() {
+                    let _ = did.send(Did::Labelled(labels.clone()));
+                    return Answer::json(self.object());
+                }
                 let text = &patch["metadata"]["annotations"][STATUS];
                 self.change(STATUS, text.clone());
                 let status = Status::parse(text.as_str().unwrap()).unwrap();
@@ -301,6 +308,28 @@ fn a_request_at_the_node_object_ends_in_a_restart() {
         world.answer(Phase::Restarting);
         world.until("restart", |did| matches!(did, Did::Restarts).then_some(()));
         assert!(world.log.contains(&Did::Told("UpdateStaged".into())), "{:?}", world.log);
+    });
+}
+
+#[test]
+fn what_the_node_has_found_that_it_can_do_becomes_labels() {
+    node(|world, root| {
+        // The image has Kata, and its check has not ended.
+        write(root, formats::kata::PATH, "{}");
+        world.answer(Phase::Idle);
+        write(root, formats::kata::FOUND, r#"{"runs":true,"tee":"snp"}"#);
+        world.ask("1", None);
+        let labels = world.until("labels", |did| match did {
+            Did::Labelled(labels) => Some(labels.clone()),
+            _ => None,
+        });
+        let want = json!({
+            "orlop.dev/kata": "true", "katacontainers.io/kata-runtime": "true",
+            "orlop.dev/tee": "snp",
+        });
+        assert_eq!(labels, want);
+        let early = world.log.iter().filter(|did| matches!(did, Did::Labelled(_))).count();
+        assert_eq!(early, 1, "{:?}", world.log);
     });
 }
 
