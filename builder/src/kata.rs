@@ -55,7 +55,7 @@ pub fn handlers(kata: &Kata) -> Vec<Handler> {
 
 impl Handler {
     /// What a pod takes of its node beside its containers: cpu and memory. Upstream's figures, of the
-    /// chart `kata-deploy`.
+    /// chart `kata-deploy`; for confidential guests what the guest has before its containers ask.
     pub fn overhead(&self, hypervisor: Hypervisor) -> (&'static str, &'static str) {
         match (self.tee, hypervisor) {
             (Some(_), _) => ("1000m", "2048Mi"),

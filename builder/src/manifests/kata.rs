@@ -54,8 +54,8 @@ mod tests {
               name: kata
             overhead:
               podFixed:
-                cpu: 250m
-                memory: 130Mi
+                cpu: "250m"
+                memory: "130Mi"
             scheduling:
               nodeSelector:
                 orlop.dev/kata: "true"
@@ -68,6 +68,6 @@ mod tests {
         };
         assert_eq!(names("handler: "), ["kata-snp", "kata-tdx"]);
         assert_eq!(names("orlop.dev/tee: "), ["snp", "tdx"]);
-        assert_eq!(names("memory: "), ["2048Mi", "2048Mi"]);
+        assert_eq!(names("memory: "), ["\"2048Mi\"", "\"2048Mi\""]);
     }
 }
