@@ -39,7 +39,7 @@ fn an_image_takes_of_a_release_what_its_hypervisor_needs_and_only_that_is_made_a
     let release = MadeRelease::new().pack();
     let project = project("hypervisor = \"qemu\"", &release);
     project.good(&["lock"]);
-    project.good(&["build", "--offline", "-o", "qemu"]);
+    project.good(&["build", "-o", "qemu"]);
     assert!(taken(&project, "qemu").contains(&"qemu-system-x86_64".to_owned()));
     project.change("hypervisor = \"qemu\"", "hypervisor = \"dragonball\"");
     // The lock says which release it is, not what of it is taken.
@@ -64,14 +64,14 @@ fn a_release_that_cannot_be_had_is_taken_from_a_file() {
         &["lock"],
         expect![[r#"
             exit 5
-            error[E0502]: the server has no `MIRROR/kata-static.tar.zst`: status 404
+            error[E0502]: the server has no `MIRROR/kata-static.tar.zst` (404 Not Found)
               hint: if `kata` is brought here by other means, `orlop store add FILE` puts it into the store
         "#]],
     );
     project.write("brought", &release);
     project.good(&["store", "add", "brought"]);
     project.good(&["lock"]);
-    project.good(&["build", "--offline", "-o", "out"]);
+    project.good(&["build", "-o", "out"]);
     fs::remove_dir_all(project.store()).unwrap();
     let ended = project.run(&["fetch"]);
     assert_eq!(ended.status, Some(5));
@@ -105,6 +105,7 @@ fn a_release_without_what_the_hypervisor_needs_is_told_by_what_it_lacks() {
     let firecracker = "hypervisor = \"firecracker\"\nsnapshotter = \"devmapper\"";
     let project = project(firecracker, &release);
     project.good(&["lock"]);
+    project.good(&["fetch"]);
     project.refused(
         &["build", "--offline"],
         expect![[r#"
@@ -120,7 +121,7 @@ fn a_recipe_that_cannot_be_is_told_before_anything_is_fetched() {
     let release = MadeRelease::new().pack();
     for (kata, wants) in [
         ("hypervisor = \"qemuu\"", &["`qemuu` is no hypervisor of Kata: did you mean `qemu`?"][..]),
-        ("guest = \"confidential\"", &["the recipe has no `kata.hypervisor`"]),
+        ("guest = \"confidential\"", &["`kata` must have the key `hypervisor`"]),
         (
             "hypervisor = \"firecracker\"",
             &["shares no files with its guests", "name one as `kata.snapshotter`"],
