@@ -44,7 +44,7 @@ fn an_image_takes_of_a_release_what_its_hypervisor_needs_and_only_that_is_made_a
     project.change("hypervisor = \"qemu\"", "hypervisor = \"dragonball\"");
     // The lock says which release it is, not what of it is taken.
     let ended = project.good(&["build", "--offline", "--explain", "-o", "dragonball"]);
-    assert!(ended.stderr.contains("url kata"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("url kata"), "{}", ended.stdout);
     let names = taken(&project, "dragonball");
     assert!(
         !names.iter().any(|name| name.contains("qemu") || name.contains("virtiofsd")),
@@ -52,7 +52,7 @@ fn an_image_takes_of_a_release_what_its_hypervisor_needs_and_only_that_is_made_a
     );
     // What that saves.
     let diff = project.run(&["diff", "qemu", "dragonball"]).stdout;
-    assert!(diff.contains("/opt/kata/bin/qemu-system-x86_64"), "{diff}");
+    assert!(diff.contains("qemu-system-x86_64"), "{diff}");
 }
 
 #[test]
