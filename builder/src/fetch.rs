@@ -20,6 +20,7 @@ use crate::error::{Context as _, Error, Id, Result};
 use crate::figures::bytes;
 use crate::http::{self, Client};
 use crate::progress::{Progress, Task};
+use crate::registry::Registry;
 use crate::store::Store;
 
 /// A blob that is wanted, and where it can be had.
@@ -115,6 +116,24 @@ pub fn or_by_hand(error: Error, name: &str) -> Error {
     error.hint(format!(
         "if `{name}` is brought here by other means, `orlop store add FILE` puts it into the store"
     ))
+}
+
+/// As [`blob`] for one that a registry has.
+///
+/// # Errors
+/// [`Id::WrongDigest`]; those of [`Registry::download`].
+pub fn from_registry(registry: &Registry, store: &Store, blob: &Blob, task: &Task) -> Result<()> {
+    let wanted = (blob.sha256, Some(blob.size));
+    let partial = match Partial::lock(store, wanted)? {
+        Ok(partial) => partial,
+        Err(_) => return Ok(()),
+    };
+    let filled = partial.fill_from(registry, blob, task);
+    if filled.is_err() {
+        partial.leave();
+    }
+    filled?;
+    store.adopt(&partial.path, blob)
 }
 
 fn bring(
@@ -234,6 +253,33 @@ impl Partial {
         let message = format!("`{url}` has sha256 `{sha256}`, and `{wanted}` was asked for");
         let error = Error::new(Id::WrongDigest, message).hint(http::OTHER_FILE);
         Err(http::packed_unasked(error, packed.as_deref()))
+    }
+
+    /// The same from a registry, of a blob whose size is known.
+    fn fill_from(&self, registry: &Registry, blob: &Blob, task: &Task) -> Result<()> {
+        let resumed = fs::metadata(&self.path).is_ok_and(|meta| meta.len() > 0);
+        let downloaded = registry.download(blob, &self.path, task);
+        if let Err(error) = downloaded {
+            if error.id() == Id::WrongDigest {
+                self.empty()?;
+            }
+            return Err(error);
+        }
+        let (sha256, _) = digest(&self.path)?;
+        if sha256 == blob.sha256 {
+            return Ok(());
+        }
+        self.empty()?;
+        if resumed {
+            return self.fill_from(registry, blob, task);
+        }
+        let (location, wanted) = (registry.location(), blob.sha256);
+        let message = format!(
+            "the registry of `{location}` gives `{sha256}` for the part `{wanted}` of the image"
+        );
+        Err(Error::new(Id::WrongDigest, message).hint(
+            "try again; if it happens again, something on the way or in the registry is damaged",
+        ))
     }
 
     fn empty(&self) -> Result<()> {

@@ -1,12 +1,14 @@
 //! Objects of Kubernetes that somebody applies to his cluster so that nodes of ours, and who looks after
 //! them, may do what they do there. Each set is a value; the command prints it.
 
+mod gvisor;
 mod kata;
 mod updater;
 mod yaml;
 
 use serde_json::Value;
 
+pub use gvisor::{NodeLabel, gvisor};
 pub use kata::kata;
 pub use updater::{Subject, updater};
 

@@ -118,7 +118,14 @@ impl Registry {
     /// [`Id::NotFound`] if there is none; [`Id::WrongDigest`] if it is another one than was asked for;
     /// those of asking.
     pub fn manifest(&self) -> Result<(Vec<u8>, Sha256)> {
-        let called = &self.location.called;
+        self.manifest_called(&self.location.called)
+    }
+
+    /// The manifest, or the index, that is called so in this repository, likewise.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub fn manifest_called(&self, called: &Called) -> Result<(Vec<u8>, Sha256)> {
         let address = self.address(&format!("manifests/{called}"))?;
         let kinds = [
             MANIFEST_TYPE,

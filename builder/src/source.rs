@@ -8,6 +8,7 @@ pub mod cargo;
 pub mod deb;
 mod files;
 pub mod go;
+pub mod image;
 pub mod kata;
 pub mod local;
 pub mod url;

@@ -128,6 +128,44 @@ impl<T: Transport> Client<T> {
         }
     }
 
+    /// `Content.Write` without a byte: of a blob whose file is in the content store already, under its name
+    /// and with its size. containerd then knows it in our namespace, with `labels`, and does not read it.
+    /// Nothing comes of it where the file is not there, or namespaces share no content
+    /// (`content_sharing_policy`).
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn adopt_blob(
+        &mut self,
+        descriptor: &Descriptor,
+        labels: &[(String, String)],
+        limit: Duration,
+    ) -> Result<Option<Made>, Error> {
+        let path = "/containerd.services.content.v1.Content/Write";
+        let mut call = self.call(path, Some(limit))?;
+        let reference = format!("orlop-{}", descriptor.digest);
+        // The offset says that all of it is written. What has begun a blob anew refuses that.
+        let request = Message::new()
+            .number(1, COMMIT)
+            .text(2, &reference)
+            .number(3, descriptor.size)
+            .text(4, &descriptor.digest)
+            .number(5, descriptor.size);
+        let request = labels.iter().fold(request, |r, (name, value)| r.entry(7, name, value));
+        call.send(request.as_bytes(), true)?;
+        let result = match call.receive() {
+            Ok(Some(_)) => call.receive().map(drop),
+            Ok(None) => Err(Error::Protocol("the call succeeded without a message")),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => Ok(Some(Made::New)),
+            Err(error) if error.is(Status::ALREADY_EXISTS) => Ok(Some(Made::Existed)),
+            Err(error) if error.is_no_answer() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// `Images.Get`: what an image's name points to, if there is one of that name.
     ///
     /// # Errors

@@ -7,6 +7,8 @@
 
 #[cfg(feature = "tuf")]
 mod artifact;
+#[cfg(feature = "tuf")]
+mod documents;
 mod json;
 mod packed;
 mod reference;
@@ -24,6 +26,8 @@ use crate::tree::{Blob, Node, Tree, TreePath};
 
 #[cfg(feature = "tuf")]
 pub use artifact::{Artifact, ArtifactError, EMPTY, EMPTY_TYPE, File, LARGEST_MANIFEST};
+#[cfg(feature = "tuf")]
+pub use documents::{Configuration, Descriptor, DocumentError, Listing, Names, Platform};
 pub use packed::{FileError, Files, Packed, pack};
 pub use reference::{Called, Location, Reference, ReferenceError};
 

@@ -367,6 +367,14 @@ pub(crate) fn registry() -> Vec<Vec<u8>> {
              \"size\":2}},\"layers\":[{{\"mediaType\":\"x\",\"digest\":\"{digest}\",\"size\":9,\
              \"annotations\":{{\"org.opencontainers.image.title\":\"metadata/1.root.json\"}}}}]}}"
         ),
+        &format!(
+            "{{\"schemaVersion\":2,\"manifests\":[{{\"mediaType\":\"x\",\"digest\":\"{digest}\",\
+             \"size\":2,\"platform\":{{\"os\":\"linux\",\"architecture\":\"amd64\"}}}}]}}"
+        ),
+        &format!(
+            "{{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\",\"rootfs\":\
+             {{\"type\":\"layers\",\"diff_ids\":[\"{digest}\"]}}}}"
+        ),
         &format!("registry.example:5000/team/node:1@{digest}"),
         "Bearer realm=\"https://a.example/t\",service=\"r\",scope=\"repository:a/b:pull,push\", Basic",
         "{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"message\":\"none\",\"detail\":{}}]}",

@@ -125,7 +125,7 @@ targets! {
     "registry" registry "what a registry says: manifests, names, refusals, tokens; files of logins for it"
         ["builder/src/credentials/registries.rs" "builder/src/registry/challenge.rs"
          "builder/src/registry/refusal.rs" "builder/src/registry/token.rs"
-         "formats/src/oci/artifact.rs"];
+         "formats/src/oci/artifact.rs" "formats/src/oci/documents.rs"];
     "release" release "`release.json`; writes and reads again what was read"
         ["formats/src/release.rs"];
     "report" report "`build.json` of another build"

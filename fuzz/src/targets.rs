@@ -541,6 +541,12 @@ pub(crate) fn registry(bytes: &[u8]) {
         let written = artifact.manifest(&[]);
         assert_eq!(formats::oci::Artifact::parse(&written.bytes).ok(), Some(artifact));
     }
+    if let Err(error) = formats::oci::Listing::parse(bytes) {
+        assert!(!error.to_string().contains(char::is_control));
+    }
+    if let Ok(configuration) = formats::oci::Configuration::parse(bytes) {
+        assert!(!configuration.platform.to_string().contains(char::is_control));
+    }
     text(bytes, |text| {
         if let Ok(location) = formats::oci::Location::new(text) {
             assert_eq!(formats::oci::Location::new(&location.to_string()).ok(), Some(location));

@@ -2,35 +2,38 @@
 //!
 //! Each `DIR/*.tar` is an OCI image layout
 //! (<https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>) whose index names
-//! its images by the annotation `io.containerd.image.name`. What such a name points to already is
-//! not written again, so a later boot costs one question per image. Blobs go into containerd's
-//! content store by its own service, which checks size and digest; nothing is unpacked before a
-//! container needs it.
+//! its images by the annotation `io.containerd.image.name`; each `DIR/*.json` is such an index, whose
+//! blobs lie in `DIR/blobs`. What such a name points to already is not written again, so a later boot
+//! costs one question per image. Blobs of archives go into containerd's content store by its own
+//! service, which checks size and digest; those that are files stay where they are, and the content
+//! store has [links]. Nothing is unpacked before a container needs it.
 
 pub(crate) mod archive;
+mod links;
+mod place;
 mod shipped;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use cri::containerd::{Descriptor, Made};
 use cri::{Client, Transport};
-use formats::digest::Sha256;
 use serde::Deserialize;
 
 use crate::arguments::{Arguments, Failure};
 use crate::crash::{self, Repair};
 use crate::problems;
 use crate::root::Root;
-use archive::Archive;
+use place::{Member, Members, Place};
 
 /// Where containerd listens.
 pub const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Bytes of an answer of containerd: lists of containers are the longest.
 pub const LONGEST_ANSWER: usize = 16 << 20;
+/// Where containerd keeps blobs.
+pub(crate) const CONTENT: &str = "/var/lib/containerd/io.containerd.content.v1.content";
 /// What CRI, and so kubelet, sees of containerd.
 pub(crate) const NAMESPACE: &str = "k8s.io";
 /// The unit that calls this.
@@ -90,6 +93,15 @@ trait Store {
         labels: &[(String, String)],
         bytes: &mut dyn Read,
     ) -> Result<Made, Trouble>;
+    /// Takes what is at a blob's place for the blob, with labels, without its bytes; nothing if the store
+    /// does not do that.
+    fn adopt(
+        &mut self,
+        blob: &Descriptor,
+        labels: &[(String, String)],
+    ) -> Result<Option<Made>, Trouble>;
+    /// Forgets a blob.
+    fn forget(&mut self, digest: &str) -> Result<(), Trouble>;
     /// Lets a name point to a manifest.
     fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), Trouble>;
     /// The id of what a pod would get by this name.
@@ -135,6 +147,20 @@ impl<T: Transport> Store for Client<T> {
                 false => Trouble::of(&what, &error),
             }
         })
+    }
+
+    fn adopt(
+        &mut self,
+        blob: &Descriptor,
+        labels: &[(String, String)],
+    ) -> Result<Option<Made>, Trouble> {
+        self.adopt_blob(blob, labels, QUESTION)
+            .map_err(|error| Trouble::of(&format!("cannot take {}", blob.digest), &error))
+    }
+
+    fn forget(&mut self, digest: &str) -> Result<(), Trouble> {
+        self.delete_blob(digest, QUESTION)
+            .map_err(|error| Trouble::of(&format!("cannot forget {digest}"), &error))
     }
 
     fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), Trouble> {
@@ -228,7 +254,16 @@ pub fn command(arguments: &mut Arguments) -> Result<(), Failure> {
         eprintln!("orlop-node: {line}");
         left.push(line);
     }
-    let imported = import_all(&mut client, Path::new(&directory), &mut io::stderr());
+    match links::sweep(&mut client, &root) {
+        Ok(0) => {}
+        Ok(swept) => eprintln!("orlop-node: {swept} blobs of another release are gone with it"),
+        Err(Trouble::Store(why)) => return Err(Failure::Failed(why)),
+        Err(Trouble::Archive(why)) => {
+            eprintln!("orlop-node: {why}");
+            left.push(why);
+        }
+    }
+    let imported = import_all(&mut client, &root, Path::new(&directory), &mut io::stderr());
     let Imported { brought, lacking } = imported.map_err(Failure::Failed)?;
     // What could not be read may name what it brings another time.
     if lacking.is_empty() {
@@ -277,14 +312,15 @@ struct Imported {
 /// If the directory cannot be read or the store does not answer.
 fn import_all(
     store: &mut impl Store,
+    root: &Root,
     directory: &Path,
     out: &mut impl Write,
 ) -> Result<Imported, String> {
-    let archives = archives(directory)
+    let archives = place::all(directory)
         .map_err(|error| format!("cannot read {}: {error}", directory.display()))?;
     let (mut held, mut imported) = (false, Imported::default());
     for path in &archives {
-        let lines = match import_archive(store, path, &mut held, &mut imported.brought) {
+        let lines = match import_archive(store, root, path, &mut held, &mut imported.brought) {
             Ok(lines) => lines,
             Err(Trouble::Archive(reason)) => {
                 let line = format!("cannot import {}: {reason}", path.display());
@@ -310,12 +346,14 @@ fn import_all(
 /// is `held` from the first time on that there is something to write.
 fn import_archive(
     store: &mut impl Store,
+    root: &Root,
     path: &Path,
     held: &mut bool,
     brought: &mut shipped::Brought,
 ) -> Result<Vec<String>, Trouble> {
     let mut lines = Vec::new();
-    for image in plan(store, path)? {
+    let mut place = Place::open(path)?;
+    for image in plan(store, root, &mut place)? {
         lines.push(match image {
             Planned::Present(name, digest) => {
                 let line = format!("{name} is there");
@@ -328,23 +366,11 @@ fn import_archive(
                     store.hold()?;
                     *held = true;
                 }
-                import(store, path, &name, &entry)?
+                import(store, root, &mut place, &name, &entry)?
             }
         });
     }
     Ok(lines)
-}
-
-fn archives(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut archives = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "tar") {
-            archives.push(path);
-        }
-    }
-    archives.sort();
-    Ok(archives)
 }
 
 /// An image of an archive.
@@ -354,17 +380,17 @@ enum Planned {
     Missing(String, Entry),
 }
 
-fn plan(store: &mut impl Store, path: &Path) -> Result<Vec<Planned>, Trouble> {
-    let bytes = open(path)?.file("index.json", LONGEST_DOCUMENT)?;
-    let index: Document =
-        serde_json::from_slice(&bytes).map_err(|error| format!("its index.json: {error}"))?;
+fn plan(store: &mut impl Store, root: &Root, place: &mut Place) -> Result<Vec<Planned>, Trouble> {
+    let index: Document = serde_json::from_slice(&place.index()?)
+        .map_err(|error| format!("its index.json: {error}"))?;
     if index.manifests.is_empty() {
         return Err("its index names no image".to_owned().into());
     }
     let planned = |entry: Entry| {
         let name = entry.annotations.get(NAME).cloned();
         let name = name.ok_or_else(|| format!("{} has no annotation `{NAME}`", entry.digest))?;
-        Ok(match store.target(&name)? == Some(entry.descriptor()) {
+        let is_known = store.target(&name)? == Some(entry.descriptor());
+        Ok(match is_known && is_whole(root, place, &entry)? {
             true => Planned::Present(name, entry.digest),
             false => Planned::Missing(name, entry),
         })
@@ -372,49 +398,47 @@ fn plan(store: &mut impl Store, path: &Path) -> Result<Vec<Planned>, Trouble> {
     index.manifests.into_iter().map(planned).collect()
 }
 
-fn open(path: &Path) -> Result<Archive<File>, String> {
-    Archive::read(File::open(path).map_err(|error| error.to_string())?)
+/// Whether all blobs of an image that containerd knows are there: links may have gone with the release
+/// that made them, or in a power cut. What was copied, containerd keeps.
+fn is_whole(root: &Root, place: &mut Place, entry: &Entry) -> Result<bool, Trouble> {
+    if place.file(&entry.digest).is_none() {
+        return Ok(true);
+    }
+    let Members { members, .. } = place.members(entry)?;
+    Ok(members.iter().all(|member| links::is_there(root, &member.blob.digest)))
 }
 
 /// Imports an image; what was done, in a line.
 fn import(
     store: &mut impl Store,
-    path: &Path,
+    root: &Root,
+    place: &mut Place,
     name: &str,
     entry: &Entry,
 ) -> Result<String, Trouble> {
-    let mut archive = open(path)?;
-    let bytes = archive.file(&blob_path(&entry.digest)?, LONGEST_DOCUMENT)?;
-    // Before its content is believed; containerd checks what it gets once more.
-    let digest = format!("sha256:{}", Sha256::of(&bytes));
-    if digest != entry.digest || bytes.len() as u64 != entry.size {
-        return Err(format!("{} has other bytes than its name says", entry.digest).into());
-    }
-    let manifest: Document = serde_json::from_slice(&bytes)
-        .map_err(|error| format!("the manifest of {name}: {error}"))?;
-    let config =
-        manifest.config.ok_or_else(|| format!("the manifest of {name} has no `config`"))?;
-    // What a manifest names is kept as long as the manifest: these labels say so to containerd's
-    // collector (docs/garbage-collection.md there).
-    let mut labels =
-        vec![("containerd.io/gc.ref.content.config".to_owned(), config.digest.clone())];
-    for (number, layer) in manifest.layers.iter().enumerate() {
-        labels.push((format!("containerd.io/gc.ref.content.l.{number}"), layer.digest.clone()));
-    }
+    let Members { members, config } = place.members(entry)?;
     let mut written = 0;
-    let blobs = manifest.layers.iter().chain([&config]).map(|blob| (blob, &[][..]));
-    for (blob, labels) in blobs.chain([(entry, &labels[..])]) {
-        let mut bytes = archive.open(&blob_path(&blob.digest)?)?;
-        if bytes.limit() != blob.size {
+    for Member { blob, labels } in members {
+        if let Some(file) = place.file(&blob.digest) {
+            let size = std::fs::metadata(&file).map(|meta| meta.len());
+            if size.is_ok_and(|size| size == blob.size) {
+                links::link(root, &blob.digest, &file)?;
+                if store.adopt(&blob.descriptor(), &labels)?.is_some() {
+                    continue;
+                }
+            }
+        }
+        let (size, mut bytes) = place.blob(&blob.digest)?;
+        if size != blob.size {
             let what = format!("{} has not the size that its manifest says", blob.digest);
             return Err(Trouble::Archive(what));
         }
-        if store.write(&blob.descriptor(), labels, &mut bytes)? == Made::New {
+        if store.write(&blob.descriptor(), &labels, &mut bytes)? == Made::New {
             written += blob.size;
         }
     }
     store.put(name, &entry.descriptor())?;
-    let late = match noticed(store, name, &config.digest)? {
+    let late = match noticed(store, name, &config)? {
         true => "",
         false => "; the CRI does not know it yet",
     };

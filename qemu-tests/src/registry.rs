@@ -42,6 +42,7 @@ const PROXY_AUTHORIZATION: &str = "Basic bm9kZTpwcm94eS1TZWNyZXQtMg==";
 pub struct Registry {
     listener: Listener,
     proxied: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Registry {
@@ -52,13 +53,19 @@ impl Registry {
     pub fn serve(content: Content) -> io::Result<Self> {
         let content = Arc::new(content);
         let proxied = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&proxied);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counts = (Arc::clone(&proxied), Arc::clone(&asked));
         let listener = Listener::new(move |client| {
-            let (content, count) = (Arc::clone(&content), Arc::clone(&count));
+            let (content, counts) = (Arc::clone(&content), counts.clone());
             // A client that goes away has what it wanted.
-            thread::spawn(move || drop(serve(&client, &content, &count)));
+            thread::spawn(move || drop(serve(&client, &content, &counts)));
         });
-        Ok(Self { listener: listener?, proxied })
+        Ok(Self { listener: listener?, proxied, asked })
+    }
+
+    /// How many requests there were, whoever sent them and whatever came of them.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// What it was asked as a proxy, by who has the proxy's password, and could answer.
@@ -72,13 +79,18 @@ impl Registry {
     }
 }
 
-fn serve(client: &TcpStream, content: &Content, proxied: &AtomicUsize) -> io::Result<()> {
+fn serve(
+    client: &TcpStream,
+    content: &Content,
+    (proxied, asked): &(Arc<AtomicUsize>, Arc<AtomicUsize>),
+) -> io::Result<()> {
     let mut requests = BufReader::new(client);
     loop {
         let mut line = String::new();
         if requests.read_line(&mut line)? == 0 {
             return Ok(());
         }
+        asked.fetch_add(1, Ordering::SeqCst);
         let (mut header, mut may_pull, mut may_pass) = (String::new(), false, false);
         while requests.read_line(&mut header)? > 2 {
             if let Some((name, value)) = header.trim_end().split_once(": ") {
@@ -187,7 +199,7 @@ mod tests {
         assert!(ask_as(proxied, &own).starts_with("HTTP/1.1 407"));
         let both = format!("{own}Proxy-Authorization: {PROXY_AUTHORIZATION}\r\n");
         assert!(ask_as(proxied, &both).starts_with("HTTP/1.1 200"));
-        assert_eq!(registry.proxied(), 1);
+        assert_eq!((registry.proxied(), registry.asked()), (1, 4));
         assert!(ask("GET /v2/").ends_with("\r\n\r\n{}"));
         for path in ["busybox/manifests/1", "busybox/manifests/sha256:aa?ns=docker.io"] {
             let text = ask(&format!("GET /v2/{path}"));

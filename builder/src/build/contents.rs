@@ -480,6 +480,7 @@ pub fn parameters(recipe: &crate::recipe::Recipe) -> Result<Value> {
     for image in recipe.oci.keys() {
         inner.iter().for_each(|kind| forget(&format!("/oci/{image}/{kind}"), &host));
     }
+    forget("/oci", &["archive"]);
     if let Some(debian) = value.pointer_mut("/debian").and_then(Value::as_object_mut) {
         debian.remove("keyring");
     }

@@ -1,7 +1,7 @@
-//! Container images that lie in the root as archives: their components become a layer, the layer
-//! an archive in the store.
+//! Container images that lie in the root: of those that are made here, the components become a layer, and
+//! the layer an archive in the store; those of others are there as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use formats::architecture::Architecture;
 use formats::digest::Sha256;
@@ -19,7 +19,7 @@ use crate::compose::layers::Layers;
 use crate::error::{Context as _, Error, Id, Result};
 use crate::recipe::model::{Name, Oci};
 use crate::source::cargo::Seen;
-use crate::source::local;
+use crate::source::{image as source, local};
 use crate::step::{Inputs, Kind, Step, Steps};
 use crate::store::Store;
 use crate::stored::StoredBlob;
@@ -81,6 +81,32 @@ pub fn archive(
     let (name, reference) = (name.to_string(), image.reference.to_string());
     let inside = Inside { name, reference, tree, components };
     Ok(((oci.at.0.clone(), Node::file(blob.0, 0o644)), inside))
+}
+
+/// Puts an image of somebody else into the root as it is, and says of which files it is there. Of parts
+/// that several images have one is enough: those of `there` are not given again.
+///
+/// # Errors
+/// Those of [`image`](crate::source::image).
+pub fn foreign(
+    request: &Request<'_>,
+    name: &Name,
+    oci: &Oci,
+    there: &mut BTreeSet<TreePath>,
+) -> Result<(Vec<(TreePath, Node)>, Inside)> {
+    let (store, architecture) = (request.store, request.recipe.arch);
+    let parts = match &oci.archive {
+        Some(path) => {
+            source::of_archive(store, name.as_str(), path, &oci.reference.0, architecture)?
+        }
+        None => source::of_lock(&request.lock.images, name.as_str())?.to_vec(),
+    };
+    source::check_layers(store, name.as_str(), &parts, request.jobs)?;
+    let mut nodes = source::nodes(store, oci, &parts)?;
+    nodes.retain(|(path, _)| there.insert(path.clone()));
+    let (name, reference) = (name.to_string(), oci.reference.0.to_string());
+    let inside = Inside { name, reference, tree: Tree::new(), components: BTreeMap::new() };
+    Ok((nodes, inside))
 }
 
 fn image(oci: &Oci, architecture: Architecture) -> Image {

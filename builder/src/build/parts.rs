@@ -164,8 +164,14 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
         let nodes = local::nodes(request.store, component)?;
         components.push(Layer::new("local", name.as_str(), nodes));
     }
-    let mut images = Vec::new();
+    let (mut images, mut foreign) = (Vec::new(), BTreeSet::new());
     for (name, image) in &request.recipe.oci {
+        if image.is_foreign() {
+            let (nodes, inside) = oci::foreign(request, name, image, &mut foreign)?;
+            components.push(Layer::new("oci", name.as_str(), nodes));
+            images.push(inside);
+            continue;
+        }
         let (node, inside) = oci::archive(request, steps, seen, name, image, &mut built)?;
         components.push(Layer::new("oci", name.as_str(), vec![node]));
         images.push(inside);

@@ -50,6 +50,8 @@ impl Needed {
             .map_err(|error| error.hint("nothing was removed: it is not known what it needs"))?;
         self.blobs.extend(lock.all_packages().map(|package| package.blob.sha256));
         self.blobs.extend(lock.urls.iter().map(|file| file.blob.sha256));
+        let images = lock.images.iter().flat_map(|image| &image.parts);
+        self.blobs.extend(images.map(|part| part.blob.sha256));
         self.blobs.extend(lock.suites.iter().map(|suite| suite.release.0));
         self.locks.insert(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         Ok(())

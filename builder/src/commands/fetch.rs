@@ -15,7 +15,7 @@ use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
 use crate::source::cargo::{self, Seen};
 use crate::source::deb::reach::Reach;
-use crate::source::{deb, go};
+use crate::source::{deb, go, image};
 use crate::store::{Looked, Store};
 
 /// Downloads at once: mirrors ask not to be flooded.
@@ -86,6 +86,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
             "store": shown(store.root()),
             "packages": lock.packages.len(),
             "urls": lock.urls.len(),
+            "images": lock.images.len(),
         }));
     }
     Ok(())
@@ -155,6 +156,9 @@ pub fn bring(
         }
     }
     fetch_blobs(recipe, lock, store, settings, progress)?;
+    for image in &lock.images {
+        image::registry::fetch(image, &settings.environment, store, progress)?;
+    }
     for (name, component) in components {
         fetch_go(&name, &component, store, settings, progress)?;
     }
@@ -262,13 +266,14 @@ pub fn fetch_blobs(
 /// [`Id::StoreMissing`] with what is not there.
 pub fn require(lock: &Lock, store: &Store) -> Result<()> {
     let all: BTreeMap<_, _> = lock.all_packages().map(|p| ((&p.name, p.blob.sha256), p)).collect();
-    let number = all.len() + lock.urls.len();
     let packages = all.into_values().map(|package| {
-        (format!("{} {}", package.name, package.version), package.path.as_str(), &package.blob)
+        (format!("{} {}", package.name, package.version), package.path.clone(), &package.blob)
     });
-    let files =
-        lock.urls.iter().map(|file| (file.component.clone(), file.url.as_str(), &file.blob));
-    let missing: Vec<_> = packages.chain(files).filter(|(.., blob)| !store.has(blob)).collect();
+    let files = lock.urls.iter().map(|file| (file.component.clone(), file.url.clone(), &file.blob));
+    let images = lock.images.iter().flat_map(image::registry::needed);
+    let needed: Vec<_> = packages.chain(files).chain(images).collect();
+    let number = needed.len();
+    let missing: Vec<_> = needed.into_iter().filter(|(.., blob)| !store.has(blob)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -14,15 +14,15 @@ use crate::commands::{print, print_json, shown};
 use crate::error::{Error, Id, Result};
 use crate::fetch;
 use crate::http::Client;
-use crate::lock::model::{Rustc, Suite, UrlFile};
+use crate::lock::model::{Image, Rustc, Suite, UrlFile};
 use crate::lock::{self, Lock};
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::settings::Settings;
 use crate::source::cargo::Seen;
-use crate::source::deb;
 use crate::source::deb::reach::Reach;
 use crate::source::deb::release::Times;
+use crate::source::{deb, image};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,7 @@ pub fn run(args: &Args, global: &Global, settings: &Settings, progress: &Progres
             "lock": shown(path),
             "packages": lock.packages.len(),
             "urls": lock.urls.len(),
+            "images": lock.images.len(),
             "changes": changes,
         }));
     }
@@ -126,6 +127,15 @@ pub fn make(
         task.done(format!("{} bytes", blob.size));
         urls.push(UrlFile { component: name.to_string(), url: file.url.to_string(), blob });
     }
+    let mut images = Vec::new();
+    for (name, oci) in &recipe.oci {
+        let Some(location) = &oci.registry else { continue };
+        let task = progress.task(format!("oci.{name}"), None);
+        let registry = image::registry::registry(&location.0, &settings.environment)?;
+        let image = image::registry::resolve(&registry, &store, name.as_str(), recipe.arch)?;
+        task.done(format!("{} parts", image.parts.len()));
+        images.push(image);
+    }
     for release in &locked.releases {
         store.put_bytes(release)?;
     }
@@ -136,6 +146,7 @@ pub fn make(
         compilers: locked.compilers,
         rustc,
         urls,
+        images,
     };
     lock.write(path)?;
     task.done(format!("{} packages in {}", lock.all_packages().count(), path.display()));
@@ -197,6 +208,7 @@ fn changes(before: &Lock, now: &Lock) -> Vec<Change> {
     let versions = |lock: &Lock| -> BTreeMap<String, String> {
         lock.all_packages().map(|p| (p.name.clone(), p.version.clone())).collect()
     };
+    let images = (before, now);
     let (before, now) = (versions(before), versions(now));
     let names: BTreeSet<_> = before.keys().chain(now.keys()).collect();
     let version = |text: &Option<String>| text.as_ref()?.parse::<Version>().ok();
@@ -204,6 +216,27 @@ fn changes(before: &Lock, now: &Lock) -> Vec<Change> {
         let (before, now) = (before.get(name).cloned(), now.get(name).cloned());
         let older = version(&now).zip(version(&before)).is_some_and(|(now, before)| now < before);
         (before != now).then(|| Change { package: name.clone(), before, now, older })
+    };
+    let mut changes: Vec<_> = names.into_iter().filter_map(change).collect();
+    changes.extend(moved_images(images));
+    changes
+}
+
+/// Images whose name stands for something else than before. Digests are neither older nor newer.
+fn moved_images((before, now): (&Lock, &Lock)) -> Vec<Change> {
+    let targets = |lock: &Lock| -> BTreeMap<String, String> {
+        let target = |image: &Image| {
+            let part = image.parts.first()?;
+            Some((format!("oci.{}", image.component), format!("sha256:{}", part.blob.sha256)))
+        };
+        lock.images.iter().filter_map(target).collect()
+    };
+    let (before, now) = (targets(before), targets(now));
+    let names: BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let change = |name: &String| {
+        let (before, now) = (before.get(name).cloned(), now.get(name).cloned());
+        let differs = before != now;
+        differs.then(|| Change { package: name.clone(), before, now, older: false })
     };
     names.into_iter().filter_map(change).collect()
 }

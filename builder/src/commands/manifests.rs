@@ -3,12 +3,18 @@
 use crate::arguments::{Global, RecipeArgs};
 use crate::commands::{print, print_json};
 use crate::error::{Error, Id, Result};
-use crate::manifests::{Manifests, Subject, kata, updater};
+use crate::manifests::{Manifests, NodeLabel, Subject, gvisor, kata, updater};
 use crate::recipe;
 
 /// What they are for.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// The RuntimeClass of pods in gVisor's sandbox
+    Gvisor {
+        /// A label of the nodes that have gVisor, where not all have
+        #[arg(long, value_name = "LABEL=VALUE")]
+        on: Option<NodeLabel>,
+    },
     /// What who upgrades nodes by their Node objects may do
     Updater {
         /// Who may: user:NAME, group:NAME or serviceaccount:NAMESPACE/NAME; may be repeated. Without, the
@@ -29,6 +35,7 @@ pub enum Command {
 /// [`Id::Stdout`]; those of loading the recipe, [`Id::RecipeCheck`] if it has no `[kata]`.
 pub fn run(command: &Command, global: &Global) -> Result<()> {
     match command {
+        Command::Gvisor { on } => show(&gvisor(on.as_ref()), global),
         Command::Updater { subjects } => show(&updater(subjects), global),
         Command::Kata { recipe } => {
             let loaded = recipe::load(&recipe.recipe, recipe.profile.as_deref())?;

@@ -221,6 +221,10 @@ ids! {
     NotRelease = "E0522", Fetch;
     /// What was given as a mirror is not a web address.
     BadMirror = "E0523", Fetch;
+    /// What should be a container image is none, or one that containerd would not take.
+    ImageSource = "E0530", Fetch;
+    /// A container image is not for the architecture of the recipe.
+    ImagePlatform = "E0531", Fetch;
     // E06: environment.
     /// A program that is needed is not on this host.
     MissingTool = "E0601", Environment;

@@ -22,6 +22,8 @@ pub fn inputs(recipe: &Recipe) -> Vec<String> {
     lines.extend(debian.exclude.keys().map(|name| format!("exclude {name}")));
     let urls = recipe.url.iter();
     lines.extend(urls.map(|(name, url)| format!("url {name} {} {}", url.url, url.sha256.0)));
+    let images = recipe.oci.iter().filter_map(|(name, oci)| Some((name, oci.registry.as_ref()?)));
+    lines.extend(images.map(|(name, location)| format!("image {name} {}", location.0)));
     lines.sort();
     lines.dedup();
     lines

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use formats::oci::Location;
 use formats::tree::Blob;
 use serde::Deserialize;
 
 use crate::recipe::model::Digest;
+use crate::source::image::Part;
 
 /// The whole lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Lock {
     pub rustc: Vec<Rustc>,
     /// Files from the web, sorted by component.
     pub urls: Vec<UrlFile>,
+    /// Container images of registries, sorted by component.
+    pub images: Vec<Image>,
 }
 
 impl Lock {
@@ -107,4 +111,16 @@ pub struct UrlFile {
     pub url: String,
     /// What it is.
     pub blob: Blob,
+}
+
+/// A container image of a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The component's name in the recipe.
+    pub component: String,
+    /// Where it can be had: as the recipe has it.
+    pub location: Location,
+    /// What its name stood for when the lock was made, and all that follows from that: index, manifest,
+    /// configuration, layers.
+    pub parts: Vec<Part>,
 }

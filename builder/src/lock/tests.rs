@@ -5,12 +5,14 @@ use std::path::Path;
 
 use expect_test::expect;
 use formats::digest::Sha256;
+use formats::oci::Location;
 use formats::tree::Blob;
 use proptest::prelude::*;
 
-use super::model::{Package, Role, Rustc, Suite, UrlFile};
+use super::model::{Image, Package, Role, Rustc, Suite, UrlFile};
 use super::*;
 use crate::recipe::Recipe;
+use crate::source::image;
 
 fn package(name: &str, role: Role) -> Package {
     Package {
@@ -48,7 +50,17 @@ fn lock() -> Lock {
             url: "https://mirror.example/tool".to_owned(),
             blob: Blob { sha256: Sha256::of("tool"), size: 5 },
         }],
+        images: vec![Image {
+            component: "web".to_owned(),
+            location: Location::new("registry.example/web:1").unwrap(),
+            parts: vec![part(image::Role::Manifest), part(image::Role::Layer)],
+        }],
     }
+}
+
+fn part(role: image::Role) -> image::Part {
+    let blob = Blob { sha256: Sha256::of(role.name()), size: 7 };
+    image::Part { role, media_type: format!("application/{}", role.name()), blob }
 }
 
 fn recipe(text: &str) -> Recipe {

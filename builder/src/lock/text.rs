@@ -9,9 +9,10 @@ use formats::{excerpt, quote};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::model::{Lock, Package, Role, Rustc, Suite, UrlFile};
+use super::model::{Image, Lock, Package, Role, Rustc, Suite, UrlFile};
 use crate::error::{Error, Id, Result};
-use crate::recipe::model::Digest;
+use crate::recipe::model::{Digest, ImageLocation};
+use crate::source::image;
 
 /// Read before all else, so that a newer lock is told from a broken one.
 #[derive(Deserialize)]
@@ -35,6 +36,8 @@ struct Text {
     rustc: Vec<Rustc>,
     #[serde(default, rename = "url")]
     urls: Vec<Spanned<UrlText>>,
+    #[serde(default, rename = "image")]
+    images: Vec<Spanned<ImageText>>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +79,24 @@ struct UrlText {
     size: u64,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ImageText {
+    component: String,
+    location: ImageLocation,
+    #[serde(rename = "part")]
+    parts: Vec<PartText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PartText {
+    role: image::Role,
+    media_type: String,
+    sha256: Digest,
+    size: u64,
+}
+
 impl Lock {
     /// Reads a lock's text; `path` is for messages only.
     ///
@@ -95,7 +116,7 @@ impl Lock {
             );
             return Err(broken(message, None));
         }
-        let Text { inputs, suites, packages, compilers, rustc, urls, .. } =
+        let Text { inputs, suites, packages, compilers, rustc, urls, images, .. } =
             toml::from_str(text).map_err(not_a_lock)?;
         let twice = |span, what: String| {
             let message = format!("`{}` has {what} twice", path.display());
@@ -124,6 +145,15 @@ impl Lock {
                 return Err(twice(span, format!("the file of `{component}`")));
             }
         }
+        let mut by_image = BTreeMap::new();
+        for image in images {
+            let span = image.span();
+            let image = Image::from(image.into_inner());
+            let component = image.component.clone();
+            if by_image.insert(component.clone(), image).is_some() {
+                return Err(twice(span, format!("the image of `{component}`")));
+            }
+        }
         Ok(Self {
             inputs,
             suites,
@@ -131,6 +161,7 @@ impl Lock {
             compilers,
             rustc,
             urls: by_component.into_values().collect(),
+            images: by_image.into_values().collect(),
         })
     }
 
@@ -169,6 +200,19 @@ impl Lock {
         for file in urls {
             table(&mut text, "url", &[("component", &file.component), ("url", &file.url)]);
             blob(&mut text, &file.blob);
+        }
+        let mut images: Vec<_> = self.images.iter().collect();
+        images.sort_by_key(|image| &image.component);
+        for image in images {
+            let location = image.location.to_string();
+            let values = [("component", &image.component), ("location", &location)];
+            table(&mut text, "image", &values);
+            for part in &image.parts {
+                let role = part.role.name().to_owned();
+                let values = [("role", &role), ("media-type", &part.media_type)];
+                table(&mut text, "image.part", &values);
+                blob(&mut text, &part.blob);
+            }
         }
         text
     }
@@ -244,6 +288,17 @@ impl From<CompilerText> for Package {
             role: Role::Compiler,
             required_by: text.required_by,
         }
+    }
+}
+
+impl From<ImageText> for Image {
+    fn from(text: ImageText) -> Self {
+        let part = |text: PartText| {
+            let blob = Blob { sha256: text.sha256.0, size: text.size };
+            image::Part { role: text.role, media_type: text.media_type, blob }
+        };
+        let parts = text.parts.into_iter().map(part).collect();
+        Self { component: text.component, location: text.location.0, parts }
     }
 }
 

@@ -14,7 +14,7 @@ use formats::deb::{Pin, Wish, WishError};
 use formats::near::near;
 use globset::Glob;
 
-use super::model::{Budget, Cargo, Go, Local, Name, Recipe};
+use super::model::{Budget, Cargo, Go, Local, Name, Oci, Recipe};
 use super::problem::{Problem, report};
 use super::{Loaded, Origins};
 use crate::cargo_workspace::Workspace;
@@ -427,9 +427,13 @@ impl Check<'_> {
         for (name, image) in &recipe.oci {
             let keys = ["oci", name.as_str()];
             self.components(&keys, &image.go, &image.cargo, &image.local);
-            if image.go.is_empty() && image.cargo.is_empty() && image.local.is_empty() {
-                self.wrong(&keys, format!("`oci.{name}` has no files")).hint =
-                    Some("give it a `go`, `cargo` or `local` component".to_owned());
+            if image.is_foreign() {
+                self.foreign_image(name, image);
+            } else if image.go.is_empty() && image.cargo.is_empty() && image.local.is_empty() {
+                self.wrong(&keys, format!("`oci.{name}` has no files")).hint = Some(
+                    "give it a `go`, `cargo` or `local` component, an `archive` or a `registry`"
+                        .to_owned(),
+                );
             }
             if let Some(first) = seen.insert(image.reference.0.as_str(), name) {
                 let message =
@@ -442,6 +446,42 @@ impl Check<'_> {
                     self.wrong_key(&["oci", name.as_str(), "environment", variable], message);
                 }
             }
+        }
+    }
+
+    /// What is said of an image of somebody else: where it is, what it is called, and nothing that would
+    /// make another one of it.
+    fn foreign_image(&mut self, name: &Name, image: &Oci) {
+        let name = name.as_str();
+        if let (Some(_), Some(_)) = (&image.archive, &image.registry) {
+            let message = format!("`oci.{name}` is of an archive and of a registry");
+            self.wrong_key(&["oci", name, "registry"], message).hint =
+                Some("take out one of them".to_owned());
+        }
+        for (key, is_there) in [
+            ("cargo", !image.cargo.is_empty()),
+            ("command", !image.command.is_empty()),
+            ("entrypoint", !image.entrypoint.is_empty()),
+            ("environment", !image.environment.is_empty()),
+            ("go", !image.go.is_empty()),
+            ("local", !image.local.is_empty()),
+            ("user", !image.user.is_empty()),
+        ] {
+            if is_there {
+                let message = format!("`oci.{name}` is somebody else's image, and has a `{key}`");
+                self.wrong_key(&["oci", name, key], message).hint =
+                    Some("it is taken as it is: a pod can say otherwise".to_owned());
+            }
+        }
+        if let Some(archive) = image.archive.as_ref().filter(|archive| !archive.exists()) {
+            let message = format!("`{}` does not exist", archive.display());
+            self.wrong(&["oci", name, "archive"], message);
+        }
+        let at = image.at.0.to_string();
+        if !at.ends_with(".json") {
+            let message = format!("`{at}` is not the place of an index");
+            self.wrong(&["oci", name, "at"], message).hint =
+                Some(format!("write `/usr/lib/orlop/images/{name}.json`"));
         }
     }
 

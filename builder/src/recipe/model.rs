@@ -19,7 +19,8 @@ use crate::credentials::Written;
 pub use self::budget::{Budget, Bytes, Count, Percent};
 pub use self::kata::{Guest, Hypervisor, Kata, UPSTREAM};
 pub use self::values::{
-    Digest, FileMode, ImagePath, ImageReference, Mib, Name, Owner, Pattern, Schema, Snapshot,
+    Digest, FileMode, ImageLocation, ImagePath, ImageReference, Mib, Name, Owner, Pattern, Schema,
+    Snapshot,
 };
 
 /// A whole recipe, after `extends` and profile.
@@ -261,15 +262,23 @@ pub struct Local {
     pub owners: BTreeMap<Pattern, Owner>,
 }
 
-/// A container image that lies in the root as an archive, for the node to import. It is a small
-/// root of its own: the paths of its components are paths in the container.
+/// A container image that lies in the root, for the node to import. It is made here, and is then a small
+/// root of its own: the paths of its components are paths in the container. Or it is somebody else's, of
+/// an archive or of a registry, and is taken as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Oci {
     /// What it is called.
     pub reference: ImageReference,
-    /// Where the archive goes.
+    /// Where the archive goes; for an image of somebody else, the index that names its parts, which lie
+    /// beside that.
     pub at: ImagePath,
+    /// An OCI image layout that has it: a directory, or an archive.
+    #[serde(default, with = "host_path::optional", skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PathBuf>,
+    /// Where a registry has it; what that is is decided when the lock is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<ImageLocation>,
     /// The program and its first arguments.
     #[serde(default)]
     pub entrypoint: Vec<String>,
@@ -291,6 +300,13 @@ pub struct Oci {
     /// Files and directories from beside the recipe, by component.
     #[serde(default)]
     pub local: BTreeMap<Name, Local>,
+}
+
+impl Oci {
+    /// Whether it is somebody else's.
+    pub fn is_foreign(&self) -> bool {
+        self.archive.is_some() || self.registry.is_some()
+    }
 }
 
 /// A profile of AppArmor. It lies in the root as the kernel reads it.

@@ -43,6 +43,9 @@ pub(super) fn store(
     for file in &lock.urls {
         store.lend(&file.blob, &fresh)?;
     }
+    for part in lock.images.iter().flat_map(|image| &image.parts) {
+        store.lend(&part.blob, &fresh)?;
+    }
     for (_, component) in recipe.all_go() {
         go::Component::load(component, recipe.arch)?.lend(store, &fresh)?;
     }

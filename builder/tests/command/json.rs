@@ -142,6 +142,8 @@ const LINES: &[(&str, Want)] = &[
     ("manifests updater --for me", Failure("E0200")),
     ("manifests kata", Failure("E0308")),
     ("manifests kata kata.toml", Object("`orlop manifests`")),
+    ("manifests gvisor --on a=b", Object("`orlop manifests`")),
+    ("manifests gvisor --on a", Failure("E0200")),
     ("store path", Object("`orlop store path`")),
     ("store add good.toml wrong.toml", Object("`orlop store add`")),
     ("store add overlay", Failure("E0701")),

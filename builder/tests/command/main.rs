@@ -17,6 +17,7 @@ mod fetching;
 mod full;
 mod go;
 mod ids;
+mod images;
 mod json;
 mod kata;
 #[path = "../shared/kata_release.rs"]

@@ -1,5 +1,9 @@
 //! Archives that are imported into a store in memory.
 
+use std::fs;
+use std::path::PathBuf;
+
+use formats::digest::Sha256;
 use serde_json::json;
 
 use super::archive::tests::tar;
@@ -23,6 +27,10 @@ pub(super) struct Memory {
     pub(super) dies_after: Option<usize>,
     /// Has no room for another lease.
     full: bool,
+    /// Where its blobs are files, if it takes such.
+    content: Option<PathBuf>,
+    adopted: Vec<String>,
+    forgotten: Vec<String>,
 }
 
 impl Memory {
@@ -79,6 +87,36 @@ impl Store for Memory {
         Ok(Made::New)
     }
 
+    fn adopt(
+        &mut self,
+        blob: &Descriptor,
+        labels: &[(String, String)],
+    ) -> Result<Option<Made>, Trouble> {
+        assert!(self.held, "{} might be collected", blob.digest);
+        self.work()?;
+        let Some(content) = &self.content else { return Ok(None) };
+        if self.blobs.contains_key(&blob.digest) {
+            return Ok(Some(Made::Existed));
+        }
+        // As containerd does: what has the name and the size is the blob.
+        let path = content.join(blob_path(&blob.digest).expect("a digest"));
+        let Ok(bytes) = fs::read(path) else { return Ok(None) };
+        if bytes.len() as u64 != blob.size {
+            return Ok(None);
+        }
+        assert!(labels.iter().all(|(_, digest)| self.blobs.contains_key(digest)), "{labels:?}");
+        self.blobs.insert(blob.digest.clone(), (bytes, labels.to_vec()));
+        self.adopted.push(blob.digest.clone());
+        Ok(Some(Made::New))
+    }
+
+    fn forget(&mut self, digest: &str) -> Result<(), Trouble> {
+        self.work()?;
+        self.blobs.remove(digest);
+        self.forgotten.push(digest.to_owned());
+        Ok(())
+    }
+
     fn put(&mut self, name: &str, target: &Descriptor) -> Result<(), Trouble> {
         assert!(self.held && self.blobs.contains_key(&target.digest));
         self.images.insert(name.to_owned(), target.clone());
@@ -91,9 +129,16 @@ impl Store for Memory {
             return Ok(None);
         }
         let Some(target) = self.images.get(name) else { return Ok(None) };
-        let manifest: Document =
-            serde_json::from_slice(&self.blobs[&target.digest].0).expect("a manifest");
-        Ok(manifest.config.map(|config| config.digest))
+        let document = |digest: &str| -> Document {
+            serde_json::from_slice(&self.blobs[digest].0).expect("a manifest")
+        };
+        let mut found = document(&target.digest);
+        while let Some(next) =
+            found.manifests.iter().find(|entry| self.blobs.contains_key(&entry.digest))
+        {
+            found = document(&next.digest);
+        }
+        Ok(found.config.map(|config| config.digest))
     }
 
     fn names(&mut self) -> Result<Vec<(String, Descriptor)>, Trouble> {
@@ -148,7 +193,7 @@ fn import_files(store: &mut Memory, files: &[(&str, Vec<u8>)]) -> String {
         fs::write(directory.path().join(name), bytes).expect("written");
     }
     let mut out = Vec::new();
-    let imported = import_all(store, directory.path(), &mut out);
+    let imported = import_all(store, &Root::new(directory.path()), directory.path(), &mut out);
     let lacking = imported.expect("the directory is readable").lacking;
     let text = String::from_utf8(out).expect("text");
     // What the node lacks then is told to people as well.
@@ -177,6 +222,101 @@ fn images_are_imported_once_and_what_they_share_is_written_once() {
     let want = "orlop-node: example.test/a:1 is there\norlop-node: example.test/b:1 is there\n";
     assert_eq!(text, want);
     assert_eq!(store.holds, 1);
+}
+
+/// The files of an image for several platforms, of which one is here, as an index with blobs beside it;
+/// the digest of each blob that is there.
+fn beside(directory: &Path, name: &str, layer: &[u8]) -> Vec<String> {
+    let config = json!({ "architecture": "amd64", "for": name }).to_string().into_bytes();
+    let manifest = json!({ "config": entry("config", &config), "layers": [entry("layer", layer)] });
+    let manifest = manifest.to_string().into_bytes();
+    let other = entry("manifest", b"for another machine");
+    let index = json!({ "manifests": [other, entry("manifest", &manifest)] });
+    let index = index.to_string().into_bytes();
+    let mut named = entry("index", &index);
+    named["annotations"] = json!({ NAME: name });
+    let top = json!({ "manifests": [named] }).to_string();
+    fs::write(directory.join(format!("{}.json", digest(name.as_bytes()))), top).expect("written");
+    fs::create_dir_all(directory.join("blobs/sha256")).expect("made");
+    let blobs = [layer.to_vec(), config, manifest, index];
+    for blob in &blobs {
+        fs::write(directory.join(path_of(blob)), blob).expect("written");
+    }
+    blobs.iter().map(|blob| digest(blob)).collect()
+}
+
+#[test]
+fn blobs_that_are_files_are_linked_and_not_written() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (node, images) = (place.path().join("node"), place.path().join("images"));
+    fs::create_dir_all(&images).expect("made");
+    let root = Root::new(&node);
+    let content = root.path(CONTENT);
+    let blobs = beside(&images, "a.example/a:1", b"layer");
+    beside(&images, "a.example/b:1", b"layer");
+    let mut store = Memory { content: Some(content.clone()), ..Memory::default() };
+    let import = |store: &mut Memory| {
+        let mut out = Vec::new();
+        let imported = import_all(store, &root, &images, &mut out).expect("readable");
+        assert_eq!(imported.lacking, [""; 0]);
+        String::from_utf8(out).expect("text")
+    };
+    let text = import(&mut store);
+    assert!(text.contains("a.example/a:1 is imported, 0 bytes written"), "{text}");
+    assert_eq!(store.images["a.example/a:1"].digest, blobs[3]);
+    assert_eq!(store.adopted.len(), 4 + 3, "one layer for both");
+    for blob in &blobs {
+        let path = content.join(blob_path(blob).expect("a digest"));
+        let file = images.join(blob_path(blob).expect("a digest"));
+        assert_eq!(fs::read_link(&path).expect("a link"), file);
+    }
+    let labels = &store.blobs[&blobs[3]].1;
+    let want = ("containerd.io/gc.ref.content.m.0".to_owned(), blobs[2].clone());
+    assert_eq!(labels[..], [want], "of another machine nothing is here");
+    assert_eq!(import(&mut store).matches("is there").count(), 2);
+
+    // A power cut takes a link, and containerd knows its blob all the same.
+    fs::remove_file(content.join(blob_path(&blobs[1]).expect("a digest"))).expect("removed");
+    let text = import(&mut store);
+    assert!(text.contains("a:1 is imported") && text.contains("b:1 is there"), "{text}");
+    assert_eq!(import(&mut store).matches("is there").count(), 2);
+
+    // Another release has none of the first image.
+    for blob in [&blobs[1], &blobs[2], &blobs[3]] {
+        fs::remove_file(images.join(blob_path(blob).expect("a digest"))).expect("removed");
+    }
+    assert_eq!(links::sweep(&mut store, &root), Ok(3));
+    assert_eq!(store.forgotten.len(), 3);
+    assert!(store.blobs.contains_key(&blobs[0]), "the other image has this layer");
+    assert_eq!(links::sweep(&mut store, &root), Ok(0));
+}
+
+#[test]
+fn what_a_store_does_not_take_as_it_is_is_written() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (node, images) = (place.path().join("node"), place.path().join("images"));
+    fs::create_dir_all(&images).expect("made");
+    let blobs = beside(&images, "a.example/a:1", b"layer");
+    let mut store = Memory::default();
+    let root = Root::new(&node);
+    let mut out = Vec::new();
+    let run = |store: &mut Memory, out: &mut Vec<u8>| import_all(store, &root, &images, out);
+    run(&mut store, &mut out).expect("readable");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("a:1 is imported, ") && !text.contains(" 0 bytes"), "{text}");
+    assert_eq!((store.blobs.len(), store.adopted.len()), (4, 0));
+
+    // A file of the wrong size is told as in an archive, and linked by nobody.
+    fs::write(images.join(blob_path(&blobs[0]).expect("a digest")), b"longer layer")
+        .expect("written");
+    let mut store = Memory { content: Some(root.path(CONTENT)), ..Memory::default() };
+    fs::remove_dir_all(&node).expect("removed");
+    let imported = run(&mut store, &mut Vec::new()).expect("readable");
+    assert!(
+        imported.lacking[0].ends_with("has not the size that its manifest says"),
+        "{imported:?}"
+    );
+    assert!(store.images.is_empty());
 }
 
 #[test]
@@ -240,15 +380,17 @@ fn a_store_that_does_not_answer_is_no_fault_of_the_archive() {
         let bytes = archive(&format!("{name}:1"), b"layer", |_| ());
         fs::write(directory.path().join(format!("{name}.tar")), bytes).expect("written");
     }
+    let root = Root::new(directory.path());
     // A lease, then three blobs of the first; the second shares its layer.
     for answered in 0..6 {
         let mut store = Memory { dies_after: Some(answered), ..Memory::default() };
-        let error = import_all(&mut store, directory.path(), &mut Vec::new()).expect_err("dead");
+        let error =
+            import_all(&mut store, &root, directory.path(), &mut Vec::new()).expect_err("dead");
         let file = if answered < 4 { "a.tar" } else { "b.tar" };
         assert!(error.ends_with(&format!("{file}: no answer")), "{answered}: {error}");
         // Another time all is imported.
         store.dies_after = None;
-        let imported = import_all(&mut store, directory.path(), &mut Vec::new());
+        let imported = import_all(&mut store, &root, directory.path(), &mut Vec::new());
         let lacking = imported.expect("alive").lacking;
         assert_eq!((lacking.len(), store.images.len()), (0, 2), "{answered}");
     }

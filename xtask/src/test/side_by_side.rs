@@ -20,6 +20,7 @@ use crate::{image, setup};
 /// longest, so that short ones are left for the end.
 pub(super) const PROGRAMS: [&str; 12] = [
     "kubernetes",
+    "seeds",
     "image",
     "config",
     "kata",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use formats::deb::Stamp;
 use formats::digest::Sha256;
-use formats::oci::Reference;
+use formats::oci::{Location, Reference};
 use formats::tree::TreePath;
 use serde::{Deserialize, Serialize};
 
@@ -224,6 +224,19 @@ impl TryFrom<String> for ImageReference {
     }
 }
 
+/// Where a container image is in a registry: `registry.example/path:1`, or with `@sha256:` and a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageLocation(pub Location);
+
+impl TryFrom<String> for ImageLocation {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Location::new(&text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
 /// How a type of one string is written again: what `try_from` reads.
 macro_rules! written {
     ($($name:ident: |$value:ident| $text:expr;)*) => {$(
@@ -245,6 +258,7 @@ written! {
     Pattern: |pattern| pattern.0;
     Owner: |owner| format!("{}:{}", owner.uid, owner.gid);
     ImageReference: |reference| reference.0.to_string();
+    ImageLocation: |location| location.0.to_string();
 }
 
 #[cfg(test)]

@@ -36,7 +36,15 @@ fn lock(program: &str, store: &Store) -> Lock {
         package("libc6", Role::Root, libc, store),
     ];
     let (inputs, suites, compilers) = (Vec::new(), Vec::new(), Vec::new());
-    Lock { inputs, suites, packages, compilers, rustc: Vec::new(), urls: Vec::new() }
+    Lock {
+        inputs,
+        suites,
+        packages,
+        compilers,
+        rustc: Vec::new(),
+        urls: Vec::new(),
+        images: Vec::new(),
+    }
 }
 
 fn profile(text: &str) -> Result<Profile> {

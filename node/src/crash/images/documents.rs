@@ -7,11 +7,8 @@ use std::path::{Path, PathBuf};
 use formats::digest::Sha256;
 use serde::Deserialize;
 
-use crate::images::{LONGEST_DOCUMENT, blob_path};
+use crate::images::{CONTENT, LONGEST_DOCUMENT, blob_path};
 use crate::root::{Root, read_limited};
-
-/// Where containerd keeps blobs.
-pub(super) const CONTENT: &str = "/var/lib/containerd/io.containerd.content.v1.content";
 
 /// An index or a manifest, as far as it is of interest.
 #[derive(Debug, Default, Deserialize)]

@@ -7,10 +7,10 @@ use formats::digest::Sha256;
 use serde_json::{Value, json};
 
 use super::super::layer::tests::gzip;
-use super::documents::{CONTENT, chain};
+use super::documents::chain;
 use super::*;
 use crate::images::archive::tests::tar;
-use crate::images::blob_path;
+use crate::images::{CONTENT, blob_path};
 use crate::root::{Keep, PUBLIC};
 
 /// A snapshot.
