@@ -159,6 +159,22 @@ fn a_lock_is_toml_that_a_person_can_read() {
         url = "https://mirror.example/tool"
         sha256 = "7c9bbe5ec9b3fb774e8fa0f54247e93c34ddf8e5d16fe3073420de0ae81a262d"
         size = 5
+
+        [[image]]
+        component = "web"
+        location = "registry.example/web:1"
+
+        [[image.part]]
+        role = "manifest"
+        media-type = "application/manifest"
+        sha256 = "05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f"
+        size = 7
+
+        [[image.part]]
+        role = "layer"
+        media-type = "application/layer"
+        sha256 = "dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85"
+        size = 7
     "##]]
     .assert_eq(&lock().to_toml());
 }
@@ -288,12 +304,12 @@ fn what_is_not_a_lock_is_shown_at_its_line() {
            66 | <<<<<<< HEAD
               |         ^
         `orlop.lock` has package `libc6` twice
-          orlop.lock:72:1
-           72 | [[package]]
+          orlop.lock:88:1
+           88 | [[package]]
               | ^^^^^^^^^^^
         `orlop.lock` has compiler `gcc` twice
-          orlop.lock:72:1
-           72 | [[compiler]]
+          orlop.lock:88:1
+           88 | [[compiler]]
               | ^^^^^^^^^^^^
         `orlop.lock` is not a lock: unknown field `new`, expected one of `version`, `commit`, `host`, `llvm`
           orlop.lock:65:1

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn the_class_names_the_handler_and_the_nodes_if_they_have_a_label() {
         let label = "example.com/sandbox=gvisor".parse().unwrap();
-        expect![[r#"
+        expect![[r##"
             # Pods with `runtimeClassName: gvisor` are in gVisor's sandbox, on nodes whose image was built with
             # `-p gvisor`. What a sandbox needs beside its containers is counted with each pod (docs/gvisor.md).
             ---
@@ -71,12 +71,12 @@ mod tests {
               name: gvisor
             overhead:
               podFixed:
-                cpu: 50m
-                memory: 64Mi
+                cpu: "50m"
+                memory: "64Mi"
             scheduling:
               nodeSelector:
                 example.com/sandbox: gvisor
-        "#]]
+        "##]]
         .assert_eq(&gvisor(Some(&label)).yaml());
         assert!(!gvisor(None).yaml().contains("scheduling"));
     }

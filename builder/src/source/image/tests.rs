@@ -413,19 +413,21 @@ fn a_registry_that_refuses_or_lies_is_named_and_leaves_nothing_in_the_store() {
 
     let mock = serve(&sample);
     let image = locked(&world, &mock, ":1").unwrap();
-    for odd in [
-        // Other bytes of the same length, then fewer, then none.
-        |bytes: &mut Vec<u8>| bytes[20] ^= 1,
-        |bytes: &mut Vec<u8>| bytes.truncate(9),
-        |bytes: &mut Vec<u8>| bytes.clear(),
-    ] {
+    type Odd = fn(&mut Vec<u8>);
+    // Other bytes of the same length, then fewer, then none.
+    let cases: [(Odd, Id); 3] = [
+        (|bytes| bytes[20] ^= 1, Id::WrongDigest),
+        (|bytes| bytes.truncate(9), Id::WrongDigest),
+        (Vec::clear, Id::CutShort),
+    ];
+    for (odd, id) in cases {
         let mut bytes = sample.blobs[&layer].clone();
         odd(&mut bytes);
         let ending = format!("/blobs/sha256:{layer}");
         mock.odd(move |asked| asked.target.ends_with(&ending).then(|| Reply::new(200, &bytes)));
         let fetched = registry::fetch(&image, &Environment::default(), &world.store, &quiet());
         let error = fetched.unwrap_err();
-        assert_eq!(error.id(), Id::WrongDigest, "{}", error.chain());
+        assert_eq!(error.id(), id, "{}", error.chain());
         assert!(!world.store.blobs().unwrap().iter().any(|(_, found)| found.to_string() == layer));
     }
     mock.even();
