@@ -57,6 +57,8 @@ kinds! {
     Url = "url", 2;
     /// Packs a container image.
     Oci = "oci", 1;
+    /// Unpacks a layer of somebody else's image.
+    Layer = "layer", 1;
     /// Compiles a profile of AppArmor.
     Apparmor = "apparmor", 1;
     /// Checks what is in the root.

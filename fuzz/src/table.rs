@@ -122,7 +122,7 @@ targets! {
     "recipe" recipe "recipes; checks and shows what was read"
         ["builder/src/recipe/value.rs" "builder/src/recipe/model.rs" "builder/src/recipe/model/values.rs"
          "formats/src/architecture.rs" "formats/src/oci/reference.rs"];
-    "registry" registry "what a registry says: manifests, names, refusals, tokens; files of logins for it"
+    "registry" registry "what a registry says: manifests, names, refusals, tokens; files of logins for it; documents of images"
         ["builder/src/credentials/registries.rs" "builder/src/registry/challenge.rs"
          "builder/src/registry/refusal.rs" "builder/src/registry/token.rs"
          "formats/src/oci/artifact.rs" "formats/src/oci/documents.rs"];

@@ -17,7 +17,7 @@ use crate::build::parts::{Compiled, Layer, Scope};
 use crate::build::root::{self, EPOCH, SinkError};
 use crate::compose::layers::Layers;
 use crate::error::{Context as _, Error, Id, Result};
-use crate::recipe::model::{Name, Oci};
+use crate::recipe::model::{Layers as How, Name, Oci};
 use crate::source::cargo::Seen;
 use crate::source::{image as source, local};
 use crate::step::{Inputs, Kind, Step, Steps};
@@ -90,18 +90,22 @@ pub fn archive(
 /// Those of [`image`](crate::source::image).
 pub fn foreign(
     request: &Request<'_>,
+    steps: &mut Steps<'_>,
     name: &Name,
     oci: &Oci,
     there: &mut BTreeSet<TreePath>,
 ) -> Result<(Vec<(TreePath, Node)>, Inside)> {
     let (store, architecture) = (request.store, request.recipe.arch);
-    let parts = match &oci.archive {
+    let mut parts = match &oci.archive {
         Some(path) => {
             source::of_archive(store, name.as_str(), path, &oci.reference.0, architecture)?
         }
         None => source::of_lock(&request.lock.images, name.as_str())?.to_vec(),
     };
     source::check_layers(store, name.as_str(), &parts, request.jobs)?;
+    if oci.layers == How::Plain {
+        parts = source::unpacked(store, steps, name.as_str(), &parts)?;
+    }
     let mut nodes = source::nodes(store, oci, &parts)?;
     nodes.retain(|(path, _)| there.insert(path.clone()));
     let (name, reference) = (name.to_string(), oci.reference.0.to_string());

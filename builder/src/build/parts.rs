@@ -167,7 +167,7 @@ pub fn gather(request: &Request<'_>, steps: &mut Steps<'_>, seen: &Seen) -> Resu
     let (mut images, mut foreign) = (Vec::new(), BTreeSet::new());
     for (name, image) in &request.recipe.oci {
         if image.is_foreign() {
-            let (nodes, inside) = oci::foreign(request, name, image, &mut foreign)?;
+            let (nodes, inside) = oci::foreign(request, steps, name, image, &mut foreign)?;
             components.push(Layer::new("oci", name.as_str(), nodes));
             images.push(inside);
             continue;

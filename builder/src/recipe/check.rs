@@ -14,7 +14,7 @@ use formats::deb::{Pin, Wish, WishError};
 use formats::near::near;
 use globset::Glob;
 
-use super::model::{Budget, Cargo, Go, Local, Name, Oci, Recipe};
+use super::model::{Budget, Cargo, Go, Layers, Local, Name, Oci, Recipe};
 use super::problem::{Problem, report};
 use super::{Loaded, Origins};
 use crate::cargo_workspace::Workspace;
@@ -429,6 +429,10 @@ impl Check<'_> {
             self.components(&keys, &image.go, &image.cargo, &image.local);
             if image.is_foreign() {
                 self.foreign_image(name, image);
+            } else if image.layers != Layers::AsTheyAre {
+                let message = format!("`oci.{name}` is made here: its layer is never packed");
+                self.wrong_key(&["oci", name.as_str(), "layers"], message).hint =
+                    Some("take out `layers`".to_owned());
             } else if image.go.is_empty() && image.cargo.is_empty() && image.local.is_empty() {
                 self.wrong(&keys, format!("`oci.{name}` has no files")).hint = Some(
                     "give it a `go`, `cargo` or `local` component, an `archive` or a `registry`"

@@ -279,6 +279,9 @@ pub struct Oci {
     /// Where a registry has it; what that is is decided when the lock is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<ImageLocation>,
+    /// How the layers of an image of somebody else lie in the root.
+    #[serde(default, skip_serializing_if = "Layers::are_as_they_are")]
+    pub layers: Layers,
     /// The program and its first arguments.
     #[serde(default)]
     pub entrypoint: Vec<String>,
@@ -300,6 +303,23 @@ pub struct Oci {
     /// Files and directories from beside the recipe, by component.
     #[serde(default)]
     pub local: BTreeMap<Name, Local>,
+}
+
+/// How layers lie in the root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layers {
+    /// As the registry has them, so that the image has the registry's digest.
+    #[default]
+    AsTheyAre,
+    /// Not packed: the first container starts sooner, and the image has a digest of its own.
+    Plain,
+}
+
+impl Layers {
+    fn are_as_they_are(&self) -> bool {
+        *self == Self::AsTheyAre
+    }
 }
 
 impl Oci {

@@ -8,6 +8,7 @@
 mod layers;
 mod layout;
 mod parts;
+mod plain;
 pub mod registry;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use serde_json::json;
 
 pub use layers::check as check_layers;
 pub use parts::{Part, Role};
+pub use plain::unpacked;
 
 use crate::error::{Context as _, Error, Id, Result};
 use crate::lock::model::Image;

@@ -41,7 +41,7 @@ fn project(lines: &str) -> Project {
 }
 
 /// The paths of the root with what each is.
-fn manifest(project: &Project) -> String {
+fn manifest_of(project: &Project) -> String {
     String::from_utf8(project.read("out/manifest.txt")).unwrap()
 }
 
@@ -60,7 +60,7 @@ fn an_archive_beside_the_recipe_is_in_the_root_with_an_index_of_its_names() {
     project.write("web.tar", archive);
     project.good(&["lock"]);
     project.good(&["build", "-o", "out"]);
-    let paths = manifest(&project);
+    let paths = manifest_of(&project);
     for (digest, _, _) in packed.blobs() {
         let path = format!("/usr/lib/orlop/images/blobs/sha256/{digest}");
         assert!(paths.contains(&path), "{path}\n{paths}");
@@ -73,6 +73,38 @@ fn an_archive_beside_the_recipe_is_in_the_root_with_an_index_of_its_names() {
     let contents = String::from_utf8(project.read("out/contents.json")).unwrap();
     assert!(contents.contains("oci/web") && contents.contains("a.example/web:1"), "{contents}");
     assert!(!String::from_utf8(project.read("out/build.json")).unwrap().contains("web.tar"));
+}
+
+#[test]
+fn layers_that_shall_be_plain_are_unpacked_once_and_the_image_has_another_digest() {
+    let project = project("archive = \"web\"\nlayers = \"plain\"");
+    let packed = packed(Architecture::Amd64, "web");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &packed.layer).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let put = |kind: &str, bytes: &[u8]| {
+        let digest = formats::digest::Sha256::of(bytes);
+        project.write(&format!("web/blobs/sha256/{digest}"), bytes);
+        serde_json::json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len() })
+    };
+    let config = put("application/vnd.oci.image.config.v1+json", &packed.archive.config().bytes);
+    let layer = put("application/vnd.oci.image.layer.v1.tar+gzip", &gzip);
+    let manifest = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": [layer] });
+    let manifest =
+        put("application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": [manifest] });
+    project.write("web/index.json", index.to_string());
+    project.good(&["lock"]);
+    let ended = project.good(&["build", "-o", "out", "--explain"]);
+    assert!(ended.stderr.contains("oci web layer"), "{}", ended.stderr);
+    let paths = manifest_of(&project);
+    let blob = |digest: &dyn std::fmt::Display| format!("images/blobs/sha256/{digest}");
+    assert!(paths.contains(&blob(&packed.archive.layer().sha256)), "{paths}");
+    assert!(paths.contains(&blob(&packed.archive.config().blob.sha256)), "{paths}");
+    for gone in [&layer, &manifest] {
+        let digest = gone["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+        assert!(!paths.contains(&digest), "{paths}");
+    }
 }
 
 #[test]
@@ -104,7 +136,7 @@ fn a_registry_is_asked_by_lock_and_fetch_and_not_by_build() {
     mock.put_manifest("1", &other.archive.manifest().bytes);
     project.good(&["build", "-o", "out"]);
     assert_eq!(mock.take_asked(), [""; 0]);
-    assert!(manifest(&project).contains(&manifest_digest.to_string()));
+    assert!(manifest_of(&project).contains(&manifest_digest.to_string()));
     let ended = project.good(&["lock"]);
     assert!(ended.stderr.contains("oci.web: sha256:SHA256 -> sha256:SHA256"), "{}", ended.stderr);
     assert!(mock.take_asked().len() >= 2);

@@ -30,18 +30,14 @@ pub fn check(store: &Store, component: &str, parts: &[Part], jobs: usize) -> Res
     }
     let layers: Vec<_> = parts.iter().filter(|part| part.role == Role::Layer).collect();
     let questions = layers.iter().map(|layer| {
-        let packing = packing(&layer.media_type).ok_or_else(|| {
-            let why = format!("a layer is of the type `{}`", layer.media_type.escape_debug());
-            no_image(&name, &why).hint("containerd unpacks tar, plain or packed with gzip or zstd")
-        });
-        Ok(Question { blob: layer.blob, facts: packing?.to_string().into_bytes() })
+        let facts = layer_packing(&name, layer)?.to_string().into_bytes();
+        Ok(Question { blob: layer.blob, facts })
     });
     let questions = questions.collect::<Result<Vec<_>>>()?;
     let found = store.derived(UNPACKED, &questions, jobs, |question| {
         let layer = layers.iter().find(|layer| layer.blob == question.blob);
-        let packing = layer.and_then(|layer| packing(&layer.media_type));
-        let packing = packing.ok_or_else(|| Error::new(Id::Bug, "a layer that nobody has"))?;
-        unpacked(store, &question.blob, packing).map_err(|error| error.within(name.clone()))
+        let layer = layer.ok_or_else(|| Error::new(Id::Bug, "a layer that nobody has"))?;
+        unpacked(store, &name, &layer.blob, layer_packing(&name, layer)?)
     })?;
     for ((layer, found), wanted) in layers.iter().zip(found).zip(wanted) {
         if found != wanted {
@@ -56,6 +52,17 @@ pub fn check(store: &Store, component: &str, parts: &[Part], jobs: usize) -> Res
     Ok(())
 }
 
+/// How a layer is packed.
+///
+/// # Errors
+/// [`Id::ImageSource`]: in a way that containerd does not know.
+pub(super) fn layer_packing(name: &str, layer: &Part) -> Result<Packing> {
+    packing(&layer.media_type).ok_or_else(|| {
+        let why = format!("a layer is of the type `{}`", layer.media_type.escape_debug());
+        no_image(name, &why).hint("containerd unpacks tar, plain or packed with gzip or zstd")
+    })
+}
+
 fn packing(media_type: &str) -> Option<Packing> {
     match media_type {
         "application/vnd.oci.image.layer.v1.tar"
@@ -67,7 +74,12 @@ fn packing(media_type: &str) -> Option<Packing> {
     }
 }
 
-fn unpacked(store: &Store, blob: &Blob, packing: Packing) -> Result<Sha256> {
+/// What to say of a layer that cannot be unpacked.
+pub(super) fn unreadable(name: &str, blob: &Blob, packing: Packing) -> String {
+    format!("{name}: cannot unpack its layer sha256:{} with {packing}", blob.sha256)
+}
+
+fn unpacked(store: &Store, name: &str, blob: &Blob, packing: Packing) -> Result<Sha256> {
     let file = store.open_blob(blob)?;
     if packing == Packing::None {
         return Ok(blob.sha256);
@@ -83,7 +95,6 @@ fn unpacked(store: &Store, blob: &Blob, packing: Packing) -> Result<Sha256> {
             }
         }
     };
-    let what = || format!("cannot unpack its layer sha256:{} with {packing}", blob.sha256);
-    read().or_fail(Id::ImageSource, what)?;
+    read().or_fail(Id::ImageSource, || unreadable(name, blob, packing))?;
     Ok(hasher.finish())
 }
