@@ -18,7 +18,7 @@ use crate::{image, setup};
 
 /// The programs of tests that need images, in the order in which they begin: those first that take
 /// longest, so that short ones are left for the end.
-pub(super) const PROGRAMS: [&str; 12] = [
+pub(super) const PROGRAMS: [&str; 13] = [
     "kubernetes",
     "seeds",
     "image",

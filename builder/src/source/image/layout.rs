@@ -15,6 +15,7 @@ use formats::tree::Blob;
 use super::parts::{self, Part, no_image};
 use crate::archive::{Archive, Entry};
 use crate::error::{Context as _, Error, Id, Result};
+use crate::progress::{Mode, Progress};
 use crate::store::{Batch, BlobWriter, Store};
 
 /// What names the images of a layout.
@@ -34,12 +35,13 @@ pub(super) fn parts(
 ) -> Result<Vec<Part>> {
     let shown = path.display().to_string();
     let meta = std::fs::metadata(path).or_fail(Id::Read, || format!("cannot read `{shown}`"))?;
+    let quiet = Progress::new(Mode::None).task("unpack", None);
     let file;
     let place = if meta.is_dir() {
         Place::Directory(path.to_owned())
     } else {
         file = File::open(path).or_fail(Id::Read, || format!("cannot read `{shown}`"))?;
-        Place::Archive(Archive::open(&file, &shown)?)
+        Place::Archive(Archive::open(&file, &shown, &quiet)?)
     };
     let name = format!("`oci.{component}` in `{shown}`");
     let layout = Layout { store, place, name: &name };
