@@ -112,8 +112,11 @@ fn the_seeds_are_what_the_parsers_take() {
     let size = root_zst.len() as u64;
     formats::seekable::SeekTable::parse(table, size, new.size).unwrap();
     formats::release::Release::parse(&seeds("release")[0]).unwrap();
-    formats::oci::Artifact::parse(&seeds("registry")[0]).unwrap();
-    formats::oci::Location::new(&text(&seeds("registry")[1])).unwrap();
+    let seeds_of_registries = seeds("registry");
+    formats::oci::Artifact::parse(&seeds_of_registries[0]).unwrap();
+    formats::oci::Listing::parse(&seeds_of_registries[1]).unwrap();
+    formats::oci::Configuration::parse(&seeds_of_registries[2]).unwrap();
+    formats::oci::Location::new(&text(&seeds_of_registries[3])).unwrap();
     formats::system::System::parse(&text(&seeds("system")[0])).unwrap();
     let seeds_of_trials = seeds("trial");
     formats::trial::Note::parse(&text(&seeds_of_trials[0])).unwrap();

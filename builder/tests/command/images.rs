@@ -96,7 +96,8 @@ fn layers_that_shall_be_plain_are_unpacked_once_and_the_image_has_another_digest
     project.write("web/index.json", index.to_string());
     project.good(&["lock"]);
     let ended = project.good(&["build", "-o", "out", "--explain"]);
-    assert!(ended.stdout.contains("oci web layer"), "{}", ended.stdout);
+    let line = "oci web layer            done, for the first time\n";
+    assert!(ended.stdout.contains(line), "{}", ended.stdout);
     let paths = manifest_of(&project);
     let blob = |digest: &dyn std::fmt::Display| format!("images/blobs/sha256/{digest}");
     assert!(paths.contains(&blob(&packed.archive.layer().sha256)), "{paths}");

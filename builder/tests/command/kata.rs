@@ -5,6 +5,7 @@ use std::fs;
 
 use expect_test::expect;
 use formats::digest::Sha256;
+use serde_json::{Value, json};
 
 use crate::kata_release::MadeRelease;
 use crate::project::Project;
@@ -15,6 +16,11 @@ const PATH: &str = "/kata-static.tar.zst";
 /// A project whose image takes this of a release that its server has.
 fn project(kata: &str, release: &[u8]) -> Project {
     let project = Project::new();
+    add(&project, kata, release);
+    project
+}
+
+fn add(project: &Project, kata: &str, release: &[u8]) {
     let (server, sha256) = (project.server.url(), Sha256::of(release));
     let table = format!(
         "[kata]\n{kata}\n\n[url.kata]\nurl = \"{server}{PATH}\"\nsha256 = \"{sha256}\"\n\n[local.init]"
@@ -23,7 +29,6 @@ fn project(kata: &str, release: &[u8]) -> Project {
     let executables = "[tree.executables]\n\"/opt/kata/*/**\" = \"kata\"";
     project.change("[tree.executables]", executables);
     project.server.answer(PATH, Answer::Chunked(release.to_vec()));
-    project
 }
 
 /// The paths of an image below `/opt/kata`.
@@ -44,15 +49,50 @@ fn an_image_takes_of_a_release_what_its_hypervisor_needs_and_only_that_is_made_a
     project.change("hypervisor = \"qemu\"", "hypervisor = \"dragonball\"");
     // The lock says which release it is, not what of it is taken.
     let ended = project.good(&["build", "--offline", "--explain", "-o", "dragonball"]);
-    assert!(ended.stdout.contains("url kata"), "{}", ended.stdout);
+    let mut lines = ended.stdout.lines().skip_while(|line| !line.starts_with("url kata "));
+    assert_eq!(lines.next(), Some("url kata                 done, because this changed:"));
     let names = taken(&project, "dragonball");
     assert!(
         !names.iter().any(|name| name.contains("qemu") || name.contains("virtiofsd")),
         "{names:?}"
     );
-    // What that saves.
-    let diff = project.run(&["diff", "qemu", "dragonball"]).stdout;
-    assert!(diff.contains("qemu-system-x86_64"), "{diff}");
+}
+
+#[test]
+fn a_diff_shows_what_kata_costs_in_bytes_files_and_ways_in() {
+    let release = MadeRelease::new().pack();
+    let project = Project::new();
+    project.good(&["build", "-o", "without"]);
+    add(&project, "hypervisor = \"qemu\"", &release);
+    project.good(&["lock"]);
+    project.good(&["build", "-o", "with"]);
+    let diff = project.good(&["diff", "without", "with", "--json"]).stdout;
+    let diff: Value = serde_json::from_str(&diff).unwrap();
+    let named = |list: &str, key: &str, name: &str| {
+        let found = diff[list].as_array().unwrap().iter().find(|one| one[key] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {}", diff[list])).clone()
+    };
+    let executables = named("surface", "what", "executables");
+    let programs = [
+        "/opt/kata/bin/qemu-system-x86_64",
+        "/opt/kata/libexec/virtiofsd",
+        "/opt/kata/runtime-rs/bin/containerd-shim-kata-v2",
+    ];
+    assert_eq!(executables["added"], json!(programs));
+    assert_eq!(executables["removed"], json!([]));
+    for nothing in ["set-id files", "file capabilities"] {
+        assert_eq!(named("surface", "what", nothing)["added"], json!([]), "{nothing}");
+    }
+    let kata = named("components", "name", "kata");
+    assert_eq!(kata["before"], Value::Null);
+    let files = diff["files"].as_array().unwrap();
+    let of_kata = files.iter().filter(|file| file["after"]["component"] == "kata");
+    let bytes = of_kata.clone().map(|file| file["after"]["size"].as_u64().unwrap_or(0));
+    assert_eq!(kata["after"].as_u64(), Some(bytes.sum()));
+    let paths: Vec<_> = of_kata.map(|file| file["path"].as_str().unwrap()).collect();
+    for path in programs.iter().chain(&["/etc/containerd/conf.d/kata.toml"]) {
+        assert!(paths.contains(path), "{path}: {paths:?}");
+    }
 }
 
 #[test]

@@ -30,6 +30,9 @@ fn digest(value: &Value) -> String {
     value["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned()
 }
 
+/// The files of a layout, by path.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// An image: its blobs by digest, and what is said of its manifest or index.
 #[derive(Clone)]
 struct Sample {
@@ -91,7 +94,7 @@ impl Sample {
     }
 
     /// The files of a layout in which the image is called `name`.
-    fn files(&self, entries: &[Value]) -> BTreeMap<String, Vec<u8>> {
+    fn files(&self, entries: &[Value]) -> Files {
         let index = json!({ "schemaVersion": 2, "manifests": entries }).to_string();
         let mut files: BTreeMap<_, _> = self
             .blobs
@@ -116,7 +119,7 @@ impl World {
         Self { directory, store }
     }
 
-    fn write(&self, files: &BTreeMap<String, Vec<u8>>) -> std::path::PathBuf {
+    fn write(&self, files: &Files) -> std::path::PathBuf {
         let place = self.directory.path().join("layout");
         drop(fs::remove_dir_all(&place));
         for (path, bytes) in files {
@@ -127,11 +130,7 @@ impl World {
         place
     }
 
-    fn archive(
-        &self,
-        files: &BTreeMap<String, Vec<u8>>,
-        pack: fn(&[u8]) -> Vec<u8>,
-    ) -> std::path::PathBuf {
+    fn archive(&self, files: &Files, pack: fn(&[u8]) -> Vec<u8>) -> std::path::PathBuf {
         let mut builder = tar::Builder::new(Vec::new());
         for (path, bytes) in files {
             let mut header = tar::Header::new_gnu();
@@ -225,7 +224,7 @@ fn an_index_names_an_image_by_its_name_and_by_its_digest() {
 fn what_is_wrong_with_a_layout_is_told_and_nothing_of_it_is_in_the_store() {
     let good = both();
     let entries = [good.named("1")];
-    let with = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    let with = |change: &dyn Fn(&mut Files)| {
         let mut files = good.files(&entries);
         change(&mut files);
         files
