@@ -1,9 +1,11 @@
 //! What each target does with its input.
 
+mod registry;
 mod slots;
 mod trial;
 mod tuf;
 
+pub(crate) use registry::registry;
 pub(crate) use slots::{boot_entries, meta};
 pub(crate) use trial::{node_object, trial, updater};
 pub(crate) use tuf::{tuf, tuf_client};
@@ -531,28 +533,6 @@ pub(crate) fn recipe(bytes: &[u8]) {
             }
         }
     });
-}
-
-/// A manifest that is read is written, and read as the same.
-pub(crate) fn registry(bytes: &[u8]) {
-    if let Ok(artifact) = formats::oci::Artifact::parse(bytes) {
-        let stays = |name: &str| !["", ".", ".."].contains(&name);
-        assert!(artifact.files.iter().all(|file| file.path.as_str().split('/').all(stays)));
-        let written = artifact.manifest(&[]);
-        assert_eq!(formats::oci::Artifact::parse(&written.bytes).ok(), Some(artifact));
-    }
-    if let Err(error) = formats::oci::Listing::parse(bytes) {
-        assert!(!error.to_string().contains(char::is_control));
-    }
-    if let Ok(configuration) = formats::oci::Configuration::parse(bytes) {
-        assert!(!configuration.platform.to_string().contains(char::is_control));
-    }
-    text(bytes, |text| {
-        if let Ok(location) = formats::oci::Location::new(text) {
-            assert_eq!(formats::oci::Location::new(&location.to_string()).ok(), Some(location));
-        }
-    });
-    builder::outside::registry(bytes);
 }
 
 /// Whatever is read is written and read again.

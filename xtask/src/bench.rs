@@ -2,7 +2,7 @@
 //! wall time is not and is not shown. Nothing here is a test.
 
 mod boot;
-mod qemu;
+pub(crate) mod qemu;
 mod update;
 mod upgrade;
 

@@ -44,7 +44,7 @@ enum Command {
     Picture(picture::Args),
     /// A fleet that takes a release by policy: what it costs the server, and whom a bad one reaches
     SimulateFleet(simulate::Args),
-    /// Run a pod in a virtual machine with a release of Kata that is given: by hand, on QEMU 10 or later
+    /// Run a pod in a virtual machine with a release of Kata that is given: by hand, for it is a large file
     KataCheck(kata::Args),
     /// Measure; prints figures and never judges
     #[command(subcommand)]

@@ -83,10 +83,10 @@ fn a_diff_shows_what_kata_costs_in_bytes_files_and_ways_in() {
     for nothing in ["set-id files", "file capabilities"] {
         assert_eq!(named("surface", "what", nothing)["added"], json!([]), "{nothing}");
     }
-    let kata = named("components", "name", "kata");
+    let kata = named("components", "name", "url/kata");
     assert_eq!(kata["before"], Value::Null);
     let files = diff["files"].as_array().unwrap();
-    let of_kata = files.iter().filter(|file| file["after"]["component"] == "kata");
+    let of_kata = files.iter().filter(|file| file["after"]["component"] == "url/kata");
     let bytes = of_kata.clone().map(|file| file["after"]["size"].as_u64().unwrap_or(0));
     assert_eq!(kata["after"].as_u64(), Some(bytes.sum()));
     let paths: Vec<_> = of_kata.map(|file| file["path"].as_str().unwrap()).collect();

@@ -21,7 +21,7 @@ const CONFIGURATIONS: &str = "share/defaults/kata-containers/runtime-rs";
 
 /// A configuration as upstream's are: of each hypervisor the keys that name files, and some that do not.
 fn configuration(name: &str, keys: &[(&str, &str)], agent: &str) -> String {
-    let mut text = format!("# XXX: WARNING: this file is auto-generated.\n\n[hypervisor.{name}]\n");
+    let mut text = format!("# WARNING: this file is auto-generated.\n\n[hypervisor.{name}]\n");
     for (key, value) in keys {
         text += &format!("{key} = \"{value}\"\n");
     }

@@ -4,11 +4,10 @@
 
 mod figures;
 
-use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -72,7 +71,7 @@ pub(crate) fn try_out(orlop: &Path) -> Result<()> {
 }
 
 fn report(orlop: &Path, args: &Args) -> Result<Report> {
-    let path = path(match args.qemu {
+    let path = qemu::path(match args.qemu {
         Emulator::Debian13 => Some(qemu::install(orlop)?),
         Emulator::Host => None,
     })?;
@@ -98,13 +97,6 @@ fn report(orlop: &Path, args: &Args) -> Result<Report> {
         images.push(image);
     }
     Ok(Report { qemu, icount_shift: SHIFT, runs: args.runs, images })
-}
-
-/// The search path of programs, with this directory before all others.
-fn path(first: Option<PathBuf>) -> Result<OsString> {
-    let others = env::var_os("PATH").unwrap_or_default();
-    let directories = first.into_iter().chain(env::split_paths(&others));
-    env::join_paths(directories).context("a directory's name does not fit into PATH")
 }
 
 struct Bench<'a> {

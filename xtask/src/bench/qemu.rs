@@ -1,9 +1,10 @@
 //! The QEMU that boots are measured with: that of Debian 13 on every host, so that the figures of two
 //! hosts can be compared. `orlop` locks, verifies, fetches and unpacks its packages.
 
-use std::fs;
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 
@@ -47,4 +48,11 @@ pub(crate) fn install(orlop: &Path) -> Result<PathBuf> {
         fs::write(&done, lock).with_context(|| format!("cannot write {}", done.display()))?;
     }
     Ok(bin)
+}
+
+/// The search path of programs, with this directory before all others.
+pub(crate) fn path(first: Option<PathBuf>) -> Result<OsString> {
+    let others = env::var_os("PATH").unwrap_or_default();
+    let directories = first.into_iter().chain(env::split_paths(&others));
+    env::join_paths(directories).context("a directory's name does not fit into PATH")
 }
