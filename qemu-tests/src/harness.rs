@@ -32,9 +32,13 @@ pub fn with_long(
     tests: &[(&'static str, Test)],
     long: &[(&'static str, Test)],
 ) -> Vec<(&'static str, Test)> {
-    let full = std::env::var_os("ORLOP_TEST_FULL").is_some();
-    let long = if full { long } else { &[] };
+    let long = if is_full() { long } else { &[] };
     tests.iter().chain(long).copied().collect()
+}
+
+/// Whether all there is shall be tried: `ORLOP_TEST_FULL` is set.
+pub fn is_full() -> bool {
+    std::env::var_os("ORLOP_TEST_FULL").is_some()
 }
 
 /// The `main` of a test program without the standard harness: reads the command line, runs the

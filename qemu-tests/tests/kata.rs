@@ -34,11 +34,14 @@ const LOG: &str = "/log/orlop/kata.log";
 const TESTS: &[(&str, Test)] = &[
     ("containerd_takes_what_the_builder_tells_it_of_kata", containerd_takes_it),
     ("a_worker_says_in_one_line_that_it_cannot_run_virtual_machines", a_worker_without_kvm),
-    ("a_worker_with_virtualization_finds_all_that_guests_need", a_worker_with_kvm),
 ];
 
+/// Those that `--full` runs too.
+const LONG: &[(&str, Test)] =
+    &[("a_worker_with_virtualization_finds_all_that_guests_need", a_worker_with_kvm)];
+
 fn main() -> ExitCode {
-    harness::main(TESTS, Threads::Guests)
+    harness::main(&harness::with_long(TESTS, LONG), Threads::Guests)
 }
 
 /// An image of the worker with the made release.

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 
 /// Whether all there is shall be tried.
 fn full() -> bool {
-    std::env::var_os("ORLOP_TEST_FULL").is_some()
+    harness::is_full()
 }
 
 fn published(orlop: &Orlop) -> Result<()> {

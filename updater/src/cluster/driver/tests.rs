@@ -466,7 +466,13 @@ fn a_request_that_nobody_makes_any_more_ends_and_holds_up_nothing() {
         assert_eq!((node.served.clone(), node.arms), (None, if is_deleted { 1 } else { 0 }));
         // Who asks once more is served once more.
         let asked = Asked::read(Some("2"), None);
-        node.object = Some(Seen { uid: "v".into(), asked, look: None, reported: None });
+        node.object = Some(Seen {
+            uid: "v".into(),
+            asked,
+            look: None,
+            reported: None,
+            labels: Labels::default(),
+        });
         node.look();
         assert_eq!(node.staged.len(), 2);
     }
