@@ -241,7 +241,10 @@ fn budget(orlop: &Orlop) -> Result<()> {
     is_left(&nodes, "budget-1", "1.2", false, false)?;
     is_left(&nodes, "budget-2", "1.2", true, false)?;
     is_left(&nodes, "budget-3", "1.2", false, false)?;
-    // Whoever asks again is told that there is nothing to do.
+    // Whoever asks again is told that there is nothing to do. What follows the last uncordon is over then.
+    nodes.settle(&cluster)?;
+    cluster.wait(&["deployment/budget", "--for=jsonpath={.status.readyReplicas}=2"], LIMIT)?;
+    web.observed(1)?;
     let before = revisions(&cluster)?;
     let again = self::call(orlop, &cluster, &words)?;
     let came: Vec<_> = outcomes(&again).into_iter().map(|(_, outcome)| outcome).collect();

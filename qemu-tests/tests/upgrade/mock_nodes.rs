@@ -102,6 +102,8 @@ impl MockNodes {
         }));
         let ours = Arc::clone(&shared);
         threads.push(thread::spawn(move || drop(run_pods(&ours))));
+        let (ours, label) = (Arc::clone(&shared), fleet.to_owned());
+        threads.push(thread::spawn(move || drop(count_marks(&ours, &label))));
         for name in shared.manners.keys() {
             let (ours, name) = (Arc::clone(&shared), name.clone());
             threads.push(thread::spawn(move || drop(run_node(&ours, &name))));
@@ -111,12 +113,12 @@ impl MockNodes {
         Ok(nodes)
     }
 
-    /// Waits until the controllers have done with new nodes: no taint is left but that of a cordon.
+    /// Waits until the controllers have done with nodes that are new or were uncordoned: no taint is left but that of a cordon.
     ///
     /// As kubelet does, a node says again how it is while it waits. The controller takes the first taint
     /// away when the node changes and only then: where it read the node before the change before, nothing
     /// but a next change makes it look again.
-    fn settle(&self, cluster: &Cluster) -> Result<()> {
+    pub(crate) fn settle(&self, cluster: &Cluster) -> Result<()> {
         let end = Instant::now() + crate::LIMIT;
         for name in self.shared.manners.keys() {
             let mut beat = 0;
@@ -297,6 +299,24 @@ fn run_pods(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
+/// Counts the nodes with the mark of an upgrade: by one watch of all of them, for what different watches tell
+/// comes in no order.
+fn count_marks(shared: &Shared, fleet: &str) -> Result<()> {
+    let query = format!("labelSelector=fleet%3D{fleet}");
+    for event in shared.api.watch("/api/v1/nodes", &query)? {
+        let metadata = &event["object"]["metadata"];
+        let name = metadata["name"].as_str().unwrap_or_default();
+        let mut state = shared.state();
+        if metadata["annotations"]["orlop.dev/cordoned-by-upgrade"].is_string() {
+            state.marked.insert(name.to_owned());
+        } else {
+            state.marked.remove(name);
+        }
+        state.most_marked = state.most_marked.max(state.marked.len());
+    }
+    Ok(())
+}
+
 /// The updater's part, and kubelet's at a restart.
 fn run_node(shared: &Shared, name: &str) -> Result<()> {
     let api = shared.api;
@@ -304,15 +324,6 @@ fn run_node(shared: &Shared, name: &str) -> Result<()> {
     let mut served = None;
     for event in api.watch("/api/v1/nodes", &format!("fieldSelector=metadata.name%3D{name}"))? {
         let annotations = &event["object"]["metadata"]["annotations"];
-        {
-            let mut state = shared.state();
-            if annotations["orlop.dev/cordoned-by-upgrade"].is_string() {
-                state.marked.insert(name.to_owned());
-            } else {
-                state.marked.remove(name);
-            }
-            state.most_marked = state.most_marked.max(state.marked.len());
-        }
         let asked =
             Asked::read(annotations[fleet::RELEASE].as_str(), annotations[fleet::REQUEST].as_str());
         if asked.is_some() && asked != served {
