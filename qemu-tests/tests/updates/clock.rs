@@ -1,5 +1,5 @@
-//! A clock that is wrong: far in the future all has expired, and one that begins in 1970 is set to the
-//! time of the image.
+//! A clock that is wrong: far in the future all has expired, and one of before the image is set to the time
+//! of the image.
 
 use anyhow::{Result, bail, ensure};
 use qemu_tests::Orlop;
@@ -30,11 +30,11 @@ pub(crate) fn wrong(orlop: &Orlop) -> Result<()> {
     ensure!(on.slots()? == before && slots.bytes(first)? == bytes, "{:#}", on.slots()?);
     on.power_off()?;
 
-    // A new machine, whose clock was never set.
+    // A new machine, whose clock was never set. Of 1970 this firmware makes 2070.
     let mut node = Node::new(first, &world.config("deadline = 540\n")?)?;
-    let mut on = node.start_with(orlop, &["-rtc", "base=1970-01-01"])?;
+    let mut on = node.start_with(orlop, &["-rtc", "base=2001-02-03"])?;
     on.boots(first)?;
-    on.machine.wait_for_line(0, &["the clock said 1970-01-01", ": set to 20"], LIMIT)?;
+    on.machine.wait_for_line(0, &["the clock said 2001-02-03", ": set to 20"], LIMIT)?;
     on.is_healthy(first)?;
     let came = on.done(&stage)?;
     ensure!(came["staged"] == *second.version, "{came}");
