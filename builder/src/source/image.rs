@@ -11,15 +11,13 @@ mod parts;
 mod plain;
 pub mod registry;
 
-use std::path::Path;
-
-use formats::architecture::Architecture;
 use formats::digest::Sha256;
 use formats::oci::{INDEX_TYPE, Reference};
 use formats::tree::{Node, TreePath};
 use serde_json::json;
 
 pub use layers::check as check_layers;
+pub use layout::of_archive;
 pub use parts::{Part, Role};
 pub use plain::unpacked;
 
@@ -30,24 +28,9 @@ use crate::store::Store;
 
 /// Where the blobs are, in the directory in which an image's index is.
 const BLOBS: &str = "blobs/sha256";
-/// The annotation by which containerd, and `orlop-node`, know the whole name of an image.
+/// The annotation by which containerd, and `orlop-node`, know the whole name of an image; containerd writes it
+/// into layouts, too.
 const NAME: &str = "io.containerd.image.name";
-
-/// The parts of the image of an archive, all of which are in the store afterwards: what it is called
-/// in the archive matters only if there are several.
-///
-/// # Errors
-/// [`Id::ImageSource`], [`Id::ImagePlatform`], [`Id::WrongDigest`]; nothing is in the store then that was
-/// not there. [`Id::Read`], [`Id::StoreWrite`].
-pub fn of_archive(
-    store: &Store,
-    component: &str,
-    path: &Path,
-    reference: &Reference,
-    architecture: Architecture,
-) -> Result<Vec<Part>> {
-    layout::parts(store, component, path, reference, architecture)
-}
 
 /// The parts of an image of a registry, as the lock has them.
 ///

@@ -73,14 +73,20 @@ fn what_has_expired_is_refused_until_it_is_refreshed() {
     assert_eq!(newest(&world, vec![directory(&world.place())], later).unwrap(), "0.9-later");
 }
 
-#[test]
-fn an_older_state_is_a_rollback_also_after_a_restart_and_another_channel_is_none() {
+/// A world that has a release 3.0 by now, and a copy of its place from before that.
+fn world_and_old() -> (World, std::path::PathBuf) {
     let mut world = world();
     let old = world.directory.path().join("old");
     copy(&old, &world.place());
     let [_, image] = two_images();
     world.add("3.0", &image, &[]);
     world.publish();
+    (world, old)
+}
+
+#[test]
+fn an_older_state_is_a_rollback_also_after_a_restart_and_another_channel_is_none() {
+    let (world, old) = world_and_old();
     assert_eq!(newest(&world, vec![directory(&world.place())], CLOCK).unwrap(), "3.0");
     let said = newest(&world, vec![directory(&old)], CLOCK).unwrap_err().to_string();
     assert!(said.contains("its version is 1, and 2 is trusted: a rollback"), "{said}");
@@ -92,12 +98,7 @@ fn an_older_state_is_a_rollback_also_after_a_restart_and_another_channel_is_none
 
 #[test]
 fn a_place_without_the_version_that_is_wanted_is_passed_over() {
-    let mut world = world();
-    let old = world.directory.path().join("old");
-    copy(&old, &world.place());
-    let [_, image] = two_images();
-    world.add("3.0", &image, &[]);
-    world.publish();
+    let (world, old) = world_and_old();
     let store = world.store();
     let find = |wanted: &str| {
         let places = vec![directory(&old), directory(&world.place())];

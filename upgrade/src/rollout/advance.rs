@@ -205,11 +205,10 @@ impl Member {
             return;
         };
         let step = self.step(terms);
+        let elsewhere = node.mark().and_then(|mark| mark.elsewhere(node, &terms.release));
         self.outcome = match (step, &node.mark) {
             (_, Some(Err(why))) => Some(Outcome::Forbidden(why.clone())),
-            (_, Some(Ok(mark))) if mark.elsewhere(node, &terms.release).is_some() => {
-                mark.elsewhere(node, &terms.release).map(on_its_way).map(Outcome::Elsewhere)
-            }
+            _ if elsewhere.is_some() => elsewhere.map(on_its_way).map(Outcome::Elsewhere),
             (Step::Asked, _) => {
                 let request = self.request(node, terms);
                 request.and_then(|request| judge(terms, node, request))

@@ -12,6 +12,7 @@ use formats::digest::Sha256;
 use formats::oci::{Descriptor, LARGEST_MANIFEST, Names, Reference};
 use formats::tree::Blob;
 
+use super::NAME;
 use super::parts::{self, Part, no_image};
 use crate::archive::{Archive, Entry};
 use crate::error::{Context as _, Error, Id, Result};
@@ -20,13 +21,16 @@ use crate::store::{Batch, BlobWriter, Store};
 
 /// What names the images of a layout.
 const INDEX: &str = "index.json";
-/// The annotation with the whole name of an image, as containerd writes it.
-const NAME: &str = "io.containerd.image.name";
 /// The annotation with a tag, or with a whole name.
 const TAG: &str = "org.opencontainers.image.ref.name";
 
-/// See [`super::of_archive`].
-pub(super) fn parts(
+/// The parts of the image of an archive, all of which are in the store afterwards: what it is called
+/// in the archive matters only if there are several.
+///
+/// # Errors
+/// [`Id::ImageSource`], [`Id::ImagePlatform`], [`Id::WrongDigest`]; nothing is in the store then that was
+/// not there. [`Id::Read`], [`Id::StoreWrite`].
+pub fn of_archive(
     store: &Store,
     component: &str,
     path: &Path,

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 
+use formats::architecture::Architecture;
 use formats::oci::{CONFIG_TYPE, INDEX_TYPE, Location, MANIFEST_TYPE};
 use serde_json::{Value, json};
 
